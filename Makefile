@@ -1,0 +1,42 @@
+# Everything here sets up what it needs on first use: see docs/building.md.
+PYTHON ?= python3
+BIN := .venv/bin
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-annotate $(UPGRADE)
+
+.PHONY: help sandbox test check lock clean
+
+help:
+	@echo 'make sandbox             watch a host join a mesh, all on this machine (root; ARGS=--check: in one go)'
+	@echo 'make test                every test, on the real parts too (ARGS="tests/core -x": handed to pytest)'
+	@echo 'make check               the quick ones: ruff, mypy, the import contract'
+	@echo 'make lock                write the lock files anew (UPGRADE=--upgrade: with newer versions)'
+	@echo 'make clean               remove what these made inside this folder'
+	@echo 'PYTHON=python3.12        another Python than python3, with any of these'
+
+sandbox:
+	@$(PYTHON) packaging/bootstrap.py sandbox
+	@$(BIN)/fairlead sandbox $(ARGS)
+
+test:
+	@$(PYTHON) packaging/bootstrap.py test
+	@$(if $(findstring --no-real,$(ARGS)),:,$(BIN)/python packaging/realparts.py build)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check:
+	@$(PYTHON) packaging/bootstrap.py test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy packaging
+	$(BIN)/lint-imports
+
+# The second holds the first, version for version. Go's is apart: it is no Python package, only packed as one.
+lock:
+	@$(PYTHON) packaging/bootstrap.py test
+	$(LOCK) pyproject.toml --extra sandbox --group install -o requirements.lock
+	$(LOCK) pyproject.toml --extra sandbox --group install --group test --group lock -c requirements.lock -o requirements-dev.lock
+	$(LOCK) --group go -o packaging/go.lock
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,129 @@
+"""The configuration: TOML text → Config, or every problem found at once.
+
+Law: parsing never touches the host (no file, no user database, no network). The same text is read by the
+agent and, for itself, by the privileged door, which trusts nobody's word about it.
+"""
+
+import tomllib
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Literal
+
+from agent.core.probe import ProbeSpec
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An address and a port; the port 0 means every port."""
+
+    address: Address
+    port: int
+
+
+@dataclass(frozen=True)
+class WorkloadConfig:
+    name: str
+    namespace: str
+    identity: str  # spiffe://…: SERVER_ID
+    server_name: str  # a DNS name: SERVER_NAME, the SNI that peers send
+    ports: tuple[int, ...] = ()  # declared ports: the only ones whose inbound traffic is redirected
+
+
+@dataclass(frozen=True)
+class HostConfig:
+    addresses: tuple[Address, ...]  # the workload's own: at most one IPv4 and one IPv6
+
+
+@dataclass(frozen=True)
+class IdentityConfig:
+    workload_api: str  # absolute path of the Workload API's unix socket (a "unix:" prefix is stripped)
+    trust_anchors: str  # absolute path of a PEM file
+
+
+@dataclass(frozen=True)
+class ApiConfig:
+    server: str  # https://host:port
+    ca: str  # absolute path of a PEM file
+    token_file: str  # absolute path
+
+
+@dataclass(frozen=True)
+class ProxyConfig:
+    binary: str
+    version: str = "2.366.0"
+    user: str = "fairlead-proxy"  # a name or a uid > 0
+    log: str = "warn,linkerd=info,hickory=error"
+    log_format: Literal["plain", "json"] = "plain"
+    cores: int = 1
+    grace: int = 120  # seconds
+    default_inbound_policy: str = "all-unauthenticated"
+
+
+@dataclass(frozen=True)
+class ControlPlaneConfig:
+    namespace: str = "linkerd"
+    cluster_domain: str = "cluster.local"
+    trust_domain: str = ""  # "" = cluster_domain
+    destination: str = ""  # host:port; "" = the name that Linkerd's chart gives it
+    policy: str = ""
+    cluster_networks: tuple[Network, ...] = ()
+
+
+@dataclass(frozen=True)
+class RedirectConfig:
+    mode: Literal["declared", "off"] = "declared"
+    outbound_networks: tuple[Network, ...] = ()
+    exempt: tuple[Endpoint, ...] = ()  # outbound destinations that are never redirected (API server, SPIRE)
+    inbound_failure: Literal["closed", "open"] = "closed"
+    outbound_failure: Literal["closed", "open"] = "open"
+
+
+@dataclass(frozen=True)
+class DrainConfig:
+    settle: float = 5.0
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True)
+class Config:
+    workload: WorkloadConfig
+    host: HostConfig
+    identity: IdentityConfig
+    api: ApiConfig
+    proxy: ProxyConfig
+    control_plane: ControlPlaneConfig = field(default_factory=ControlPlaneConfig)
+    redirect: RedirectConfig = field(default_factory=RedirectConfig)
+    probes: tuple[ProbeSpec, ...] = ()
+    drain: DrainConfig = field(default_factory=DrainConfig)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`key`: dotted path in the file, "" for the file as a whole; `cause`: what is wrong; `remedy`: what to do."""
+
+    key: str
+    cause: str
+    remedy: str
+
+
+class ConfigError(Exception):
+    """Every problem of one file."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("; ".join(f"{p.key}: {p.cause}" for p in problems))
+        self.problems = problems
+
+
+def parse(text: str) -> Config:
+    """TOML text → Config. Raises ConfigError with every problem of the file at once."""
+    from agent.config_schema import read  # the schema builds the values above
+
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        problem = Problem("", f"not valid TOML: {error}", "correct the syntax at that place")
+        raise ConfigError((problem,)) from None
+    return read(tree)

@@ -1,0 +1,234 @@
+"""What is known about the host, as one frozen value.
+
+Each field has one writer and starts UNKNOWN. Times called `..._at` are seconds on the event loop's
+monotonic clock, so that a jump of the wall clock changes no verdict.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias, TypeVar
+
+from agent.core.reasons import Fault, Reason
+
+
+class Unknown(enum.Enum):
+    UNKNOWN = "unknown"
+
+
+UNKNOWN: Final = Unknown.UNKNOWN
+T = TypeVar("T")
+Maybe: TypeAlias = T | Unknown
+
+
+class PhaseKind(enum.Enum):
+    MEMBER = "member"
+    DRAINED = "drained"
+    LEFT = "left"
+    SHUTTING_DOWN = "shutting-down"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What an operator wants of the host. `since`: when this process learned of it."""
+
+    kind: PhaseKind
+    since: float = 0.0
+
+
+# identity -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Svid:
+    """An X.509-SVID as the Workload API gave it. `not_*`: seconds since the epoch, by its issuer."""
+
+    spiffe_id: str
+    key_type: str  # "EC P-256" is the only one that linkerd2-proxy can serve with
+    not_before: float
+    not_after: float
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class IdentityFact:
+    """The SVID chosen for this host (None: there is none) and the trouble with its source, if any."""
+
+    svid: Svid | None = None
+    expires_at: float = 0.0  # measured at receipt, counted on the monotonic clock
+    updates: int = 0  # SVIDs received by this process: a rotation moves it
+    fault: Fault | None = None
+
+
+# proxy --------------------------------------------------------------------------------------------
+
+
+class ProxyState(enum.Enum):
+    STOPPED = "stopped"
+    STARTING = "starting"  # alive, never ready so far
+    READY = "ready"  # alive, live, ready, certified, its own listeners accept
+    NOT_READY = "not-ready"  # alive, and something is known to be wrong
+    UNREADABLE = "unreadable"  # alive, and its state could not be read
+    STOPPING = "stopping"  # told to end
+
+
+@dataclass(frozen=True)
+class Process:
+    """Names one process for ever: a pid alone is reused. `start_ticks`: clock ticks since boot."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+    executable: str = ""  # "" where it cannot be read
+
+
+@dataclass(frozen=True)
+class ProxyFact:
+    state: ProxyState
+    process: Process | None = None
+    adopted: bool = False
+    certificate_expires_at: float | None = None
+    in_flight: int | None = None  # inbound connections that carry a request or a stream
+    restarts: int = 0
+    fault: Fault | None = None
+
+
+# redirect -----------------------------------------------------------------------------------------
+
+
+class Level(enum.Enum):
+    """How far the redirect of one direction is on. OFF: no table at all; RELEASED: connection
+    tracking only; BLOCK: new connections are reset; ON: new connections go to the proxy."""
+
+    OFF = "off"
+    RELEASED = "released"
+    BLOCK = "block"
+    ON = "on"
+    PARTIAL = "partial"  # seen only: the live rules are none of the above
+
+
+@dataclass(frozen=True)
+class RedirectFact:
+    """What the kernel holds. UNKNOWN levels: it could not be read."""
+
+    inbound: Maybe[Level] = UNKNOWN
+    outbound: Maybe[Level] = UNKNOWN
+    fault: Fault | None = None
+
+
+# probes -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ProbeFact:
+    """One probe's verdict. Before the first verdict it is UNKNOWN."""
+
+    name: str
+    passing: Maybe[bool] = UNKNOWN
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class ProbesFact:
+    probes: tuple[ProbeFact, ...] = ()
+
+
+# the cluster --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One entry of status.conditions. Times: RFC 3339, or "" where absent."""
+
+    type: str
+    status: str  # True | False | Unknown
+    reason: str = ""
+    message: str = ""
+    last_transition_time: str = ""
+    last_probe_time: str = ""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The ExternalWorkload as last read."""
+
+    uid: str
+    resource_version: str
+    identity: str
+    server_name: str
+    addresses: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+
+    @property
+    def ready(self) -> str:
+        """What the mesh reads: True if any Ready entry is True, "" without one (facts §6.1)."""
+        statuses = [c.status for c in self.conditions if c.type == "Ready"]
+        return "True" if "True" in statuses else (statuses[0] if statuses else "")
+
+
+@dataclass(frozen=True)
+class WorkloadFact:
+    """`seen` is None until it was read once, and again after it was found deleted."""
+
+    seen: Workload | None = None
+    unready_since: float | None = None  # when this process first saw it not Ready; None while Ready
+    writes: int = 0  # status patches that this process made
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True)
+class LeaseFact:
+    """`boot_id`: what stood in the Lease when this process first read it ("" if nothing did)."""
+
+    boot_id: Maybe[str] = UNKNOWN
+    renewed_at: float | None = None
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True)
+class AgentFact:
+    """`ready_at`: when every fact but the probes' had a first value; None before."""
+
+    ready_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    identity: Maybe[IdentityFact] = UNKNOWN
+    proxy: Maybe[ProxyFact] = UNKNOWN
+    redirect: Maybe[RedirectFact] = UNKNOWN
+    probes: Maybe[ProbesFact] = UNKNOWN
+    workload: Maybe[WorkloadFact] = UNKNOWN
+    lease: Maybe[LeaseFact] = UNKNOWN
+    agent: AgentFact = field(default_factory=AgentFact)
+
+    def all_known_but_probes(self) -> bool:
+        cells: Mapping[str, object] = vars(self)
+        return not any(value is UNKNOWN for name, value in cells.items() if name != "probes")
+
+
+__all__ = [
+    "UNKNOWN",
+    "AgentFact",
+    "Condition",
+    "Facts",
+    "Fault",
+    "IdentityFact",
+    "LeaseFact",
+    "Level",
+    "Maybe",
+    "Phase",
+    "PhaseKind",
+    "ProbeFact",
+    "ProbesFact",
+    "Process",
+    "ProxyFact",
+    "ProxyState",
+    "Reason",
+    "RedirectFact",
+    "Svid",
+    "Unknown",
+    "Workload",
+    "WorkloadFact",
+]

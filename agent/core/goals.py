@@ -1,0 +1,46 @@
+"""What is wanted of the host: levels, never commands. The same goals twice change nothing."""
+
+import enum
+from dataclasses import dataclass
+
+from agent.core.reasons import Reason
+
+
+class ProxyGoal(enum.Enum):
+    HOLD = "hold"  # start nothing, stop nothing
+    RUNNING = "running"
+    DRAINED = "drained"  # keeps running; what is in flight is counted down
+    STOPPED = "stopped"
+
+
+class RedirectGoal(enum.Enum):
+    """The values but HOLD are those of `facts.Level`."""
+
+    HOLD = "hold"
+    OFF = "off"
+    RELEASED = "released"
+    BLOCK = "block"
+    ON = "on"
+
+
+class Advertise(enum.Enum):
+    HOLD = "hold"  # leave the Ready condition as it is
+    NO = "no"
+    YES = "yes"
+
+
+@dataclass(frozen=True)
+class Goals:
+    proxy: ProxyGoal = ProxyGoal.HOLD
+    inbound: RedirectGoal = RedirectGoal.HOLD
+    outbound: RedirectGoal = RedirectGoal.HOLD
+    advertise: Advertise = Advertise.HOLD
+    reason: Reason = Reason.STARTING  # why advertise is what it is
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`recheck_after`: seconds until time alone may change the goals; None if it cannot."""
+
+    goals: Goals
+    recheck_after: float | None = None

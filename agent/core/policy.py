@@ -1,0 +1,331 @@
+"""The decision, in one place: phase × facts × time → goals.
+
+Invariants, each proved over every state of a small world in tests/core/test_world.py:
+- on an UNKNOWN fact nothing is started, stopped, redirected or advertised;
+- Ready is advertised only while identity, proxy, redirect, probes and ExternalWorkload are all known good;
+- a redirect is ON only while the proxy is proved ready; on a closed port nothing comes between BLOCK and ON;
+- leaving goes Ready=False → settled → in-flight zero → outbound let go → proxy stopped → inbound let go;
+- a known fault beats an unknown: advertise NO wins over HOLD.
+"""
+
+import enum
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from agent.core.facts import (
+    UNKNOWN,
+    Facts,
+    Level,
+    Maybe,
+    Phase,
+    PhaseKind,
+    ProxyState,
+    RedirectFact,
+    Workload,
+)
+from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal, Verdict
+from agent.core.reasons import Fault, Reason
+
+# A host whose SVID runs out goes unready before its peers see errors.
+EXPIRY_MARGIN = 5.0
+# After READY=1 an unknown fact holds Ready at least this long (design: truth of Ready).
+HOLD_WINDOW = 60.0
+
+# Trouble with the *source* of identity. It never by itself takes Ready away: while the source is silent the
+# proxy's own certificate is what counts.
+SILENT_SOURCE = frozenset(
+    {
+        Reason.WORKLOAD_API_ABSENT,
+        Reason.WORKLOAD_API_REFUSED,
+        Reason.WORKLOAD_API_DENIED,
+        Reason.WORKLOAD_API_SILENT,
+        Reason.WORKLOAD_API_FAILED,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the configuration and the boot say; constant for a process. Times in seconds."""
+
+    identity: str
+    server_name: str
+    addresses: tuple[str, ...]
+    ports: tuple[int, ...]
+    boot_id: str
+    redirect: bool = True
+    outbound: bool = True  # any outbound network is configured
+    inbound_closed: bool = True
+    outbound_closed: bool = False
+    probe_window: float = 0.0  # the longest that a first probe verdict can take
+    settle: float = 5.0
+    drain_timeout: float = 60.0
+
+
+class Sure(enum.Enum):
+    GOOD = "good"
+    UNSURE = "unsure"
+
+
+# What one aspect of the host is worth: known good, not known, or a known fault.
+Standing: TypeAlias = Sure | Fault
+
+
+def decide(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> Verdict:
+    """Goals for this moment. `now`: seconds on the monotonic clock that the facts use."""
+    if phase is UNKNOWN:
+        return Verdict(Goals(reason=Reason.PHASE_UNREADABLE))
+    match phase.kind:
+        case PhaseKind.MEMBER:
+            goals = _serving(spec, facts, now, *_advertise(spec, facts, now))
+        case PhaseKind.DRAINED:
+            goals = _serving(spec, facts, now, Advertise.NO, Reason.DRAINING)
+        case PhaseKind.LEFT:
+            goals = _leaving(spec, phase, facts, now, Reason.LEFT)
+        case PhaseKind.SHUTTING_DOWN:
+            goals = _leaving(spec, phase, facts, now, Reason.SHUTTING_DOWN)
+    return Verdict(goals, _recheck_after(spec, phase, facts, now))
+
+
+# standings: one aspect of the host each ------------------------------------------------------------
+
+
+def standings(spec: Spec, facts: Facts, now: float) -> dict[str, Standing]:
+    """Every aspect that Ready depends on, in the order in which a fault is named."""
+    return {
+        "IdentityValid": identity_standing(spec, facts, now),
+        "ProxyReady": proxy_standing(facts, now),
+        "RedirectActive": redirect_standing(spec, facts),
+        "ProbesPassing": probes_standing(facts),
+        "WorkloadMatches": workload_standing(spec, facts),
+    }
+
+
+def svid_usable(spec: Spec, facts: Facts, now: float) -> bool:
+    """The Workload API has given a fitting SVID that is valid: the proxy may be started."""
+    fact = facts.identity
+    if fact is UNKNOWN or fact.svid is None or fact.svid.spiffe_id != spec.identity:
+        return False
+    return now < fact.expires_at - EXPIRY_MARGIN
+
+
+def identity_standing(spec: Spec, facts: Facts, now: float) -> Standing:
+    fact = facts.identity
+    if fact is UNKNOWN:
+        return Sure.UNSURE
+    if svid_usable(spec, facts, now):
+        return Sure.GOOD
+    fault = fact.fault or Fault(Reason.IDENTITY_EXPIRED)
+    if fact.svid is not None:  # it has run out; a proxy that renewed by itself proves the identity
+        fault = Fault(Reason.IDENTITY_EXPIRED)
+    elif fault.reason not in SILENT_SOURCE:
+        return fault
+    return _by_proxy_certificate(facts, now, fault)
+
+
+def _by_proxy_certificate(facts: Facts, now: float, fault: Fault) -> Standing:
+    proxy = facts.proxy
+    if proxy is UNKNOWN or proxy.state is ProxyState.UNREADABLE:
+        return Sure.UNSURE
+    expires = proxy.certificate_expires_at
+    alive = proxy.state not in (ProxyState.STOPPED, ProxyState.STOPPING)
+    return Sure.GOOD if alive and expires is not None and now < expires - EXPIRY_MARGIN else fault
+
+
+def proxy_standing(facts: Facts, now: float) -> Standing:
+    fact = facts.proxy
+    if fact is UNKNOWN:
+        return Sure.UNSURE
+    match fact.state:
+        case ProxyState.READY:
+            expires = fact.certificate_expires_at
+            expired = expires is None or now >= expires
+            return Fault(Reason.PROXY_CERTIFICATE_EXPIRED) if expired else Sure.GOOD
+        case ProxyState.UNREADABLE:
+            return Sure.UNSURE
+        case ProxyState.STOPPED:
+            return fact.fault or Fault(Reason.PROXY_STOPPED)
+        case ProxyState.STARTING:
+            return fact.fault or Fault(Reason.PROXY_STARTING)
+        case ProxyState.STOPPING:
+            return Fault(Reason.PROXY_STOPPING)
+        case ProxyState.NOT_READY:
+            return fact.fault or Fault(Reason.PROXY_STARTING)
+
+
+def redirect_standing(spec: Spec, facts: Facts) -> Standing:
+    fact = facts.redirect
+    if fact is UNKNOWN:
+        return Sure.UNSURE
+    if fact.fault is not None:
+        return fact.fault
+    if UNKNOWN in (fact.inbound, fact.outbound):
+        return Sure.UNSURE
+    if not spec.redirect:  # peers dial 4143 directly, which still needs connection tracking
+        return Fault(Reason.REDIRECT_PENDING) if fact.inbound is Level.OFF else Sure.GOOD
+    if fact.inbound is Level.BLOCK:
+        return Fault(Reason.REDIRECT_BLOCKED)
+    outbound = Level.ON if spec.outbound else Level.RELEASED
+    as_intended = fact.inbound is Level.ON and fact.outbound is outbound
+    return Sure.GOOD if as_intended else Fault(Reason.REDIRECT_PENDING)
+
+
+def probes_standing(facts: Facts) -> Standing:
+    fact = facts.probes
+    if fact is UNKNOWN:
+        return Sure.UNSURE
+    for probe in fact.probes:
+        if probe.passing is False:
+            return Fault(Reason.PROBE_FAILING, f"{probe.name}: {probe.detail}")
+    return Sure.UNSURE if any(p.passing is UNKNOWN for p in fact.probes) else Sure.GOOD
+
+
+def workload_standing(spec: Spec, facts: Facts) -> Standing:
+    """Whether the ExternalWorkload that was last read is this host's. An API server that is away never
+    takes Ready away: what was seen stays good."""
+    fact = facts.workload
+    if fact is UNKNOWN:
+        return Sure.UNSURE
+    if fact.seen is not None:
+        return _matches(spec, fact.seen)
+    if fact.fault is not None and fact.fault.reason is Reason.WORKLOAD_MISSING:
+        return fact.fault
+    return Sure.UNSURE
+
+
+def _matches(spec: Spec, seen: Workload) -> Standing:
+    if seen.identity != spec.identity:
+        return Fault(Reason.WORKLOAD_IDENTITY_MISMATCH, f"{seen.identity!r} instead of {spec.identity!r}")
+    if seen.server_name != spec.server_name:
+        return Fault(Reason.WORKLOAD_SERVER_NAME_MISMATCH, f"{seen.server_name!r} instead of {spec.server_name!r}")
+    strangers = set(seen.addresses) - set(spec.addresses)
+    if strangers or not seen.addresses:
+        return Fault(Reason.WORKLOAD_ADDRESS_MISMATCH, ", ".join(sorted(strangers)) or "it lists none")
+    return Sure.GOOD
+
+
+# goals ---------------------------------------------------------------------------------------------
+
+
+def _serving(spec: Spec, facts: Facts, now: float, advertise: Advertise, reason: Reason) -> Goals:
+    running = svid_usable(spec, facts, now)
+    inbound, outbound = _redirect(spec, facts, now)
+    return Goals(ProxyGoal.RUNNING if running else ProxyGoal.HOLD, inbound, outbound, advertise, reason)
+
+
+def _redirect(spec: Spec, facts: Facts, now: float) -> tuple[RedirectGoal, RedirectGoal]:
+    """ON while the proxy is proved ready, the failure policy on a known fault, HOLD while unsure."""
+    if not spec.redirect:
+        return RedirectGoal.RELEASED, RedirectGoal.RELEASED
+    match proxy_standing(facts, now):
+        case Sure.GOOD:
+            return RedirectGoal.ON, RedirectGoal.ON if spec.outbound else RedirectGoal.RELEASED
+        case Sure.UNSURE:
+            return RedirectGoal.HOLD, RedirectGoal.HOLD
+        case Fault():
+            return _failed(spec.inbound_closed), _failed(spec.outbound and spec.outbound_closed)
+
+
+def _failed(closed: bool) -> RedirectGoal:
+    return RedirectGoal.BLOCK if closed else RedirectGoal.RELEASED
+
+
+def _advertise(spec: Spec, facts: Facts, now: float) -> tuple[Advertise, Reason]:
+    every = list(standings(spec, facts, now).values())
+    for standing in every:
+        if isinstance(standing, Fault):
+            return Advertise.NO, standing.reason
+    if all(standing is Sure.GOOD for standing in every):
+        return Advertise.YES, Reason.HOST_READY
+    return (Advertise.HOLD if _may_hold(spec, facts, now) else Advertise.NO), Reason.STARTING
+
+
+def _may_hold(spec: Spec, facts: Facts, now: float) -> bool:
+    """Whether what the mesh was told may stand while facts are unknown: on the boot that told it, for a
+    while. A new boot inherits nothing."""
+    if facts.lease is not UNKNOWN and facts.lease.boot_id not in (UNKNOWN, "", spec.boot_id):
+        return False
+    ready_at = facts.agent.ready_at
+    return ready_at is None or now < ready_at + max(HOLD_WINDOW, spec.probe_window)
+
+
+# leaving -------------------------------------------------------------------------------------------
+
+
+def _leaving(spec: Spec, phase: Phase, facts: Facts, now: float, reason: Reason) -> Goals:
+    """One step after another, each waiting for the fact that the one before is done."""
+    late = now >= phase.since + spec.drain_timeout
+    inbound, outbound = _redirect(spec, facts, now)
+    if not (late or _announced(spec, facts, now)):
+        return Goals(ProxyGoal.HOLD, inbound, outbound, Advertise.NO, reason)
+    if not (late or _quiet(facts)):
+        return Goals(ProxyGoal.DRAINED, inbound, outbound, Advertise.NO, reason)
+    let_go = _failed(spec.outbound and spec.outbound_closed)
+    if not _stopped(facts):
+        proxy = ProxyGoal.STOPPED if _outbound_is(facts, let_go) else ProxyGoal.DRAINED
+        return Goals(proxy, inbound, let_go, Advertise.NO, reason)
+    if phase.kind is PhaseKind.SHUTTING_DOWN:  # the rules end with the kernel; closed stays closed
+        return Goals(ProxyGoal.STOPPED, inbound, let_go, Advertise.NO, reason)
+    return Goals(ProxyGoal.STOPPED, RedirectGoal.OFF, RedirectGoal.OFF, Advertise.NO, reason)
+
+
+def _announced(spec: Spec, facts: Facts, now: float) -> bool:
+    """The mesh was told that this host is not ready, and has had time to hear it."""
+    fact = facts.workload
+    if fact is UNKNOWN or (fact.seen is None and fact.fault is None):
+        return False
+    if fact.seen is None:
+        return fact.fault is not None and fact.fault.reason is Reason.WORKLOAD_MISSING
+    return fact.unready_since is not None and now >= fact.unready_since + spec.settle
+
+
+def _quiet(facts: Facts) -> bool:
+    proxy = facts.proxy
+    return proxy is not UNKNOWN and (proxy.state is ProxyState.STOPPED or proxy.in_flight == 0)
+
+
+def _stopped(facts: Facts) -> bool:
+    return facts.proxy is not UNKNOWN and facts.proxy.state is ProxyState.STOPPED
+
+
+def _outbound_is(facts: Facts, goal: RedirectGoal) -> bool:
+    fact = facts.redirect
+    if fact is UNKNOWN or fact.outbound is UNKNOWN:
+        return False
+    reached = {Level.OFF.value, Level.RELEASED.value} if goal is RedirectGoal.RELEASED else {goal.value}
+    return fact.outbound.value in reached
+
+
+def has_left(phase: Maybe[Phase], facts: Facts) -> bool:
+    """The last step of LEFT is done: not advertised, no proxy, no rule."""
+    redirect = facts.redirect
+    return (
+        phase is not UNKNOWN
+        and phase.kind is PhaseKind.LEFT
+        and _stopped(facts)
+        and isinstance(redirect, RedirectFact)
+        and redirect.inbound is Level.OFF
+        and redirect.outbound is Level.OFF
+    )
+
+
+# time ----------------------------------------------------------------------------------------------
+
+
+def _recheck_after(spec: Spec, phase: Phase, facts: Facts, now: float) -> float | None:
+    deadlines = [t for t in _deadlines(spec, phase, facts) if t > now]
+    return min(deadlines) - now if deadlines else None
+
+
+def _deadlines(spec: Spec, phase: Phase, facts: Facts) -> list[float]:
+    """Every moment at which time alone may change the goals."""
+    found = [phase.since + spec.drain_timeout]
+    if facts.identity is not UNKNOWN:
+        found.append(facts.identity.expires_at - EXPIRY_MARGIN)
+    if facts.proxy is not UNKNOWN and facts.proxy.certificate_expires_at is not None:
+        found += [facts.proxy.certificate_expires_at - EXPIRY_MARGIN, facts.proxy.certificate_expires_at]
+    if facts.workload is not UNKNOWN and facts.workload.unready_since is not None:
+        found.append(facts.workload.unready_since + spec.settle)
+    if facts.agent.ready_at is not None:
+        found.append(facts.agent.ready_at + max(HOLD_WINDOW, spec.probe_window))
+    return found

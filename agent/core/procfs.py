@@ -1,0 +1,48 @@
+"""What /proc says, from text to values. Reading the files is the adapters' part."""
+
+import itertools
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+LISTEN = "0A"
+
+
+@dataclass(frozen=True)
+class Stat:
+    """`state`: one letter, Z for a process that is dead and not reaped. `start_ticks`: clock ticks from
+    boot to its start, which a clock that jumps does not change."""
+
+    state: str
+    start_ticks: int
+
+
+def stat(text: str) -> Stat:
+    """/proc/PID/stat. The name in it may hold spaces and brackets, so fields count from its last bracket."""
+    fields = text.rpartition(")")[2].split()
+    return Stat(fields[0], int(fields[19]))
+
+
+def listeners(lines: Iterable[str]) -> dict[tuple[str, int], int]:
+    """Listening address and port → uid, from the lines of /proc/net/tcp or tcp6.
+
+    The kernel lists listeners before connections, so the reading of a lazy source ends with them: a host
+    with a hundred thousand connections pays for its listeners alone.
+    """
+    found = {}
+    for line in itertools.islice(lines, 1, None):
+        _, local, _, state, _, _, _, uid, *_ = line.split()
+        if state != LISTEN:
+            break
+        found[_local(local)] = int(uid)
+    return found
+
+
+def _local(text: str) -> tuple[str, int]:
+    """The address stands there as 32-bit words in the machine's own byte order."""
+    address, port = text.split(":")
+    raw = bytes.fromhex(address)
+    words = [raw[at : at + 4] for at in range(0, len(raw), 4)]
+    ordered = [word[::-1] for word in words] if sys.byteorder == "little" else words
+    return str(ip_address(b"".join(ordered))), int(port, 16)

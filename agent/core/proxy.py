@@ -1,0 +1,301 @@
+"""linkerd2-proxy from the outside: what it is told (its environment) and what it says (readings, exits).
+
+Law: pure values. Every rule here is a fact about the proxy's contract (facts §1-§3); whoever starts,
+reads or judges a proxy, in whatever runtime, does it by these.
+"""
+
+import json
+import re
+import signal
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from agent.core.facts import UNKNOWN, Maybe, ProxyState
+from agent.core.reasons import Fault, Reason
+
+INBOUND_PORT = 4143
+OUTBOUND_PORT = 4140
+ADMIN_PORT = 4191
+
+Listener = tuple[str, int]  # an address and a port that the proxy listens on
+
+# Loopback alone: before the first policy answer the admin port is open to whoever reaches it.
+ADMIN_LISTENER: Listener = ("127.0.0.1", ADMIN_PORT)
+
+
+class Refused(Exception):
+    """These settings must not reach a proxy: it would refuse them, or worse, start and not work."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"cannot configure the proxy: {detail}")
+        self.fault = Fault(Reason.PROXY_CONFIGURATION_REFUSED, detail)
+
+
+@dataclass(frozen=True)
+class ProxySettings:
+    """What the configuration says about the proxy, as plain values. Empty strings and tuples: not set."""
+
+    version: str
+    workload: str
+    namespace: str
+    identity: str  # spiffe://…
+    server_name: str
+    addresses: tuple[str, ...]  # the workload's own
+    workload_api: str  # path of the socket
+    ports: tuple[int, ...] = ()
+    log: str = "warn,linkerd=info,hickory=error"
+    log_format: str = "plain"
+    cores: int = 1
+    grace: int = 120  # seconds
+    default_inbound_policy: str = "all-unauthenticated"
+    control_namespace: str = "linkerd"
+    cluster_domain: str = "cluster.local"
+    trust_domain: str = ""  # "" = the cluster domain
+    destination: str = ""  # host:port; "" = as Linkerd's chart names it
+    policy: str = ""
+    cluster_networks: tuple[str, ...] = ()
+
+    @property
+    def families(self) -> frozenset[int]:
+        """The IP versions of the workload's addresses, and so of the redirect and the listeners."""
+        return frozenset(ip_address(address).version for address in self.addresses)
+
+
+# the environment -----------------------------------------------------------------------------------
+
+
+def inbound_listener(settings: ProxySettings) -> Listener:
+    return ("::" if 6 in settings.families else "0.0.0.0", INBOUND_PORT)
+
+
+def outbound_listeners(settings: ProxySettings) -> tuple[Listener, ...]:
+    loopback = {4: "127.0.0.1", 6: "::1"}
+    return tuple((loopback[family], OUTBOUND_PORT) for family in sorted(settings.families))
+
+
+def environment(settings: ProxySettings, trust_anchors_pem: str) -> dict[str, str]:
+    """The whole environment of the proxy (facts §1), which depends on its version.
+
+    A variable that is set and empty is not "unset" to the proxy: some then fail, one selects another mode.
+    So what has no value is left out. Raises Refused.
+    """
+    version = _checked(settings)
+    values = {
+        **_identity(settings, version, trust_anchors_pem),
+        **_listeners(settings, version),
+        **_control_plane(settings),
+        **_traffic(settings),
+        "LOG": settings.log,
+        "LOG_FORMAT": settings.log_format,
+        "CORES": str(settings.cores),
+        "SHUTDOWN_GRACE_PERIOD": f"{settings.grace}s",
+    }
+    return {f"LINKERD2_PROXY_{name}": value for name, value in values.items() if value}
+
+
+def _identity(settings: ProxySettings, version: tuple[int, ...], anchors: str) -> dict[str, str]:
+    renamed = version >= (2, 304)
+    socket = "IDENTITY_SPIRE_WORKLOAD_API_ADDRESS" if renamed else "IDENTITY_SPIRE_SOCKET"
+    return {
+        socket: settings.workload_api,
+        "IDENTITY_SERVER_ID": settings.identity,
+        "IDENTITY_SERVER_NAME": settings.server_name,
+        "IDENTITY_TRUST_ANCHORS": anchors,
+    }
+
+
+def _listeners(settings: ProxySettings, version: tuple[int, ...]) -> dict[str, str]:
+    outbound = [_host_port(listener) for listener in outbound_listeners(settings)]
+    many = version >= (2, 228)
+    return {
+        "INBOUND_LISTEN_ADDR": _host_port(inbound_listener(settings)),
+        "OUTBOUND_LISTEN_ADDRS" if many else "OUTBOUND_LISTEN_ADDR": ",".join(outbound if many else outbound[:1]),
+        "ADMIN_LISTEN_ADDR": _host_port(ADMIN_LISTENER),
+    }
+
+
+def _control_plane(settings: ProxySettings) -> dict[str, str]:
+    namespace, domain = settings.control_namespace, settings.cluster_domain
+    trust_domain = settings.trust_domain or domain
+    name = f"linkerd-destination.{namespace}.serviceaccount.identity.{namespace}.{trust_domain}"
+    networks = ",".join(settings.cluster_networks)
+    workload = {"ns": settings.namespace, "external_workload": settings.workload}
+    return {
+        "DESTINATION_SVC_ADDR": settings.destination or f"linkerd-dst-headless.{namespace}.svc.{domain}.:8086",
+        "DESTINATION_SVC_NAME": name,
+        "DESTINATION_CONTEXT": _json({"ns": settings.namespace}),
+        "DESTINATION_PROFILE_SUFFIXES": f"svc.{domain}.",
+        # Without it no lookup by IP happens, and a cluster's Services are plain addresses to the proxy.
+        "DESTINATION_PROFILE_NETWORKS": networks,
+        "POLICY_SVC_ADDR": settings.policy or f"linkerd-policy.{namespace}.svc.{domain}.:8090",
+        "POLICY_SVC_NAME": name,
+        "POLICY_WORKLOAD": _json(workload),
+        "POLICY_CLUSTER_NETWORKS": networks,
+        # As the chart has them: a control-plane stream that went quiet is noticed and opened anew.
+        "CONTROL_STREAM_INITIAL_TIMEOUT": "3s",
+        "CONTROL_STREAM_IDLE_TIMEOUT": "5m",
+        "CONTROL_STREAM_LIFETIME": "1h",
+    }
+
+
+def _traffic(settings: ProxySettings) -> dict[str, str]:
+    return {
+        "INBOUND_IPS": ",".join(settings.addresses),
+        "INBOUND_PORTS": ",".join(map(str, settings.ports)),
+        "INBOUND_DEFAULT_POLICY": settings.default_inbound_policy,
+        # As the chart has them: a peer behind a dead link is noticed.
+        "INBOUND_ACCEPT_KEEPALIVE": "10s",
+        "OUTBOUND_CONNECT_KEEPALIVE": "10s",
+    }
+
+
+def _host_port(listener: Listener) -> str:
+    host, port = listener
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _json(value: dict[str, str]) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+# what must not reach a proxy -----------------------------------------------------------------------
+
+_LEVEL = r"(?:off|error|warn|info|debug|trace)"
+_DIRECTIVE = re.compile(rf"{_LEVEL}|[\w:-]+(?:\[[^\],]*\])?={_LEVEL}", re.IGNORECASE)
+_NEEDS_NETWORKS = frozenset({"audit", "cluster-authenticated", "cluster-unauthenticated"})
+
+
+def _checked(settings: ProxySettings) -> tuple[int, ...]:
+    """The version, once nothing was found that such a proxy fails with. Raises Refused."""
+    found = re.fullmatch(r"v?(\d+)\.(\d+)\.(\d+).*", settings.version)
+    if found is None:
+        raise Refused(f"{settings.version!r} is no version of linkerd2-proxy")
+    version = tuple(map(int, found.groups()))
+    if version < (2, 220):
+        raise Refused(f"version {settings.version} knows no SPIFFE Workload API; 2.220 is the first that does")
+    if (2, 329) <= version < (2, 331):
+        raise Refused(f"version {settings.version} cannot talk to SPIRE; 2.331 is the next that can")
+    # A bad filter does not stop the proxy: it starts and logs nothing of what was meant (facts §12).
+    for directive in settings.log.split(","):
+        if not _DIRECTIVE.fullmatch(directive.strip()):
+            raise Refused(f"{directive!r} in the log filter is neither a level nor target=level")
+    if settings.default_inbound_policy in _NEEDS_NETWORKS and not settings.cluster_networks:
+        raise Refused(f"the inbound policy {settings.default_inbound_policy} needs cluster networks")
+    if not settings.addresses:
+        raise Refused("the workload has no address, so the proxy would take itself for everybody")
+    return version
+
+
+# readings ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One inspection. `certificate_expires`: seconds since the epoch by the wall clock, 0.0 = never
+    certified. `listener_uids`: who listens on the proxy's inbound and outbound addresses."""
+
+    live: Maybe[bool] = UNKNOWN
+    ready: Maybe[bool] = UNKNOWN
+    certificate_expires: Maybe[float] = UNKNOWN
+    inbound_listening: Maybe[bool] = UNKNOWN
+    outbound_listening: Maybe[bool] = UNKNOWN
+    listener_uids: Maybe[frozenset[int]] = UNKNOWN
+    in_flight: Maybe[int] = UNKNOWN
+
+
+Judgement = tuple[ProxyState, Fault | None, float | None]
+
+
+def judge(reading: Reading, proxy_uid: int, wall_now: float, seen_ready: bool = False) -> Judgement:
+    """State, fault, and seconds of certificate left (None: unknown or none). `seen_ready`: an earlier
+    reading of the same process said READY, so it does not start any more.
+
+    Ready is: live and ready, certified, and its own listeners accept. Never `/ready` alone: a proxy that
+    found no Workload API socket at its start says "ready" and serves nothing (facts §1.6).
+    """
+    state, fault = _state(reading, proxy_uid, wall_now)
+    if state is ProxyState.STARTING and seen_ready:
+        state, fault = ProxyState.NOT_READY, Fault(Reason.PROXY_LISTENER_ABSENT, "it accepts no more connections")
+    expires = reading.certificate_expires
+    left = None if expires is UNKNOWN or expires == 0.0 else expires - wall_now
+    return state, fault, left
+
+
+def _state(reading: Reading, proxy_uid: int, wall_now: float) -> tuple[ProxyState, Fault | None]:
+    """A known fault beats an unknown part, whatever the part is."""
+    expires = reading.certificate_expires
+    strangers = frozenset() if reading.listener_uids is UNKNOWN else reading.listener_uids - {proxy_uid}
+    absent = False in (reading.inbound_listening, reading.outbound_listening)
+    if strangers:
+        who = ", ".join(map(str, sorted(strangers)))
+        return ProxyState.NOT_READY, Fault(Reason.PROXY_LISTENER_FOREIGN, f"uid {who}")
+    if expires == 0.0:
+        state = ProxyState.STARTING if reading.ready is False else ProxyState.NOT_READY
+        return state, Fault(Reason.PROXY_UNCERTIFIED)
+    if expires is not UNKNOWN and expires <= wall_now:
+        return ProxyState.NOT_READY, Fault(Reason.PROXY_CERTIFICATE_EXPIRED)
+    if absent and reading.live is False:  # it has come to nothing yet, or it ends
+        return ProxyState.STARTING, Fault(Reason.PROXY_STARTING, "none of its ports is open")
+    if absent:
+        port = INBOUND_PORT if reading.inbound_listening is False else OUTBOUND_PORT
+        return ProxyState.NOT_READY, Fault(Reason.PROXY_LISTENER_ABSENT, f"nothing listens on port {port}")
+    if reading.ready is False:
+        return ProxyState.STARTING, Fault(Reason.PROXY_STARTING, "it has no certificate yet")
+    missing = [name for name in _NEEDED if getattr(reading, name) is UNKNOWN]
+    if missing:
+        return ProxyState.UNREADABLE, Fault(Reason.PROXY_UNREADABLE, f"cannot read {', '.join(missing)}")
+    if reading.live is False:
+        return ProxyState.STARTING, Fault(Reason.PROXY_STARTING, "the admin port says that it is not live")
+    return ProxyState.READY, None
+
+
+_NEEDED = ("live", "ready", "certificate_expires", "inbound_listening", "outbound_listening", "listener_uids")
+
+_EXPIRES = re.compile(
+    # Since 2.227 with the first prefix, from 2.220 to 2.226 without it.
+    r"^(?:control_)?identity_cert_expiration_timestamp_seconds(?:\{[^}]*\})? (\S+)",
+    re.MULTILINE,
+)
+_INBOUND = re.compile(
+    r'^tcp_open_connections\{direction="inbound",peer="src",target_addr="[^"]*:(\d+)"[^}]*\} (\d+)', re.MULTILINE
+)
+
+
+def read_metrics(text: str) -> tuple[Maybe[float], Maybe[int]]:
+    """When the certificate expires, and how many inbound connections are open, from `/metrics`.
+
+    Connections to the admin port count as inbound ones with the proxy, the reader's own among them; they
+    are left out. Idle series vanish, so none at all means 0, if the text is whole (it ends with # EOF).
+    """
+    found = _EXPIRES.search(text)
+    if not text.rstrip().endswith("# EOF"):
+        return float(found[1]) if found else UNKNOWN, UNKNOWN
+    open_now = sum(int(count) for port, count in _INBOUND.findall(text) if int(port) != ADMIN_PORT)
+    return float(found[1]) if found else UNKNOWN, open_now
+
+
+# exits ---------------------------------------------------------------------------------------------
+
+_EXITS: dict[int, tuple[Reason, str]] = {
+    0: (Reason.PROXY_STOPPED, ""),
+    1: (Reason.PROXY_FAILED_TO_START, "exit 1: no usable trust anchor, or the admin port is taken"),
+    64: (Reason.PROXY_CONFIGURATION_REFUSED, "exit 64"),
+    101: (
+        Reason.PROXY_CRASHED,
+        f"exit 101: it panicked, as it does when {INBOUND_PORT} or {OUTBOUND_PORT} is taken",
+    ),
+}
+
+
+def exit_fault(returncode: int) -> Fault:
+    """Why it ended, from an exit code or, negative, the number of a signal."""
+    if returncode < 0:
+        return Fault(Reason.PROXY_CRASHED, _signal_detail(-returncode))
+    reason, detail = _EXITS.get(returncode, (Reason.PROXY_CRASHED, f"exit {returncode}"))
+    return Fault(reason, detail)
+
+
+def _signal_detail(number: int) -> str:
+    name = {known.value: known.name for known in signal.Signals}.get(number, f"signal {number}")
+    hint = "; if nobody sent it, the kernel ran out of memory: see journalctl -k" if name == "SIGKILL" else ""
+    return f"killed by {name}{hint}"

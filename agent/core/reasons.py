@@ -1,0 +1,295 @@
+"""Every reason that fairlead gives, once: code, severity, text, and what to do.
+
+The code stands alike in conditions, logs, the status socket and the documents. It is CamelCase, so it
+satisfies the pattern of the ExternalWorkload CRD (word characters, 1 to 1024).
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class Severity(enum.Enum):
+    OK = "ok"
+    WAIT = "wait"  # passes by itself
+    WARN = "warn"  # the host serves on; somebody should look
+    FAULT = "fault"  # the host cannot serve, or cannot say that it does
+
+
+class Reason(enum.StrEnum):
+    HOST_READY = "HostReady"
+    STARTING = "Starting"
+    DRAINING = "Draining"
+    LEFT = "Left"
+    SHUTTING_DOWN = "ShuttingDown"
+    PHASE_UNREADABLE = "PhaseUnreadable"
+    PHASE_UNWRITABLE = "PhaseUnwritable"
+    DOOR_REFUSED = "DoorRefused"
+
+    WORKLOAD_API_ABSENT = "WorkloadApiAbsent"
+    WORKLOAD_API_REFUSED = "WorkloadApiRefused"
+    WORKLOAD_API_DENIED = "WorkloadApiDenied"
+    WORKLOAD_API_SILENT = "WorkloadApiSilent"
+    WORKLOAD_API_FAILED = "WorkloadApiFailed"
+    IDENTITY_UNEXPECTED = "IdentityUnexpected"
+    IDENTITY_KEY_UNSUITABLE = "IdentityKeyUnsuitable"
+    IDENTITY_EXPIRED = "IdentityExpired"
+    CLOCK_SKEWED = "ClockSkewed"
+
+    PROXY_STOPPED = "ProxyStopped"
+    PROXY_STARTING = "ProxyStarting"
+    PROXY_STOPPING = "ProxyStopping"
+    PROXY_UNREADABLE = "ProxyUnreadable"
+    PROXY_UNCERTIFIED = "ProxyUncertified"
+    PROXY_CERTIFICATE_EXPIRED = "ProxyCertificateExpired"
+    PROXY_LISTENER_ABSENT = "ProxyListenerAbsent"
+    PROXY_LISTENER_FOREIGN = "ProxyListenerForeign"
+    PROXY_IDENTITY_MISSING = "ProxyIdentityMissing"
+    PROXY_BINARY_UNUSABLE = "ProxyBinaryUnusable"
+    PROXY_NOT_PERMITTED = "ProxyNotPermitted"
+    PROXY_CONFIGURATION_REFUSED = "ProxyConfigurationRefused"
+    PROXY_FAILED_TO_START = "ProxyFailedToStart"
+    PROXY_PORT_TAKEN = "ProxyPortTaken"
+    PROXY_CRASHED = "ProxyCrashed"
+    TRUST_ANCHORS_UNUSABLE = "TrustAnchorsUnusable"
+
+    REDIRECT_PENDING = "RedirectPending"
+    REDIRECT_BLOCKED = "RedirectBlocked"
+    REDIRECT_FORBIDDEN = "RedirectForbidden"
+    REDIRECT_UNSUPPORTED = "RedirectUnsupported"
+    REDIRECT_REFUSED = "RedirectRefused"
+    REDIRECT_FAILED = "RedirectFailed"
+
+    PROBES_PASSING = "ProbesPassing"
+    PROBE_PENDING = "ProbePending"
+    PROBE_FAILING = "ProbeFailing"
+
+    API_UNREACHABLE = "ApiUnreachable"
+    API_TIMEOUT = "ApiTimeout"
+    API_UNVERIFIED = "ApiUnverified"
+    API_CREDENTIAL_UNREADABLE = "ApiCredentialUnreadable"
+    API_UNAUTHORIZED = "ApiUnauthorized"
+    API_FORBIDDEN = "ApiForbidden"
+    API_CONFLICT = "ApiConflict"
+    API_THROTTLED = "ApiThrottled"
+    API_FAILING = "ApiFailing"
+    API_REFUSED = "ApiRefused"
+    WORKLOAD_MISSING = "WorkloadMissing"
+    WORKLOAD_IDENTITY_MISMATCH = "WorkloadIdentityMismatch"
+    WORKLOAD_SERVER_NAME_MISMATCH = "WorkloadServerNameMismatch"
+    WORKLOAD_ADDRESS_MISMATCH = "WorkloadAddressMismatch"
+    PORTS_MISMATCH = "PortsMismatch"
+    LEASE_MISSING = "LeaseMissing"
+    LEASE_FAILING = "LeaseFailing"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is the case, in one sentence; and the way out ("" where there is nothing to do)."""
+
+    severity: Severity
+    text: str
+    remedy: str = ""
+
+
+_OK, _WAIT, _WARN, _FAULT = Severity.OK, Severity.WAIT, Severity.WARN, Severity.FAULT
+
+REGISTRY: Mapping[Reason, Entry] = {
+    Reason.HOST_READY: Entry(_OK, "identity, proxy, redirect and probes are as intended"),
+    Reason.STARTING: Entry(_WAIT, "the agent has just started and not all facts are known yet"),
+    Reason.DRAINING: Entry(_WAIT, "an operator drains this host", "fairlead join takes it back"),
+    Reason.LEFT: Entry(_WAIT, "an operator took this host out of the mesh", "fairlead join takes it back"),
+    Reason.SHUTTING_DOWN: Entry(_WAIT, "the host is shutting down"),
+    Reason.PHASE_UNREADABLE: Entry(
+        _FAULT,
+        "the remembered phase of this host cannot be read, so everything is left as it is",
+        "look at /var/lib/fairlead/phase; fairlead join or fairlead leave writes it anew",
+    ),
+    Reason.PHASE_UNWRITABLE: Entry(
+        _FAULT,
+        "the phase of this host cannot be remembered, so it would not outlive a reboot",
+        "see the detail; /var/lib/fairlead must be root's, with space left",
+    ),
+    Reason.DOOR_REFUSED: Entry(
+        _FAULT,
+        "the privileged program did not take a request of the agent for one",
+        "they are of different versions: restart fairlead",
+    ),
+    Reason.WORKLOAD_API_ABSENT: Entry(
+        _FAULT,
+        "there is no SPIFFE Workload API socket at the configured path",
+        "start the SPIRE agent, or correct identity.workload_api",
+    ),
+    Reason.WORKLOAD_API_REFUSED: Entry(
+        _FAULT,
+        "the SPIFFE Workload API socket refuses connections",
+        "see whether the SPIRE agent runs: systemctl status spire-agent",
+    ),
+    Reason.WORKLOAD_API_DENIED: Entry(
+        _FAULT,
+        "the Workload API has no identity for this caller",
+        "create a registration entry for the users of the agent and the proxy; a new one takes seconds",
+    ),
+    Reason.WORKLOAD_API_SILENT: Entry(
+        _FAULT, "the Workload API accepted the connection and does not answer", "look at the SPIRE agent's log"
+    ),
+    Reason.WORKLOAD_API_FAILED: Entry(
+        _FAULT, "the Workload API answered with an error", "look at the SPIRE agent's log"
+    ),
+    Reason.IDENTITY_UNEXPECTED: Entry(
+        _FAULT,
+        "no SVID from the Workload API has the configured SPIFFE ID",
+        "correct workload.identity or the registration entry",
+    ),
+    Reason.IDENTITY_KEY_UNSUITABLE: Entry(
+        _FAULT,
+        "the SVID's key is not EC P-256, so the proxy's handshakes would fail",
+        "set the SPIRE server's CA and X.509 key type to ec-p256",
+    ),
+    Reason.IDENTITY_EXPIRED: Entry(
+        _FAULT, "the SVID has run out, or is about to", "see why SPIRE does not renew it"
+    ),
+    Reason.CLOCK_SKEWED: Entry(
+        _FAULT,
+        "the SVID is not valid yet by this host's clock, or was already over when it arrived",
+        "correct the host's clock: timedatectl status",
+    ),
+    Reason.PROXY_STOPPED: Entry(_WAIT, "the proxy is not running"),
+    Reason.PROXY_STARTING: Entry(_WAIT, "the proxy runs and is not ready yet"),
+    Reason.PROXY_STOPPING: Entry(_WAIT, "the proxy finishes its open connections"),
+    Reason.PROXY_UNREADABLE: Entry(
+        _WARN, "the proxy's admin port cannot be read, so its state is not known", "look at the proxy's log"
+    ),
+    Reason.PROXY_UNCERTIFIED: Entry(
+        _FAULT,
+        "the proxy runs without a certificate",
+        "see that the Workload API serves the proxy's user: fairlead identity-gate",
+    ),
+    Reason.PROXY_CERTIFICATE_EXPIRED: Entry(
+        _FAULT, "the proxy's certificate has run out", "see why the Workload API does not renew it"
+    ),
+    Reason.PROXY_LISTENER_ABSENT: Entry(
+        _FAULT, "the proxy runs but does not accept connections", "look at the proxy's log"
+    ),
+    Reason.PROXY_LISTENER_FOREIGN: Entry(
+        _FAULT,
+        "a process of another user listens on the proxy's port",
+        "find it with ss -ltnp 'sport = :4143 or sport = :4140' and stop it",
+    ),
+    Reason.PROXY_IDENTITY_MISSING: Entry(
+        _FAULT,
+        "the Workload API gives no usable SVID to the proxy's own user, so the proxy is not started",
+        "create a registration entry for the proxy's user with the same SPIFFE ID",
+    ),
+    Reason.PROXY_BINARY_UNUSABLE: Entry(
+        _FAULT, "the proxy's binary is missing or cannot be executed", "correct proxy.binary, or install it"
+    ),
+    Reason.PROXY_NOT_PERMITTED: Entry(
+        _FAULT, "the agent may not start the proxy as its user", "run the agent as root, or under systemd"
+    ),
+    Reason.PROXY_CONFIGURATION_REFUSED: Entry(
+        _FAULT, "the proxy refused its configuration (exit 64)", "look at the proxy's log for the variable"
+    ),
+    Reason.PROXY_FAILED_TO_START: Entry(
+        _FAULT, "the proxy could not be set up (exit 1)", "look at the proxy's log"
+    ),
+    Reason.PROXY_PORT_TAKEN: Entry(
+        _FAULT,
+        "a port that the proxy needs is taken",
+        "find its holder: ss -ltnp 'sport = :4143 or sport = :4140 or sport = :4191'",
+    ),
+    Reason.PROXY_CRASHED: Entry(_FAULT, "the proxy ended unexpectedly", "look at the proxy's log"),
+    Reason.TRUST_ANCHORS_UNUSABLE: Entry(
+        _FAULT,
+        "the trust anchors cannot be read or hold no certificate",
+        "put the mesh's trust anchors (PEM) at identity.trust_anchors",
+    ),
+    Reason.REDIRECT_PENDING: Entry(_WAIT, "the traffic redirect is not set as intended yet"),
+    Reason.REDIRECT_BLOCKED: Entry(_WAIT, "the declared ports are closed until the proxy is ready"),
+    Reason.REDIRECT_FORBIDDEN: Entry(
+        _FAULT, "fairlead may not change nftables", "give it CAP_NET_ADMIN: run it as root, or by its unit"
+    ),
+    Reason.REDIRECT_UNSUPPORTED: Entry(
+        _FAULT, "nftables does not work on this host", "install nftables (apt-get install nftables)"
+    ),
+    Reason.REDIRECT_REFUSED: Entry(
+        _FAULT,
+        "the redirect that the configuration asks for would harm the host, so it is refused",
+        "correct workload.ports or the redirect section",
+    ),
+    Reason.REDIRECT_FAILED: Entry(
+        _FAULT, "the traffic redirect cannot be read or set", "see the detail, and journalctl -k"
+    ),
+    Reason.PROBES_PASSING: Entry(_OK, "every probe passes"),
+    Reason.PROBE_PENDING: Entry(_WAIT, "a probe has no verdict yet"),
+    Reason.PROBE_FAILING: Entry(
+        _FAULT, "the local application fails its probe", "see that it runs and listens on the workload's address"
+    ),
+    Reason.API_UNREACHABLE: Entry(
+        _WARN, "the API server cannot be reached", "check api.server, and the route to it"
+    ),
+    Reason.API_TIMEOUT: Entry(_WARN, "the API server does not answer in time", "check the route to it"),
+    Reason.API_UNVERIFIED: Entry(
+        _FAULT,
+        "the API server's certificate is not trusted by the configured CA, or is for another name",
+        "correct api.ca or api.server",
+    ),
+    Reason.API_CREDENTIAL_UNREADABLE: Entry(
+        _FAULT, "the credential for the API server cannot be read", "correct api.token_file or its mode"
+    ),
+    Reason.API_UNAUTHORIZED: Entry(
+        _FAULT, "the API server does not accept this host's credential (401)", "renew the token"
+    ),
+    Reason.API_FORBIDDEN: Entry(
+        _FAULT,
+        "the API server forbids what this host needs (403)",
+        "allow get and watch of externalworkloads, patch of its status, get and patch of its lease",
+    ),
+    Reason.API_CONFLICT: Entry(_WAIT, "the ExternalWorkload changed meanwhile (409); it is read again"),
+    Reason.API_THROTTLED: Entry(_WAIT, "the API server asks for fewer requests (429)"),
+    Reason.API_FAILING: Entry(_WARN, "the API server has a fault of its own (5xx)", "look at the API server"),
+    Reason.API_REFUSED: Entry(
+        _FAULT, "the API server refused what this host wrote (4xx)", "see the detail for the policy that refuses"
+    ),
+    Reason.WORKLOAD_MISSING: Entry(
+        _FAULT, "there is no such ExternalWorkload", "create it, or correct workload.name and workload.namespace"
+    ),
+    Reason.WORKLOAD_IDENTITY_MISMATCH: Entry(
+        _FAULT,
+        "the ExternalWorkload names another identity than this host has",
+        "make spec.meshTLS.identity and workload.identity equal",
+    ),
+    Reason.WORKLOAD_SERVER_NAME_MISMATCH: Entry(
+        _FAULT,
+        "the ExternalWorkload names another server name than the proxy answers to",
+        "make spec.meshTLS.serverName and workload.server_name equal",
+    ),
+    Reason.WORKLOAD_ADDRESS_MISMATCH: Entry(
+        _FAULT,
+        "the ExternalWorkload lists an address that this host's configuration does not have",
+        "make spec.workloadIPs and host.addresses equal",
+    ),
+    Reason.PORTS_MISMATCH: Entry(
+        _WARN,
+        "the ExternalWorkload's ports differ from the declared ports",
+        "make spec.ports and workload.ports equal",
+    ),
+    Reason.LEASE_MISSING: Entry(
+        _WARN,
+        "the host's Lease is missing, so nobody can notice when this host dies",
+        "create a Lease with the ExternalWorkload's name beside it",
+    ),
+    Reason.LEASE_FAILING: Entry(_WARN, "the host's Lease cannot be renewed", "see the detail"),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Expected trouble: a reason, and what was seen (for people; never in a condition)."""
+
+    reason: Reason
+    detail: str = ""
+
+    @property
+    def entry(self) -> Entry:
+        return REGISTRY[self.reason]

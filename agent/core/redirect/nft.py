@@ -1,0 +1,239 @@
+"""nftables' JSON: a Ruleset as one transaction, and a Ruleset from what the kernel holds.
+
+Law: what is read back is compared by what it does. nft sorts sets, joins neighbouring networks into ranges,
+writes a set of one as a plain value, and spells TCP flags in three ways, by its version; all of it is read
+as the same Ruleset. What is not understood is kept as `foreign` and never equals a rule of ours.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from ipaddress import ip_address, ip_network, summarize_address_range
+
+from agent.core.redirect import Action, Chain, Match, Network, Rule, Ruleset, canonical
+
+TABLE = {"family": "inet", "name": "fairlead"}
+_IN_TABLE = {"family": "inet", "table": "fairlead"}
+_FLAGS = {"fin": 1, "syn": 2, "rst": 4, "ack": 16}
+_SYN, _MEANINGFUL = 2, 1 | 2 | 4 | 16
+
+Json = dict[str, object]
+
+
+# writing -------------------------------------------------------------------------------------------
+
+
+def transaction(rules: Ruleset | None) -> Json:
+    """Put these rules in place of whatever the table holds, at once; None: delete the table.
+
+    The table is made anew, which also mends a foreign set, flag or chain. Streams do not notice: in one
+    transaction the new rules take hold of tracking and translation before the old ones let go. The `add` in
+    front makes the `delete` succeed where there is no table.
+    """
+    commands: list[Json] = [{"add": {"table": TABLE}}, {"delete": {"table": TABLE}}]
+    if rules is not None:
+        commands.append({"add": {"table": TABLE}})
+        commands += [_add_chain(chain) for chain in rules.chains]
+        commands += [_add_rule(chain, rule) for chain in rules.chains for rule in chain.rules]
+    return {"nftables": commands}
+
+
+def _add_chain(chain: Chain) -> Json:
+    of_kernel = {"type": chain.kind, "hook": chain.hook, "prio": chain.priority, "policy": chain.policy}
+    return {"add": {"chain": {**_IN_TABLE, "name": chain.name, **of_kernel}}}
+
+
+def _add_rule(chain: Chain, rule: Rule) -> Json:
+    expressions = [*_match(rule.match), *_action(chain, rule)]
+    return {"add": {"rule": {**_IN_TABLE, "chain": chain.name, "comment": rule.name, "expr": expressions}}}
+
+
+def _match(match: Match) -> list[Json]:
+    found = []
+    if match.tracked:
+        found.append(_test({"ct": {"key": "state"}}, "new", "in"))
+    if match.arrives_by:
+        found.append(_test({"meta": {"key": "iifname"}}, match.arrives_by))
+    if match.leaves_by:
+        found.append(_test({"meta": {"key": "oifname"}}, match.leaves_by))
+    if match.uid is not None:
+        found.append(_test({"meta": {"key": "skuid"}}, match.uid))
+    if match.networks:
+        protocol = "ip" if match.networks[0].version == 4 else "ip6"
+        found.append(_test(_payload(protocol, "daddr"), {"set": [_network(n) for n in match.networks]}))
+    if match.ports:
+        found.append(_test(_payload("tcp", "dport"), {"set": sorted(match.ports)}))
+    if match.opens:
+        found.append(_test({"&": [_payload("tcp", "flags"), _MEANINGFUL]}, _SYN))
+    return found
+
+
+def _test(left: Json, right: object, operator: str = "==") -> Json:
+    return {"match": {"op": operator, "left": left, "right": right}}
+
+
+def _payload(protocol: str, field: str) -> Json:
+    return {"payload": {"protocol": protocol, "field": field}}
+
+
+def _network(network: Network) -> object:
+    address = str(network.network_address)
+    whole = network.prefixlen == network.max_prefixlen
+    return address if whole else {"prefix": {"addr": address, "len": network.prefixlen}}
+
+
+def _action(chain: Chain, rule: Rule) -> list[Json]:
+    match rule.action:
+        case Action.LOOK:
+            return []
+        case Action.SKIP:
+            return [{"return": None}]
+        case Action.RESET:
+            return [{"reject": {"type": "tcp reset"}}]
+        case Action.REDIRECT:
+            # Inbound a translation of the port alone: nft's `redirect` also rewrites the address, to the
+            # one of the interface, and drops the packet where that interface has none.
+            return [{"dnat" if chain.hook == "prerouting" else "redirect": {"port": rule.port}}]
+
+
+# reading -------------------------------------------------------------------------------------------
+
+
+def read(listing: object) -> Ruleset:
+    """What `nft -j list table inet fairlead` says. Raises ValueError when it is no such listing."""
+    match listing:
+        case {"nftables": [*entries]}:
+            return _ruleset(entries)
+    raise ValueError("not a listing of nftables")
+
+
+def _ruleset(entries: Sequence[object]) -> Ruleset:
+    chains: dict[str, Chain] = {}
+    foreign = []
+    for entry in entries:
+        match entry:
+            case {"metainfo": _}:
+                pass
+            case {"table": {**table}} if "flags" not in table:
+                pass
+            case {
+                "chain": {"name": str(name), "type": str(kind), "hook": str(hook), "prio": int(priority), **rest}
+            }:
+                chains[name] = Chain(name, kind, hook, priority, policy=str(rest.get("policy")))
+            case {"rule": {"chain": str(name), "expr": [*expressions], **rest}} if name in chains:
+                rule = _rule(chains[name], str(rest.get("comment", "")), expressions)
+                chains[name] = replace(chains[name], rules=(*chains[name].rules, rule))
+            case _:
+                foreign.append(_text(entry))
+    return Ruleset(tuple(chains[name] for name in sorted(chains)), tuple(foreign))
+
+
+def _rule(chain: Chain, name: str, expressions: Sequence[object]) -> Rule:
+    """The action is the last expression, if there is one; all before it are conditions."""
+    action = _read_action(chain, expressions[-1]) if expressions else None
+    match = Match()
+    for expression in expressions if action is None else expressions[:-1]:
+        match = _narrow(match, expression)
+    done, port = action or (Action.LOOK, 0)
+    return Rule(name, match, done, port)
+
+
+def _read_action(chain: Chain, expression: object) -> tuple[Action, int] | None:
+    """Exactly an action as `_action` writes it: an address or a flag more makes it another."""
+    match expression:
+        case {"return": None}:
+            return Action.SKIP, 0
+        case {"reject": {"type": "tcp reset", **rest}} if not rest:
+            return Action.RESET, 0
+        case {"dnat": {"port": int(port), **rest}} if not rest and chain.hook == "prerouting":
+            return Action.REDIRECT, port
+        case {"redirect": {"port": int(port), **rest}} if not rest and chain.hook == "output":
+            return Action.REDIRECT, port
+    return None
+
+
+def _narrow(match: Match, expression: object) -> Match:
+    """`match` with one condition more. A second one on the same field is not understood either."""
+    try:
+        more = _condition(expression)
+    except (ValueError, TypeError):
+        more = {}
+    taken = any(getattr(match, name) != getattr(Match(), name) for name in more)
+    if taken or not more:
+        return replace(match, foreign=(*match.foreign, _text(expression)))
+    return replace(match, **more)  # type: ignore[arg-type]
+
+
+def _condition(expression: object) -> dict[str, object]:
+    """The field of Match that this expression sets. {}, ValueError or TypeError: none of ours."""
+    match expression:
+        case {"match": {"op": "==" | "in", "left": {"ct": {"key": "state"}}, "right": "new"}}:
+            return {"tracked": True}
+        case {"match": {"op": "==", "left": left, "right": right}}:
+            return _equality(left, right)
+    return {}
+
+
+def _equality(left: object, right: object) -> dict[str, object]:
+    match left:
+        case {"meta": {"key": "iifname"}}:
+            return {"arrives_by": right}
+        case {"meta": {"key": "oifname"}}:
+            return {"leaves_by": right}
+        case {"meta": {"key": "skuid"}}:
+            return {"uid": right}
+        case {"payload": {"protocol": "ip" | "ip6" as protocol, "field": "daddr"}}:
+            networks = canonical(network for item in _items(right) for network in _networks(item))
+            version = 4 if protocol == "ip" else 6
+            return {"networks": networks} if {network.version for network in networks} == {version} else {}
+        case {"payload": {"protocol": "tcp", "field": "dport"}}:
+            return {"ports": frozenset(port for item in _items(right) for port in _ports(item))}
+        case {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, mask]}:
+            return {"opens": True} if (_bits(mask), _bits(right)) == (_MEANINGFUL, _SYN) else {}
+    return {}
+
+
+def _items(value: object) -> Sequence[object]:
+    match value:
+        case {"set": [*items]}:
+            return items
+    return [value]
+
+
+def _networks(item: object) -> Iterable[Network]:
+    match item:
+        case str():
+            return [ip_network(item)]
+        case {"prefix": {"addr": str(address), "len": int(length)}}:
+            return [ip_network((address, length))]
+        case {"range": [str(first), str(last)]}:
+            return summarize_address_range(ip_address(first), ip_address(last))
+    raise ValueError(f"no addresses: {item}")
+
+
+def _ports(item: object) -> Iterable[int]:
+    match item:
+        case int():
+            return [item]
+        case {"range": [int(first), int(last)]}:
+            return range(first, last + 1)
+    raise ValueError(f"no ports: {item}")
+
+
+def _bits(value: object) -> int:
+    """TCP flags as a number: written as one, as a name, as a list of either, or as names joined by |."""
+    match value:
+        case int():
+            return value
+        case str():
+            return _FLAGS.get(value, 256)
+        case [*items] | {"|": [*items]}:
+            bits = 0
+            for item in items:
+                bits |= _bits(item)
+            return bits
+    return 256
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, sort_keys=True)

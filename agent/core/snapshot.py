@@ -1,0 +1,133 @@
+"""What the status socket shows: facts, goals, conditions and reasons as one JSON-ready value, and the headline."""
+
+import dataclasses
+import enum
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from agent.core import policy
+from agent.core.facts import UNKNOWN, Facts, Maybe, Phase, PhaseKind
+from agent.core.goals import Advertise, Goals
+from agent.core.policy import Spec, Standing, Sure
+from agent.core.reasons import REGISTRY, Fault, Reason
+
+# What a standing is called when it is good, and when it is not known yet.
+_GOOD: Mapping[str, str] = {
+    "IdentityValid": "IdentityValid",
+    "ProxyReady": "ProxyReady",
+    "RedirectActive": "RedirectActive",
+    "ProbesPassing": Reason.PROBES_PASSING.value,
+    "WorkloadMatches": "WorkloadMatches",
+}
+
+
+def snapshot(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: float) -> dict[str, Any]:
+    """`{"phase", "ready", "headline", "left", "facts", "goals", "conditions", "problems"}`; times in facts
+    are seconds from now."""
+    return {
+        "phase": "unknown" if phase is UNKNOWN else phase.kind.value,
+        "ready": _published(facts),
+        "headline": headline(spec, phase, facts, goals, now),
+        "left": policy.has_left(phase, facts),
+        "facts": plain(facts, now),
+        "goals": plain(goals, now),
+        "conditions": [_condition(name, s) for name, s in policy.standings(spec, facts, now).items()],
+        "problems": [_problem(fault) for fault in problems(spec, facts, now)],
+    }
+
+
+def headline(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: float) -> str:
+    """One line for people: what this host is to the mesh, and why."""
+    if phase is UNKNOWN:
+        return "Unknown: " + REGISTRY[Reason.PHASE_UNREADABLE].text
+    if policy.has_left(phase, facts):
+        return "Left: this host is out of the mesh"
+    if phase.kind is not PhaseKind.MEMBER:
+        return f"Leaving: {_step(facts, goals)}" if phase.kind is PhaseKind.LEFT else _why(goals)
+    match goals.advertise:
+        case Advertise.YES:
+            return "Ready: " + REGISTRY[goals.reason].text
+        case Advertise.NO:
+            return _why(goals)
+        case Advertise.HOLD:
+            waits = [name for name, s in policy.standings(spec, facts, now).items() if s is Sure.UNSURE]
+            return "Starting: not known yet: " + ", ".join(waits)
+
+
+def _why(goals: Goals) -> str:
+    return f"Not ready: {goals.reason.value}: {REGISTRY[goals.reason].text}"
+
+
+def _step(facts: Facts, goals: Goals) -> str:
+    match goals.proxy.value:
+        case "hold":
+            return "telling the mesh, and giving it time to hear"
+        case "drained":
+            count = getattr(facts.proxy, "in_flight", None)
+            return f"waiting for open connections to end ({'?' if count is None else count} in flight)"
+        case _:
+            return "stopping the proxy, then taking the redirect away"
+
+
+def problems(spec: Spec, facts: Facts, now: float) -> Iterator[Fault]:
+    """Every fault of the moment, once: standings first, then troubles that leave Ready alone."""
+    seen: set[Reason] = set()
+    for standing in [*policy.standings(spec, facts, now).values(), *_asides(spec, facts)]:
+        if isinstance(standing, Fault) and standing.reason not in seen:
+            seen.add(standing.reason)
+            yield standing
+
+
+def _asides(spec: Spec, facts: Facts) -> Iterator[Fault | None]:
+    for fact in (facts.identity, facts.proxy, facts.redirect, facts.workload, facts.lease):
+        yield None if fact is UNKNOWN else fact.fault
+    if facts.workload is not UNKNOWN and facts.workload.seen is not None:
+        theirs, ours = sorted(facts.workload.seen.ports), sorted(spec.ports)
+        yield Fault(Reason.PORTS_MISMATCH, f"{theirs} there, {ours} here") if theirs != ours else None
+
+
+def _published(facts: Facts) -> dict[str, str]:
+    """The Ready condition as it stands at the API server."""
+    if facts.workload is UNKNOWN or facts.workload.seen is None:
+        return {"status": "", "reason": ""}
+    mine = [c for c in facts.workload.seen.conditions if c.type == "Ready"]
+    status = facts.workload.seen.ready
+    return {"status": status, "reason": next((c.reason for c in mine if c.status == status), "")}
+
+
+def _condition(name: str, standing: Standing) -> dict[str, str]:
+    match standing:
+        case Sure.GOOD:
+            return {"type": name, "status": "True", "reason": _GOOD[name], "message": ""}
+        case Sure.UNSURE:
+            return {"type": name, "status": "Unknown", "reason": Reason.STARTING.value, "message": ""}
+        case Fault(reason, detail):
+            return {"type": name, "status": "False", "reason": reason.value, "message": detail}
+
+
+def _problem(fault: Fault) -> dict[str, str]:
+    entry = fault.entry
+    return {
+        "reason": fault.reason.value,
+        "severity": entry.severity.value,
+        "text": entry.text,
+        "detail": fault.detail,
+        "remedy": entry.remedy,
+    }
+
+
+def plain(value: Any, now: float) -> Any:
+    """A frozen value as JSON; monotonic times (`..._at`, `..._since`) as seconds from now, rounded."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, tuple | list):
+        return [plain(item, now) for item in value]
+    if dataclasses.is_dataclass(value):
+        return {f.name: _field(f.name, getattr(value, f.name), now) for f in dataclasses.fields(value)}
+    return value
+
+
+def _field(name: str, value: Any, now: float) -> Any:
+    if isinstance(value, float) and name.endswith(("_at", "_since", "since")):
+        return round(value - now, 1)
+    return plain(value, now)

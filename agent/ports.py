@@ -1,0 +1,139 @@
+"""What the loops need from outside, as protocols. Adapters provide them, the sandbox's verified fakes
+and the tests' memory fakes do too; one contract suite per port runs on all of them.
+
+Expected trouble is raised as `Trouble`, and nothing else is caught by a loop.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from agent.core.facts import Condition, Level, PhaseKind, Process, Svid, Workload
+from agent.core.goals import RedirectGoal
+from agent.core.probe import Attempt, ProbeSpec
+from agent.core.proxy import Reading
+from agent.core.reasons import Fault, Reason
+
+
+class Trouble(Exception):
+    """Expected trouble: becomes a fact with a reason. `retry_after`: seconds, where the other side said so."""
+
+    def __init__(self, reason: Reason, detail: str = "", retry_after: float | None = None) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail, self.retry_after = reason, detail, retry_after
+
+    @property
+    def fault(self) -> Fault:
+        return Fault(self.reason, self.detail)
+
+
+class WorkloadApi(Protocol):
+    """The SPIFFE Workload API, as this process's own user sees it."""
+
+    def watch(self) -> AsyncGenerator[Sequence[Svid], None]:
+        """Yield all X.509-SVIDs now and at each change, for ever, over one stream.
+
+        Raises Trouble (WORKLOAD_API_*) when the stream cannot be had or ends; the caller calls again.
+        Closing the iterator ends the stream and leaves nothing behind.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Lease:
+    """coordination.k8s.io/v1 Lease as read."""
+
+    holder: str = ""
+    renew_time: str = ""  # RFC 3339 with microseconds
+    duration: int = 0  # seconds
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+class StatusApi(Protocol):
+    """The host's own ExternalWorkload and Lease at the API server. Every method raises Trouble (API_*,
+    WORKLOAD_MISSING, LEASE_MISSING) and is bounded in time."""
+
+    async def read(self) -> Workload: ...
+
+    def watch(self, resource_version: str) -> AsyncIterator[Workload | None]:
+        """Yield the ExternalWorkload at each change after `resource_version`; None when it was deleted.
+
+        Ends quietly when the server ends the watch or has forgotten that version (410): read again.
+        """
+        ...
+
+    async def patch_conditions(self, workload: Workload, conditions: Sequence[Condition]) -> Workload:
+        """Merge-patch the whole conditions array of `/status`, guarded by `workload`'s uid and version."""
+        ...
+
+    async def read_lease(self) -> Lease: ...
+
+    async def renew_lease(self, lease: Lease) -> Lease:
+        """Merge-patch holder, renewTime, duration and the given annotations. Never creates the Lease."""
+        ...
+
+
+class ProxyRuntime(Protocol):
+    """Owns the process of linkerd2-proxy; it survives the agent."""
+
+    async def adopt(self) -> Process | None:
+        """The process that an earlier agent started, if it is still that very process."""
+        ...
+
+    async def start(self) -> Process:
+        """Start it after the gate (a usable SVID for the proxy's own user). Raises Trouble."""
+        ...
+
+    async def wait(self, process: Process) -> Fault:
+        """Return when it is gone, with the reason: PROXY_STOPPED for exit 0, else what exit code or
+        signal say (unknown for an adopted one: its parent is gone)."""
+        ...
+
+    async def terminate(self, process: Process) -> None: ...
+
+    async def kill(self, process: Process) -> None: ...
+
+    async def inspect(self, process: Process) -> Reading:
+        """Read admin port and listeners once, within 2 s. A part that cannot be read is UNKNOWN."""
+        ...
+
+
+@dataclass(frozen=True)
+class LiveRedirect:
+    inbound: Level
+    outbound: Level
+
+
+class Redirector(Protocol):
+    """The kernel's rules, through the privileged door. Raises Trouble (REDIRECT_*)."""
+
+    async def check(self) -> LiveRedirect:
+        """Read the live rules back; change nothing."""
+        ...
+
+    async def apply(self, inbound: RedirectGoal, outbound: RedirectGoal) -> LiveRedirect:
+        """Bring both directions to a level (not HOLD) in one transaction; OFF for both deletes the table,
+        having passed through RELEASED. Returns what was read back afterwards."""
+        ...
+
+
+class PhaseStore(Protocol):
+    """The host's phase, remembered across restarts and reboots; written through the door."""
+
+    async def read(self) -> PhaseKind:
+        """Raises Trouble (PHASE_UNREADABLE). A missing record is MEMBER."""
+        ...
+
+    async def write(self, phase: PhaseKind) -> None: ...
+
+
+class Prober(Protocol):
+    async def attempt(self, spec: ProbeSpec) -> Attempt:
+        """Try once, within spec.timeout. Never raises for what the application does."""
+        ...
+
+
+class Notifier(Protocol):
+    def notify(self, *lines: str) -> None:
+        """Tell the service manager (sd_notify); silent where there is none."""
+        ...

@@ -1,0 +1,60 @@
+"""Config → the plain values that core and the adapters take. Same law as `agent.config`, but that a user's
+name is looked up."""
+
+import pwd
+
+from agent.config import Config
+from agent.core.policy import Spec
+from agent.core.proxy import ProxySettings
+
+
+def policy_spec(config: Config, boot_id: str) -> Spec:
+    return Spec(
+        identity=config.workload.identity,
+        server_name=config.workload.server_name,
+        addresses=_texts(config.host.addresses),
+        ports=config.workload.ports,
+        boot_id=boot_id,
+        redirect=config.redirect.mode != "off",
+        outbound=bool(config.redirect.outbound_networks),
+        inbound_closed=config.redirect.inbound_failure == "closed",
+        outbound_closed=config.redirect.outbound_failure == "closed",
+        probe_window=max((probe.first_verdict_within for probe in config.probes), default=0.0),
+        settle=config.drain.settle,
+        drain_timeout=config.drain.timeout,
+    )
+
+
+def proxy_settings(config: Config) -> ProxySettings:
+    proxy, control = config.proxy, config.control_plane
+    return ProxySettings(
+        version=proxy.version,
+        workload=config.workload.name,
+        namespace=config.workload.namespace,
+        identity=config.workload.identity,
+        server_name=config.workload.server_name,
+        addresses=_texts(config.host.addresses),
+        workload_api=config.identity.workload_api,
+        ports=config.workload.ports,
+        log=proxy.log,
+        log_format=proxy.log_format,
+        cores=proxy.cores,
+        grace=proxy.grace,
+        default_inbound_policy=proxy.default_inbound_policy,
+        control_namespace=control.namespace,
+        cluster_domain=control.cluster_domain,
+        trust_domain=control.trust_domain,
+        destination=control.destination,
+        policy=control.policy,
+        cluster_networks=_texts(control.cluster_networks),
+    )
+
+
+def proxy_uid(config: Config) -> int:
+    """The uid that the proxy runs as. Raises KeyError: there is no such user."""
+    user = config.proxy.user
+    return int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
+
+
+def _texts(values: tuple[object, ...]) -> tuple[str, ...]:
+    return tuple(str(value) for value in values)

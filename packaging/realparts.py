@@ -1,0 +1,129 @@
+"""Builds the real programs that the contract tests run against: once, into a cache outside the tree.
+
+    python packaging/realparts.py build         all of them, with progress: what `make test` does
+    python packaging/realparts.py where NAME    the path of one that is built
+
+What is built is fixed by tests/real/ (go.mod, go.sum) and the table below. Standard library only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import golang
+import steps
+from steps import Trouble
+
+REAL = Path(__file__).resolve().parent.parent / "tests" / "real"
+VERSION_OF_KUBERNETES = "k8s.io/component-base/version"
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+    folder: Path  # of the Go module that pins it
+    package: str
+    module: str  # whose version, in that module's go.mod, is the part's
+    patience: str = ""
+
+    @property
+    def version(self) -> str:
+        return _pinned(self.folder, self.module)
+
+    @property
+    def ldflags(self) -> str:
+        flags = "-s -w"
+        if self.name == "kube-apiserver":
+            # Without these it calls itself v0.0.0-master, which clients cannot parse.
+            major, minor, _ = self.version.removeprefix("v").split(".", 2)
+            said = {"gitVersion": self.version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+            flags += "".join(f" -X {VERSION_OF_KUBERNETES}.{name}={value}" for name, value in said.items())
+        return flags
+
+    @property
+    def path(self) -> Path:
+        sources = [self.folder / "go.mod", self.folder / "go.sum", *sorted(self.folder.glob("*.go"))]
+        recipe = hashlib.sha256(f"{self.package} {self.ldflags}\0".encode())
+        for source in sources:
+            recipe.update(hashlib.sha256(source.read_bytes()).digest())
+        name = f"{self.name}-{self.version}-{platform.machine()}-{recipe.hexdigest()[:12]}"
+        return steps.cache() / "real" / name
+
+
+PARTS = (
+    Part("judge", REAL / "judge", ".", "github.com/spiffe/go-spiffe/v2"),
+    Part("etcd", REAL, "go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3"),
+    Part(
+        "kube-apiserver",
+        REAL,
+        "k8s.io/kubernetes/cmd/kube-apiserver",
+        "k8s.io/kubernetes",
+        ", 3 to 8 minutes",
+    ),
+)
+
+
+def main(args: list[str]) -> None:
+    match args:
+        case ["build"]:
+            build()
+        case ["where", name] if name in {part.name for part in PARTS}:
+            print(where(name))
+        case _:
+            names = ", ".join(part.name for part in PARTS)
+            raise Trouble("cannot read the command line", f"Say build, or where and one of {names}.", steps.USAGE)
+
+
+def where(name: str) -> Path:
+    part = next(part for part in PARTS if part.name == name)
+    if not part.path.exists():
+        raise Trouble(
+            f"cannot find {name} {part.version}: it is not built yet",
+            "Run `make test` once (it builds the real parts), or leave them out with `pytest --no-real`.",
+        )
+    return part.path
+
+
+def build() -> None:
+    if _missing():
+        with steps.lock(steps.cache() / "real.lock", "waiting for another build of the real parts to end"):
+            for part in _missing():
+                part.path.parent.mkdir(exist_ok=True)
+                _build(part)
+
+
+def _missing() -> list[Part]:
+    return [part for part in PARTS if not part.path.exists()]
+
+
+def _build(part: Part) -> None:
+    go = golang.toolchain(_pinned(part.folder, "go"))
+    fresh = part.path.with_name(f".{part.path.name}.new")
+    argv = [str(go), "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", part.ldflags]
+    name = f"{part.name} {part.version.removeprefix('v')}"
+    steps.run(
+        f"building {name} (once{part.patience})",
+        f"build {name}",
+        [*argv, "-o", str(fresh), part.package],
+        "See the lines above; a Go module proxy must be reachable (Go's own settings apply).",
+        golang.environment(go),
+        part.folder,
+    )
+    fresh.rename(part.path)
+
+
+def _pinned(folder: Path, module: str) -> str:
+    found = re.search(
+        rf"^(?:require |\t)?{re.escape(module)} (\S+)", (folder / "go.mod").read_text(), re.MULTILINE
+    )
+    if found is None:
+        raise Trouble(f"cannot read {folder}/go.mod: {module} is not in it", "Run: git checkout tests/real")
+    return found[1]
+
+
+if __name__ == "__main__":
+    steps.program(main)

@@ -1,0 +1,82 @@
+"""What every test may ask for: the real parts, and the flag that leaves them out.
+
+A test that needs a real part is marked `real`, by hand or because it takes one of the fixtures below.
+Without the part such a test is an error that names the way out, never a skip: a fake is trusted only
+because the same suite runs on the real thing. `--no-real` leaves them out, and is refused in CI.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.realparts import ApiServer
+
+# Imported where they are used only: most runs are of core and loops, and are over in seconds.
+REAL_FIXTURES = {"real_apiserver", "real_namespace", "judge", "root"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-real", action="store_true", help="leave out what needs a real part (not in CI)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--no-real") and os.environ.get("CI"):
+        raise pytest.UsageError("cannot leave out the real parts: this is CI\nRun without --no-real.")
+    # looptime asks for the loop of every test. Before the first asynchronous one Python would make a loop
+    # for the asking, which nobody closes; having been told "none", it says so instead.
+    asyncio.set_event_loop(None)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if REAL_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.real)
+    if config.getoption("--no-real"):
+        left_out = [item for item in items if item.get_closest_marker("real")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session")
+def real_apiserver() -> Iterator[ApiServer]:
+    """A kube-apiserver for the whole run: work in a namespace of your own."""
+    from tests.realparts import ApiServer
+
+    with ApiServer() as server:
+        yield server
+
+
+@pytest.fixture
+def real_namespace(real_apiserver: ApiServer) -> str:
+    return real_apiserver.new_namespace()
+
+
+@pytest.fixture(scope="session")
+def judge() -> Iterator[Path]:
+    """The program that reads a Workload API with go-spiffe, where any user may run it."""
+    from tests.realparts import where
+
+    built = where("judge")
+    # The cache is in somebody's home, and some tests ask as another user.
+    folder = Path(tempfile.mkdtemp(prefix="fairlead-judge-"))
+    folder.chmod(0o755)
+    yield Path(shutil.copy(built, folder / "judge"))
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def root() -> None:
+    """This run may make network namespaces, load rulesets and become another user."""
+    if os.geteuid() != 0:
+        pytest.fail(
+            "cannot do what only root may: this run is not root's\nRun: sudo make test, or pytest --no-real"
+        )

@@ -1,0 +1,201 @@
+"""The decision at every single point: each phase × each combination of facts, and named tables of verdicts."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from agent.core import facts as f
+from agent.core import policy
+from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal
+from agent.core.reasons import Fault, Reason
+from tests.core import world
+from tests.core.world import FAR, ID, JUST_NOW, LONG_AGO, NOW, SPEC
+
+IDENTITIES = (None, "usable", "expired", "silent", "unexpected")
+PROXIES = (None, "stopped", "starting", "ready", "expired", "not-ready", "unreadable", "stopping")
+REDIRECTS = (
+    (None, None),
+    ("fault", "fault"),
+    *itertools.product(("off", "released", "block", "on"), ("off", "released", "on")),
+)
+PROBES = (None, "pass", "fail")
+WORKLOADS = (None, "missing", "away", "True", "False")
+# Lease and readiness of the agent: what stands may be held, stands from another boot, or the window is over.
+AGES = ((f.LeaseFact("boot1"), JUST_NOW), (f.LeaseFact("boot2"), JUST_NOW), (f.LeaseFact("boot1"), LONG_AGO))
+PHASES = [f.Phase(kind, since) for kind in f.PhaseKind for since in (JUST_NOW, LONG_AGO)]
+
+
+def every_point() -> Iterator[tuple[f.Maybe[f.Phase], f.Facts, Goals]]:
+    axes = itertools.product(
+        [world.identity(word) for word in IDENTITIES],
+        [world.proxy(word) for word in PROXIES],
+        [world.redirect(*words) for words in REDIRECTS],
+        [world.probes(word) for word in PROBES],
+        [world.workload(word) for word in WORKLOADS],
+        AGES,
+    )
+    for identity, proxy, redirect, probes, workload, (lease, ready_at) in axes:
+        facts = f.Facts(identity, proxy, redirect, probes, workload, lease, f.AgentFact(ready_at))
+        for phase in PHASES:
+            if phase.since == LONG_AGO and phase.kind in (f.PhaseKind.MEMBER, f.PhaseKind.DRAINED):
+                continue  # the drain limit is nothing to them
+            yield phase, facts, policy.decide(SPEC, phase, facts, NOW).goals
+
+
+def test_every_point() -> None:
+    count = 0
+    for phase, facts, goals in every_point():
+        assert isinstance(phase, f.Phase)
+        count += 1
+        try:
+            check(phase, facts, goals)
+        except AssertionError as error:
+            raise AssertionError(f"{phase}\n{facts}\n{goals}") from error
+    assert count > 100_000
+
+
+def check(phase: f.Phase, facts: f.Facts, goals: Goals) -> None:
+    proxy, redirect = facts.proxy, facts.redirect
+    ready = proxy is not f.UNKNOWN and proxy.state is f.ProxyState.READY and proxy.certificate_expires_at == FAR
+    unsure = proxy is f.UNKNOWN or proxy.state is f.ProxyState.UNREADABLE
+    leaving = phase.kind in (f.PhaseKind.LEFT, f.PhaseKind.SHUTTING_DOWN)
+    if RedirectGoal.ON in (goals.inbound, goals.outbound):
+        assert ready
+    if unsure and not leaving:
+        assert (goals.inbound, goals.outbound) == (RedirectGoal.HOLD, RedirectGoal.HOLD)
+    if goals.inbound in (RedirectGoal.OFF, RedirectGoal.RELEASED):
+        assert phase.kind is f.PhaseKind.LEFT and proxy is not f.UNKNOWN and proxy.state is f.ProxyState.STOPPED
+    if goals.proxy is ProxyGoal.RUNNING:
+        assert not leaving and policy.svid_usable(SPEC, facts, NOW)
+    if goals.proxy in (ProxyGoal.STOPPED, ProxyGoal.DRAINED):
+        assert leaving
+    if goals.advertise is Advertise.YES:
+        assert phase.kind is f.PhaseKind.MEMBER and ready
+        assert redirect == f.RedirectFact(f.Level.ON, f.Level.ON)
+        assert facts.probes == world.probes("pass")
+        assert facts.workload is not f.UNKNOWN and facts.workload.seen is not None
+    if phase.kind is not f.PhaseKind.MEMBER:
+        assert goals.advertise is Advertise.NO
+    known_bad = facts.probes == world.probes("fail") or (proxy is not f.UNKNOWN and not ready and not unsure)
+    if phase.kind is f.PhaseKind.MEMBER and known_bad:
+        assert goals.advertise is Advertise.NO  # a known fault beats an unknown
+
+
+def test_an_unknown_phase_holds_everything() -> None:
+    verdict = policy.decide(SPEC, f.UNKNOWN, serving(), NOW)
+    assert verdict.goals == Goals(reason=Reason.PHASE_UNREADABLE)
+
+
+def serving(**changes: object) -> f.Facts:
+    facts = f.Facts(
+        identity=world.identity("usable"),
+        proxy=world.proxy("ready"),
+        redirect=world.redirect("on", "on"),
+        probes=world.probes("pass"),
+        workload=world.workload("True"),
+        lease=world.lease(1),
+        agent=f.AgentFact(JUST_NOW),
+    )
+    return dataclasses.replace(facts, **changes)  # type: ignore[arg-type]
+
+
+def test_all_well_is_ready() -> None:
+    goals = decide(serving())
+    assert goals == Goals(ProxyGoal.RUNNING, RedirectGoal.ON, RedirectGoal.ON, Advertise.YES, Reason.HOST_READY)
+
+
+def decide(facts: f.Facts, spec: policy.Spec = SPEC, kind: f.PhaseKind = f.PhaseKind.MEMBER) -> Goals:
+    return policy.decide(spec, f.Phase(kind, JUST_NOW), facts, NOW).goals
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"identity": world.identity("unexpected")}, Reason.IDENTITY_UNEXPECTED),
+        ({"identity": world.identity("expired"), "proxy": world.proxy("stopped")}, Reason.IDENTITY_EXPIRED),
+        ({"identity": world.identity("silent"), "proxy": world.proxy("stopped")}, Reason.WORKLOAD_API_ABSENT),
+        ({"proxy": world.proxy("stopped")}, Reason.PROXY_STOPPED),
+        ({"proxy": world.proxy("starting")}, Reason.PROXY_STARTING),
+        ({"proxy": world.proxy("expired")}, Reason.PROXY_CERTIFICATE_EXPIRED),
+        ({"redirect": world.redirect("fault", "fault")}, Reason.REDIRECT_FORBIDDEN),
+        ({"redirect": world.redirect("block", "released")}, Reason.REDIRECT_BLOCKED),
+        ({"redirect": world.redirect("on", "released")}, Reason.REDIRECT_PENDING),
+        ({"redirect": world.redirect("partial", "on")}, Reason.REDIRECT_PENDING),
+        ({"probes": world.probes("fail")}, Reason.PROBE_FAILING),
+        ({"workload": world.workload("missing")}, Reason.WORKLOAD_MISSING),
+        ({"workload": world.workload("True", identity="spiffe://td/other")}, Reason.WORKLOAD_IDENTITY_MISMATCH),
+        # The first aspect in order is named, and a fault beats an unknown.
+        ({"proxy": f.UNKNOWN, "probes": world.probes("fail")}, Reason.PROBE_FAILING),
+    ],
+)
+def test_a_fault_unreadies(changes: dict[str, object], reason: Reason) -> None:
+    goals = decide(serving(**changes))
+    assert (goals.advertise, goals.reason) == (Advertise.NO, reason)
+
+
+@pytest.mark.parametrize("field", ["identity", "proxy", "redirect", "workload", "probes"])
+def test_an_unknown_holds_and_after_the_window_unreadies(field: str) -> None:
+    unknown = world.probes(None) if field == "probes" else f.UNKNOWN
+    facts = serving(**{field: unknown})
+    assert decide(facts).advertise is Advertise.HOLD
+    later = dataclasses.replace(facts, agent=f.AgentFact(LONG_AGO))
+    assert decide(later).advertise is Advertise.NO
+
+
+def test_a_slow_probe_stretches_the_window() -> None:
+    facts = serving(probes=world.probes(None), agent=f.AgentFact(NOW - 70))
+    assert decide(facts).advertise is Advertise.NO
+    assert decide(facts, dataclasses.replace(SPEC, probe_window=100.0)).advertise is Advertise.HOLD
+
+
+def test_a_silent_source_leaves_ready_while_the_proxys_certificate_lasts() -> None:
+    goals = decide(serving(identity=world.identity("silent")))
+    assert (goals.advertise, goals.proxy) == (Advertise.YES, ProxyGoal.HOLD)
+
+
+def test_an_api_server_that_is_away_changes_nothing() -> None:
+    seen = world.workload("True")
+    assert isinstance(seen, f.WorkloadFact)
+    away = dataclasses.replace(seen, fault=Fault(Reason.API_UNREACHABLE))
+    assert decide(serving(workload=away)) == decide(serving())
+
+
+@pytest.mark.parametrize(
+    ("changes", "inbound", "outbound"),
+    [
+        ({}, RedirectGoal.BLOCK, RedirectGoal.RELEASED),
+        ({"inbound_closed": False}, RedirectGoal.RELEASED, RedirectGoal.RELEASED),
+        ({"outbound_closed": True}, RedirectGoal.BLOCK, RedirectGoal.BLOCK),
+        ({"outbound_closed": True, "outbound": False}, RedirectGoal.BLOCK, RedirectGoal.RELEASED),
+        ({"redirect": False}, RedirectGoal.RELEASED, RedirectGoal.RELEASED),
+    ],
+)
+def test_the_failure_policy(changes: dict[str, bool], inbound: RedirectGoal, outbound: RedirectGoal) -> None:
+    goals = decide(serving(proxy=world.proxy("stopped")), dataclasses.replace(SPEC, **changes))  # type: ignore[arg-type]
+    assert (goals.inbound, goals.outbound) == (inbound, outbound)
+
+
+def test_redirect_off_is_ready_once_tracking_is_on() -> None:
+    spec = dataclasses.replace(SPEC, redirect=False)
+    assert decide(serving(redirect=world.redirect("released", "released")), spec).advertise is Advertise.YES
+    goals = decide(serving(redirect=world.redirect("off", "off")), spec)
+    assert (goals.advertise, goals.reason) == (Advertise.NO, Reason.REDIRECT_PENDING)
+
+
+def test_time_alone_is_waited_for() -> None:
+    """The next moment at which the goals may change is named: here the SVID's end, five seconds early."""
+    svid = f.IdentityFact(f.Svid(ID, "EC P-256", 0, 0), NOW + 30)
+    facts = serving(identity=svid)
+    verdict = policy.decide(SPEC, f.Phase(f.PhaseKind.MEMBER, LONG_AGO), facts, NOW)
+    assert verdict.recheck_after == 25
+    later = policy.decide(SPEC, f.Phase(f.PhaseKind.MEMBER, LONG_AGO), facts, NOW + 25.01)
+    assert later.goals.proxy is ProxyGoal.HOLD
+
+
+def test_shutdown_leaves_closed_ports_closed() -> None:
+    gone = serving(proxy=world.proxy("stopped"), redirect=world.redirect("block", "released"))
+    facts = dataclasses.replace(gone, workload=world.workload("False", settled=True))
+    assert decide(facts, kind=f.PhaseKind.SHUTTING_DOWN).inbound is RedirectGoal.BLOCK
+    assert decide(facts, kind=f.PhaseKind.LEFT).inbound is RedirectGoal.OFF

@@ -1,0 +1,200 @@
+"""Rules to nftables' JSON and back: as recorded from nft, as other versions spell it, and in the kernel."""
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from agent.core.facts import Level
+from agent.core.redirect import RedirectSpec, Ruleset, levels, nft, ruleset
+from tests.core.redirects import BOTH, settable, specs
+from tests.netns import Namespace, namespace
+
+RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "recorded/nft-1.0.6.json").read_text())
+ON, PARTIAL = Level.ON, Level.PARTIAL
+
+
+def listing(rules: Ruleset) -> object:
+    """What a program that changes nothing would read back from the transaction."""
+    commands = nft.transaction(rules)["nftables"]
+    assert isinstance(commands, list)
+    return {"nftables": [command["add"] for command in commands[2:]]}
+
+
+@given(specs, settable, settable)
+def test_what_is_written_is_read_as_the_same(spec: RedirectSpec, into: Level, out: Level) -> None:
+    rules = ruleset(spec, into, out)
+    assert rules is not None
+    assert nft.read(listing(rules)) == rules
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_what_nft_made_of_it_is_read_as_the_same(name: str) -> None:
+    into, out = map(Level, name.split("/"))
+    found = nft.read(RECORDED[name])
+    assert found == ruleset(BOTH, into, out)
+    assert levels(BOTH, found) == (into, out)
+
+
+def test_off_deletes_the_table_whether_or_not_there_is_one() -> None:
+    table = {"table": {"family": "inet", "name": "fairlead"}}
+    assert nft.transaction(None) == {"nftables": [{"add": table}, {"delete": table}]}
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"nftables": {}}', "null"])
+def test_no_listing_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="not a listing"):
+        nft.read(json.loads(text))
+
+
+# other spellings of the same, and the same with something else in it ---------------------------------
+
+
+def edited(edit: Callable[[list[dict[str, Any]]], None]) -> Ruleset:
+    """ON/ON as recorded, after `edit` of the entries."""
+    recorded = copy.deepcopy(RECORDED["on/on"])
+    edit(recorded["nftables"])
+    return nft.read(recorded)
+
+
+def rule(entries: list[dict[str, Any]], comment: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(e["rule"] for e in entries if e.get("rule", {}).get("comment") == comment)
+    return found
+
+
+def condition(entries: list[dict[str, Any]], comment: str, index: int) -> dict[str, Any]:
+    found: dict[str, Any] = rule(entries, comment)["expr"][index]["match"]
+    return found
+
+
+IN4, OUT4 = "inbound: declared ports, IPv4", "outbound: cluster networks, IPv4"
+FLAGS = {"payload": {"protocol": "tcp", "field": "flags"}}
+
+
+@pytest.mark.parametrize(
+    ("mask", "value"),
+    [
+        (["fin", "syn", "rst", "ack"], "syn"),
+        ({"|": ["ack", "rst", "syn", "fin"]}, "syn"),
+        ({"|": [{"|": [{"|": ["fin", "syn"]}, "rst"]}, "ack"]}, ["syn"]),
+        (23, 2),
+    ],
+)
+def test_flags_are_spelt_in_many_ways(mask: object, value: object) -> None:
+    def edit(entries: list[dict[str, Any]]) -> None:
+        condition(entries, IN4, 2).update(left={"&": [FLAGS, mask]}, right=value)
+
+    assert levels(BOTH, edited(edit)) == (ON, ON)
+
+
+@pytest.mark.parametrize(
+    ("mask", "value"),
+    [
+        (["fin", "syn", "rst"], "syn"),
+        (["syn"], "syn"),
+        (["fin", "syn", "rst", "ack", "ecn"], "syn"),
+        (["fin", "syn", "rst", "ack"], ["syn", "ack"]),
+        (None, None),
+    ],
+)
+def test_other_flags_are_another_rule(mask: object, value: object) -> None:
+    def edit(entries: list[dict[str, Any]]) -> None:
+        condition(entries, IN4, 2).update(left={"&": [FLAGS, mask]}, right=value)
+
+    assert levels(BOTH, edited(edit)) == (PARTIAL, ON)
+
+
+@pytest.mark.parametrize(
+    "networks",
+    [
+        ["10.42.0.0/16", "10.43.0.0/17", "10.43.128.0/18", "10.44.7.7/32"],
+        [{"range": ["10.43.0.0", "10.43.191.255"]}, {"range": ["10.42.0.0", "10.42.255.255"]}, "10.44.7.7"],
+        [{"range": ["10.42.0.0", "10.43.191.255"]}, {"prefix": {"addr": "10.44.7.7", "len": 32}}],
+    ],
+)
+def test_networks_are_spelt_in_many_ways(networks: list[object]) -> None:
+    def edit(entries: list[dict[str, Any]]) -> None:
+        condition(entries, OUT4, 0)["right"] = {"set": networks}
+
+    assert levels(BOTH, edited(edit)) == (ON, ON)
+
+
+@pytest.mark.parametrize("networks", ["@somebody", {"set": []}, {"set": ["fd42::/64"]}, "10.42.0.0/15", 7, None])
+def test_other_networks_are_another_rule(networks: object) -> None:
+    def edit(entries: list[dict[str, Any]]) -> None:
+        condition(entries, OUT4, 0)["right"] = networks
+
+    assert levels(BOTH, edited(edit)) == (ON, PARTIAL)
+
+
+@pytest.mark.parametrize("ports", [[8081, 5432, 8080], [5432, {"range": [8080, 8081]}]])
+def test_ports_are_spelt_in_many_ways(ports: list[object]) -> None:
+    def edit(entries: list[dict[str, Any]]) -> None:
+        condition(entries, IN4, 1)["right"] = {"set": ports}
+
+    assert levels(BOTH, edited(edit)) == (ON, ON)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        pytest.param(
+            lambda e: rule(e, IN4)["expr"].insert(3, {"counter": {"packets": 0, "bytes": 0}}), id="counter"
+        ),
+        pytest.param(lambda e: rule(e, IN4)["expr"].insert(0, rule(e, IN4)["expr"][0]), id="a condition twice"),
+        pytest.param(lambda e: rule(e, IN4)["expr"].pop(2), id="not only SYN"),
+        pytest.param(lambda e: rule(e, IN4)["expr"].pop(), id="no action"),
+        pytest.param(lambda e: rule(e, IN4)["expr"].__setitem__(3, {"accept": None}), id="another action"),
+        pytest.param(lambda e: rule(e, IN4)["expr"][3].update(dnat={"port": 4144}), id="another port"),
+        pytest.param(
+            lambda e: rule(e, IN4)["expr"][3].update(dnat={"port": 4143, "addr": "192.0.2.1"}),
+            id="another address",
+        ),
+        pytest.param(lambda e: condition(e, IN4, 0).update(op="!="), id="the contrary"),
+        pytest.param(
+            lambda e: condition(e, IN4, 0)["left"]["payload"].update(field="saddr"), id="where it comes from"
+        ),
+    ],
+)
+def test_a_changed_rule_is_another_rule(edit: Callable[[list[dict[str, Any]]], None]) -> None:
+    assert levels(BOTH, edited(edit)) == (PARTIAL, ON)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        pytest.param(lambda e: e[1]["table"].update(flags="dormant"), id="dormant"),
+        pytest.param(
+            lambda e: e.append({"set": {"family": "inet", "table": "fairlead", "name": "s"}}), id="a set"
+        ),
+        pytest.param(lambda e: e.append({"chain": {"name": "helper"}}), id="a chain without a hook"),
+        pytest.param(lambda e: e.pop(2), id="a chain missing, its rules astray"),
+    ],
+)
+def test_something_else_in_the_table_counts_against_both(edit: Callable[[list[dict[str, Any]]], None]) -> None:
+    assert levels(BOTH, edited(edit)) == (PARTIAL, PARTIAL)
+
+
+# the kernel ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Namespace]:
+    with namespace() as made:
+        yield made
+
+
+@pytest.mark.real
+@given(specs, settable, settable)
+@settings(max_examples=60, deadline=None)
+def test_what_the_kernel_holds_is_read_as_what_was_written(
+    host: Namespace, spec: RedirectSpec, into: Level, out: Level
+) -> None:
+    host.run("nft", "-j", "-f", "-", input=json.dumps(nft.transaction(ruleset(spec, into, out))))
+    found = nft.read(json.loads(host.run("nft", "-j", "list", "table", "inet", "fairlead")))
+    assert found == ruleset(spec, into, out)
+    assert levels(spec, found) == (into, out)

@@ -1,0 +1,60 @@
+import json
+
+from agent.core import facts as f
+from agent.core import policy, snapshot
+from agent.core.goals import Goals
+from agent.core.reasons import Fault, Reason
+from tests.core import world
+from tests.core.test_policy import decide, serving
+from tests.core.world import NOW, SPEC, phase
+
+
+def shot(facts: f.Facts, kind: str = "member") -> dict[str, object]:
+    goals = policy.decide(SPEC, phase(kind), facts, NOW).goals
+    return snapshot.snapshot(SPEC, phase(kind), facts, goals, NOW)
+
+
+def test_it_is_json_with_facts_goals_conditions_and_reasons() -> None:
+    found = json.loads(json.dumps(shot(serving())))
+    assert found["ready"]["status"] == "True" and found["goals"]["advertise"] == "yes"
+    assert found["facts"]["identity"]["svid"]["spiffe_id"] == world.ID
+    assert found["facts"]["identity"]["expires_at"] == 5000.0, "seconds from now"
+    assert [c["status"] for c in found["conditions"]] == ["True"] * 5
+    assert found["problems"] == []
+
+
+def test_an_unknown_fact_says_so() -> None:
+    found = shot(f.Facts())
+    assert found["facts"] == {**dict.fromkeys(vars(f.Facts()), "unknown"), "agent": {"ready_at": None}}
+
+
+def test_each_problem_comes_once_with_its_way_out() -> None:
+    facts = serving(proxy=world.proxy("stopped"), lease=f.LeaseFact(fault=Fault(Reason.LEASE_MISSING, "db")))
+    found = shot(facts)
+    problems = found["problems"]
+    assert isinstance(problems, list)
+    assert [p["reason"] for p in problems] == ["ProxyStopped", "LeaseMissing"]
+    assert problems[1]["remedy"] and problems[1]["detail"] == "db"
+
+
+def test_ports_that_differ_are_named_and_leave_ready_alone() -> None:
+    seen = world.workload("True")
+    assert isinstance(seen, f.WorkloadFact) and seen.seen is not None
+    spec = policy.Spec(SPEC.identity, SPEC.server_name, SPEC.addresses, (8080, 9090), "boot1")
+    goals = decide(serving(), spec)
+    problems = snapshot.problems(spec, serving(), NOW)
+    assert [p.reason for p in problems] == [Reason.PORTS_MISMATCH]
+    assert goals.advertise.value == "yes"
+
+
+def test_headlines() -> None:
+    def line(facts: f.Facts, kind: str = "member") -> str:
+        return str(shot(facts, kind)["headline"])
+
+    assert line(serving()).startswith("Ready: ")
+    assert line(serving(probes=world.probes("fail"))).startswith("Not ready: ProbeFailing")
+    assert line(serving(proxy=f.UNKNOWN)) == "Starting: not known yet: ProxyReady"
+    assert line(serving(), "left").startswith("Leaving: telling the mesh")
+    out = serving(proxy=world.proxy("stopped"), redirect=world.redirect("off", "off"))
+    assert line(out, "left") == "Left: this host is out of the mesh"
+    assert snapshot.headline(SPEC, f.UNKNOWN, serving(), Goals(), NOW).startswith("Unknown")

@@ -1,0 +1,179 @@
+"""The decision against every state of a small world: each single next step, a crash or a reboot after any.
+
+The walk is exhaustive for the number of disturbances in `Truth.budget`.
+"""
+
+import functools
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from agent.core.goals import Advertise
+from tests.core.world import Known, State, Step, Truth, goals, steps
+
+HOME = State(Truth(), Known())
+SERVING = State(
+    Truth(proxy="ready", inbound="on", outbound="on", mesh="True", lease=1, closed_since_boot=True),
+    Known("usable", "ready", "on", "on", "pass", "True", 1, 0),
+)
+
+
+def walk(
+    start: Iterable[State], follow: Callable[[Step], bool] = lambda step: True
+) -> Iterable[tuple[State, Step]]:
+    """Every transition that can be reached from `start` over steps that `follow` admits."""
+    queue = deque(start)
+    seen = set(queue)
+    while queue:
+        state = queue.popleft()
+        for step in steps(state):
+            if not follow(step):
+                continue
+            yield state, step
+            if step.state not in seen:
+                seen.add(step.state)
+                queue.append(step.state)
+
+
+@functools.cache
+def transitions() -> tuple[tuple[State, Step], ...]:
+    """From an empty host and from one that serves, with a connection in flight."""
+    busy = SERVING._replace(truth=SERVING.truth._replace(flying=1), known=SERVING.known._replace(flying=1))
+    one = HOME._replace(truth=HOME.truth._replace(budget=1))
+    return tuple(walk([one, busy]))
+
+
+def named(prefix: str) -> list[tuple[State, Step]]:
+    found = [(state, step) for state, step in transitions() if step.name.startswith(prefix)]
+    assert found, f"the world never does {prefix!r}"
+    return found
+
+
+def test_the_world_is_large_enough_to_mean_something() -> None:
+    assert len(transitions()) > 20_000
+
+
+def test_ready_is_written_only_when_everything_is_known_good() -> None:
+    for state, _ in named("write True"):
+        known = state.known
+        # With a silent source, or one whose last word has run out, the proxy's own certificate is the proof.
+        assert known.svid in ("usable", "silent", "expired") and known.proxy == "ready"
+        assert (known.inbound, known.outbound, known.app) == ("on", "on", "pass")
+        assert state.truth.phase == "member"
+
+
+def test_redirect_is_on_only_after_the_proxy_was_proved_ready() -> None:
+    for state, step in named("redirect"):
+        turned_on = step.state.truth.inbound == "on" != state.truth.inbound
+        assert not turned_on or state.known.proxy == "ready"
+        turned_on = step.state.truth.outbound == "on" != state.truth.outbound
+        assert not turned_on or state.known.proxy == "ready"
+
+
+def test_proxy_starts_only_with_a_usable_svid() -> None:
+    for state, _ in named("start proxy"):
+        assert state.known.svid == "usable"
+
+
+def test_nothing_is_done_about_what_is_unknown() -> None:
+    """The proxy is stopped, the redirect changed and Ready written only by what is known of each."""
+    for state, step in transitions():
+        if step.name.startswith(("start", "stop")):
+            assert state.known.proxy is not None
+        if step.name.startswith("redirect"):
+            assert state.known.inbound is not None
+            keeps = state.known.proxy is None
+            assert not keeps or state.truth.inbound == step.state.truth.inbound
+        if step.name.startswith("write"):
+            assert state.known.mesh is not None
+
+
+def test_a_closed_port_opens_again_only_when_leave_ends() -> None:
+    for state, step in transitions():
+        before, after = state.truth, step.state.truth
+        if before.closed_since_boot and after.boot == before.boot and after.inbound in ("released", "off"):
+            if before.inbound in ("released", "off"):
+                continue  # open since leave ended
+            assert before.phase == "left" and before.proxy == "stopped", step.name
+
+
+def test_leaving_goes_in_order() -> None:
+    for state, step in transitions():
+        truth, known = state
+        if truth.phase != "left":
+            continue
+        if step.name == "stop proxy" and not truth.late:
+            assert known.mesh != "True" and known.settled
+            assert known.flying == 0
+            assert known.outbound in ("released", "off") and truth.outbound != "on"
+        if step.name.startswith("redirect off"):
+            assert known.proxy == "stopped"
+        if step.name.startswith("redirect") and step.state.truth.outbound == "released" != truth.outbound:
+            assert truth.late or known.proxy != "ready" or (known.mesh != "True" and known.flying == 0)
+
+
+def test_leave_ends_from_everywhere() -> None:
+    """Whatever came before: once the disturbances are over, a host that was told to leave gets out."""
+    left = {s.state for _, s in transitions() if s.name == "leave"}
+    calm = [s._replace(truth=s.truth._replace(budget=0, late=True, svid="usable")) for s in left]
+    for state in calm:
+        end = settle(state)
+        assert (end.truth.mesh, end.truth.proxy, end.truth.inbound, end.truth.outbound) == (
+            "False",
+            "stopped",
+            "off",
+            "off",
+        )
+
+
+def test_a_member_becomes_ready_from_everywhere() -> None:
+    """Liveness: whatever came before, a healthy host that is left in peace serves."""
+    for state in {s.state for _, s in transitions() if s.state.truth.phase == "member"}:
+        well = state.truth._replace(budget=0, app="pass", svid="usable")
+        end = settle(state._replace(truth=well))
+        assert (end.truth.mesh, end.truth.proxy, end.truth.inbound) == ("True", "ready", "on"), end
+
+
+def settle(state: State) -> State:
+    """Take first steps until none is left; bounded."""
+    for _ in range(60):
+        step = next(iter(steps(state)), None)
+        if step is None:
+            return state
+        state = step.state
+    raise AssertionError(f"never settles: {state}")
+
+
+def test_a_restart_on_the_same_boot_never_flaps_ready() -> None:
+    """The agent dies and comes back, at any moment and in any order of learning; the host is well."""
+    allowed = ("observe", "redirect", "write", "mesh", "renew", "start", "stop", "agent crashes")
+    for state, step in walk([SERVING], lambda s: s.name.startswith(allowed)):
+        assert step.state.truth.mesh == "True", (state, step.name)
+        assert (step.state.truth.proxy, step.state.truth.inbound) == ("ready", "on")
+
+
+def test_an_agents_death_changes_nothing() -> None:
+    for state, step in named("agent crashes"):
+        assert step.state.truth == state.truth._replace(budget=state.truth.budget - 1)
+
+
+def test_a_new_boot_never_inherits_ready() -> None:
+    """Once the Lease is read, a Ready of another boot is not left standing on unknown facts."""
+    for _, step in transitions():
+        truth, known = step.state
+        if known.lease not in (None, 0, truth.boot) and truth.phase == "member":
+            assert goals(known, truth.boot, truth.phase, truth.late).advertise is not Advertise.HOLD
+
+
+def test_the_lease_vouches_only_for_what_was_told_on_its_boot() -> None:
+    """Else an agent that dies right after a reboot would take the old Ready=True for one of its own."""
+    for state, _ in named("renew lease"):
+        known = state.known
+        if state.truth.mesh == "True":
+            assert (known.proxy, known.inbound, known.app, known.mesh) == ("ready", "on", "pass", "True")
+
+
+@pytest.mark.parametrize("name", ["reboot", "leave", "join", "proxy dies", "svid runs out", "hold window ends"])
+def test_the_world_reaches(name: str) -> None:
+    assert named(name)

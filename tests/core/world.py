@@ -1,0 +1,266 @@
+"""A small world around the decision: what is true, what the agent knows of it, and every single next step.
+
+Truth and knowledge are tuples of short words, so that states can be counted. Time is three flags: whether the
+hold window, the settling time and the drain limit are over.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from agent.core import conditions, policy
+from agent.core import facts as f
+from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal
+from agent.core.reasons import Fault, Reason
+
+NOW = 10_000.0
+LONG_AGO, JUST_NOW, FAR = NOW - 5_000, NOW - 1, NOW + 5_000
+ID = "spiffe://td/db"
+SPEC = policy.Spec(ID, "db.sni", ("10.9.0.2",), (8080,), boot_id="boot1")
+
+
+class Truth(NamedTuple):
+    boot: int = 1  # 1 or 2: one reboot at most
+    svid: str = "usable"  # usable | expired | silent
+    proxy: str = "stopped"  # stopped | starting | ready | expired
+    inbound: str = "off"
+    outbound: str = "off"
+    app: str = "pass"  # pass | fail
+    mesh: str = "False"  # the Ready condition at the API server
+    lease: int = 0  # the boot id in the Lease
+    flying: int = 0  # connections in flight through the proxy
+    phase: str = "member"
+    closed_since_boot: bool = False  # BLOCK or ON has stood on this boot
+    late: bool = False
+    budget: int = 2  # disturbances that may still come
+
+
+class Known(NamedTuple):
+    """None is UNKNOWN."""
+
+    svid: str | None = None
+    proxy: str | None = None
+    inbound: str | None = None
+    outbound: str | None = None
+    app: str | None = None
+    mesh: str | None = None
+    lease: int | None = None
+    flying: int | None = None
+    settled: bool = False
+    window_over: bool = False
+
+
+class State(NamedTuple):
+    truth: Truth
+    known: Known
+
+
+class Step(NamedTuple):
+    name: str
+    state: State
+
+
+# knowledge → facts → goals -------------------------------------------------------------------------
+
+
+def facts(known: Known, boot: int) -> f.Facts:
+    everything = None not in known[:7]
+    ready_at = (LONG_AGO if known.window_over else JUST_NOW) if everything or known.window_over else None
+    return f.Facts(
+        identity=identity(known.svid),
+        proxy=proxy(known.proxy, known.flying),
+        redirect=redirect(known.inbound, known.outbound),
+        probes=probes(known.app),
+        workload=workload(known.mesh, known.settled),
+        lease=lease(known.lease),
+        agent=f.AgentFact(ready_at),
+    )
+
+
+def identity(word: str | None) -> f.Maybe[f.IdentityFact]:
+    svid = f.Svid(ID, "EC P-256", 0, 0)
+    match word:
+        case None:
+            return f.UNKNOWN
+        case "usable":
+            return f.IdentityFact(svid, FAR)
+        case "expired":
+            return f.IdentityFact(svid, JUST_NOW)
+        case "silent":
+            return f.IdentityFact(fault=Fault(Reason.WORKLOAD_API_ABSENT))
+        case _:
+            return f.IdentityFact(fault=Fault(Reason.IDENTITY_UNEXPECTED))
+
+
+def proxy(word: str | None, flying: int | None = 0) -> f.Maybe[f.ProxyFact]:
+    if word is None:
+        return f.UNKNOWN
+    alive = word != "stopped"
+    expires = {"ready": FAR, "expired": JUST_NOW}.get(word)
+    return f.ProxyFact(
+        state=f.ProxyState("ready" if word == "expired" else word),
+        process=f.Process(7, 7, "boot1") if alive else None,
+        certificate_expires_at=expires,
+        in_flight=flying if alive else None,
+    )
+
+
+def redirect(inbound: str | None, outbound: str | None) -> f.Maybe[f.RedirectFact]:
+    if inbound is None or outbound is None:
+        return f.UNKNOWN
+    if inbound == "fault":
+        return f.RedirectFact(fault=Fault(Reason.REDIRECT_FORBIDDEN))
+    return f.RedirectFact(f.Level(inbound), f.Level(outbound))
+
+
+def probes(word: str | None) -> f.ProbesFact:
+    passing: f.Maybe[bool] = f.UNKNOWN if word is None else word == "pass"
+    return f.ProbesFact((f.ProbeFact("app", passing),))
+
+
+def workload(word: str | None, settled: bool = False, identity: str = ID) -> f.Maybe[f.WorkloadFact]:
+    match word:
+        case None:
+            return f.UNKNOWN
+        case "missing":
+            return f.WorkloadFact(fault=Fault(Reason.WORKLOAD_MISSING))
+        case "away":
+            return f.WorkloadFact(fault=Fault(Reason.API_UNREACHABLE))
+        case _:
+            ready = f.Condition("Ready", word, "Because", "", "then")
+            seen = f.Workload("uid", "1", identity, "db.sni", ("10.9.0.2",), (8080,), (ready,))
+            since = None if word == "True" else (LONG_AGO if settled else JUST_NOW)
+            return f.WorkloadFact(seen, since)
+
+
+def lease(boot: int | None) -> f.Maybe[f.LeaseFact]:
+    return f.UNKNOWN if boot is None else f.LeaseFact("" if boot == 0 else f"boot{boot}")
+
+
+def phase(word: str, late: bool = False) -> f.Phase:
+    return f.Phase(f.PhaseKind(word), LONG_AGO if late else JUST_NOW)
+
+
+@functools.cache
+def goals(known: Known, boot: int, phase_word: str, late: bool) -> Goals:
+    spec = _spec(boot)
+    return policy.decide(spec, phase(phase_word, late), facts(known, boot), NOW).goals
+
+
+@functools.cache
+def _spec(boot: int) -> policy.Spec:
+    return policy.Spec(ID, "db.sni", ("10.9.0.2",), (8080,), boot_id=f"boot{boot}")
+
+
+# steps ---------------------------------------------------------------------------------------------
+
+
+def steps(state: State) -> Iterator[Step]:
+    yield from observations(state)
+    yield from actions(state)
+    yield from time_passes(state)
+    yield from disturbances(state)
+
+
+def observations(state: State) -> Iterator[Step]:
+    """The agent learns one fact. A redirect is read in both directions at once."""
+    truth, known = state
+    news = [
+        ("identity", {"svid": truth.svid}),
+        ("proxy", {"proxy": truth.proxy, "flying": truth.flying}),
+        ("redirect", {"inbound": truth.inbound, "outbound": truth.outbound}),
+        ("probe", {"app": truth.app}),
+        ("workload", {"mesh": truth.mesh, "settled": known.settled and truth.mesh == known.mesh}),
+        ("lease", {"lease": truth.lease}),
+    ]
+    for name, changes in news:
+        learned = known._replace(**changes)  # type: ignore[arg-type]
+        if learned != known:
+            yield Step(f"observe {name}", State(truth, learned))
+
+
+def actions(state: State) -> Iterator[Step]:
+    """One actuator or sink does one thing, by goals that were decided on what is known; it knows at once
+    what it did."""
+    truth, known = state
+    wanted = goals(known, truth.boot, truth.phase, truth.late)
+    yield from _proxy_acts(state, wanted)
+    yield from _redirect_acts(state, wanted)
+    yield from _status_acts(state, wanted)
+
+
+def _proxy_acts(state: State, wanted: Goals) -> Iterator[Step]:
+    truth, known = state
+    if wanted.proxy is ProxyGoal.RUNNING and known.proxy == "stopped" and truth.proxy == "stopped":
+        yield Step("start proxy", State(truth._replace(proxy="starting"), known._replace(proxy="starting")))
+    if wanted.proxy is ProxyGoal.STOPPED and known.proxy not in (None, "stopped") and truth.proxy != "stopped":
+        gone = known._replace(proxy="stopped", flying=0)
+        yield Step("stop proxy", State(truth._replace(proxy="stopped", flying=0), gone))
+
+
+def _redirect_acts(state: State, wanted: Goals) -> Iterator[Step]:
+    truth, known = state
+    if known.inbound is None or known.outbound is None:
+        return
+    inbound = known.inbound if wanted.inbound is RedirectGoal.HOLD else wanted.inbound.value
+    outbound = known.outbound if wanted.outbound is RedirectGoal.HOLD else wanted.outbound.value
+    if (inbound, outbound) == (known.inbound, known.outbound):
+        return
+    if "off" in (inbound, outbound) and inbound != outbound:  # one table: it is there or it is not
+        inbound, outbound = (("released" if level == "off" else level) for level in (inbound, outbound))
+    after = truth._replace(inbound=inbound, outbound=outbound)
+    after = after._replace(closed_since_boot=after.closed_since_boot or inbound in ("block", "on"))
+    yield Step(f"redirect {inbound} {outbound}", State(after, known._replace(inbound=inbound, outbound=outbound)))
+
+
+def _status_acts(state: State, wanted: Goals) -> Iterator[Step]:
+    truth, known = state
+    if wanted.advertise is not Advertise.HOLD and known.mesh is not None:
+        status = "True" if wanted.advertise is Advertise.YES else "False"
+        if known.mesh != status and known.mesh == truth.mesh:  # else 409
+            after = truth._replace(mesh=status)
+            yield Step(f"write {status}", State(after, known._replace(mesh=status, settled=False)))
+    vouched = conditions.vouched_boot(_spec(truth.boot), facts(known, truth.boot), wanted)
+    if known.lease is not None and vouched is not None and truth.lease != truth.boot:
+        yield Step("renew lease", State(truth._replace(lease=truth.boot), known._replace(lease=truth.boot)))
+
+
+def time_passes(state: State) -> Iterator[Step]:
+    truth, known = state
+    if truth.proxy == "starting" and truth.svid == "usable":
+        yield Step("proxy becomes ready", State(truth._replace(proxy="ready"), known))
+    if truth.proxy == "expired" and truth.svid == "usable":
+        yield Step("proxy renews", State(truth._replace(proxy="ready"), known))
+    if known.mesh == "False" and not known.settled:
+        yield Step("settled", State(truth, known._replace(settled=True)))
+    if truth.flying:
+        yield Step("connection ends", State(truth._replace(flying=0), known))
+
+
+def disturbances(state: State) -> Iterator[Step]:
+    """What befalls the host, an agent's crash among it; each costs from the budget."""
+    truth, known = state
+    if truth.budget == 0:
+        return
+    less = truth._replace(budget=truth.budget - 1)
+    yield Step("agent crashes", State(less, Known()))
+    yield Step("application turns", State(less._replace(app="fail" if truth.app == "pass" else "pass"), known))
+    if truth.proxy != "stopped":
+        yield Step("proxy dies", State(less._replace(proxy="stopped", flying=0), known))
+        yield Step("connection opens", State(less._replace(flying=1), known))
+    if truth.svid == "usable":
+        over = "expired" if truth.proxy == "ready" else truth.proxy  # the proxy has its SVID from there too
+        yield Step("svid runs out", State(less._replace(svid="expired", proxy=over), known))
+        yield Step("source goes silent", State(less._replace(svid="silent"), known))
+    if not known.window_over and None not in (known.svid, known.proxy, known.inbound, known.mesh, known.lease):
+        yield Step("hold window ends", State(less, known._replace(window_over=True)))
+    if truth.boot == 1:
+        fresh = {"boot": 2, "proxy": "stopped", "inbound": "off", "outbound": "off", "flying": 0}
+        after = less._replace(**fresh, closed_since_boot=False, late=False)  # type: ignore[arg-type]
+        yield Step("reboot", State(after, Known()))
+    if truth.phase == "member":
+        yield Step("leave", State(less._replace(phase="left"), known))
+    elif truth.phase == "left":
+        yield Step("join", State(less._replace(phase="member", late=False), known))
+        if not truth.late:
+            yield Step("drain limit passes", State(less._replace(late=True), known))

@@ -1,0 +1,173 @@
+"""Configuration: the shipped example, every problem at once, and nothing of the host touched."""
+
+import dataclasses
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from agent import config
+
+EXAMPLE = Path(__file__).parent.parent / "config" / "fairlead.toml"
+
+
+def problems(text: str) -> dict[str, config.Problem]:
+    with pytest.raises(config.ConfigError) as caught:
+        config.parse(text)
+    return {problem.key: problem for problem in caught.value.problems}
+
+
+def example(old: str, new: str) -> str:
+    text = EXAMPLE.read_text()
+    assert old in text
+    return text.replace(old, new)
+
+
+def test_the_example_is_good() -> None:
+    found = config.parse(EXAMPLE.read_text())
+    assert found.workload.ports == (5432,) and found.probes[0].kind == "tcp"
+
+
+def test_the_example_shows_every_key_with_its_default() -> None:
+    """A key that the example leaves out, or comments out without its real default, would be found by nobody."""
+    text = EXAMPLE.read_text()
+    shown = set(re.findall(r"^#? ?([a-zA-Z_]+) = ", text, re.MULTILINE))
+    sections = [f.type for f in dataclasses.fields(config.Config)]
+    assert len(sections) == 9
+    known = {
+        field.name
+        for section in (
+            config.WorkloadConfig,
+            config.HostConfig,
+            config.IdentityConfig,
+            config.ApiConfig,
+            config.ProxyConfig,
+            config.ControlPlaneConfig,
+            config.RedirectConfig,
+            config.DrainConfig,
+        )
+        for field in dataclasses.fields(section)
+    }
+    probe = {"name", "kind", "host", "port", "path", "period", "timeout", "successThreshold", "failureThreshold"}
+    assert shown == known | probe
+
+
+def test_every_key_has_a_comment_that_names_its_default() -> None:
+    blocks = EXAMPLE.read_text().split("\n\n")
+    for block in blocks[1:]:
+        if " = " in block:
+            assert re.search(r"^# ", block, re.MULTILINE), block
+    optional = EXAMPLE.read_text().count("Default")
+    assert optional >= 25
+
+
+def test_every_problem_at_once() -> None:
+    found = problems(
+        """
+        unheard = 1
+        [workload]
+        nam = "x"
+        identity = "https://no"
+        ports = [22, 99999]
+        [host]
+        addresses = ["127.0.0.1"]
+        [proxy]
+        user = "root"
+        cores = true
+        version = "2.329.1"
+        [redirect]
+        mode = "al"
+        exempt = ["10.0.0.1"]
+        [[probe]]
+        kind = "udp"
+        """
+    )
+    assert set(found) == {
+        "unheard",
+        "workload.name",
+        "workload.namespace",
+        "workload.nam",
+        "workload.identity",
+        "workload.server_name",
+        "workload.ports",
+        "host.addresses",
+        "identity.workload_api",
+        "identity.trust_anchors",
+        "api.server",
+        "api.ca",
+        "api.token_file",
+        "proxy.binary",
+        "proxy.user",
+        "proxy.cores",
+        "proxy.version",
+        "redirect.mode",
+        "redirect.exempt",
+        "probe[0].kind",
+        "probe[0].port",
+    }
+    assert all(problem.cause and problem.remedy for problem in found.values())
+    assert found["workload.nam"].remedy == "did you mean name?"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ('name = "db-1"', 'name = "DB 1"', "workload.name"),
+        ('"spiffe://root.linkerd.cluster.local/db-1"', '"spiffe://Root/db"', "workload.identity"),
+        ('"spiffe://root.linkerd.cluster.local/db-1"', '"spiffe://root"', "workload.identity"),
+        ('"spiffe://root.linkerd.cluster.local/db-1"', '"spiffe://root/a/../b"', "workload.identity"),
+        ("ports = [5432]", "ports = [5432, 5432]", "workload.ports"),
+        ("ports = [5432]", "ports = [4143]", "workload.ports"),
+        ("ports = [5432]", "ports = []", "workload.ports"),
+        ("ports = [5432]", 'ports = "5432"', "workload.ports"),
+        ('["192.0.2.10"]', '["192.0.2.10", "192.0.2.11"]', "host.addresses"),
+        ('["192.0.2.10"]', '["fe80::1"]', "host.addresses"),
+        ('["192.0.2.10"]', "[]", "host.addresses"),
+        ('"/run/spire/agent/public/api.sock"', '"api.sock"', "identity.workload_api"),
+        ('"https://192.0.2.1:6443"', '"http://192.0.2.1:6443"', "api.server"),
+        ('"https://192.0.2.1:6443"', '"https://192.0.2.1:x"', "api.server"),
+        ('user = "fairlead-proxy"', "user = 0", "proxy.user"),
+        ('log = "warn,linkerd=info,hickory=error"', 'log = ""', "proxy.log"),
+        ('"all-unauthenticated"\n', '"everybody"\n', "proxy.default_inbound_policy"),
+        ('"10.42.0.0/16"', '"10.42.0.1/16"', "redirect.outbound_networks"),
+        ("period = 10", 'period = "10s"', "probe[0].period"),
+        ("[[probe]]", "[probe]", "probe"),
+        ("settle = 5", "settle = -1", "drain.settle"),
+    ],
+)
+def test_one_problem(old: str, new: str, key: str) -> None:
+    assert set(problems(example(old, new))) == {key}
+
+
+def test_policies_that_need_cluster_networks() -> None:
+    text = example('cluster_networks = ["10.0.0.0/8"]', "").replace(
+        '"all-unauthenticated"\n', '"cluster-authenticated"\n'
+    )
+    assert set(problems(text)) == {"proxy.default_inbound_policy"}
+
+
+def test_two_probes_of_one_name() -> None:
+    assert set(problems(EXAMPLE.read_text() + '\n[[probe]]\nname = "db"\nport = 1\n')) == {"probe"}
+
+
+def test_a_probe_dials_the_workloads_address_unless_told_otherwise() -> None:
+    text = EXAMPLE.read_text() + '\n[[probe]]\nport = 8080\nhost = "127.0.0.1"\n'
+    first, second = config.parse(text).probes
+    assert (first.host, second.host, second.name) == ("192.0.2.10", "127.0.0.1", "http-8080")
+
+
+@pytest.mark.parametrize("path", ["unix:/run/a.sock", "unix:///run/a.sock", "/run/a.sock"])
+def test_forms_of_the_workload_api_path(path: str) -> None:
+    assert config.parse(example("/run/spire/agent/public/api.sock", path)).identity.workload_api == "/run/a.sock"
+
+
+def test_what_is_not_toml_is_one_problem_with_its_place() -> None:
+    assert "line 1" in problems("[workload\nx = 1")[""].cause
+
+
+def test_the_example_is_toml_of_known_tables_only() -> None:
+    assert set(tomllib.loads(EXAMPLE.read_text())) == {
+        *(f.name for f in dataclasses.fields(config.Config) if f.name != "probes"),
+        "probe",
+    }
