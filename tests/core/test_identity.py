@@ -12,9 +12,7 @@ NOW = 1_800_000_000.0
 FAR = 10_000.0
 
 
-def svid(
-    spiffe_id: str = MINE, key_type: str = "EC P-256", since: float = -10.0, until: float = 60.0
-) -> Svid:
+def svid(spiffe_id: str = MINE, key_type: str = "EC P-256", since: float = -10.0, until: float = 60.0) -> Svid:
     """`since`, `until`: seconds from NOW."""
     return Svid(spiffe_id, key_type, NOW + since, NOW + until)
 
@@ -105,9 +103,7 @@ def test_what_is_left_is_positive_and_never_more_than_a_lifetime(since: float, u
 
 
 svids = st.lists(
-    st.builds(
-        svid, st.sampled_from([MINE, OTHER]), st.sampled_from(["EC P-256", "RSA 2048"]), offsets, offsets
-    ),
+    st.builds(svid, st.sampled_from([MINE, OTHER]), st.sampled_from(["EC P-256", "RSA 2048"]), offsets, offsets),
     max_size=4,
 )
 

@@ -1,18 +1,17 @@
-"""Rules to nftables' JSON and back: as recorded from nft, as other versions spell it, and in the kernel."""
+"""Rules to nftables' JSON and back: as recorded from nft and as other versions spell it."""
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from agent.core.facts import Level
 from agent.core.redirect import RedirectSpec, Ruleset, levels, nft, ruleset
 from tests.core.redirects import BOTH, settable, specs
-from tests.netns import Namespace, namespace
 
 RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "recorded/nft-1.0.6.json").read_text())
 ON, PARTIAL = Level.ON, Level.PARTIAL
@@ -177,24 +176,3 @@ def test_a_changed_rule_is_another_rule(edit: Callable[[list[dict[str, Any]]], N
 )
 def test_something_else_in_the_table_counts_against_both(edit: Callable[[list[dict[str, Any]]], None]) -> None:
     assert levels(BOTH, edited(edit)) == (PARTIAL, PARTIAL)
-
-
-# the kernel ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[Namespace]:
-    with namespace() as made:
-        yield made
-
-
-@pytest.mark.real
-@given(specs, settable, settable)
-@settings(max_examples=60, deadline=None)
-def test_what_the_kernel_holds_is_read_as_what_was_written(
-    host: Namespace, spec: RedirectSpec, into: Level, out: Level
-) -> None:
-    host.run("nft", "-j", "-f", "-", input=json.dumps(nft.transaction(ruleset(spec, into, out))))
-    found = nft.read(json.loads(host.run("nft", "-j", "list", "table", "inet", "fairlead")))
-    assert found == ruleset(spec, into, out)
-    assert levels(spec, found) == (into, out)

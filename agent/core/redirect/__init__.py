@@ -188,8 +188,8 @@ def _per_family(
     for version in sorted(spec.families):
         found = canonical(network for network in networks if network.version == version)
         if found:
-            action = Rule(f"{name}, IPv{version}", replace(match, networks=found), Action.RESET)
-            rules.append(replace(action, action=Action.REDIRECT, port=port) if level is Level.ON else action)
+            action, to = (Action.REDIRECT, port) if level is Level.ON else (Action.RESET, 0)
+            rules.append(Rule(f"{name}, IPv{version}", replace(match, networks=found), action, to))
     return rules
 
 

@@ -1,0 +1,39 @@
+"""The host's phase: a file of root's that anybody may read, written through the door."""
+
+from pathlib import Path
+
+from agent.adapters.door import Door
+from agent.core.facts import PhaseKind
+from agent.core.reasons import Reason
+from agent.ports import Trouble
+
+_REMEMBERED = {kind.value: kind for kind in (PhaseKind.MEMBER, PhaseKind.DRAINED, PhaseKind.LEFT)}
+
+
+class DoorPhaseStore:
+    """Implements ports.PhaseStore. The record lies at PREFIX/var/lib/fairlead/phase."""
+
+    def __init__(self, prefix: str, door: Door) -> None:
+        self._path = Path(prefix) / "var/lib/fairlead/phase"
+        self._door = door
+
+    async def read(self) -> PhaseKind:
+        try:
+            with self._path.open("rb") as file:
+                found = file.read(64)
+        except FileNotFoundError:
+            return PhaseKind.MEMBER
+        except OSError as error:
+            raise _unreadable(self._path, error.strerror or str(error)) from None
+        try:
+            return _REMEMBERED[found.decode().removesuffix("\n")]
+        except (UnicodeDecodeError, KeyError):
+            raise _unreadable(self._path, f"it says {found!r}") from None
+
+    async def write(self, phase: PhaseKind) -> None:
+        """Raises Trouble (PHASE_UNWRITABLE); then the record is what it was."""
+        await self._door.ask("phase set", Reason.PHASE_UNWRITABLE, phase=phase.value)
+
+
+def _unreadable(path: Path, cause: str) -> Trouble:
+    return Trouble(Reason.PHASE_UNREADABLE, f"cannot read {path}: {cause}")

@@ -1,0 +1,305 @@
+"""linkerd2-proxy as a detached child: for the sandbox, containers and development; it needs root.
+
+Law: the proxy outlives the agent. It has a session, a log file and an environment of its own and no pipe to
+anybody, so an agent that is killed takes nothing with it; the next one adopts the process.
+
+A process is known again by pid, start ticks and boot id. Between the fork and the record of it lies a moment
+in which an agent may die. So an intent goes on disk before the fork: the inode of a log file made for this
+start alone. Whoever has that very file as standard output is the child, and the next agent finds it by that.
+"""
+
+import asyncio
+import errno
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.adapters import files, proxy_reading, spawn
+from agent.core import procfs, proxy
+from agent.core.facts import Process
+from agent.core.proxy import ProxySettings, Reading
+from agent.core.reasons import Fault, Reason
+from agent.ports import Trouble
+
+GATE_WITHIN = 20.0  # seconds; its own wait is shorter, the rest is a cold interpreter
+GATE_ENVIRONMENT = {**spawn.ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[2])}
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True)
+class Paths:
+    """`record`: which process is the proxy, root-owned under /run. `log`: its output; the previous run's
+    is kept beside it with the suffix .1."""
+
+    binary: str
+    trust_anchors: Path
+    record: Path
+    log: Path
+
+
+@dataclass
+class _Handle:
+    process: Process
+    pidfd: int
+    child: subprocess.Popen[bytes] | None  # None: adopted
+
+
+class ChildProxy:
+    """Implements ports.ProxyRuntime. `gate`: the command that says, run as the proxy's own user, whether
+    the Workload API has a usable SVID for it (exit 0); what it prints is the reason why not."""
+
+    def __init__(self, settings: ProxySettings, paths: Paths, uid: int, gid: int, gate: Sequence[str]) -> None:
+        self._settings, self._paths, self._gate = settings, paths, gate
+        self._uid, self._gid = uid, gid
+        self._boot_id = BOOT_ID.read_text().strip()
+        self._handle: _Handle | None = None
+
+    # adoption -----------------------------------------------------------------------------------
+
+    async def adopt(self) -> Process | None:
+        record = _read_record(self._paths.record)
+        if record.get("boot_id") != self._boot_id:
+            return None
+        if "pid" not in record:
+            return self._adopt_orphan(record["log"])
+        return self._take(Process(*(record[name] for name in PROCESS_FIELDS)), record["log"])
+
+    def _adopt_orphan(self, log: list[int]) -> Process | None:
+        """What an agent started that died before it could write down the pid. The few instructions between
+        its fork and the child's standard output are over before another agent can be up."""
+        process = _writing_to(log, self._boot_id)
+        taken = None if process is None else self._take(process, log)
+        if taken is not None:
+            self._remember(log, taken)
+        return taken
+
+    def _take(self, process: Process, log: list[int]) -> Process | None:
+        """Hold on to a process first and look at it then: what a pidfd names cannot be exchanged meanwhile."""
+        try:
+            pidfd = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            return None
+        if not _is_alive(process, log):
+            os.close(pidfd)
+            return None
+        self._handle = _Handle(process, pidfd, None)
+        return process
+
+    # start --------------------------------------------------------------------------------------
+
+    async def start(self) -> Process:
+        if os.geteuid() != 0:
+            raise Trouble(Reason.PROXY_NOT_PERMITTED, f"this process has uid {os.geteuid()}")
+        environment = self._environment()
+        _check_executable(self._paths.binary)
+        self._check_ports()
+        await self._pass_gate()
+        try:
+            return self._spawn(environment)
+        except OSError as error:
+            raise _start_trouble(error, self._paths.binary) from error
+
+    def _environment(self) -> dict[str, str]:
+        try:
+            return proxy.environment(self._settings, _read_anchors(self._paths.trust_anchors))
+        except proxy.Refused as refused:
+            raise Trouble(refused.fault.reason, refused.fault.detail) from refused
+
+    def _check_ports(self) -> None:
+        """Bind as the proxy will, so that a port that is taken is named before and not guessed after."""
+        listeners = [proxy.inbound_listener(self._settings), *proxy.outbound_listeners(self._settings)]
+        for address, port in [*listeners, proxy.ADMIN_LISTENER]:
+            with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((address, port))
+                except OSError as error:
+                    taken = error.errno == errno.EADDRINUSE
+                    reason = Reason.PROXY_PORT_TAKEN if taken else Reason.PROXY_FAILED_TO_START
+                    raise Trouble(reason, f"port {port} at {address}: {error.strerror}") from error
+
+    async def _pass_gate(self) -> None:
+        """A usable SVID for this process says nothing about the proxy's: the Workload API goes by the user."""
+        try:
+            gate = await spawn.run(
+                self._gate, within=GATE_WITHIN, environment=GATE_ENVIRONMENT, owner=(self._uid, self._gid)
+            )
+        except spawn.SpawnError as error:
+            raise Trouble(Reason.PROXY_IDENTITY_MISSING, str(error)) from error
+        if gate.code != 0:
+            said = gate.output.decode(errors="replace").strip()
+            raise Trouble(Reason.PROXY_IDENTITY_MISSING, said or gate.explain())
+
+    def _spawn(self, environment: dict[str, str]) -> Process:
+        log = _fresh_log(self._paths.log)
+        try:
+            inode = _inode(os.fstat(log))
+            self._remember(inode, None)
+            child = subprocess.Popen(
+                [self._paths.binary],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd="/",
+                user=self._uid,
+                group=self._gid,
+                extra_groups=[],
+                umask=0o027,
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+        process = _describe(child.pid, self._boot_id)  # not reaped yet, so /proc has it
+        self._handle = _Handle(process, os.pidfd_open(child.pid), child)
+        self._remember(inode, process)
+        return process
+
+    def _remember(self, inode: list[int], process: Process | None) -> None:
+        record = {"boot_id": self._boot_id, "log": inode, **(vars(process) if process else {})}
+        files.write_atomically(self._paths.record, json.dumps(record) + "\n")
+
+    # its end ------------------------------------------------------------------------------------
+
+    async def wait(self, process: Process) -> Fault:
+        handle = self._held(process)
+        await _readable(handle.pidfd)
+        if handle.child is None:
+            return Fault(Reason.PROXY_CRASHED, "exit status unknown: adopted")
+        return proxy.exit_fault(handle.child.wait())
+
+    async def terminate(self, process: Process) -> None:
+        self._signal(process, signal.SIGTERM)
+
+    async def kill(self, process: Process) -> None:
+        self._signal(process, signal.SIGKILL)
+
+    def _signal(self, process: Process, number: signal.Signals) -> None:
+        try:
+            signal.pidfd_send_signal(self._held(process).pidfd, number)
+        except ProcessLookupError:
+            return  # gone meanwhile, as `wait` tells
+
+    def _held(self, process: Process) -> _Handle:
+        assert self._handle is not None and self._handle.process == process, process
+        return self._handle
+
+    async def inspect(self, process: Process) -> Reading:
+        return await proxy_reading.read(self._settings)
+
+
+# /proc and the record of it ------------------------------------------------------------------------
+
+PROCESS_FIELDS = ("pid", "start_ticks", "boot_id", "executable")
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """{} where there is none. Root alone writes it, and atomically: one that is broken is a crash."""
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    return record
+
+
+def _describe(pid: int, boot_id: str) -> Process:
+    """Raises OSError where there is no such process."""
+    stat = procfs.stat(Path(f"/proc/{pid}/stat").read_text())
+    return Process(pid, stat.start_ticks, boot_id, _executable(pid))
+
+
+def _executable(pid: int) -> str:
+    """ "" where it cannot be read. A binary that was replaced under its process is still that binary."""
+    try:
+        return str(Path(f"/proc/{pid}/exe").readlink()).removesuffix(" (deleted)")
+    except OSError:
+        return ""
+
+
+def _is_alive(process: Process, log: list[int]) -> bool:
+    """Whether the pid still belongs to that very process, and it is not dead and only not reaped. A program
+    that has become another (a wrapper that ended in exec) still writes to the log of its start."""
+    try:
+        stat = procfs.stat(Path(f"/proc/{process.pid}/stat").read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    if stat.state in "ZX" or stat.start_ticks != process.start_ticks:
+        return False
+    executable = _executable(process.pid)
+    unread = not (executable and process.executable)
+    return unread or executable == process.executable or _output(process.pid) == log
+
+
+def _writing_to(log: list[int], boot_id: str) -> Process | None:
+    """The process whose standard output is that file."""
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+    found = next((pid for pid in pids if _output(pid) == log), None)
+    return None if found is None else _describe(found, boot_id)
+
+
+def _output(pid: int) -> list[int] | None:
+    """The inode of a process's standard output; None: it has none, or has ended."""
+    try:
+        return _inode(Path(f"/proc/{pid}/fd/1").stat())
+    except OSError:
+        return None
+
+
+def _inode(stat: os.stat_result) -> list[int]:
+    return [stat.st_dev, stat.st_ino]
+
+
+async def _readable(fd: int) -> None:
+    loop = asyncio.get_running_loop()
+    news = asyncio.Event()
+    loop.add_reader(fd, news.set)
+    try:
+        await news.wait()
+    finally:
+        loop.remove_reader(fd)
+
+
+# what a start needs --------------------------------------------------------------------------------
+
+
+def _read_anchors(path: Path) -> str:
+    """The PEM as it stands, once it was seen to hold a certificate. Raises Trouble."""
+    try:
+        pem = path.read_text()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        raise Trouble(Reason.TRUST_ANCHORS_UNUSABLE, f"{path}: {error}") from error
+    return pem
+
+
+def _check_executable(binary: str) -> None:
+    """Name what is plainly wrong before the gate is asked. Raises Trouble."""
+    try:
+        stat = Path(binary).stat()
+    except OSError as error:
+        raise Trouble(Reason.PROXY_BINARY_UNUSABLE, f"{binary}: {error.strerror}") from error
+    if not (Path(binary).is_file() and stat.st_mode & 0o111):
+        raise Trouble(Reason.PROXY_BINARY_UNUSABLE, f"{binary}: not an executable file")
+
+
+def _start_trouble(error: OSError, binary: str) -> Trouble:
+    if error.errno == errno.EPERM:
+        return Trouble(Reason.PROXY_NOT_PERMITTED, f"cannot become the proxy's user: {error.strerror}")
+    if error.filename == binary:  # also an interpreter that is missing, and a directory closed to that user
+        return Trouble(Reason.PROXY_BINARY_UNUSABLE, f"{binary}: {error.strerror}")
+    return Trouble(Reason.PROXY_FAILED_TO_START, str(error))
+
+
+def _fresh_log(path: Path) -> int:
+    """A new file each time: its inode is what a start is known by. Never a pipe: a pipe ends with its reader."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        path.replace(path.with_name(f"{path.name}.1"))
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)

@@ -1,0 +1,84 @@
+"""Reads a running linkerd2-proxy from outside: its admin port and its listeners. The same for every runtime.
+
+Listeners are read from /proc and nothing connects to them. A connection to 4143 would prove less and cost more:
+on a host without connection tracking each one is a warning in the proxy's log, elsewhere it is held for 10 s
+until the proxy gives up detecting a protocol, and before the first certificate it hangs in the backlog.
+"""
+
+import asyncio
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from agent.core import procfs, proxy
+from agent.core.facts import UNKNOWN, Maybe
+from agent.core.proxy import ProxySettings, Reading
+
+ADMIN = f"http://127.0.0.1:{proxy.ADMIN_PORT}"
+ADMIN_WITHIN = 1.0  # seconds for one page
+PAGE_CAP = 8 << 20  # bytes; a proxy with many peers has metrics of megabytes
+
+REFUSED, UNREADABLE = 0, -1  # in the place of an HTTP status
+
+
+async def read(settings: ProxySettings) -> Reading:
+    """One inspection, within little more than a second. A part that cannot be read is UNKNOWN: a timeout, or
+    a 403, which is what a policy may answer."""
+    async with aiohttp.ClientSession() as session:
+        pages = [_page(session, path) for path in ("/live", "/ready", "/metrics")]
+        live, ready, metrics = await asyncio.gather(*pages)
+    expires, in_flight = proxy.read_metrics(metrics.text) if metrics.status == 200 else (UNKNOWN, UNKNOWN)
+    inbound, outbound, uids = _listening(settings)
+    return Reading(
+        live={200: True, REFUSED: False}.get(live.status, UNKNOWN),
+        ready={200: True, 503: False}.get(ready.status, UNKNOWN),
+        certificate_expires=expires,
+        inbound_listening=inbound,
+        outbound_listening=outbound,
+        listener_uids=uids,
+        in_flight=in_flight,
+    )
+
+
+def _listening(settings: ProxySettings) -> tuple[Maybe[bool], Maybe[bool], Maybe[frozenset[int]]]:
+    """Whether the proxy's own addresses are listened on, and by whom: the admin port's owner too, since its
+    word is what a reading rests on."""
+    found = _listeners()
+    inbound, outbound = proxy.inbound_listener(settings), proxy.outbound_listeners(settings)
+    uids = {found[one] for one in (inbound, *outbound, proxy.ADMIN_LISTENER) if one in found}
+    return inbound in found, all(one in found for one in outbound), frozenset(uids)
+
+
+def _listeners() -> dict[tuple[str, int], int]:
+    found: dict[proxy.Listener, int] = {}
+    for table in ("tcp", "tcp6"):
+        try:
+            with Path(f"/proc/self/net/{table}").open() as lines:
+                found |= procfs.listeners(lines)
+        except FileNotFoundError:  # a kernel without IPv6 has no tcp6, and no listener there
+            continue
+    return found
+
+
+@dataclass(frozen=True)
+class _Page:
+    status: int
+    text: str = ""
+
+
+async def _page(session: aiohttp.ClientSession, path: str) -> _Page:
+    """One page, bounded in time and size. Refused is knowledge (nothing listens), anything else is not."""
+    try:
+        async with asyncio.timeout(ADMIN_WITHIN), session.get(ADMIN + path) as answer:
+            body = bytearray()
+            async for chunk in answer.content.iter_any():
+                body += chunk
+                if len(body) > PAGE_CAP:
+                    return _Page(UNREADABLE)
+            return _Page(answer.status, body.decode(errors="replace"))
+    except aiohttp.ClientConnectorError as error:
+        return _Page(REFUSED if error.errno == errno.ECONNREFUSED else UNREADABLE)
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        return _Page(UNREADABLE)

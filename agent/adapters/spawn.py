@@ -1,0 +1,117 @@
+"""Runs short helper programs: bounded in time and output, always reaped, and failures explained.
+
+Law: no other adapter starts a helper by itself. A program gets a session of its own, so that the end of its
+time, or of the caller's patience, takes what it started along.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+MOST = 1 << 20  # bytes kept of standard output, and of standard error; the rest is read and dropped
+
+# Helpers are spoken to in one language and inherit nothing that steers them.
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+
+
+class SpawnError(Exception):
+    """The program could not be started, or did not end in time: "cannot run X: cause"."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A program that has ended by itself. `code`: its exit code, or minus the number of a signal."""
+
+    program: str
+    code: int
+    output: bytes
+    errors: bytes
+
+    def explain(self) -> str:
+        """How it ended, and the last that it said about it."""
+        lines = self.errors.decode(errors="replace").split("\n")
+        said = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        ended = f"exit {self.code}" if self.code >= 0 else f"killed by {signal.Signals(-self.code).name}"
+        return f"{self.program}: {ended}: {said}"
+
+
+async def run(
+    command: Sequence[str],
+    *,
+    input: bytes = b"",
+    within: float,
+    environment: Mapping[str, str] = ENVIRONMENT,
+    owner: tuple[int, int] | None = None,
+) -> Finished:
+    """Run a program to its end. `within`: seconds. `owner`: the uid and gid to run it as. Raises SpawnError."""
+    try:
+        transport, watch = await _start(command, environment, owner)
+    except OSError as error:
+        raise SpawnError(f"cannot run {command[0]}: {error.strerror}") from None
+    try:
+        async with asyncio.timeout(within):
+            _tell(transport, input)
+            await watch.ended.wait()
+    except TimeoutError:
+        raise SpawnError(f"cannot run {command[0]}: no end within {within:g} s") from None
+    finally:
+        await _clear(transport, watch)
+    code = transport.get_returncode()
+    assert code is not None
+    return Finished(command[0], code, bytes(watch.said[1]), bytes(watch.said[2]))
+
+
+async def _start(
+    command: Sequence[str], environment: Mapping[str, str], owner: tuple[int, int] | None
+) -> "tuple[asyncio.SubprocessTransport, _Watch]":
+    """A cancelled start would kill the program alone and then wait for ever for its children to let go of its
+    output. So a start is always let finish; a caller who gave up meanwhile has it ended at once."""
+    become: dict[str, Any] = {} if owner is None else {"user": owner[0], "group": owner[1], "extra_groups": []}
+    starting = asyncio.ensure_future(
+        asyncio.get_running_loop().subprocess_exec(
+            _Watch, *command, env=environment, cwd="/", start_new_session=True, **become
+        )
+    )
+    try:
+        await asyncio.wait([starting])
+    except asyncio.CancelledError:
+        await asyncio.wait([starting])
+        if starting.exception() is None:
+            await _clear(*starting.result())
+        raise
+    return starting.result()
+
+
+class _Watch(asyncio.SubprocessProtocol):
+    """`ended`: the program is reaped, and nobody else holds its output open. `said`: by file descriptor."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self.said = {1: bytearray(), 2: bytearray()}
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        said = self.said[fd]
+        said += data[: MOST - len(said)]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set()
+
+
+def _tell(transport: asyncio.SubprocessTransport, input: bytes) -> None:
+    pipe = transport.get_pipe_transport(0)
+    assert isinstance(pipe, asyncio.WriteTransport)
+    pipe.write(input)
+    pipe.write_eof()  # what the program does not want to read is its own affair
+
+
+async def _clear(transport: asyncio.SubprocessTransport, watch: _Watch) -> None:
+    """End the program and all that it started, and reap it, also while the caller is being cancelled."""
+    if not watch.ended.is_set():
+        with suppress(ProcessLookupError):  # they have ended meanwhile
+            os.killpg(transport.get_pid(), signal.SIGKILL)
+    transport.close()
+    await watch.ended.wait()

@@ -1,0 +1,93 @@
+"""The agent's unix socket: HTTP, `GET /v1/status`, `POST /v1/phase`.
+
+Reading is for whoever may open the socket (0660). Changing the phase is for root and the agent's own user,
+asked of the kernel (SO_PEERCRED), not of the caller.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from agent.core.facts import PhaseKind
+from agent.ports import Trouble
+
+LONGEST_WAIT = 60.0
+# What an operator may ask for here; the other phases come from verbs of their own.
+ASKABLE = {PhaseKind.MEMBER.value: PhaseKind.MEMBER, PhaseKind.LEFT.value: PhaseKind.LEFT}
+
+
+class StatusSocket:
+    """`snapshot`: the status as JSON-ready value with a "version"; `changed(version, seconds)`: returns when
+    the version has moved on, or the time is over; `ask`: sets the phase, raises Trouble."""
+
+    def __init__(
+        self,
+        path: Path,
+        snapshot: Callable[[], dict[str, Any]],
+        changed: Callable[[int, float], Awaitable[None]],
+        ask: Callable[[PhaseKind], Awaitable[None]],
+    ) -> None:
+        self._path, self._snapshot, self._changed, self._ask = path, snapshot, changed, ask
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        app = web.Application()
+        app.add_routes([web.get("/v1/status", self._status), web.post("/v1/phase", self._phase)])
+        # A client that waits for news must not hold up the end of the agent.
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        try:
+            await web.SockSite(runner, _listen(self._path)).start()
+            yield
+        finally:
+            await runner.cleanup()
+            self._path.unlink(missing_ok=True)
+
+    async def _status(self, request: web.Request) -> web.Response:
+        after = request.query.get("after", "")
+        if after.isdecimal():
+            await self._changed(int(after), LONGEST_WAIT)
+        return web.json_response(self._snapshot())
+
+    async def _phase(self, request: web.Request) -> web.Response:
+        if _peer_uid(request) not in (0, os.geteuid()):
+            return _refusal(403, "only root may change this host's phase", "run it with sudo")
+        try:
+            phase = ASKABLE[(await request.json())["phase"]]
+        except (json.JSONDecodeError, KeyError, TypeError):
+            return _refusal(400, "the request names no phase", "ask for one of: " + ", ".join(ASKABLE))
+        try:
+            await self._ask(phase)
+        except Trouble as trouble:
+            return _refusal(503, trouble.detail or trouble.fault.entry.text, trouble.fault.entry.remedy)
+        return web.json_response(self._snapshot())
+
+
+def _listen(path: Path) -> socket.socket:
+    """A listener at `path`; the one that a dead agent left is replaced (the caller holds the agent's lock)."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o117)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(before)
+    return listener
+
+
+def _peer_uid(request: web.Request) -> int:
+    assert request.transport is not None
+    peer = request.transport.get_extra_info("socket")
+    _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return int(uid)
+
+
+def _refusal(status: int, cause: str, remedy: str) -> web.Response:
+    return web.json_response({"error": cause, "remedy": remedy}, status=status)

@@ -1,0 +1,38 @@
+"""fairlead check-config FILE"""
+
+import argparse
+from pathlib import Path
+
+from agent import config
+from agent.cli.exits import Exit, Failure, complain
+
+HELP = "name every problem of a configuration file"
+DESCRIPTION = """\
+Reads a configuration and names every problem at once: file, key, what is wrong, what to do.
+Touches nothing of the host, so it works anywhere. Exit 0: good; 64: problems."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE")
+
+
+def run(args: argparse.Namespace) -> int:
+    load(args.file)
+    print(f"{args.file}: good")
+    return Exit.OK
+
+
+def load(file: Path) -> config.Config:
+    """The Config in `file`; every problem goes to standard error, then Failure with Exit.CONFIG."""
+    try:
+        return config.parse(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        remedy = "write it after config/fairlead.toml, which shows each key with its meaning"
+        raise Failure(Exit.CONFIG, f"cannot read {file}: {cause}", remedy) from None
+    except config.ConfigError as error:
+        for problem in error.problems:
+            where = f"{file}: {problem.key}" if problem.key else str(file)
+            complain(f"{where}: {problem.cause}", problem.remedy)
+        count = len(error.problems)
+        raise Failure(Exit.CONFIG, f"cannot use {file}: {count} problem{'s' * (count > 1)}") from None

@@ -1,0 +1,67 @@
+"""A client of the agent's socket, of the standard library alone, so that verbs start fast."""
+
+import http.client
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from agent.cli.exits import Exit, Failure
+
+SOCKET = "run/fairlead/fairlead.sock"
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class Client:
+    """`doing`: what the verb is about, for its errors ("read the status")."""
+
+    def __init__(self, prefix: str, doing: str, timeout: float = 70.0) -> None:
+        self._path = Path(prefix or "/") / SOCKET
+        self._doing, self._timeout = doing, timeout
+
+    def status(self, after: int | None = None) -> dict[str, Any]:
+        """The status now, or as soon as its version is past `after` (a minute at most)."""
+        return self._ask("GET", "/v1/status" + ("" if after is None else f"?after={after}"))
+
+    def phase(self, phase: str) -> dict[str, Any]:
+        return self._ask("POST", "/v1/phase", {"phase": phase})
+
+    def _ask(self, method: str, target: str, body: object = None) -> dict[str, Any]:
+        connection = _Connection(self._path, self._timeout)
+        try:
+            payload = None if body is None else json.dumps(body)
+            connection.request(method, target, payload, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            found: dict[str, Any] = json.loads(answer.read())
+        except (FileNotFoundError, ConnectionError, http.client.HTTPException) as error:
+            raise self._absent(error) from None
+        except PermissionError:
+            raise Failure(
+                Exit.NOT_PERMITTED, f"cannot {self._doing}: {self._path}: permission denied", "run it with sudo"
+            ) from None
+        except TimeoutError:
+            raise Failure(Exit.UNAVAILABLE, f"cannot {self._doing}: the agent does not answer", _LOOK) from None
+        finally:
+            connection.close()
+        if answer.status != 200:
+            code = Exit.NOT_PERMITTED if answer.status == 403 else Exit.FAILED
+            cause = found.get("error", answer.reason)
+            raise Failure(code, f"cannot {self._doing}: {cause}", str(found.get("remedy", "")))
+        return found
+
+    def _absent(self, error: Exception) -> Failure:
+        cause = "no agent is running" if isinstance(error, OSError) else f"the agent ended meanwhile ({error!r})"
+        return Failure(Exit.UNAVAILABLE, f"cannot {self._doing}: {cause} ({self._path})", _LOOK)
+
+
+_LOOK = "look at it with: systemctl status fairlead"

@@ -1,0 +1,35 @@
+"""Exit codes, with meaning; those of sysexits(3) where one fits. And how an error is said."""
+
+import enum
+import sys
+
+
+class Exit(enum.IntEnum):
+    OK = 0
+    FAILED = 1  # the thing was tried and failed
+    USAGE = 2  # the command line is wrong
+    NOT_READY = 3  # status: the host is not Ready (as systemctl is-active has it)
+    CONFIG = 64  # the configuration is wrong; every problem was named
+    UNAVAILABLE = 69  # the agent, or something else that is needed, is not there
+    LATE = 75  # not done in time; it may still come
+    NOT_PERMITTED = 77
+
+
+EPILOG = (
+    "exit codes: 0 done, 1 failed, 2 usage, 3 not ready, 64 configuration, 69 unavailable, 75 late, "
+    "77 not permitted"
+)
+
+
+class Failure(Exception):
+    """Ends a verb: `message` is "cannot <verb> <thing>: <cause>", `remedy` the way out."""
+
+    def __init__(self, code: Exit, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.code, self.message, self.remedy = code, message, remedy
+
+
+def complain(message: str, remedy: str = "") -> None:
+    print(f"fairlead: {message}", file=sys.stderr)
+    if remedy:
+        print(f"  {remedy}", file=sys.stderr)

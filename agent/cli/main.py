@@ -1,0 +1,84 @@
+"""The command `fairlead`."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from agent import __version__
+from agent.cli.exits import EPILOG, Exit, Failure, complain
+
+# verb → module. Each is imported only when its parser is needed, that is for its own run and for --help.
+VERBS = {
+    "run": "run",
+    "status": "status",
+    "leave": "leave",
+    "join": "join",
+    "check-config": "check_config",
+    "sandbox": "sandbox",
+    "identity-gate": "identity_gate",
+}
+
+DESCRIPTION = """\
+fairlead makes this host a dependable member of a Linkerd mesh.
+
+  fairlead sandbox              watch it work, on this machine, without touching its network
+  fairlead check-config FILE    name every problem of a configuration
+  fairlead status --watch       what this host is to the mesh, and why
+  fairlead leave, fairlead join take this host out of the mesh, and back in
+
+The agent itself is `fairlead run`, started by systemd."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser(arguments[:1])
+    args = parser.parse_args(arguments)
+    try:
+        code: int = args.run(args)
+    except Failure as failure:
+        complain(failure.message, failure.remedy)
+        return failure.code
+    except KeyboardInterrupt:
+        return 128 + 2
+    return code
+
+
+def _parser(first: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fairlead",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"fairlead {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    wanted = [v for v in VERBS if v in first] or list(VERBS)
+    for verb in wanted:
+        _add(verbs, verb, importlib.import_module(f"agent.cli.{VERBS[verb]}"))
+    return parser
+
+
+def _add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", verb: str, module: ModuleType) -> None:
+    parser = verbs.add_parser(
+        verb,
+        help=module.HELP,
+        description=module.DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.arguments(parser)
+    parser.set_defaults(run=module.run)
+
+
+def prefix_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--prefix",
+        default="",
+        metavar="DIR",
+        help="directory before /etc/fairlead, /run/fairlead and /var/lib/fairlead (default: none)",
+    )
+
+
+__all__ = ["Exit", "main", "prefix_argument"]

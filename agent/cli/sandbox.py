@@ -1,0 +1,37 @@
+"""fairlead sandbox"""
+
+import argparse
+import os
+from pathlib import Path
+
+from agent.cli.exits import Exit, Failure
+
+HELP = "watch a host join a mesh, here and now"
+DESCRIPTION = """\
+Runs the whole product on embedded stand-ins: a host in a network namespace of its own with an application,
+a Workload API with its own authority, an API server, and a stand-in for linkerd2-proxy. Your machine's
+network is not touched, and nothing is left when it ends, however it ends.
+
+It shows each step in plain words and what to type next. With --check it takes the whole tour by itself and
+ends with "sandbox: N of N checks passed", exit 0 or 1."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--check", action="store_true", help="take the tour without asking; exit 0 or 1")
+    parser.add_argument(
+        "--proxy", type=Path, metavar="PATH", help="a real linkerd2-proxy binary in place of the stand-in"
+    )
+    parser.add_argument("--verbose", action="store_true", help="show the agent's log too")
+
+
+def run(args: argparse.Namespace) -> int:
+    if os.geteuid() != 0:
+        remedy = "run it as root: sudo make sandbox (it works in namespaces of its own)"
+        raise Failure(Exit.NOT_PERMITTED, "cannot make network namespaces: not root", remedy)
+    if args.proxy and not os.access(args.proxy, os.X_OK):
+        raise Failure(
+            Exit.USAGE, f"cannot use {args.proxy}: not an executable file", "name a linkerd2-proxy binary"
+        )
+    from agent.sandbox import main
+
+    return main.run(check=args.check, proxy=args.proxy, verbose=args.verbose)

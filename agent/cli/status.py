@@ -1,0 +1,107 @@
+"""fairlead status"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from agent.cli.client import Client
+from agent.cli.exits import Exit
+from agent.cli.main import prefix_argument
+
+HELP = "what this host is to the mesh, and why"
+DESCRIPTION = """\
+Shows what this host is to the mesh, what is known about it, and for each problem the way out.
+--json has everything: facts, goals, conditions, reasons. Exit 0: Ready; 3: not Ready; 69: no agent."""
+
+CLEAR = "\033[2J\033[H"
+MARKS = {"True": "✓", "False": "✗", "Unknown": "…"}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    prefix_argument(parser)
+    parser.add_argument(
+        "--json", action="store_true", help="everything, as JSON (with --watch: one line a change)"
+    )
+    parser.add_argument("--watch", action="store_true", help="go on, and show every change")
+
+
+def run(args: argparse.Namespace) -> int:
+    client = Client(args.prefix, "read the status")
+    status = client.status()
+    _show(status, args)
+    while args.watch:
+        status = client.status(after=status["version"])
+        _show(status, args)
+    return Exit.OK if status["ready"]["status"] == "True" else Exit.NOT_READY
+
+
+def _show(status: dict[str, Any], args: argparse.Namespace) -> None:
+    if args.json:
+        text = json.dumps(status, indent=None if args.watch else 2)
+    else:
+        text = "\n".join(render(status))
+        text = CLEAR + text if args.watch and sys.stdout.isatty() else text
+    print(text, flush=True)
+
+
+def render(status: dict[str, Any]) -> Iterator[str]:
+    """The status as lines for people."""
+    yield f"{status['workload']}  {status['headline']}"
+    yield ""
+    ready = status["ready"]
+    told = f"Ready={ready['status']} ({ready['reason']})" if ready["status"] else "nothing yet"
+    yield f"  the mesh was told  {told}"
+    for condition in status["conditions"]:
+        yield f"  {MARKS[condition['status']]} {condition['type']:<16} {_detail(condition, status['facts'])}"
+    for problem in status["problems"]:
+        yield ""
+        yield f"  {problem['reason']}: {problem['text']}" + (
+            f" ({problem['detail']})" if problem["detail"] else ""
+        )
+        if problem["remedy"]:
+            yield f"    → {problem['remedy']}"
+
+
+def _detail(condition: dict[str, str], facts: dict[str, Any]) -> str:
+    if condition["status"] != "True":
+        return condition["reason"]
+    return _DETAILS[condition["type"]](facts)
+
+
+def _identity(facts: dict[str, Any]) -> str:
+    fact = facts["identity"]
+    if fact["svid"] is None:
+        return "by the proxy's own certificate; the Workload API is silent"
+    return f"{fact['svid']['spiffe_id']}, {fact['expires_at']:.0f} s left, {fact['updates']} received"
+
+
+def _proxy(facts: dict[str, Any]) -> str:
+    fact = facts["proxy"]
+    taken = ", taken over from an earlier agent" if fact["adopted"] else ""
+    flying = "?" if fact["in_flight"] is None else fact["in_flight"]
+    return f"pid {fact['process']['pid']}{taken}, {flying} connections in flight, {fact['restarts']} restarts"
+
+
+def _redirect(facts: dict[str, Any]) -> str:
+    return f"inbound {facts['redirect']['inbound']}, outbound {facts['redirect']['outbound']}"
+
+
+def _probes(facts: dict[str, Any]) -> str:
+    probes = facts["probes"]["probes"]
+    return ", ".join(f"{p['name']}: {p['detail']}" for p in probes) or "none configured"
+
+
+def _workload(facts: dict[str, Any]) -> str:
+    fact = facts["workload"]
+    return f"resourceVersion {fact['seen']['resource_version']}, {fact['writes']} status writes by this agent"
+
+
+_DETAILS = {
+    "IdentityValid": _identity,
+    "ProxyReady": _proxy,
+    "RedirectActive": _redirect,
+    "ProbesPassing": _probes,
+    "WorkloadMatches": _workload,
+}

@@ -1,0 +1,180 @@
+"""The composition root of the agent: config → adapters → board → one task group. Reads like a list.
+
+SIGTERM and SIGINT hand over: the data plane stays exactly as it is. Whatever else leaves the task group is a
+bug; the process ends non-zero, and systemd starts the next one, which takes up what it finds.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import Coroutine, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+
+from agent import __version__, logs, values
+from agent.adapters import (
+    door,
+    instance,
+    kube,
+    phase,
+    probes,
+    proxy_child,
+    redirector,
+    spire,
+    status_socket,
+    systemd,
+)
+from agent.config import Config
+from agent.core import snapshot
+from agent.core.facts import UNKNOWN
+from agent.loops import identity, lease, notify, policy, probe, proxy, redirect, report, status
+from agent.loops import phase as phase_loop
+from agent.loops.board import Board
+from agent.ports import Trouble
+
+HANDOVER_WITHIN = 2.0  # seconds for the last word to the Lease
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Loop(Protocol):
+    """A component: a name and this. Start is create_task, stop is cancellation."""
+
+    async def run(self) -> None: ...
+
+
+class CannotStart(Exception):
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(cause)
+        self.remedy = remedy
+
+
+def run(config: Config, prefix: str, *, json_log: bool = False) -> None:
+    """Run until SIGTERM or SIGINT. Raises CannotStart."""
+    logs.configure(json=json_log)
+    lock = Path(prefix or "/") / "run/fairlead/agent.lock"
+    try:
+        with instance.only_one(lock):
+            asyncio.run(Daemon(config, prefix).run())
+    except instance.Held:
+        raise CannotStart("another agent is running", "stop it: systemctl stop fairlead") from None
+    except PermissionError as error:
+        raise CannotStart(f"{error.filename}: permission denied", "run it as root, or by its unit") from None
+
+
+class Daemon:
+    def __init__(self, config: Config, prefix: str) -> None:
+        self._config, self._root = config, Path(prefix or "/")
+        self._door = door.Door(prefix or "/")
+        self._board = Board()
+        self._spec = values.policy_spec(config, BOOT_ID.read_text().strip())
+        self._name = f"{config.workload.namespace}/{config.workload.name}"
+        self._api = kube.KubeApi(
+            server=config.api.server,
+            ca_file=config.api.ca,
+            token_file=config.api.token_file,
+            namespace=config.workload.namespace,
+            name=config.workload.name,
+            user_agent=f"fairlead/{__version__}",
+        )
+        self._phase = phase_loop.PhaseLoop(phase.DoorPhaseStore(prefix or "/", self._door), self._board)
+        self._lease = self._lease_loop()
+
+    async def run(self) -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._api.close)
+            await stack.enter_async_context(self._socket().serving())
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(loop, name=name) for name, loop in self._loops().items()]
+                await stop.wait()
+                for task in tasks:
+                    task.cancel()
+            await self._hand_over()
+
+    def _loops(self) -> Mapping[str, Coroutine[Any, Any, None]]:
+        config, board, spec = self._config, self._board, self._spec
+        fact, dice = board.setter, random.random
+        workload_api = spire.SpireWorkloadApi(config.identity.workload_api)
+        redirector_ = redirector.DoorRedirector(self._door)
+        notifier, watchdog = systemd.SystemdNotifier(os.environ), systemd.watchdog_seconds(os.environ)
+        loops: dict[str, Loop] = {
+            "phase": self._phase,
+            "identity": identity.IdentityLoop(workload_api, spec.identity, fact("identity"), time.time, dice),
+            "proxy": self._proxy_loop(),
+            "redirect": redirect.RedirectLoop(redirector_, board, fact("redirect"), dice),
+            "probe": probe.ProbeLoop(probes.NetworkProber(), config.probes, fact("probes")),
+            "status": status.StatusLoop(self._api, board, fact("workload"), _wall, dice),
+            "lease": self._lease,
+            "policy": policy.PolicyLoop(spec, board, fact("agent")),
+            "report": report.ReportLoop(spec, board),
+            "notify": notify.NotifyLoop(notifier, spec, board, watchdog),
+        }
+        return {name: loop.run() for name, loop in loops.items()}
+
+    def _proxy_loop(self) -> proxy.ProxyLoop:
+        settings, uid = values.proxy_settings(self._config), values.proxy_uid(self._config)
+        paths = proxy_child.Paths(
+            binary=self._config.proxy.binary,
+            trust_anchors=Path(self._config.identity.trust_anchors),
+            record=self._root / "run/fairlead/proxy.json",
+            log=self._root / "var/log/fairlead/proxy.log",
+        )
+        gate = [sys.executable, "-m", "agent", "identity-gate", settings.workload_api, settings.identity]
+        runtime = proxy_child.ChildProxy(settings, paths, uid, uid, gate)
+        publish = self._board.setter("proxy")
+        return proxy.ProxyLoop(runtime, self._board, publish, uid, time.time, random.random, float(settings.grace))
+
+    def _lease_loop(self) -> lease.LeaseLoop:
+        return lease.LeaseLoop(
+            self._api,
+            self._spec,
+            self._board,
+            self._board.setter("lease"),
+            socket.gethostname(),
+            lambda: datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            random.random,
+            self._lease_annotations,
+        )
+
+    def _lease_annotations(self) -> Mapping[str, str]:
+        """What changes often, and so must not stand in a condition."""
+        found = {
+            "fairlead.dev/agent-version": __version__,
+            "fairlead.dev/proxy-version": self._config.proxy.version,
+        }
+        fact = self._board.facts.value.identity
+        if fact is not UNKNOWN and fact.svid is not None:
+            found["fairlead.dev/svid-expires"] = datetime.fromtimestamp(fact.svid.not_after, UTC).isoformat()
+        return found
+
+    def _socket(self) -> status_socket.StatusSocket:
+        path = self._root / "run/fairlead/fairlead.sock"
+        return status_socket.StatusSocket(path, self._snapshot, self._board.changed, self._phase.ask)
+
+    def _snapshot(self) -> dict[str, Any]:
+        board, now = self._board, asyncio.get_running_loop().time()
+        shot = snapshot.snapshot(self._spec, board.phase.value, board.facts.value, board.goals.value, now)
+        return {"workload": self._name, "agent": __version__, "version": board.version, **shot}
+
+    async def _hand_over(self) -> None:
+        log = structlog.get_logger()
+        try:
+            async with asyncio.timeout(HANDOVER_WITHIN):
+                await self._lease.handover()
+        except (Trouble, TimeoutError) as error:
+            log.warning("the Lease could not be handed over", detail=str(error))
+        log.info("handed over: proxy, redirect and Ready stay as they are")
+
+
+def _wall() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,97 @@
+"""The board: the one place where the facts, the phase and the goals of the moment hang.
+
+Latest-value cells, not queues: a reader that was slow sees what is true now, never a backlog.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from agent.core.facts import UNKNOWN, Facts, Maybe, Phase
+from agent.core.goals import Goals
+
+T = TypeVar("T")
+
+# The decision loop beats every 5 s; one that has not for this long, in seconds, is taken for dead.
+ALIVE_WITHIN = 15.0
+
+
+class Cell(Generic[T]):
+    """A value, and a bell for each reader that rings when it changes."""
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+        self.version = 0
+        self.bells: list[asyncio.Event] = []
+
+    def set(self, value: T) -> None:
+        if value != self.value:
+            self.value = value
+            self.version += 1
+            for bell in self.bells:
+                bell.set()
+
+
+class Waiter:
+    """One reader of one or more cells. One that lives shorter than the board must `close`."""
+
+    def __init__(self, *cells: Cell[Any]) -> None:
+        self._cells = cells
+        self._bell = asyncio.Event()
+        self._bell.set()
+        for cell in cells:
+            cell.bells.append(self._bell)
+
+    def close(self) -> None:
+        for cell in self._cells:
+            cell.bells.remove(self._bell)
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Return True when a cell has changed since the last call (the first call never waits); False when
+        `timeout` seconds have passed first."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._bell.wait()
+        except TimeoutError:
+            return False
+        self._bell.clear()
+        return True
+
+
+class Board:
+    def __init__(self) -> None:
+        self.facts: Cell[Facts] = Cell(Facts())
+        self.phase: Cell[Maybe[Phase]] = Cell(UNKNOWN)
+        self.goals: Cell[Goals] = Cell(Goals())
+        self.decided_at: float | None = None  # the heartbeat of the decision loop
+
+    @property
+    def version(self) -> int:
+        """Moves on with every change of facts, phase or goals."""
+        return self.facts.version + self.phase.version + self.goals.version
+
+    async def changed(self, version: int, seconds: float) -> None:
+        """Return once the version is past `version`, or after `seconds`."""
+        waiter = Waiter(self.facts, self.phase, self.goals)
+        try:
+            async with asyncio.timeout(seconds):
+                while self.version == version:
+                    await waiter.wait()
+        except TimeoutError:
+            return
+        finally:
+            waiter.close()
+
+    def setter(self, field: str) -> Callable[[Any], None]:
+        """The one writer's handle on one fact."""
+        assert field in {f.name for f in dataclasses.fields(Facts)}, field
+
+        def publish(value: Any) -> None:
+            self.facts.set(dataclasses.replace(self.facts.value, **{field: value}))
+
+        return publish
+
+    def alive(self, now: float, within: float) -> bool:
+        """The decision loop has decided within the last `within` seconds."""
+        return self.decided_at is not None and now - self.decided_at <= within

@@ -1,0 +1,92 @@
+"""The identity loop: follows the Workload API and says which SVID this host has, and until when.
+
+Trouble with the source never takes away an SVID that was received: what was seen stays true until it runs
+out. Only SVIDs that arrive and do not fit do.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+
+from agent.core import identity
+from agent.core.backoff import Backoff
+from agent.core.facts import IdentityFact, Svid
+from agent.core.reasons import Fault, Reason
+from agent.ports import Trouble, WorkloadApi
+
+RETRY = Backoff(first=0.2, factor=2.0, most=5.0)
+
+# Every fact has a first value within 5 s of the start, whatever its source does.
+FIRST_FACT_WITHIN = 4.5
+
+
+class IdentityLoop:
+    """`wall`: now, in seconds since the epoch. `jitter`: a random number in [0, 1)."""
+
+    def __init__(
+        self,
+        api: WorkloadApi,
+        spiffe_id: str,
+        publish: Callable[[IdentityFact], None],
+        wall: Callable[[], float],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._api, self._spiffe_id, self._publish = api, spiffe_id, publish
+        self._wall, self._jitter = wall, jitter
+        self._fact: IdentityFact | None = None
+
+    async def run(self) -> None:
+        hung = asyncio.get_running_loop().call_later(FIRST_FACT_WITHIN, self._hung)
+        try:
+            await self._follow_for_ever()
+        finally:
+            hung.cancel()
+
+    async def _follow_for_ever(self) -> None:
+        loop, attempt = asyncio.get_running_loop(), 0
+        while True:
+            began = loop.time()
+            try:
+                await self._follow()
+            except Trouble as trouble:
+                self._tell(fault=trouble.fault)
+            # A stream that delivers and breaks at once, over and over, is no success: only one that lasted is.
+            attempt = 0 if loop.time() - began > RETRY.most else attempt
+            await asyncio.sleep(RETRY.delay(attempt, self._jitter()))
+            attempt += 1
+
+    async def _follow(self) -> None:
+        """Follow one stream. It is left while the clock is wrong, since asking again delivers, and so
+        judges, the same SVIDs anew: a clock that is set right is noticed before the next rotation."""
+        async with aclosing(self._api.watch()) as updates:
+            async for svids in updates:
+                fault = self._received(svids)
+                if fault is not None and fault.reason is Reason.CLOCK_SKEWED:
+                    return
+
+    def _received(self, svids: Sequence[Svid]) -> Fault | None:
+        held = self._fact or IdentityFact()
+        if held.svid is not None and identity.choose(svids, self._spiffe_id) == held.svid:
+            # The source repeats an SVID whenever anything else changes. That is no update, and its validity
+            # was measured when it came first: a wall clock that has jumped since is no reason to doubt it.
+            self._tell(fault=None)
+            return None
+        match identity.usable(svids, self._spiffe_id, self._wall()):
+            case Fault() as fault:
+                self._tell(svid=None, expires_at=0.0, fault=fault)
+                return fault
+            case (svid, left):
+                expires_at = asyncio.get_running_loop().time() + left
+                self._tell(svid=svid, expires_at=expires_at, updates=held.updates + 1, fault=None)
+                return None
+
+    def _tell(self, **changes: object) -> None:
+        fact = dataclasses.replace(self._fact or IdentityFact(), **changes)  # type: ignore[arg-type]
+        if fact != self._fact:
+            self._fact = fact
+            self._publish(fact)
+
+    def _hung(self) -> None:
+        if self._fact is None:
+            self._tell(fault=Fault(Reason.WORKLOAD_API_SILENT, "no answer since the start"))

@@ -1,0 +1,83 @@
+"""The Lease loop: says every 10 s that this host is alive, as long as its decision loop is.
+
+The Lease is what lets a watcher take a dead host out; so it is renewed from READY on only, and never by a
+process whose decision loop has stopped.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from agent.core.backoff import Backoff
+from agent.core.conditions import vouched_boot
+from agent.core.facts import UNKNOWN, LeaseFact, Maybe
+from agent.core.policy import Spec
+from agent.core.reasons import Fault
+from agent.loops.board import ALIVE_WITHIN, Board, Waiter
+from agent.ports import Lease, StatusApi, Trouble
+
+PERIOD = 10.0
+DURATION = 40  # seconds: what a watcher waits before it calls the host unreachable
+HANDOVER_DURATION = 600  # a planned stop, restart or upgrade costs nothing
+BOOT_ID = "fairlead.dev/boot-id"
+RETRY = Backoff(first=1.0, factor=2.0, most=PERIOD)
+
+
+class LeaseLoop:
+    """`holder`: this host's name. `wall`: now as RFC 3339 with microseconds. `annotations`: more to write."""
+
+    def __init__(
+        self,
+        api: StatusApi,
+        spec: Spec,
+        board: Board,
+        publish: Callable[[LeaseFact], None],
+        holder: str,
+        wall: Callable[[], str],
+        jitter: Callable[[], float],
+        annotations: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        self._api, self._spec, self._board, self._publish = api, spec, board, publish
+        self._holder, self._wall, self._jitter, self._annotations = holder, wall, jitter, annotations
+        self._boot_id: Maybe[str] = UNKNOWN
+        self._renewed_at: float | None = None
+
+    async def run(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                await self._once()
+                attempt, pause = 0, PERIOD
+            except Trouble as trouble:
+                self._tell(trouble.fault)
+                pause = max(RETRY.delay(attempt, self._jitter()), trouble.retry_after or 0.0)
+                attempt += 1
+            await asyncio.sleep(pause)
+
+    async def _once(self) -> None:
+        if self._boot_id is UNKNOWN:
+            self._boot_id = (await self._api.read_lease()).annotations.get(BOOT_ID, "")
+            self._tell(None)
+        await self._ready()
+        if self._board.alive(asyncio.get_running_loop().time(), ALIVE_WITHIN):
+            await self._renew(DURATION)
+
+    async def _ready(self) -> None:
+        waiter = Waiter(self._board.facts)
+        while self._board.facts.value.agent.ready_at is None:
+            await waiter.wait()
+
+    async def _renew(self, duration: int) -> None:
+        boot = vouched_boot(self._spec, self._board.facts.value, self._board.goals.value)
+        annotations = {**self._annotations(), **({} if boot is None else {BOOT_ID: boot})}
+        await self._api.renew_lease(Lease(self._holder, self._wall(), duration, annotations))
+        self._boot_id = self._boot_id if boot is None else boot
+        self._renewed_at = asyncio.get_running_loop().time()
+        self._tell(None)
+
+    def _tell(self, fault: Fault | None) -> None:
+        self._publish(LeaseFact(self._boot_id, self._renewed_at, fault))
+
+    async def handover(self) -> None:
+        """Before a planned end of the agent: give the next one ten minutes, if this one has renewed."""
+        if self._renewed_at is not None:
+            await self._renew(HANDOVER_DURATION)

@@ -1,0 +1,35 @@
+"""The notify loop: tells the service manager READY=1, STATUS= in plain words, and WATCHDOG=1 while decisions
+are made."""
+
+import asyncio
+
+from agent.core import policy, snapshot
+from agent.loops.board import ALIVE_WITHIN, Board, Waiter
+from agent.ports import Notifier
+
+
+class NotifyLoop:
+    """`watchdog`: the manager's limit in seconds, None where it has none."""
+
+    def __init__(self, notifier: Notifier, spec: policy.Spec, board: Board, watchdog: float | None) -> None:
+        self._notifier, self._spec, self._board, self._watchdog = notifier, spec, board, watchdog
+        self._said = ""
+        self._ready = False
+
+    async def run(self) -> None:
+        waiter = Waiter(self._board.facts, self._board.goals, self._board.phase)
+        while True:
+            await waiter.wait(None if self._watchdog is None else self._watchdog / 2)
+            self._tell(asyncio.get_running_loop().time())
+
+    def _tell(self, now: float) -> None:
+        facts = self._board.facts.value
+        if not self._ready and facts.agent.ready_at is not None:
+            self._ready = True
+            self._notifier.notify("READY=1")
+        headline = snapshot.headline(self._spec, self._board.phase.value, facts, self._board.goals.value, now)
+        if headline != self._said:
+            self._said = headline
+            self._notifier.notify(f"STATUS={headline}")
+        if self._watchdog is not None and self._board.alive(now, ALIVE_WITHIN):
+            self._notifier.notify("WATCHDOG=1")

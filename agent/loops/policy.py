@@ -1,0 +1,31 @@
+"""The decision loop: facts and phase → goals, at each change and whenever time alone may change them."""
+
+import asyncio
+from collections.abc import Callable
+
+from agent.core import policy
+from agent.core.facts import AgentFact
+from agent.loops.board import Board, Waiter
+
+# The beat that watchdog and Lease rely on: at least this often, in seconds, even when nothing happens.
+BEAT = 5.0
+
+
+class PolicyLoop:
+    def __init__(self, spec: policy.Spec, board: Board, publish: Callable[[AgentFact], None]) -> None:
+        self._spec, self._board, self._publish = spec, board, publish
+
+    async def run(self) -> None:
+        waiter = Waiter(self._board.facts, self._board.phase)
+        while True:
+            after = self._decide(asyncio.get_running_loop().time())
+            await waiter.wait(BEAT if after is None else min(BEAT, after))
+
+    def _decide(self, now: float) -> float | None:
+        board = self._board
+        if board.facts.value.agent.ready_at is None and board.facts.value.all_known_but_probes():
+            self._publish(AgentFact(ready_at=now))
+        verdict = policy.decide(self._spec, board.phase.value, board.facts.value, now)
+        board.goals.set(verdict.goals)
+        board.decided_at = now
+        return verdict.recheck_after

@@ -1,0 +1,247 @@
+"""The proxy loop: keeps the one linkerd2-proxy of this host at its goal, and says what is seen of it.
+
+It adopts what runs before it thinks of starting anything. A death is noticed when it happens, not by the next
+poll. One reading that fails changes nothing: what was known stays, until three in a row say UNREADABLE.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.core import proxy
+from agent.core.backoff import Backoff
+from agent.core.facts import UNKNOWN, Process, ProxyFact, ProxyState
+from agent.core.goals import ProxyGoal
+from agent.core.proxy import Reading
+from agent.core.reasons import Fault, Reason
+from agent.loops.board import Board, Waiter
+from agent.ports import ProxyRuntime, Trouble
+
+CRASHES = Backoff(first=0.2, factor=2.0, most=30.0)
+STEADY = 600.0  # a proxy that ran this long, in seconds, did not fail to start
+
+POLL = 2.0
+POLL_DRAINING = 0.5
+POLL_STARTING = 0.2
+STARTING_FOR = 15.0  # a proxy that starts for longer than this is polled no faster than others
+
+UNREADABLE_AFTER = 3  # readings in a row
+UNCERTIFIED_FOR = 30.0  # a proxy that was read as uncertified this long will never be certified (facts §1.6)
+
+# A proxy without a certificate ignores SIGTERM (facts §12), and has no connection that could be cut.
+PATIENCE_UNCERTIFIED = 2.0
+PATIENCE_BEYOND_GRACE = 10.0
+
+STOPPED = Fault(Reason.PROXY_STOPPED)
+
+
+@dataclass
+class _Life:
+    """What is known of one process. Times on the loop's clock."""
+
+    process: Process
+    adopted: bool
+    began: float
+    certified: bool | None  # None: not known
+    seen_ready: bool = False
+    unreadable: int = 0
+    uncertified_since: float | None = None
+    expires: float | None = None  # by the wall clock, as the proxy last said
+    wall_offset: float = 0.0  # wall clock minus loop clock when it said so
+    last_words: Fault | None = None  # why this loop ended it, if it did
+
+
+class ProxyLoop:
+    """`uid`: the proxy's user. `wall`: seconds since the epoch. `jitter`: a random number in [0, 1). `grace`:
+    seconds that the proxy gives open connections at its end."""
+
+    def __init__(
+        self,
+        runtime: ProxyRuntime,
+        board: Board,
+        publish: Callable[[ProxyFact], None],
+        uid: int,
+        wall: Callable[[], float],
+        jitter: Callable[[], float],
+        grace: float,
+    ) -> None:
+        self._runtime, self._board, self._publish = runtime, board, publish
+        self._uid, self._wall, self._jitter, self._grace = uid, wall, jitter, grace
+        self._news = Waiter(board.goals)
+        self._fact: ProxyFact | None = None
+        self._failures = 0
+        self._not_before = 0.0  # on the loop's clock
+        self._restarts = 0
+
+    async def run(self) -> None:
+        process = await self._runtime.adopt()
+        life = None if process is None else _Life(process, True, self._now(), certified=None)
+        if life is None:
+            self._tell(ProxyFact(ProxyState.STOPPED, fault=STOPPED))
+        while True:
+            life = life or await self._next_life()
+            await self._live(life)
+            life = None
+
+    @property
+    def _goal(self) -> ProxyGoal:
+        return self._board.goals.value.proxy
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _news_before(self, due: float) -> bool:
+        """True when the goals have changed before that time; at the latest then, False."""
+        rest = due - self._now()
+        return rest > 0 and await self._news.wait(rest)
+
+    def _tell(self, fact: ProxyFact) -> None:
+        if fact != self._fact:
+            self._fact = fact
+            self._publish(fact)
+
+    # without a process --------------------------------------------------------------------------
+
+    async def _next_life(self) -> _Life:
+        """Return once a process was wanted and could be started."""
+        while True:
+            if self._goal is not ProxyGoal.RUNNING:
+                await self._news.wait()
+                continue
+            if await self._news_before(self._not_before):
+                continue
+            try:
+                process = await self._start_while_wanted()
+            except Trouble as trouble:
+                self._failed()
+                self._tell(ProxyFact(ProxyState.STOPPED, restarts=self._restarts, fault=trouble.fault))
+                continue
+            if process is not None:
+                return self._begin(process)
+
+    async def _start_while_wanted(self) -> Process | None:
+        """The gate may take long, and the goal may turn meanwhile: then nothing is started."""
+        start = asyncio.ensure_future(self._runtime.start())
+        try:
+            while not start.done() and self._goal is ProxyGoal.RUNNING:
+                news = asyncio.ensure_future(self._news.wait())
+                await asyncio.wait({start, news}, return_when=asyncio.FIRST_COMPLETED)
+                await _cancel(news)
+            return await start if start.done() else None
+        finally:
+            await _cancel(start)
+
+    def _begin(self, process: Process) -> _Life:
+        fault = Fault(Reason.PROXY_STARTING)
+        self._tell(ProxyFact(ProxyState.STARTING, process, restarts=self._restarts, fault=fault))
+        return _Life(process, False, self._now(), certified=False)
+
+    def _failed(self) -> None:
+        """Wait before the next try, longer each time."""
+        self._not_before = self._now() + CRASHES.delay(self._failures, self._jitter())
+        self._failures += 1
+
+    # with a process -----------------------------------------------------------------------------
+
+    async def _live(self, life: _Life) -> None:
+        """From start or adoption to the end of the process."""
+        death = asyncio.ensure_future(self._runtime.wait(life.process))
+        steering = asyncio.ensure_future(self._steer(life))
+        try:
+            await asyncio.wait({death, steering}, return_when=asyncio.FIRST_COMPLETED)
+            if steering.done():
+                steering.result()  # it never returns: this raises what broke it
+            self._ended(life, death.result())
+        finally:
+            await _cancel(death, steering)
+
+    def _ended(self, life: _Life, fault: Fault) -> None:
+        if life.last_words == STOPPED:
+            self._failures, self._not_before = 0, 0.0
+        else:
+            self._failures = 0 if self._now() - life.began >= STEADY else self._failures
+            self._failed()
+            self._restarts += 1
+        fault = life.last_words or fault
+        self._tell(ProxyFact(ProxyState.STOPPED, restarts=self._restarts, fault=fault))
+
+    async def _steer(self, life: _Life) -> None:
+        read_at = -float("inf")
+        while True:
+            if self._goal is ProxyGoal.STOPPED:
+                await self._stop(life)
+            if await self._news_before(read_at + self._pause(life)):
+                continue
+            self._read(life, await self._runtime.inspect(life.process))
+            read_at = self._now()
+            if self._is_zombie(life):
+                life.last_words = Fault(Reason.PROXY_UNCERTIFIED, f"for {UNCERTIFIED_FOR:g} s, so it is replaced")
+                await self._runtime.kill(life.process)
+
+    def _pause(self, life: _Life) -> float:
+        if self._goal is ProxyGoal.DRAINED:
+            return POLL_DRAINING
+        starting = self._fact is not None and self._fact.state is ProxyState.STARTING
+        return POLL_STARTING if starting and self._now() < life.began + STARTING_FOR else POLL
+
+    async def _stop(self, life: _Life) -> None:
+        """SIGTERM, then SIGKILL. What a later goal says comes too late for this process."""
+        self._read(life, await self._runtime.inspect(life.process))  # has it a certificate by now?
+        assert self._fact is not None
+        await self._runtime.terminate(life.process)
+        life.last_words = STOPPED
+        self._tell(dataclasses.replace(self._fact, state=ProxyState.STOPPING, fault=Fault(Reason.PROXY_STOPPING)))
+        uncertified = life.certified is False
+        await asyncio.sleep(PATIENCE_UNCERTIFIED if uncertified else self._grace + PATIENCE_BEYOND_GRACE)
+        while True:
+            await self._runtime.kill(life.process)
+            await asyncio.sleep(PATIENCE_BEYOND_GRACE)
+
+    def _is_zombie(self, life: _Life) -> bool:
+        """Only where it is wanted: on HOLD nothing is stopped, and the Workload API may be what is missing."""
+        since = life.uncertified_since
+        wanted = self._goal is ProxyGoal.RUNNING
+        return wanted and since is not None and self._now() - since >= UNCERTIFIED_FOR
+
+    # readings -----------------------------------------------------------------------------------
+
+    def _read(self, life: _Life, reading: Reading) -> None:
+        self._note_certificate(life, reading)
+        state, fault, _ = proxy.judge(reading, self._uid, self._now() + life.wall_offset, life.seen_ready)
+        life.unreadable = life.unreadable + 1 if state is ProxyState.UNREADABLE else 0
+        known = self._fact is not None and self._fact.process == life.process
+        if known and 0 < life.unreadable < UNREADABLE_AFTER:
+            return
+        life.seen_ready = life.seen_ready or state is ProxyState.READY
+        expires_at = None if life.expires is None else life.expires - life.wall_offset
+        self._tell(
+            ProxyFact(
+                state,
+                life.process,
+                life.adopted,
+                certificate_expires_at=expires_at,
+                in_flight=None if reading.in_flight is UNKNOWN else reading.in_flight,
+                restarts=self._restarts,
+                fault=fault,
+            )
+        )
+
+    def _note_certificate(self, life: _Life, reading: Reading) -> None:
+        """The wall clock counts in the moment when the proxy names a new date, and never after it: a clock
+        that jumps makes no certificate run out."""
+        expires = reading.certificate_expires
+        if expires is UNKNOWN:
+            return
+        if expires == 0.0:
+            life.certified = False
+            life.uncertified_since = self._now() if life.uncertified_since is None else life.uncertified_since
+        elif expires != life.expires:
+            life.certified, life.uncertified_since = True, None
+            life.expires, life.wall_offset = expires, self._wall() - self._now()
+
+
+async def _cancel(*tasks: "asyncio.Future[object] | asyncio.Task[object]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

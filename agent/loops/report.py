@@ -1,0 +1,57 @@
+"""The report loop: one line in the log for each transition, and no line while nothing changes."""
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from agent.core import policy, snapshot
+from agent.core.goals import Goals
+from agent.core.reasons import Fault, Severity
+from agent.loops.board import Board, Waiter
+
+
+class ReportLoop:
+    def __init__(self, spec: policy.Spec, board: Board) -> None:
+        self._spec, self._board = spec, board
+        self._log = structlog.get_logger()
+        self._headline = ""
+        self._goals = Goals()
+        self._problems: dict[str, Fault] = {}
+
+    async def run(self) -> None:
+        waiter = Waiter(self._board.facts, self._board.goals, self._board.phase)
+        while True:
+            await waiter.wait()
+            self._tell(asyncio.get_running_loop().time())
+
+    def _tell(self, now: float) -> None:
+        facts, goals = self._board.facts.value, self._board.goals.value
+        self._tell_problems({f.reason.value: f for f in snapshot.problems(self._spec, facts, now)})
+        self._tell_goals(goals)
+        headline = snapshot.headline(self._spec, self._board.phase.value, facts, goals, now)
+        if headline != self._headline:
+            self._headline = headline
+            self._log.info(headline, reason=goals.reason.value)
+
+    def _tell_problems(self, problems: dict[str, Fault]) -> None:
+        for code, fault in problems.items():
+            if code not in self._problems:
+                loud = fault.entry.severity in (Severity.FAULT, Severity.WARN)
+                say = self._log.warning if loud else self._log.info
+                say(f"{code}: {fault.entry.text}", **_detail(fault))
+        for code in self._problems.keys() - problems.keys():
+            self._log.info(f"{code}: over")
+        self._problems = problems
+
+    def _tell_goals(self, goals: Goals) -> None:
+        for name in ("proxy", "inbound", "outbound"):
+            was, now = getattr(self._goals, name), getattr(goals, name)
+            if was is not now:
+                self._log.info(f"goal for {name}: {now.value}", was=was.value)
+        self._goals = goals
+
+
+def _detail(fault: Fault) -> dict[str, Any]:
+    found = {"detail": fault.detail, "remedy": fault.entry.remedy}
+    return {key: value for key, value in found.items() if value}

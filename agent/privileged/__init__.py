@@ -1,0 +1,20 @@
+"""The one door to root: a small program that is asked one thing, does it or refuses, and ends.
+
+Law: standard library, `core.redirect` and `config`; nothing is imported that a bare interpreter lacks. The
+caller may be compromised: a request names a verb and levels, both of closed sets. What is redirected for
+whom stands in root-owned files alone. Two doors never write at once. Every request ends within DEADLINE.
+"""
+
+from typing import Final
+
+from agent.core.reasons import Reason
+
+DEADLINE: Final = 4.0  # seconds, below what the callers wait
+
+
+class Refusal(Exception):
+    """The door does not, or cannot, do what it was asked. `reason` None: the failure reason of the verb."""
+
+    def __init__(self, detail: str, reason: Reason | None = None) -> None:
+        super().__init__(detail)
+        self.detail, self.reason = detail, reason

@@ -1,0 +1,68 @@
+"""python -m agent.privileged [--prefix PREFIX]: one request on standard input, one answer on standard output.
+
+    {"verb": "redirect apply", "inbound": "on", "outbound": "released"}
+    {"ok": true, "inbound": "on", "outbound": "released"}
+    {"ok": false, "reason": "RedirectForbidden", "detail": "cannot …: …"}
+
+Exit code: 0 done, 1 refused with a reason, 64 no request (or no such command line).
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent.core.reasons import Reason
+from agent.privileged import DEADLINE, Refusal
+from agent.privileged.request import LIMIT, BadRequest, parse
+from agent.privileged.verbs import carry_out
+
+
+class _Late(BaseException):
+    """Time is up, wherever the program is; no handler of an expected error takes it for one."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    match arguments:
+        case []:
+            prefix = Path("/")
+        case ["--prefix", path] if path.startswith("/"):
+            prefix = Path(path)
+        case _:
+            print("usage: python -m agent.privileged [--prefix /PATH]", file=sys.stderr)
+            return 64
+    os.umask(0o022)
+    signal.signal(signal.SIGALRM, _late)
+    signal.setitimer(signal.ITIMER_REAL, DEADLINE)
+    return _serve(prefix)
+
+
+def _serve(prefix: Path) -> int:
+    failure = Reason.DOOR_REFUSED
+    try:
+        request = parse(sys.stdin.buffer.readline(LIMIT + 1))
+        failure = request.failure
+        answer = carry_out(prefix, request)
+    except BadRequest as error:
+        return _say(64, ok=False, reason=failure, detail=f"cannot read the request: {error}")
+    except Refusal as refusal:
+        return _say(1, ok=False, reason=refusal.reason or failure, detail=refusal.detail)
+    except _Late:
+        return _say(1, ok=False, reason=failure, detail=f"cannot end within {DEADLINE:g} s")
+    return _say(0, ok=True, **answer)
+
+
+def _say(code: int, **answer: str | bool) -> int:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    print(json.dumps(answer), flush=True)
+    return code
+
+
+def _late(*_: object) -> None:
+    raise _Late
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

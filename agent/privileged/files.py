@@ -1,0 +1,78 @@
+"""Root's own files: read only when nobody else can have written them, written so that they are whole."""
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from agent.privileged import Refusal
+
+MOST: Final = 1 << 20  # bytes of a configuration
+
+
+def read(path: Path) -> str:
+    """The text of a file that belongs to root, in a directory that does."""
+    try:
+        _only_roots(path.parent, path.parent.stat())
+        with path.open("rb") as file:
+            _only_roots(path, os.fstat(file.fileno()))
+            text = file.read(MOST + 1)
+        if len(text) > MOST:
+            raise Refusal(f"cannot read {path}: longer than {MOST} bytes")
+        return text.decode()
+    except OSError as error:
+        raise Refusal(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Refusal(f"cannot read {path}: not UTF-8") from None
+
+
+def write(path: Path, text: str) -> None:
+    """Replace the file at once; it is on the disk when this returns. Under `lock` alone."""
+    fresh = path.with_name(path.name + ".new")
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _only_roots(path.parent, path.parent.stat())
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644), "w") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.rename(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise Refusal(f"cannot write {path}: {error.strerror}") from None
+
+
+@contextmanager
+def lock(prefix: Path) -> Iterator[None]:
+    """Wait until no other door writes. The file is not below /run/fairlead: that directory is the agent's,
+    who could put a file of its own there and hold it."""
+    path = prefix / "run/fairlead-door.lock"
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Refusal(f"cannot lock {path}: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _only_roots(path: Path, found: os.stat_result) -> None:
+    if found.st_uid != 0:
+        raise Refusal(f"cannot trust {path}: it belongs to uid {found.st_uid}, not to root")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise Refusal(f"cannot trust {path}: others than its owner may write it")
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

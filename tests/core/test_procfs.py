@@ -1,0 +1,61 @@
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from agent.core.procfs import Stat, listeners, stat
+
+HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
+
+
+def row(local: str, state: str = "0A", uid: int = 2102) -> str:
+    return (
+        f"   0: {local} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000  {uid}        0 8783 1 0 100"
+    )
+
+
+@pytest.fixture(autouse=True)
+def on_a_little_endian_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.byteorder", "little")
+
+
+def test_listeners_of_both_families() -> None:
+    lines = [
+        HEADER,
+        row("0100007F:102C"),
+        row("00000000:102F"),
+        row("00000000000000000000000001000000:102C", uid=0),
+        row("00000000000000000000000000000000:102F"),
+        row("B80D0120000000000000000007000000:0050"),
+    ]
+    assert listeners(lines) == {
+        ("127.0.0.1", 4140): 2102,
+        ("0.0.0.0", 4143): 2102,
+        ("::1", 4140): 0,
+        ("::", 4143): 2102,
+        ("2001:db8::7", 80): 2102,
+    }
+
+
+def test_words_are_in_the_machines_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.byteorder", "big")
+    assert listeners([HEADER, row("7F000001:102C")]) == {("127.0.0.1", 4140): 2102}
+
+
+def test_reading_ends_with_the_listeners() -> None:
+    def lines() -> Iterator[str]:
+        yield from (HEADER, row("0100007F:102C"))
+        yield from itertools.repeat(row("0100007F:1111", state="01"), 2)
+        raise AssertionError("read on among the connections")
+
+    assert listeners(lines()) == {("127.0.0.1", 4140): 2102}
+
+
+def test_an_empty_table() -> None:
+    assert listeners([HEADER]) == {}
+
+
+@pytest.mark.parametrize("name", ["linkerd2-proxy", "a b", "a) R 1 (b"])
+def test_state_and_start_whatever_the_name(name: str) -> None:
+    text = f"4711 ({name}) S " + " ".join(str(field) for field in range(4, 53))
+    assert stat(text) == Stat("S", 22)

@@ -1,0 +1,39 @@
+"""A kernel that is a variable. Held to the contract of tests/contract/test_redirector.py."""
+
+import asyncio
+
+from agent.core.facts import Level
+from agent.core.goals import RedirectGoal
+from agent.core.redirect import settle
+from agent.ports import LiveRedirect, Trouble
+
+OFF = LiveRedirect(Level.OFF, Level.OFF)
+
+
+class MemoryRedirector:
+    """`live`: what the kernel holds; set it to make drift. `trouble`: raised by each call while it is set.
+    `hang`: calls do not answer. `calls`: "check", or the levels that were asked for."""
+
+    def __init__(self, live: LiveRedirect = OFF) -> None:
+        self.live = live
+        self.trouble: Trouble | None = None
+        self.hang = False
+        self.deaf = False  # rules are set, and something takes them away at once
+        self.calls: list[str] = []
+
+    async def check(self) -> LiveRedirect:
+        await self._call("check")
+        return self.live
+
+    async def apply(self, inbound: RedirectGoal, outbound: RedirectGoal) -> LiveRedirect:
+        await self._call(f"{inbound.value}/{outbound.value}")
+        if not self.deaf:
+            self.live = LiveRedirect(*settle(Level(inbound.value), Level(outbound.value)))
+        return self.live
+
+    async def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if self.hang:
+            await asyncio.Event().wait()
+        if self.trouble is not None:
+            raise self.trouble

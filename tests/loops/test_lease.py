@@ -1,0 +1,109 @@
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from agent.core import policy
+from agent.core.facts import AgentFact, LeaseFact
+from agent.core.goals import Advertise, Goals
+from agent.core.reasons import Reason
+from agent.loops.board import Board
+from agent.loops.lease import BOOT_ID, LeaseLoop
+from agent.ports import Lease, Trouble
+from tests.core import world
+from tests.fakes.status_api import MemoryStatusApi
+from tests.loops.running import running
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.api, self.board = MemoryStatusApi(), Board()
+        self.api.lease = Lease()
+        publish: Callable[[LeaseFact], None] = self.board.setter("lease")
+        spec = policy.Spec("spiffe://td/db", "db.sni", (), (), boot_id="boot2")
+        self.loop = LeaseLoop(
+            self.api, spec, self.board, publish, "db-1", lambda: "2026-01-01T00:00:00.000000Z", lambda: 0.0
+        )
+
+    @property
+    def fact(self) -> LeaseFact:
+        fact = self.board.facts.value.lease
+        assert isinstance(fact, LeaseFact)
+        return fact
+
+    def ready(self) -> None:
+        self.board.setter("agent")(AgentFact(0.0))
+
+    async def decide_for(self, seconds: int) -> None:
+        """The decision loop beats for so long."""
+        for _ in range(seconds):
+            self.board.decided_at = asyncio.get_running_loop().time()
+            await asyncio.sleep(1)
+
+
+@pytest.fixture
+async def scene() -> Scene:
+    return Scene()
+
+
+async def test_it_reads_at_once_and_renews_from_ready_on(scene: Scene) -> None:
+    async with running(scene.loop.run()):
+        await scene.decide_for(100)
+        assert scene.fact == LeaseFact("", None, None) and scene.api.calls["renew_lease"] == 0
+        scene.ready()
+        await scene.decide_for(101)
+        assert scene.api.calls["renew_lease"] == 11
+        assert scene.api.lease is not None
+        assert (scene.api.lease.holder, scene.api.lease.duration) == ("db-1", 40)
+
+
+async def test_a_dead_decision_loop_is_not_vouched_for(scene: Scene) -> None:
+    scene.ready()
+    async with running(scene.loop.run()):
+        await scene.decide_for(20)
+        count = scene.api.calls["renew_lease"]
+        await asyncio.sleep(3600)
+        assert scene.api.calls["renew_lease"] <= count + 1
+
+
+async def test_the_boot_id_is_written_only_after_the_mesh_was_told(scene: Scene) -> None:
+    scene.api.lease = Lease(annotations={BOOT_ID: "boot1"})
+    scene.ready()
+    scene.board.goals.set(Goals(advertise=Advertise.NO, reason=Reason.PROXY_STOPPED))
+    scene.board.setter("workload")(world.workload("True"))
+    async with running(scene.loop.run()):
+        await scene.decide_for(30)
+        assert scene.fact.boot_id == "boot1" and scene.api.lease.annotations[BOOT_ID] == "boot1"
+        scene.board.setter("workload")(world.workload("False"))
+        await scene.decide_for(11)
+        assert scene.fact.boot_id == "boot2" and scene.api.lease.annotations[BOOT_ID] == "boot2"
+
+
+async def test_a_missing_lease_is_a_fact_and_is_never_made(scene: Scene) -> None:
+    scene.api.lease = None
+    scene.ready()
+    async with running(scene.loop.run()):
+        await scene.decide_for(60)
+        assert scene.fact.fault is not None and scene.fact.fault.reason is Reason.LEASE_MISSING
+        assert scene.api.lease is None
+        scene.api.lease = Lease()
+        await scene.decide_for(30)
+        assert scene.fact.fault is None and scene.fact.renewed_at is not None
+
+
+async def test_retry_after_is_honoured(scene: Scene) -> None:
+    scene.api.troubles = {"renew_lease": Trouble(Reason.API_THROTTLED, "", retry_after=120)}
+    scene.ready()
+    async with running(scene.loop.run()):
+        await scene.decide_for(119)
+        assert scene.api.calls["renew_lease"] == 1
+
+
+async def test_handover_gives_ten_minutes_if_it_has_renewed(scene: Scene) -> None:
+    await scene.loop.handover()
+    assert scene.api.calls["renew_lease"] == 0
+    scene.ready()
+    async with running(scene.loop.run()):
+        await scene.decide_for(5)
+    await scene.loop.handover()
+    assert scene.api.lease is not None and scene.api.lease.duration == 600

@@ -1,0 +1,204 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from agent.core.facts import UNKNOWN, Level, Maybe, RedirectFact
+from agent.core.goals import Goals, RedirectGoal
+from agent.core.reasons import Fault, Reason
+from agent.loops.board import Board
+from agent.loops.redirect import RECHECK, TRIES, RedirectLoop
+from agent.ports import LiveRedirect, Trouble
+from tests.fakes.redirector import MemoryRedirector
+from tests.loops.running import running
+
+OFF, RELEASED, BLOCK, ON, PARTIAL = Level.OFF, Level.RELEASED, Level.BLOCK, Level.ON, Level.PARTIAL
+HOLD = RedirectGoal.HOLD
+FAILED = Trouble(Reason.REDIRECT_FAILED, "nft is tired")
+
+
+class Scene:
+    def __init__(self, inbound: Level = OFF, outbound: Level = OFF) -> None:
+        self.kernel = MemoryRedirector(LiveRedirect(inbound, outbound))
+        self.board = Board()
+        self.told: list[RedirectFact] = []
+        self.loop = RedirectLoop(self.kernel, self.board, self.publish, lambda: 0.0)
+
+    def publish(self, fact: RedirectFact) -> None:
+        if not self.told or fact != self.told[-1]:
+            self.told.append(fact)
+        self.board.setter("redirect")(fact)
+
+    def goals(self, inbound: RedirectGoal, outbound: RedirectGoal = HOLD) -> None:
+        self.board.goals.set(Goals(inbound=inbound, outbound=outbound))
+
+    def break_door(self, trouble: Trouble | None = FAILED) -> None:
+        self.kernel.trouble = trouble
+
+    @asynccontextmanager
+    async def playing(self) -> AsyncIterator["Scene"]:
+        async with running(self.loop.run()):
+            await asyncio.sleep(0.01)
+            yield self
+
+    @property
+    def applied(self) -> list[str]:
+        return [call for call in self.kernel.calls if call != "check"]
+
+
+def fact(inbound: Maybe[Level], outbound: Maybe[Level], fault: Fault | None = None) -> RedirectFact:
+    return RedirectFact(inbound, outbound, fault)
+
+
+async def test_at_the_start_it_looks_tells_and_touches_nothing() -> None:
+    async with Scene(ON, BLOCK).playing() as scene:
+        assert scene.told == [fact(ON, BLOCK)]
+        assert scene.kernel.calls == ["check"]
+
+
+async def test_goals_are_reached_without_a_look_in_between() -> None:
+    async with Scene().playing() as scene:
+        scene.goals(RedirectGoal.ON, RedirectGoal.RELEASED)
+        await asyncio.sleep(0.01)
+        assert scene.told == [fact(OFF, OFF), fact(ON, RELEASED)]
+        assert scene.kernel.calls == ["check", "on/released"]
+
+
+async def test_reached_goals_are_left_alone() -> None:
+    scene = Scene(ON, ON)
+    scene.goals(RedirectGoal.ON, RedirectGoal.ON)
+    async with scene.playing():
+        await asyncio.sleep(10 * RECHECK)
+        assert scene.applied == []
+        assert scene.told == [fact(ON, ON)]
+
+
+@pytest.mark.parametrize(
+    ("live", "goals", "applied"),
+    [
+        ((ON, BLOCK), (RedirectGoal.BLOCK, HOLD), ["block/block"]),
+        ((ON, BLOCK), (HOLD, RedirectGoal.RELEASED), ["on/released"]),
+        ((OFF, OFF), (RedirectGoal.ON, HOLD), ["on/released"]),
+        ((RELEASED, ON), (RedirectGoal.OFF, HOLD), []),
+        ((ON, ON), (RedirectGoal.OFF, RedirectGoal.BLOCK), ["released/block"]),
+        ((ON, ON), (RedirectGoal.OFF, RedirectGoal.OFF), ["off/off"]),
+        ((PARTIAL, ON), (HOLD, HOLD), []),
+        ((PARTIAL, ON), (HOLD, RedirectGoal.BLOCK), []),
+        ((ON, PARTIAL), (RedirectGoal.BLOCK, HOLD), []),
+        ((PARTIAL, PARTIAL), (RedirectGoal.BLOCK, RedirectGoal.ON), ["block/on"]),
+    ],
+)
+async def test_hold_keeps_what_is_live(
+    live: tuple[Level, Level], goals: tuple[RedirectGoal, RedirectGoal], applied: list[str]
+) -> None:
+    scene = Scene(*live)
+    scene.goals(*goals)
+    async with scene.playing():
+        await asyncio.sleep(2 * RECHECK)
+        assert scene.applied == applied
+
+
+@pytest.mark.parametrize("drift", [(OFF, OFF), (PARTIAL, ON), (RELEASED, ON)])
+async def test_drift_is_repaired_before_anybody_is_told(drift: tuple[Level, Level]) -> None:
+    scene = Scene(ON, ON)
+    scene.goals(RedirectGoal.ON, RedirectGoal.ON)
+    async with scene.playing():
+        scene.kernel.live = LiveRedirect(*drift)
+        await asyncio.sleep(RECHECK + 1)
+        assert scene.applied == ["on/on"]
+        assert scene.told == [fact(ON, ON)]
+
+
+async def test_drift_that_cannot_be_repaired_is_told() -> None:
+    scene = Scene(ON, ON)
+    scene.goals(RedirectGoal.ON, RedirectGoal.ON)
+    async with scene.playing():
+        scene.kernel.live, scene.kernel.deaf = LiveRedirect(PARTIAL, ON), True
+        await asyncio.sleep(RECHECK + 1)
+        assert scene.told[-1].inbound is PARTIAL
+        assert scene.told[-1].fault is not None
+        assert scene.told[-1].fault.reason is Reason.REDIRECT_FAILED
+
+
+async def test_a_first_look_that_fails_is_a_fault_at_once() -> None:
+    scene = Scene()
+    scene.break_door(Trouble(Reason.REDIRECT_FORBIDDEN, "no rights"))
+    async with scene.playing():
+        assert scene.told == [fact(UNKNOWN, UNKNOWN, Fault(Reason.REDIRECT_FORBIDDEN, "no rights"))]
+        scene.goals(RedirectGoal.ON, RedirectGoal.ON)
+        await asyncio.sleep(RECHECK)
+        assert scene.applied == []  # on unknown levels nothing is set
+
+
+async def test_a_door_that_hangs_is_a_fault_within_five_seconds() -> None:
+    scene = Scene()
+    scene.kernel.hang = True
+    async with scene.playing():
+        await asyncio.sleep(4.95)
+        assert scene.told[0].fault is not None
+        assert scene.told[0].fault.reason is Reason.REDIRECT_FAILED
+        scene.kernel.hang = False
+        await asyncio.sleep(5)
+        assert scene.told[-1] == fact(OFF, OFF)
+
+
+async def test_looks_that_fail_keep_what_was_seen_for_a_while() -> None:
+    async with Scene(ON, ON).playing() as scene:
+        scene.break_door()
+        while scene.kernel.calls.count("check") < TRIES:
+            assert scene.told == [fact(ON, ON)]
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(5)
+        assert scene.told[1:] == [fact(UNKNOWN, UNKNOWN, FAILED.fault)]
+        scene.break_door(None)
+        await asyncio.sleep(RECHECK)
+        assert scene.told[-1] == fact(ON, ON)
+
+
+async def test_one_failed_look_is_nobodys_news() -> None:
+    async with Scene(ON, ON).playing() as scene:
+        scene.break_door()
+        await asyncio.sleep(RECHECK + 0.1)
+        assert scene.kernel.calls == ["check", "check"]
+        scene.break_door(None)
+        await asyncio.sleep(RECHECK)
+        assert scene.told == [fact(ON, ON)]
+
+
+async def test_an_apply_that_fails_is_a_fault_beside_what_is_live_and_tried_again() -> None:
+    async with Scene(ON, ON).playing() as scene:
+        scene.break_door(Trouble(Reason.REDIRECT_REFUSED, "sshd listens there"))
+        scene.goals(RedirectGoal.BLOCK)
+        await asyncio.sleep(0.01)
+        assert scene.told[-1] == fact(ON, ON, Fault(Reason.REDIRECT_REFUSED, "sshd listens there"))
+        scene.break_door(None)
+        await asyncio.sleep(1)
+        assert scene.told[-1] == fact(BLOCK, ON)
+        assert scene.kernel.calls == ["check", "block/on", "check", "block/on"]
+
+
+async def test_a_failed_apply_may_have_done_its_work() -> None:
+    """It is looked at again even when the goals have gone back meanwhile."""
+    async with Scene(ON, ON).playing() as scene:
+        scene.break_door()
+        scene.goals(RedirectGoal.BLOCK)
+        await asyncio.sleep(0.01)
+        scene.kernel.live = LiveRedirect(BLOCK, ON)
+        scene.break_door(None)
+        scene.goals(RedirectGoal.ON)
+        await asyncio.sleep(0.01)
+        assert scene.kernel.live == LiveRedirect(ON, ON)
+        assert scene.told[-1] == fact(ON, ON)
+
+
+async def test_failure_backs_off_and_new_goals_do_not_wait_for_it() -> None:
+    async with Scene(ON, ON).playing() as scene:
+        scene.break_door()
+        scene.goals(RedirectGoal.BLOCK)
+        await asyncio.sleep(3600)
+        assert len(scene.kernel.calls) < 3600 / (RECHECK / 2) + 10
+        scene.break_door(None)
+        scene.goals(RedirectGoal.RELEASED)
+        await asyncio.sleep(0.01)
+        assert scene.told[-1] == fact(RELEASED, ON)

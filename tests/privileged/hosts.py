@@ -1,0 +1,221 @@
+"""A host in namespaces, with a door of its own: `host` is ours, `peer` is everybody else."""
+
+import contextlib
+import errno
+import select
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from agent.adapters.door import PROGRAM, Door
+from tests.netns import Namespace, join, namespace
+
+PROXY_UID = 2102
+APP, SSH, UNDECLARED, INBOUND, OUTBOUND = 8080, 22, 9000, 4143, 4140
+
+CONFIG = """
+[workload]
+name = "db-1"
+namespace = "shop"
+identity = "spiffe://td/db-1"
+server_name = "db-1.shop"
+ports = [8080]
+[host]
+addresses = ["10.9.0.2", "fd09::2"]
+[identity]
+workload_api = "/run/spire.sock"
+trust_anchors = "/etc/anchors.pem"
+[api]
+server = "https://10.42.0.8:6443"
+ca = "/etc/ca.pem"
+token_file = "/etc/token"
+[proxy]
+binary = "/bin/true"
+user = 2102
+[redirect]
+outbound_networks = ["10.42.0.0/16", "fd42::/64"]
+exempt = ["10.42.0.9:443", "[fd42::9]:443"]
+"""
+
+
+@dataclass(frozen=True)
+class Family:
+    """The addresses of one IP version. `exempt`: in the cluster's network, on port 443. `inside`: in the
+    cluster's network, and this host's own."""
+
+    version: int
+    everywhere: str
+    host: str
+    peer: str
+    cluster: str
+    exempt: str
+    inside: str
+    elsewhere: str
+    loopback: str
+
+
+FAMILIES = (
+    Family(
+        4, "0.0.0.0", "10.9.0.2", "10.9.0.1", "10.42.0.7", "10.42.0.9", "10.42.0.200", "10.99.0.1", "127.0.0.1"
+    ),
+    Family(6, "::", "fd09::2", "fd09::1", "fd42::7", "fd42::9", "fd42::200", "fd99::1", "::1"),
+)
+
+
+@dataclass(frozen=True)
+class Host:
+    space: Namespace
+    peer: Namespace
+    prefix: Path
+
+    def door(self, *around: str) -> Door:
+        """`around`: the beginning of a command line that runs the door as its end."""
+        return Door(str(self.prefix), self.space.command(*around, *PROGRAM))
+
+    @property
+    def config(self) -> Path:
+        return self.prefix / "etc/fairlead/fairlead.toml"
+
+
+def files(prefix: Path, config: str = CONFIG) -> None:
+    (prefix / "etc/fairlead").mkdir(parents=True)
+    (prefix / "etc/fairlead/fairlead.toml").write_text(config)
+
+
+@contextlib.contextmanager
+def wired_host(prefix: Path) -> Iterator[Host]:
+    files(prefix)
+    with namespace() as space, namespace() as peer:
+        join(space, ["10.9.0.2/24", "fd09::2/64"], peer, ["10.9.0.1/24", "fd09::1/64"])
+        for family in FAMILIES:
+            no_wait = " nodad" if family.version == 6 else ""
+            space.ip(f"addr add {family.inside} dev lo{no_wait}")
+            for address in (family.cluster, family.exempt, family.elsewhere):
+                peer.ip(f"addr add {address} dev lo{no_wait}")
+                space.ip(f"route add {address} via {family.peer}")
+        yield Host(space, peer, prefix)
+
+
+# sockets -------------------------------------------------------------------------------------------
+
+Place = tuple[str, int]
+
+
+def dial(space: Namespace, address: str, port: int, uid: int = 1000) -> socket.socket:
+    """Raises ConnectionRefusedError on a reset."""
+    made = space.inside(lambda: socket.socket(_kind(address)), uid)
+    made.settimeout(5)
+    try:
+        made.connect((address, port))
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _kind(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+class Listeners:
+    """Sockets that listen, in whatever namespace. Close by leaving the context."""
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+
+    def __enter__(self) -> "Listeners":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in self._sockets:
+            each.close()
+
+    def add(self, space: Namespace, address: str, *ports: int) -> None:
+        for port in ports:
+            self._sockets.append(
+                space.inside(partial(socket.create_server, (address, port), family=_kind(address)))
+            )
+
+    def accept(self) -> socket.socket:
+        """The one connection that waits."""
+        ready, _, _ = select.select(self._sockets, [], [], 5)
+        assert len(ready) == 1
+        connection: socket.socket = ready[0].accept()[0]
+        connection.settimeout(5)
+        return connection
+
+    def heard(self, space: Namespace, address: str, port: int, uid: int = 1000) -> tuple[Place, Place | None]:
+        """Where a connection arrives, and where it was going by the kernel's tracking, if there is any."""
+        with dial(space, address, port, uid), self.accept() as connection:
+            return connection.getsockname()[:2], original(connection)
+
+    def stream(self, space: Namespace, address: str, port: int) -> "Stream":
+        return Stream(dial(space, address, port), self.accept())
+
+
+class Stream:
+    """An open connection; close by leaving the context."""
+
+    def __init__(self, near: socket.socket, far: socket.socket) -> None:
+        self._near, self._far = near, far
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._near.close()
+        self._far.close()
+
+    @property
+    def arrived(self) -> Place:
+        place: Place = self._far.getsockname()[:2]
+        return place
+
+    def flow(self) -> None:
+        """Both directions still work."""
+        self._near.sendall(b"ping")
+        assert self._far.recv(4) == b"ping"
+        self._far.sendall(b"pong")
+        assert self._near.recv(4) == b"pong"
+
+
+def original(connection: socket.socket) -> Place | None:
+    """SO_ORIGINAL_DST; None where the connection is not tracked."""
+    six = connection.family == socket.AF_INET6
+    try:
+        raw = connection.getsockopt(socket.IPPROTO_IPV6 if six else socket.SOL_IP, 80, 28 if six else 16)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOPROTOOPT):
+            return None
+        raise
+    (port,) = struct.unpack_from("!H", raw, 2)
+    return socket.inet_ntop(connection.family, raw[8:24] if six else raw[4:8]), port
+
+
+# programs ------------------------------------------------------------------------------------------
+
+_LISTENER = """
+import socket, sys
+name, address, port = sys.argv[1:]
+listener = socket.create_server((address, int(port)), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
+open("/proc/self/comm", "w").write(name)
+print("listens", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def listening(space: Namespace, name: str, address: str, port: int) -> Iterator[None]:
+    """A process of that name listens."""
+    command = space.command(sys.executable, "-c", _LISTENER, name, address, str(port))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline() == b"listens\n"
+        try:
+            yield
+        finally:
+            process.kill()
