@@ -1,0 +1,55 @@
+"""fairlead sandbox: private namespaces, a scene in them, and the tour through it."""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+from agent.sandbox import namespaces
+from agent.sandbox.scene import Options, Scene
+from agent.sandbox.tour import Missed, Step, Tour
+
+
+def run(*, check: bool, proxy: Path | None, verbose: bool) -> int:
+    """0: every check passed, or the visitor left; 1: one did not."""
+    if not namespaces.inside():
+        return namespaces.run_inside([sys.executable, *sys.orig_argv[1:]])
+    base = namespaces.settle(*namespaces.python_roots(), *([proxy.resolve().parent] if proxy else []))
+    options = Options(proxy=proxy.resolve() if proxy else None, log=2 if verbose else None)
+    return asyncio.run(_visit(Scene(base, options), check))
+
+
+async def _visit(scene: Scene, check: bool) -> int:
+    from agent.sandbox.visit import Visit
+
+    began = time.monotonic()
+    async with scene.standing():
+        print(f"the scene is set ({time.monotonic() - began:.1f} s): a host, a cluster beside it\n", flush=True)
+        tour = Tour(real_proxy=scene.options.proxy is not None)
+        return await (_check(scene, tour) if check else Visit(scene, tour).run())
+
+
+async def _check(scene: Scene, tour: Tour) -> int:
+    steps = tour.steps()
+    passed = 0
+    for number, step in enumerate(steps, 1):
+        print(f"{number:2}. {step.name}: {step.does}", flush=True)
+        if not await take(scene, step):
+            break
+        passed += 1
+    print(f"\nsandbox: {passed} of {len(steps)} checks passed", flush=True)
+    return 0 if passed == len(steps) else 1
+
+
+async def take(scene: Scene, step: Step) -> bool:
+    """Take one step of the tour, and tell what was seen and how long it took."""
+    began = time.monotonic()
+    try:
+        saw, mark = await step.run(scene), "✓"
+    except Missed as missed:
+        saw, mark = str(missed), "✗"
+    print(f"    {mark} {saw}  ({time.monotonic() - began:.1f} s)", flush=True)
+    if mark == "✗":
+        print("    the agent's last words:", flush=True)
+        print("".join(f"      {line}\n" for line in scene.last_words()), end="", flush=True)
+    return mark == "✓"

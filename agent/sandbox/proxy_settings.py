@@ -1,0 +1,140 @@
+"""The stand-in's reading of linkerd2-proxy's environment: the variables it acts on, and those it would refuse.
+
+What is refused, and that a variable which is set and empty is not "unset", was seen on linkerd2-proxy 2.366.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+PREFIX = "LINKERD2_PROXY_"
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_POLICIES = {"deny", "all-authenticated", "all-unauthenticated"}
+_CLUSTER_POLICIES = {"audit", "cluster-authenticated", "cluster-unauthenticated"}
+
+Address = tuple[str, int]
+
+
+class Invalid(Exception):
+    """The environment is not one that the proxy starts with: exit 64."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`inbound_ips`: original destinations that are served; empty: all. `grace`: seconds."""
+
+    workload_api: str
+    server_id: str
+    server_name: str
+    trust_anchors: str
+    inbound: Address
+    outbound: tuple[Address, ...]
+    admin: Address
+    inbound_ips: frozenset[str]
+    grace: float
+    shutdown_endpoint: bool
+
+
+def parse(environment: Mapping[str, str]) -> Settings:
+    """Raises Invalid."""
+    env = _Environment(environment)
+    env.check_control_plane()
+    env.check_inbound_policy()
+    return Settings(
+        workload_api=env.workload_api(),
+        server_id=env.spiffe_id("IDENTITY_SERVER_ID"),
+        server_name=env.required("IDENTITY_SERVER_NAME"),
+        trust_anchors=env.required("IDENTITY_TRUST_ANCHORS"),
+        inbound=env.address("INBOUND_LISTEN_ADDR", "0.0.0.0:4143"),
+        outbound=env.outbound(),
+        admin=env.address("ADMIN_LISTEN_ADDR", "127.0.0.1:4191"),
+        inbound_ips=env.addresses("INBOUND_IPS"),
+        grace=env.duration("SHUTDOWN_GRACE_PERIOD", "2m"),
+        shutdown_endpoint=env.get("SHUTDOWN_ENDPOINT_ENABLED") == "true",
+    )
+
+
+class _Environment:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def get(self, name: str) -> str | None:
+        return self._environment.get(PREFIX + name)
+
+    def required(self, name: str) -> str:
+        value = self.get(name)
+        if not value:
+            raise Invalid(f"{PREFIX}{name} must be set.")
+        return value
+
+    def bad(self, name: str, why: str) -> Invalid:
+        return Invalid(f'{PREFIX}{name}="{self.get(name)}" is not valid: {why}')
+
+    def workload_api(self) -> str:
+        """Older proxies know one name and newer ones both. An empty value is taken, and no socket is found."""
+        found = [self.get(f"IDENTITY_SPIRE_{name}") for name in ("WORKLOAD_API_ADDRESS", "SOCKET")]
+        present = [value for value in found if value is not None]
+        if not present:
+            raise Invalid("linkerd identity requires a TLS Id and server name to be the same")
+        return present[0].removeprefix("unix:")
+
+    def spiffe_id(self, name: str) -> str:
+        value = self.required(name)
+        if not value.startswith("spiffe://"):
+            raise self.bad(name, "Spire support requires a SPIFFE TLS Id")
+        return value
+
+    def address(self, name: str, default: str) -> Address:
+        value = self.get(name)
+        return self._address(name, default if value is None else value)
+
+    def outbound(self) -> tuple[Address, ...]:
+        name = "OUTBOUND_LISTEN_ADDRS" if self.get("OUTBOUND_LISTEN_ADDRS") is not None else "OUTBOUND_LISTEN_ADDR"
+        value = self.get(name) if self.get(name) is not None else "127.0.0.1:4140"
+        parts = (value or "").split(",")
+        if len(parts) > 2:
+            raise self.bad(name, "TooManyAddrs")
+        return tuple(self._address(name, part) for part in parts)
+
+    def _address(self, name: str, text: str) -> Address:
+        host, _, port = text.rpartition(":")
+        if not port.isdecimal():
+            raise self.bad(name, "MissingPort")
+        return str(self._ip(name, host.strip("[]"))), int(port)
+
+    def _ip(self, name: str, text: str) -> str:
+        try:
+            return str(ip_address(text.strip()))
+        except ValueError as error:
+            raise self.bad(name, "NotAnIp") from error
+
+    def addresses(self, name: str) -> frozenset[str]:
+        value = self.get(name)
+        return frozenset() if value is None else frozenset(self._ip(name, part) for part in value.split(","))
+
+    def duration(self, name: str, default: str) -> float:
+        value = self.get(name)
+        found = re.fullmatch(r"\s*(\d+)(ms|s|m|h|d)?\s*", default if value is None else value)
+        if found is None or (found[2] is None and int(found[1]) != 0):
+            raise self.bad(name, "NotADuration")
+        return int(found[1]) * _UNITS.get(found[2], 1.0)
+
+    def check_control_plane(self) -> None:
+        """Address and name of a service come together, unless it is on loopback, where nobody proves a name."""
+        for service in ("DESTINATION_SVC", "POLICY_SVC"):
+            address, name = self.get(f"{service}_ADDR"), self.get(f"{service}_NAME")
+            on_loopback = bool(address) and bool(re.match(r"127\.|\[::1\]|localhost\.", address or ""))
+            if not address or not (name or on_loopback):
+                raise Invalid(f"{PREFIX}{service}_ADDR and {PREFIX}{service}_NAME must be specified together")
+        self.required("POLICY_WORKLOAD")
+
+    def check_inbound_policy(self) -> None:
+        name = "INBOUND_DEFAULT_POLICY"
+        known = _POLICIES | (_CLUSTER_POLICIES if self.get("POLICY_CLUSTER_NETWORKS") else set())
+        if self.get(name) is not None and self.get(name) not in known:
+            raise self.bad(name, "InvalidPortPolicy")
+        ports = self.get("INBOUND_PORTS")
+        if ports is not None and not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", ports):
+            raise self.bad("INBOUND_PORTS", "NotAnInteger")

@@ -1,0 +1,228 @@
+"""The stand-in's data path: where a connection wanted to go, what it speaks, and bytes carried both ways."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+from asyncio.trsock import TransportSocket
+from collections.abc import Awaitable, Callable, Iterator
+from ipaddress import ip_address
+
+from agent.sandbox.proxy_identity import Identity
+from agent.sandbox.proxy_metrics import Metrics
+from agent.sandbox.proxy_settings import Address, Settings
+
+DETECT_WITHIN = 10.0  # seconds for the first bytes; a client that says nothing is forwarded then
+CONNECT_WITHIN = 1.0
+_CHUNK = 1 << 16
+_SO_ORIGINAL_DST = 80  # the same number at SOL_IP and SOL_IPV6 (linux/netfilter_ipv4.h, ip6_tables.h)
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no time: close() sends RST
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Refused(Exception):
+    """A connection that is not served; its client sees a reset."""
+
+
+class Traffic:
+    """Accepts on listening sockets from `serve` on, and carries what it accepted until each side is done."""
+
+    def __init__(
+        self, settings: Settings, identity: Identity, metrics: Metrics, log: Callable[[str], None]
+    ) -> None:
+        self._settings, self._identity, self._metrics, self._log = settings, identity, metrics, log
+        self._accepting: list[asyncio.Task[None]] = []
+        self._open: set[asyncio.Task[None]] = set()
+
+    def serve(self, inbound: socket.socket, outbound: list[socket.socket]) -> None:
+        pairs = [(inbound, self._inbound), *((one, self._outbound) for one in outbound)]
+        self._accepting = [asyncio.create_task(self._accept(*pair)) for pair in pairs]
+
+    async def drain(self) -> None:
+        """Accept no more, and return when every open connection has ended."""
+        await self._end(self._accepting)
+        while self._open:
+            await asyncio.wait(self._open)
+
+    async def cut(self) -> None:
+        """End every connection now."""
+        await self._end([*self._accepting, *self._open])
+
+    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _accept(self, listener: socket.socket, handle: Callable[[socket.socket], Awaitable[None]]) -> None:
+        with listener:
+            while True:
+                client, _ = await asyncio.get_running_loop().sock_accept(listener)
+                task = asyncio.create_task(self._handle(client, handle))
+                self._open.add(task)
+                task.add_done_callback(self._open.discard)
+
+    async def _handle(self, client: socket.socket, handle: Callable[[socket.socket], Awaitable[None]]) -> None:
+        try:
+            await handle(client)
+        except (Refused, OSError) as error:
+            self._log(f"a connection is refused: {error}")
+            _reset(client)
+        finally:
+            client.close()
+
+    # inbound and outbound -----------------------------------------------------------------------
+
+    async def _inbound(self, client: socket.socket) -> None:
+        target = original_destination(client)
+        allowed = self._settings.inbound_ips
+        if allowed and target[0] not in allowed:
+            raise Refused(f"inbound connections are not allowed on this IP address ({target[0]})")
+        if target[1] == self._settings.inbound[1]:
+            raise Refused("direct connections require transport header negotiation")
+        name = await server_name(client)
+        meshed = name is not None and name == self._settings.server_name
+        streams = await _streams(client, self._identity.tls if meshed else None)
+        await self._forward(streams, "inbound", target, _tls_labels(streams[1], name))
+
+    async def _outbound(self, client: socket.socket) -> None:
+        target = original_destination(client)
+        if target in self._settings.outbound:
+            raise Refused("outbound connections must not target the proxy itself")
+        await self._forward(
+            await _streams(client), "outbound", target, 'tls="no_identity",no_tls_reason="loopback"'
+        )
+
+    async def _forward(self, client: Streams, direction: str, target: Address, tls: str) -> None:
+        """Returns when both sides are closed, and so is the client's socket."""
+        writer = client[1]
+        with self._metrics.connection(direction, "src", target, tls):
+            try:
+                async with asyncio.timeout(CONNECT_WITHIN):
+                    server = await asyncio.open_connection(*target)
+                with self._metrics.connection(
+                    direction, "dst", None, 'tls="no_identity",no_tls_reason="loopback"'
+                ):
+                    await _carry(client, server)
+            except BaseException:  # what cannot be carried to its end is not to look like an end
+                _reset(writer.get_extra_info("socket"))
+                writer.transport.abort()
+                raise
+            finally:
+                writer.close()
+                with contextlib.suppress(OSError):  # how the client went is its own affair
+                    await writer.wait_closed()
+
+
+def _reset(connection: socket.socket | TransportSocket) -> None:
+    """Let its close be a reset. One that is closed already stays so."""
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
+def original_destination(connection: socket.socket) -> Address:
+    """Where the client meant to go before the redirect. Raises OSError (ENOENT without connection tracking)."""
+    peer = ip_address(connection.getpeername()[0])
+    mapped = peer.version == 6 and peer.ipv4_mapped is not None
+    if peer.version == 4 or mapped:  # also on a socket that listens for both: it is an IPv4 connection
+        raw = connection.getsockopt(socket.SOL_IP, _SO_ORIGINAL_DST, 16)
+        return str(ip_address(raw[4:8])), int.from_bytes(raw[2:4])
+    raw = connection.getsockopt(socket.IPPROTO_IPV6, _SO_ORIGINAL_DST, 28)
+    return str(ip_address(raw[8:24])), int.from_bytes(raw[2:4])
+
+
+def _tls_labels(writer: asyncio.StreamWriter, name: str | None) -> str:
+    tls = writer.get_extra_info("ssl_object")
+    if tls is None:
+        passed = f'tls="opaque",sni="{name}"'
+        return passed if name else 'tls="no_identity",no_tls_reason="no_tls_from_remote"'
+    names = [value for kind, value in tls.getpeercert().get("subjectAltName", ()) if kind in ("URI", "DNS")]
+    return f'tls="true",client_id="{names[0] if names else ""}"'
+
+
+# bytes ---------------------------------------------------------------------------------------------
+
+
+async def _streams(connection: socket.socket, tls: ssl.SSLContext | None = None) -> Streams:
+    loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    patience = {} if tls is None else {"ssl_handshake_timeout": DETECT_WITHIN, "ssl_shutdown_timeout": 1.0}
+    transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=tls, **patience)
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+async def _carry(client: Streams, server: Streams) -> None:
+    """Both ways until both are done. An end in one direction is passed on as such; a reset ends both.
+    Raises ConnectionResetError."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_pump(client[0], server[1]))
+            group.create_task(_pump(server[0], client[1]))
+    except* OSError as errors:
+        server[1].transport.abort()
+        raise ConnectionResetError(str(errors.exceptions[0])) from None
+    finally:
+        server[1].close()
+
+
+async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    while data := await source.read(_CHUNK):
+        target.write(data)
+        await target.drain()
+    if target.can_write_eof():
+        target.write_eof()
+    else:  # asyncio's TLS has no half-close
+        target.close()
+
+
+# TLS, looked at without taking it -------------------------------------------------------------------
+
+
+async def server_name(connection: socket.socket) -> str | None:
+    """The SNI of the ClientHello that a client begins with; None: it begins with something else, or nothing.
+    The bytes stay in the socket."""
+    try:
+        async with asyncio.timeout(DETECT_WITHIN):
+            head = await _peek(connection, 5)
+            if len(head) < 5 or head[0] != 0x16:
+                return None
+            return _sni(await _peek(connection, 5 + int.from_bytes(head[3:5])))
+    except TimeoutError:
+        return None
+
+
+async def _peek(connection: socket.socket, size: int) -> bytes:
+    """Look at up to `size` bytes, as soon as so many are there or no more will come."""
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
+    # The low-water mark keeps a socket with too few bytes from being readable, and this from spinning.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+    loop.add_reader(connection, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(connection)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+    return connection.recv(size, socket.MSG_PEEK)
+
+
+def _sni(record: bytes) -> str | None:
+    """The server name in a TLS record that holds a whole ClientHello (RFC 8446 §4.1.2, RFC 6066 §3)."""
+    try:
+        return next(_names(record), None)
+    except IndexError:  # shorter than it says: not for us
+        return None
+
+
+def _names(record: bytes) -> Iterator[str]:
+    at = 5 + 4 + 2 + 32  # record header, handshake header, version, random
+    at += 1 + record[at]  # session id
+    at += 2 + int.from_bytes(record[at : at + 2])  # cipher suites
+    at += 1 + record[at]  # compression methods
+    end = at + 2 + int.from_bytes(record[at : at + 2])
+    at += 2
+    while at < end:
+        kind, size = int.from_bytes(record[at : at + 2]), int.from_bytes(record[at + 2 : at + 4])
+        if kind == 0:  # a list (2) of one host name (1), with its size (2)
+            yield record[at + 9 : at + 4 + size].decode("ascii", "replace")
+        at += 4 + size

@@ -1,0 +1,294 @@
+"""The scene: a host with an application, a cluster beside it, and the real agent on the host.
+
+This process is the cluster: its network namespace holds API server, client and pod. The host is a network
+namespace of its own, joined to it by a veth pair. Whoever makes a scene is in private namespaces already.
+"""
+
+import asyncio
+import contextlib
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from agent.sandbox import network
+from agent.sandbox.apiserver import EXTERNAL_WORKLOADS, ApiServer
+from agent.sandbox.ca import Authority
+from agent.sandbox.workload_api import Entry, WorkloadApiServer
+
+TRUST_DOMAIN = "root.linkerd.cluster.local"
+NAMESPACE, NAME = "shop", "db-1"
+IDENTITY = f"spiffe://{TRUST_DOMAIN}/{NAME}"
+SERVER_NAME = f"{NAME}.{NAMESPACE}.external.identity.linkerd.cluster.local"
+PORT, SSH_PORT, POD_PORT, API_PORT = 8080, 22, 80, 6443
+AGENT_UID, PROXY_UID = 0, 2102
+TOKEN = "sandbox-token"  # noqa: S105 - it opens nothing but the server in this very process
+MANAGED_BY = "fairlead sandbox"
+
+
+@dataclass
+class Options:
+    """What a scene differs in. `extra`: TOML at the end of the configuration."""
+
+    proxy: Path | None = None
+    svid_ttl: float = 20.0
+    probe_period: float = 1.0
+    extra: str = ""
+    log: int | None = None  # where the agent's log goes; None: a file
+    replace: dict[str, str] = field(default_factory=dict)  # text in the configuration → other text
+
+
+class Scene:
+    """`base`: an empty directory; the host's files lie below `base`/host."""
+
+    def __init__(self, base: Path, options: Options) -> None:
+        self.base, self.options = base, options
+        self.prefix = base / "host"
+        self.ca = Authority(TRUST_DOMAIN)
+        entry = (Entry(IDENTITY),)
+        socket = base / "workload-api.sock"
+        entries = {AGENT_UID: entry, PROXY_UID: entry}
+        self.workload_api = WorkloadApiServer(socket, self.ca, entries, ttl=options.svid_ttl)
+        self.api = ApiServer({TOKEN: "host-db-1"})
+        self.agent: asyncio.subprocess.Process | None = None
+        self.app: asyncio.subprocess.Process | None = None
+        self.agent_log = base / "agent.log"
+
+    @contextlib.asynccontextmanager
+    async def standing(self) -> AsyncIterator["Scene"]:
+        """Everything but application and agent is up inside; at the end all that was started is stopped."""
+        network.build()
+        self._furnish()
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(_pod(network.POD, POD_PORT))
+            await self.start_api()
+            stack.push_async_callback(self.api.stop)
+            await stack.enter_async_context(self.workload_api)
+            stack.push_async_callback(self.stop_app)
+            stack.push_async_callback(self.end_agent)
+            yield self
+
+    # the host -----------------------------------------------------------------------------------
+
+    async def start_app(self) -> None:
+        listen = [f"{network.HOST}:{PORT}", f"[{network.HOST6}]:{PORT}", f"{network.HOST}:{SSH_PORT}"]
+        self.app = await self.on_host(sys.executable, "-m", "agent.sandbox.app", *listen)
+
+    async def stop_app(self) -> None:
+        await _end(self.app)
+
+    async def start_agent(self, *, without: str = "") -> None:
+        """`without`: a capability that it is not to have, as setpriv names it."""
+        with self.agent_log.open("ab") as log:
+            fewer = ["setpriv", "--bounding-set", f"-{without}", "--inh-caps", f"-{without}"] if without else []
+            command = [*fewer, sys.executable, "-m", "agent", "run", "--prefix", str(self.prefix)]
+            self.agent = await self.on_host(
+                *command, log=log.fileno() if self.options.log is None else self.options.log
+            )
+
+    async def end_agent(self) -> None:
+        """SIGTERM: it hands over."""
+        await _end(self.agent)
+
+    async def kill_agent(self) -> None:
+        """SIGKILL: it has no last word."""
+        await _end(self.agent, kill=True)
+
+    async def on_host(self, *command: str, log: int = asyncio.subprocess.DEVNULL) -> asyncio.subprocess.Process:
+        """Start a program in the host's network namespace."""
+        return await asyncio.create_subprocess_exec(
+            *network.ON_HOST, *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+        )
+
+    async def read_on_host(self, *command: str) -> str:
+        """Run a program on the host; what it printed."""
+        process = await asyncio.create_subprocess_exec(
+            *network.ON_HOST, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        output, _ = await process.communicate()
+        return output.decode()
+
+    async def cli(self, verb: str, *arguments: str) -> tuple[int, str]:
+        """Run a fairlead verb on the host; its exit code and output."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "agent", verb, "--prefix", str(self.prefix), *arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, output.decode()
+
+    # what is to be seen -------------------------------------------------------------------------
+
+    async def status(self, after: int | None = None) -> dict[str, Any]:
+        """The agent's status; with `after`, as soon as its version is past that. Raises aiohttp.ClientError."""
+        connector = aiohttp.UnixConnector(str(self.prefix / "run/fairlead/fairlead.sock"))
+        query = {} if after is None else {"after": str(after)}
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get("http://agent/v1/status", params=query) as answer,
+        ):
+            found: dict[str, Any] = await answer.json()
+            return found
+
+    def workload(self) -> dict[str, Any]:
+        """The ExternalWorkload as it stands in the API server."""
+        return self.api.get(EXTERNAL_WORKLOADS, NAMESPACE, NAME)
+
+    def ready(self) -> tuple[str, str]:
+        """Status and reason of its Ready condition; ("", "") without one."""
+        conditions = self.workload().get("status", {}).get("conditions", [])
+        mine = [c for c in conditions if c["type"] == "Ready"]
+        return (mine[0]["status"], mine[0]["reason"]) if mine else ("", "")
+
+    def last_words(self, lines: int = 12) -> list[str]:
+        """The end of the agent's log."""
+        text = self.agent_log.read_text(errors="replace") if self.agent_log.exists() else ""
+        return text.splitlines()[-lines:]
+
+    # set-up -------------------------------------------------------------------------------------
+
+    async def start_api(self) -> None:
+        certificate, key = self.ca.tls_server([network.CLUSTER])
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        pem = self.base / "api.pem"
+        _write(pem, key + certificate, 0o600)
+        context.load_cert_chain(pem)
+        await self.api.start(network.CLUSTER, API_PORT, ssl_context=context)
+
+    def _furnish(self) -> None:
+        self.api.create(_external_workload())
+        self.api.create(_lease())
+        etc = self.prefix / "etc/fairlead"
+        for folder in (etc, self.prefix / "run/fairlead", self.prefix / "var/lib/fairlead"):
+            folder.mkdir(parents=True)
+        binary = self.options.proxy or self.base / "linkerd2-proxy"
+        if self.options.proxy is None:
+            from agent.sandbox import proxy
+
+            proxy.write_executable(binary)
+        _write(etc / "api-ca.pem", self.ca.pem)
+        _write(etc / "anchors.pem", self.ca.pem)
+        _write(etc / "token", TOKEN, 0o600)
+        self.configure(binary)
+
+    def configure(self, binary: Path) -> None:
+        text = self._configuration(binary)
+        for old, new in self.options.replace.items():
+            assert old in text, old
+            text = text.replace(old, new)
+        _write(self.prefix / "etc/fairlead/fairlead.toml", text)
+
+    def _configuration(self, binary: Path) -> str:
+        etc = self.prefix / "etc/fairlead"
+        return f"""\
+[workload]
+name = "{NAME}"
+namespace = "{NAMESPACE}"
+identity = "{IDENTITY}"
+server_name = "{SERVER_NAME}"
+ports = [{PORT}]
+
+[host]
+addresses = ["{network.HOST}", "{network.HOST6}"]
+
+[identity]
+workload_api = "{self.base / "workload-api.sock"}"
+trust_anchors = "{etc / "anchors.pem"}"
+
+[api]
+server = "https://{network.CLUSTER}:{API_PORT}"
+ca = "{etc / "api-ca.pem"}"
+token_file = "{etc / "token"}"
+
+[proxy]
+binary = "{binary}"
+user = {PROXY_UID}
+grace = 10
+
+[control_plane]
+destination = "127.0.0.1:1"
+policy = "127.0.0.1:1"
+
+[redirect]
+outbound_networks = ["{network.POD_NETWORK}"]
+
+[[probe]]
+name = "app"
+kind = "http"
+path = "/healthz"
+port = {PORT}
+period = {self.options.probe_period:g}
+
+[drain]
+settle = 1
+timeout = 30
+{self.options.extra}"""
+
+
+def _external_workload() -> dict[str, Any]:
+    return {
+        "apiVersion": "workload.linkerd.io/v1beta1",
+        "kind": "ExternalWorkload",
+        "metadata": {"name": NAME, "namespace": NAMESPACE, "labels": {"app": "db"}},
+        "spec": {
+            "meshTLS": {"identity": IDENTITY, "serverName": SERVER_NAME},
+            "workloadIPs": [{"ip": network.HOST}, {"ip": network.HOST6}],
+            "ports": [{"port": PORT, "name": "http", "protocol": "TCP"}],
+        },
+    }
+
+
+def _lease() -> dict[str, Any]:
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": NAME, "namespace": NAMESPACE},
+        "spec": {},
+    }
+
+
+@contextlib.asynccontextmanager
+async def _pod(address: str, port: int) -> AsyncIterator[None]:
+    """A plain service somewhere in the cluster."""
+
+    async def hello(request: web.Request) -> web.Response:
+        return web.json_response({"hello": "from a pod"})
+
+    app = web.Application()
+    app.add_routes([web.get("/", hello)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, address, port).start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def _end(process: asyncio.subprocess.Process | None, kill: bool = False) -> None:
+    """End a program, and return when it is gone; one that does not listen within 10 s is killed."""
+    if process is None or process.returncode is not None:
+        return
+    if kill:
+        process.kill()
+    else:
+        process.terminate()
+    try:
+        async with asyncio.timeout(10):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _write(path: Path, text: str, mode: int = 0o644) -> None:
+    path.write_text(text)
+    path.chmod(mode)

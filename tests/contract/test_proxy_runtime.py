@@ -1,0 +1,160 @@
+"""The suite of the ProxyRuntime port: on the memory fake, and on real processes of the stand-in as a child.
+
+With LINKERD2_PROXY=/path/of/linkerd2-proxy in the environment it runs on that program too.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+import pytest
+
+from agent.core import proxy
+from agent.core.facts import Process, ProxyState
+from agent.core.proxy import Reading
+from agent.core.reasons import Fault, Reason
+from agent.ports import ProxyRuntime
+from tests.fakes.proxy_runtime import MemoryHost, MemoryProxyRuntime
+from tests.proxyhost import UID, ProxyHost
+
+READY_WITHIN = 30.0
+UNKNOWN_END = Fault(Reason.PROXY_CRASHED, "exit status unknown: adopted")
+
+
+class World(Protocol):
+    def agent(self) -> AbstractAsyncContextManager[ProxyRuntime]:
+        """An agent's runtime; at the end the agent dies, with no last word."""
+        ...
+
+
+class MemoryWorld:
+    def __init__(self) -> None:
+        self._host = MemoryHost()
+
+    @asynccontextmanager
+    async def agent(self) -> AsyncIterator[ProxyRuntime]:
+        yield MemoryProxyRuntime(self._host)
+
+
+class ChildWorld:
+    def __init__(self, host: ProxyHost) -> None:
+        self._host = host
+
+    @asynccontextmanager
+    async def agent(self) -> AsyncIterator[ProxyRuntime]:
+        async with self._host.agent() as runtime:
+            yield runtime
+            await runtime.die()
+
+
+WORLDS = ["memory", pytest.param("stand-in", marks=pytest.mark.real)]
+WORLDS += [pytest.param("linkerd2-proxy", marks=pytest.mark.real)] if "LINKERD2_PROXY" in os.environ else []
+
+
+@pytest.fixture(params=WORLDS)
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    if request.param == "memory":
+        yield MemoryWorld()
+        return
+    request.getfixturevalue("root")
+    async with ProxyHost(os.environ["LINKERD2_PROXY"] if request.param == "linkerd2-proxy" else None) as host:
+        yield ChildWorld(host)
+
+
+async def ready(runtime: ProxyRuntime, process: Process) -> Reading:
+    """The first reading that is judged READY."""
+    async with asyncio.timeout(READY_WITHIN):
+        while True:
+            reading = await runtime.inspect(process)
+            if proxy.judge(reading, UID, 0.0)[0] is ProxyState.READY:
+                return reading
+            await asyncio.sleep(0.05)
+
+
+async def test_where_nothing_runs_nothing_is_adopted(world: World) -> None:
+    async with world.agent() as runtime:
+        assert await runtime.adopt() is None
+
+
+async def test_what_is_started_comes_to_be_ready_with_nothing_in_flight(world: World) -> None:
+    async with world.agent() as runtime:
+        reading = await ready(runtime, await runtime.start())
+        assert reading.listener_uids == frozenset({UID})
+        assert reading.in_flight == 0
+
+
+async def test_it_outlives_its_agent_and_is_adopted_by_the_next(world: World) -> None:
+    async with world.agent() as first:
+        process = await first.start()
+        await ready(first, process)
+    async with world.agent() as second:
+        assert await second.adopt() == process
+        assert await ready(second, process)
+    async with world.agent() as third:
+        assert await third.adopt() == process
+
+
+async def test_sigterm_ends_it_and_that_is_no_fault(world: World) -> None:
+    async with world.agent() as runtime:
+        process = await runtime.start()
+        await ready(runtime, process)
+        await runtime.terminate(process)
+        assert await runtime.wait(process) == Fault(Reason.PROXY_STOPPED)
+
+
+async def test_sigkill_is_named(world: World) -> None:
+    async with world.agent() as runtime:
+        process = await runtime.start()
+        await runtime.kill(process)
+        fault = await runtime.wait(process)
+        assert fault.reason is Reason.PROXY_CRASHED
+        assert "SIGKILL" in fault.detail
+
+
+async def test_how_an_adopted_one_ended_is_not_known(world: World) -> None:
+    async with world.agent() as first:
+        process = await first.start()
+    async with world.agent() as second:
+        assert await second.adopt() == process
+        await second.kill(process)
+        assert await second.wait(process) == UNKNOWN_END
+
+
+async def test_what_has_ended_is_not_adopted(world: World) -> None:
+    async with world.agent() as first:
+        process = await first.start()
+        await first.kill(process)
+        await first.wait(process)
+    async with world.agent() as second:
+        assert await second.adopt() is None
+
+
+async def test_signals_to_what_has_ended_do_nothing(world: World) -> None:
+    async with world.agent() as runtime:
+        process = await runtime.start()
+        await runtime.kill(process)
+        await runtime.wait(process)
+        await runtime.terminate(process)
+        await runtime.kill(process)
+
+
+async def test_after_its_end_another_can_be_started(world: World) -> None:
+    async with world.agent() as runtime:
+        first = await runtime.start()
+        await runtime.kill(first)
+        await runtime.wait(first)
+        second = await runtime.start()
+        assert second != first
+        await ready(runtime, second)
+
+
+async def test_a_wait_that_is_given_up_can_be_taken_up_again(world: World) -> None:
+    async with world.agent() as runtime:
+        process = await runtime.start()
+        waiting = asyncio.create_task(runtime.wait(process))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await runtime.kill(process)
+        assert (await runtime.wait(process)).reason is Reason.PROXY_CRASHED

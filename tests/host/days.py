@@ -1,0 +1,80 @@
+"""Bad days of a host, each lived through by the real agent as a process.
+
+In none of them does the agent exit, spin, leak, or lie in Ready; `fairlead status` names the reason and the way
+out; and when the trouble is over the host serves.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.core.reasons import REGISTRY, Reason
+from agent.sandbox import network
+from agent.sandbox.client import ask
+from agent.sandbox.scene import Options, Scene
+from agent.sandbox.tour import URL, is_ready, until
+
+LONGEST = 100.0  # seconds for one day
+TICKS = 100  # of /proc, a second
+
+
+@dataclass(frozen=True)
+class Day:
+    run: Callable[[Scene], Awaitable[None]]
+    options: Options = field(default_factory=Options)
+
+
+DAYS: dict[str, Day] = {}
+
+
+def day(**options: Any) -> Callable[[Callable[[Scene], Awaitable[None]]], Callable[[Scene], Awaitable[None]]]:
+    def add(run: Callable[[Scene], Awaitable[None]]) -> Callable[[Scene], Awaitable[None]]:
+        DAYS[run.__name__] = Day(run, Options(**options))
+        return run
+
+    return add
+
+
+async def named(scene: Scene, reason: Reason, *, ready: bool = False) -> None:
+    """The agent lives and is calm, says why, and Ready tells the truth."""
+    await until(scene, lambda s: any(p["reason"] == reason.value for p in s["problems"]), reason.value)
+    assert (scene.ready()[0] == "True") is ready, scene.ready()
+    await calm(scene)
+    _, text = await scene.cli("status")
+    assert reason.value in text and REGISTRY[reason].remedy in text, text
+
+
+async def calm(scene: Scene) -> None:
+    """It runs, and spends less than half a core: one that spins spends a whole one."""
+    assert scene.agent is not None and scene.agent.returncode is None, "the agent has ended"
+    stat = Path(f"/proc/{scene.agent.pid}/stat")
+    before = _ticks(stat)
+    await asyncio.sleep(1)
+    assert _ticks(stat) - before < TICKS / 2, "the agent spins"
+
+
+def _ticks(stat: Path) -> int:
+    fields = stat.read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def descriptors(scene: Scene) -> int:
+    assert scene.agent is not None
+    return len(list(Path(f"/proc/{scene.agent.pid}/fd").iterdir()))
+
+
+async def serves(scene: Scene) -> None:
+    await until(scene, is_ready, "Ready=True")
+    assert (await ask(URL))["from"] == network.HOST, "through the proxy"
+
+
+async def started(scene: Scene) -> None:
+    await scene.start_app()
+    await scene.start_agent()
+
+
+async def serving(scene: Scene) -> None:
+    await started(scene)
+    await serves(scene)

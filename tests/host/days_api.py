@@ -1,0 +1,144 @@
+"""Bad days of the API server."""
+
+import asyncio
+
+from agent.core.reasons import Reason
+from agent.sandbox import network
+from agent.sandbox.api_faults import Answer, Break
+from agent.sandbox.apiserver import EXTERNAL_WORKLOADS, LEASES
+from agent.sandbox.client import ask
+from agent.sandbox.scene import NAME, NAMESPACE, Scene
+from agent.sandbox.tour import URL, is_ready, status_writes, until
+from tests.host.days import calm, day, descriptors, named, serves, serving, started
+
+
+@day()
+async def api_server_down_at_the_start(scene: Scene) -> None:
+    """The data plane does not wait for it."""
+    await scene.api.stop()
+    await started(scene)
+    await until(
+        scene, lambda s: s["facts"]["redirect"] != "unknown" and s["facts"]["redirect"]["inbound"] == "on", "ON"
+    )
+    assert (await ask(URL))["from"] == network.HOST
+    await named(scene, Reason.API_UNREACHABLE)
+    await scene.start_api()
+    await serves(scene)
+
+
+@day()
+async def api_server_down_while_things_change(scene: Scene) -> None:
+    """The truth of the moment is written once when it is back."""
+    await serving(scene)
+    writes = status_writes(scene)
+    await scene.api.stop()
+    await scene.stop_app()
+    await until(scene, lambda s: s["goals"]["advertise"] == "no", "a verdict")
+    await named(scene, Reason.API_UNREACHABLE, ready=True)
+    await scene.start_api()
+    await until(scene, lambda s: s["ready"]["status"] == "False", "Ready=False")
+    assert status_writes(scene) == writes + 1
+
+
+async def _answers(scene: Scene, answer: Answer, reason: Reason) -> None:
+    scene.api.faults.add(answer, times=10_000)
+    await started(scene)
+    await named(scene, reason)
+    scene.api.faults.clear()
+    await serves(scene)
+
+
+@day()
+async def api_answers_401(scene: Scene) -> None:
+    await _answers(scene, Answer(401), Reason.API_UNAUTHORIZED)
+
+
+@day()
+async def api_answers_403(scene: Scene) -> None:
+    await _answers(scene, Answer(403), Reason.API_FORBIDDEN)
+
+
+@day()
+async def api_answers_503(scene: Scene) -> None:
+    await _answers(scene, Answer(503), Reason.API_FAILING)
+
+
+@day()
+async def api_forbids_only_the_write(scene: Scene) -> None:
+    scene.api.allow = lambda asked: asked.resource != "externalworkloads/status"
+    await started(scene)
+    await named(scene, Reason.API_FORBIDDEN)
+    scene.api.allow = lambda asked: True
+    await serves(scene)
+
+
+@day()
+async def api_throttles(scene: Scene) -> None:
+    """What it asks for is honoured: no second request of a kind before Retry-After is over."""
+    scene.api.faults.add(Answer(429, retry_after="5"), times=10_000)
+    await started(scene)
+    await named(scene, Reason.API_THROTTLED)
+    seen = list(scene.api.requests)
+    assert len([r for r in seen if r.method == "GET" and "externalworkloads" in r.path]) <= 2
+    scene.api.faults.clear()
+    await serves(scene)
+
+
+@day()
+async def api_hangs(scene: Scene) -> None:
+    scene.api.faults.add(Break.HANG, times=10_000)
+    await started(scene)
+    await named(scene, Reason.API_TIMEOUT)
+    scene.api.faults.clear()
+    await serves(scene)
+
+
+@day()
+async def api_resets_in_the_middle(scene: Scene) -> None:
+    await serving(scene)
+    before = descriptors(scene)
+    for _ in range(5):
+        scene.api.cut()
+        await asyncio.sleep(0.3)
+    await until(scene, lambda s: is_ready(s) and not s["problems"], "recovery")
+    assert descriptors(scene) <= before + 2, "descriptors leak"
+
+
+@day()
+async def api_conflicts(scene: Scene) -> None:
+    """Others write the object all the time: what is true gets through, and theirs is kept."""
+    scene.api.faults.add(Answer(409), times=3, method="PATCH", path="/status")
+    await serving(scene)
+
+
+@day()
+async def no_such_external_workload(scene: Scene) -> None:
+    made = scene.workload()
+    scene.api.delete(EXTERNAL_WORKLOADS, NAMESPACE, NAME)
+    await scene.start_app()
+    await scene.start_agent()
+    await until(scene, lambda s: any(p["reason"] == "WorkloadMissing" for p in s["problems"]), "WorkloadMissing")
+    await calm(scene)
+    keep = ("apiVersion", "kind", "spec")
+    scene.api.create({**{k: made[k] for k in keep}, "metadata": {"name": NAME, "namespace": NAMESPACE}})
+    await serves(scene)
+
+
+@day()
+async def no_lease(scene: Scene) -> None:
+    """Named, and Ready untouched."""
+    scene.api.delete(LEASES, NAMESPACE, NAME)
+    await started(scene)
+    await until(scene, is_ready, "Ready=True")
+    await named(scene, Reason.LEASE_MISSING, ready=True)
+
+
+@day()
+async def a_token_that_is_not_there_yet(scene: Scene) -> None:
+    token = scene.prefix / "etc/fairlead/token"
+    text = token.read_text()
+    token.unlink()
+    await started(scene)
+    await named(scene, Reason.API_CREDENTIAL_UNREADABLE)
+    token.write_text(text)
+    await serves(scene)

@@ -1,0 +1,161 @@
+"""Bad days of kernel, application and the agent itself."""
+
+import asyncio
+import sys
+
+from agent.core.reasons import Reason
+from agent.sandbox import network
+from agent.sandbox.apiserver import LEASES
+from agent.sandbox.client import ask
+from agent.sandbox.scene import NAME, NAMESPACE, PORT, Scene
+from agent.sandbox.tour import URL, is_ready, status_writes, until
+from tests.host.days import day, descriptors, named, serves, serving, started
+
+
+@day()
+async def no_right_to_nftables(scene: Scene) -> None:
+    await scene.start_app()
+    await scene.start_agent(without="net_admin")
+    await named(scene, Reason.REDIRECT_FORBIDDEN)
+
+
+@day()
+async def no_connection_tracking_before(scene: Scene) -> None:
+    """A bare host without any rule: the proxy could not find out where a connection was going."""
+    assert "table" not in await scene.read_on_host("nft", "list", "ruleset")
+    await serving(scene)
+
+
+@day(replace={"[redirect]\n": '[redirect]\nmode = "off"\n'})
+async def redirect_off_keeps_tracking_on(scene: Scene) -> None:
+    await started(scene)
+    await until(scene, is_ready, "Ready=True")
+    assert (await ask(URL))["from"] == network.CLUSTER, "directly"
+    assert "ct state" in await scene.read_on_host("nft", "list", "ruleset")
+
+
+@day()
+async def somebody_flushes_the_rules(scene: Scene) -> None:
+    """Repaired at the next look, without a word to the mesh."""
+    await serving(scene)
+    writes = status_writes(scene)
+    await scene.read_on_host("nft", "flush", "ruleset")
+    async with asyncio.timeout(45):
+        while "dnat" not in await scene.read_on_host("nft", "list", "ruleset"):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.5)
+    await serves(scene)
+    assert status_writes(scene) == writes
+
+
+_LISTENERS = {
+    "hangs": "c.recv(9); time.sleep(99)",
+    "resets": "c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b'\\1\\0\\0\\0\\0\\0\\0\\0'); c.close()",
+    "never_ends": "c.recv(999); c.sendall(b'HTTP/1.1 200 OK\\r\\nX: ');\n  while 1: c.sendall(b'x'*4096)",
+}
+
+
+async def _target(scene: Scene, behaviour: str) -> None:
+    """An application that is none; the probe must end by itself, and the application's return be noticed."""
+    program = (
+        f"import socket,time,threading\ns=socket.create_server(('{network.HOST}', {PORT}))\n"
+        f"def serve(c):\n try:\n  {_LISTENERS[behaviour]}\n except OSError: pass\n"
+        "while 1: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()\n"
+    )
+    target = await scene.on_host(sys.executable, "-c", program)
+    await scene.start_agent()
+    await named(scene, Reason.PROBE_FAILING)
+    before = descriptors(scene)
+    await asyncio.sleep(3)
+    assert descriptors(scene) <= before + 2, "descriptors leak"
+    target.kill()
+    await target.wait()
+    await scene.start_app()
+    await serves(scene)
+
+
+@day()
+async def probe_target_hangs(scene: Scene) -> None:
+    await _target(scene, "hangs")
+
+
+@day()
+async def probe_target_resets(scene: Scene) -> None:
+    await _target(scene, "resets")
+
+
+@day()
+async def probe_target_never_ends_its_answer(scene: Scene) -> None:
+    await _target(scene, "never_ends")
+
+
+@day()
+async def a_socket_left_by_a_dead_agent(scene: Scene) -> None:
+    await serving(scene)
+    await scene.kill_agent()
+    assert (scene.prefix / "run/fairlead/fairlead.sock").exists()
+    code, text = await scene.cli("status")
+    assert code == 69 and "no agent is running" in text
+    await scene.start_agent()
+    await serves(scene)
+
+
+@day()
+async def two_agents(scene: Scene) -> None:
+    await serving(scene)
+    code, text = await scene.cli("run")
+    assert code == 69 and "another agent is running" in text
+    await serves(scene)
+
+
+@day()
+async def a_configuration_with_problems(scene: Scene) -> None:
+    file = scene.prefix / "etc/fairlead/fairlead.toml"
+    file.write_text(file.read_text().replace(f"ports = [{PORT}]", "ports = [22]\nprots = 1"))
+    code, text = await scene.cli("run")
+    assert code == 64
+    assert "workload.ports" in text and "workload.prots" in text and "did you mean ports?" in text
+    file.unlink()
+    code, text = await scene.cli("run")
+    assert code == 64 and "No such file" in text
+
+
+@day()
+async def handover_changes_nothing(scene: Scene) -> None:
+    """SIGTERM is never a way out of the mesh; the Lease is given ten minutes."""
+    await serving(scene)
+    await until(scene, lambda s: s["facts"]["lease"]["renewed_at"] is not None, "a renewal")
+    writes, rules = status_writes(scene), await scene.read_on_host("nft", "list", "ruleset")
+    await scene.end_agent()
+    assert (await ask(URL))["from"] == network.HOST
+    assert scene.api.get(LEASES, NAMESPACE, NAME)["spec"]["leaseDurationSeconds"] == 600
+    assert await scene.read_on_host("nft", "list", "ruleset") == rules
+    await scene.start_agent()
+    await serves(scene)
+    assert status_writes(scene) == writes
+
+
+@day()
+async def leave_is_remembered(scene: Scene) -> None:
+    """Over a restart of the agent; join takes it back."""
+    await serving(scene)
+    code, text = await scene.cli("leave")
+    assert code == 0, text
+    await scene.end_agent()
+    await scene.start_agent()
+    await until(scene, lambda s: bool(s["left"]), "left")
+    assert scene.ready() == ("False", "Left")
+    code, text = await scene.cli("join")
+    assert code == 0, text
+    await serves(scene)
+
+
+@day(replace={"timeout = 30\n": "timeout = 3\n"})
+async def leave_while_the_api_server_is_away(scene: Scene) -> None:
+    """It cannot be announced; after drain.timeout the host gets out all the same."""
+    await serving(scene)
+    await scene.api.stop()
+    code, text = await scene.cli("leave")
+    assert code == 0, text
+    assert "table" not in await scene.read_on_host("nft", "list", "ruleset")
+    await scene.start_api()
+    await until(scene, lambda s: s["ready"]["status"] == "False", "Ready=False")

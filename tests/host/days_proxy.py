@@ -1,0 +1,114 @@
+"""Bad days of the proxy."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+
+from agent.core.reasons import Reason
+from agent.sandbox.scene import Scene
+from agent.sandbox.tour import is_ready, until
+from tests.host.days import day, named, serves, serving, started
+
+
+def _program(scene: Scene, text: str) -> None:
+    """Put a program in the proxy's place."""
+    binary = scene.base / "linkerd2-proxy"
+    binary.unlink()
+    binary.write_text(text)
+    binary.chmod(0o755)
+
+
+async def _fails(scene: Scene, text: str, reason: Reason) -> None:
+    good = (scene.base / "linkerd2-proxy").read_text()
+    _program(scene, text)
+    await started(scene)
+    await named(scene, reason)
+    _program(scene, good)
+    await serves(scene)
+
+
+@day()
+async def proxy_binary_missing(scene: Scene) -> None:
+    binary = scene.base / "linkerd2-proxy"
+    away = binary.rename(scene.base / "elsewhere")
+    await started(scene)
+    await named(scene, Reason.PROXY_BINARY_UNUSABLE)
+    away.rename(binary)
+    await serves(scene)
+
+
+@day()
+async def proxy_refuses_its_configuration(scene: Scene) -> None:
+    await _fails(scene, "#!/bin/sh\nexit 64\n", Reason.PROXY_CONFIGURATION_REFUSED)
+
+
+@day()
+async def proxy_crashes_again_and_again(scene: Scene) -> None:
+    """Backoff: a few starts, each further from the one before."""
+    good = (scene.base / "linkerd2-proxy").read_text()
+    count = scene.base / "starts"
+    count.touch()
+    count.chmod(0o666)
+    _program(scene, f"#!/bin/sh\necho x >> {count}\nkill -SEGV $$\n")
+    await started(scene)
+    await named(scene, Reason.PROXY_CRASHED)
+    await asyncio.sleep(5)
+    assert 2 <= len(count.read_text().split()) <= 12
+    _program(scene, good)
+    await serves(scene)
+
+
+@day()
+async def trust_anchors_unusable(scene: Scene) -> None:
+    anchors = scene.prefix / "etc/fairlead/anchors.pem"
+    anchors.write_text("nothing\n")
+    await started(scene)
+    await named(scene, Reason.TRUST_ANCHORS_UNUSABLE)
+    anchors.write_text(scene.ca.pem)
+    await serves(scene)
+
+
+@contextlib.asynccontextmanager
+async def _taken(scene: Scene, port: int) -> AsyncIterator[None]:
+    """Somebody else listens on a port of the host."""
+    program = (
+        "import socket,sys,time; s=socket.create_server(('0.0.0.0', int(sys.argv[1])))\n"
+        "print('taken', flush=True); time.sleep(999)"
+    )
+    read, write = os.pipe()
+    holder = await scene.on_host(sys.executable, "-c", program, str(port), log=write)
+    os.close(write)
+    with os.fdopen(read) as said:
+        assert said.readline() == "taken\n"
+    yield
+    holder.kill()
+    await holder.wait()
+
+
+@day()
+async def the_proxys_port_is_taken(scene: Scene) -> None:
+    async with _taken(scene, 4143):
+        await started(scene)
+        await named(scene, Reason.PROXY_PORT_TAKEN)
+    await serves(scene)
+
+
+@day()
+async def the_admin_port_is_taken(scene: Scene) -> None:
+    async with _taken(scene, 4191):
+        await started(scene)
+        await named(scene, Reason.PROXY_PORT_TAKEN)
+    await serves(scene)
+
+
+@day()
+async def proxy_killed_under_a_living_agent(scene: Scene) -> None:
+    """Started anew; while it is gone the port is closed, and never open past it."""
+    await serving(scene)
+    status = await scene.status()
+    os.kill(status["facts"]["proxy"]["process"]["pid"], signal.SIGKILL)
+    status = await until(scene, lambda s: s["facts"]["proxy"]["restarts"] >= 1 and is_ready(s), "a new proxy")
+    await serves(scene)
