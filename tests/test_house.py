@@ -1,0 +1,65 @@
+"""The house rules are tests: style, types, who may import whom, sizes, and documents that match the code."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.core import reasons
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+PYTHON = sorted((*ROOT.glob("agent/**/*.py"), *ROOT.glob("packaging/*.py"), *ROOT.glob("tests/**/*.py")))
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["ruff check .", "ruff format --check .", "mypy", "mypy packaging", "lint-imports"],
+)
+def test_lint(command: str) -> None:
+    program, *arguments = command.split()
+    done = subprocess.run([BIN / program, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_files_stay_small() -> None:
+    sizes = sorted(len(path.read_text().splitlines()) for path in PYTHON)
+    assert sizes[-1] <= 400
+    assert sizes[len(sizes) // 2] <= 150, "the median file"
+
+
+def test_every_package_states_its_law() -> None:
+    for package in ROOT.glob("agent/*/__init__.py"):
+        assert package.read_text().startswith('"""'), package
+
+
+def test_the_lock_files_name_no_place() -> None:
+    for lock in (*ROOT.glob("*.lock"), *ROOT.glob("packaging/*.lock")):
+        text = lock.read_text()
+        assert "://" not in text and "--index" not in text, lock
+        assert "--hash=sha256:" in text, lock
+
+
+def test_the_page_of_reasons_is_the_registry() -> None:
+    page = (ROOT / "docs/reasons.md").read_text()
+    assert page == reasons_page(), "write it anew: python -m tests.test_house > docs/reasons.md"
+
+
+def reasons_page() -> str:
+    lines = [
+        "# Reasons",
+        "",
+        "Every reason that fairlead gives, in conditions, logs, `fairlead status` and its JSON. Generated from",
+        "`agent/core/reasons.py`.",
+        "",
+        "| reason | severity | what is the case | what to do |",
+        "| --- | --- | --- | --- |",
+    ]
+    for reason, entry in reasons.REGISTRY.items():
+        lines.append(f"| `{reason.value}` | {entry.severity.value} | {entry.text} | {entry.remedy} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(reasons_page(), end="")
