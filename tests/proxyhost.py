@@ -19,12 +19,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import pytest
+
 from agent.adapters.proxy_child import ChildProxy, Paths
 from agent.core.facts import Process
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.reasons import Fault
 from agent.ports import Trouble
 from agent.sandbox import namespaces, proxy
+from tests import netns
 
 if TYPE_CHECKING:  # an agent starts in a third of the time without what only the keeper needs
     from agent.sandbox.ca import Authority
@@ -68,6 +71,17 @@ link set eth0 up
 """
 
 
+# Whoever has the real program may hold the stand-in against it.
+REAL_BINARY = os.environ.get("LINKERD2_PROXY")
+PROXIES = [pytest.param(name, marks=pytest.mark.real) for name in ("stand-in", "linkerd2-proxy")]
+PROXIES = PROXIES if REAL_BINARY else PROXIES[:1]
+
+
+def binary_of(name: str) -> str | None:
+    """For ProxyHost, by a name in PROXIES."""
+    return REAL_BINARY if name == "linkerd2-proxy" else None
+
+
 @dataclass(frozen=True)
 class Options:
     """What an agent makes its ChildProxy of. `uid`: the proxy's user; `own_uid`: the agent's."""
@@ -84,15 +98,33 @@ class Options:
         return ChildProxy(self.settings, paths, self.uid, self.uid, self.gate)
 
 
-class ProxyHost:
-    """`binary`: a real linkerd2-proxy in the stand-in's place."""
+@dataclass(frozen=True)
+class Space(netns.Namespace):
+    """A network namespace by the file that stands for it."""
 
-    def __init__(self, binary: str | None = None) -> None:
-        self._binary = binary
+    @property
+    def path(self) -> str:
+        return self.name
+
+
+class ProxyHost:
+    """`binary`: a real linkerd2-proxy in the stand-in's place. `ttl`: seconds that an SVID lives."""
+
+    def __init__(self, binary: str | None = None, ttl: float = 20.0) -> None:
+        self.binary, self._ttl = binary or Options.binary, ttl
         self._pid = 0
 
+    @property
+    def network(self) -> Space:
+        return Space(f"/proc/{self._pid}/ns/net")
+
+    @property
+    def client(self) -> Space:
+        """The network of a client beside the host."""
+        return Space(f"/proc/{self._pid}/root/run/netns/client")
+
     async def __aenter__(self) -> Self:
-        command = [*namespaces._UNSHARE, sys.executable, "-m", "tests.proxyhost", "keep"]
+        command = [*namespaces._UNSHARE, sys.executable, "-m", "tests.proxyhost", "keep", str(self._ttl)]
         environment = {**os.environ, namespaces._INSIDE: "1"}
         self._keeper = await asyncio.create_subprocess_exec(
             *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=environment
@@ -148,7 +180,7 @@ class ProxyHost:
 
     @contextlib.asynccontextmanager
     async def agent(self, options: Options | None = None) -> AsyncIterator["RemoteRuntime"]:
-        options = options or Options(binary=self._binary or Options.binary)
+        options = options or Options(binary=self.binary)
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         argv = [f"--reuid={options.own_uid}", sys.executable, "-m", "tests.proxyhost", "agent"]
         process = await asyncio.create_subprocess_exec(
@@ -254,10 +286,11 @@ def _settle() -> "Authority":
     return authority
 
 
-async def _keep() -> None:
+async def _keep(ttl: float) -> None:
     from agent.sandbox.workload_api import Entry, WorkloadApiServer
 
-    async with WorkloadApiServer(BASE / "workload.sock", _settle(), {UID: (Entry(IDENTITY),)}, ttl=20):
+    entries = {UID: (Entry(IDENTITY),)}
+    async with WorkloadApiServer(BASE / "workload.sock", _settle(), entries, ttl=ttl):
         print("up", flush=True)
         await asyncio.Event().wait()
 
@@ -287,4 +320,8 @@ if __name__ == "__main__":
     # Pickled values must name their classes by where both sides import them from.
     from tests import proxyhost
 
-    asyncio.run({"keep": proxyhost._keep, "agent": proxyhost._be_an_agent}[sys.argv[1]]())
+    match sys.argv[1:]:
+        case ["keep", ttl]:
+            asyncio.run(proxyhost._keep(float(ttl)))
+        case ["agent"]:
+            asyncio.run(proxyhost._be_an_agent())

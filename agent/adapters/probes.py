@@ -42,12 +42,21 @@ class NetworkProber:
         async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
             for _ in range(REDIRECTS):
                 async with session.get(url, allow_redirects=False) as answer:
-                    await answer.content.read(BODY_CAP)
+                    await _read_body(answer)
                     onward = _same_host(url, answer)
                     if onward is None:
                         return Attempt(200 <= answer.status < 400, f"HTTP {answer.status}")
                     url = onward
         return Attempt(False, f"more than {REDIRECTS} redirects")
+
+
+async def _read_body(answer: aiohttp.ClientResponse) -> None:
+    """A body that breaks off is no answer; one that never ends is enough after a while."""
+    read = 0
+    async for chunk in answer.content.iter_any():
+        read += len(chunk)
+        if read >= BODY_CAP:
+            return
 
 
 def _explain(spec: ProbeSpec, error: OSError | aiohttp.ClientError) -> str:

@@ -60,8 +60,8 @@ class StatusSocket:
         if _peer_uid(request) not in (0, os.geteuid()):
             return _refusal(403, "only root may change this host's phase", "run it with sudo")
         try:
-            phase = ASKABLE[(await request.json())["phase"]]
-        except (json.JSONDecodeError, KeyError, TypeError):
+            phase = ASKABLE[json.loads(await request.read())["phase"]]
+        except (ValueError, KeyError, TypeError):
             return _refusal(400, "the request names no phase", "ask for one of: " + ", ".join(ASKABLE))
         try:
             await self._ask(phase)

@@ -4,6 +4,8 @@ A condition holds nothing volatile: each write of the ExternalWorkload that chan
 addresses makes linkerd-destination log an error (facts §6.1). So its message is a function of its reason.
 """
 
+from collections.abc import Sequence
+
 from agent.core.facts import UNKNOWN, Condition, Facts, Workload
 from agent.core.goals import Advertise, Goals
 from agent.core.policy import Spec
@@ -37,6 +39,12 @@ def _ready(goals: Goals, before: Condition | None, wall: str) -> Condition:
     since = wall if moved or before is None else before.last_transition_time
     probed = before.last_probe_time if before is not None else ""
     return Condition(READY, status, goals.reason.value, message, since, probed)
+
+
+def same_status(seen: Workload, wanted: Sequence[Condition]) -> bool:
+    """Writing `wanted` would tell the mesh nothing that it acts upon: one Ready entry, of the same status."""
+    statuses = [[c.status for c in entries if c.type == READY] for entries in (seen.conditions, wanted)]
+    return statuses[0] == statuses[1]
 
 
 def told(facts: Facts, goals: Goals) -> bool:

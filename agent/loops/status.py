@@ -9,13 +9,16 @@ import dataclasses
 from collections.abc import Callable
 
 from agent.core.backoff import Backoff
-from agent.core.conditions import conditions
+from agent.core.conditions import conditions, same_status
 from agent.core.facts import Workload, WorkloadFact
 from agent.core.reasons import Fault, Reason
 from agent.loops.board import Board, Waiter
 from agent.ports import StatusApi, Trouble
 
 RETRY = Backoff(first=0.5, factor=2.0, most=30.0)
+# A host that comes up passes through several reasons for not being ready. What the mesh acts upon, a status
+# that flips, is written at once; a reason that alone changes only when it has lasted this long, in seconds.
+REASON_LASTS = 5.0
 # Between two readings, in seconds, where the server ends its watches at once.
 SPACING = 0.5
 
@@ -38,6 +41,8 @@ class StatusLoop:
         self._write_fault: Fault | None = None
         self._failed_reads = 0
         self._reread = asyncio.Event()
+        self._reason: Reason | None = None
+        self._reason_since = 0.0
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -104,9 +109,9 @@ class StatusLoop:
         waiter, attempt = Waiter(self._board.goals, self._board.facts), 0
         while True:
             try:
-                await self._write_if_changed()
+                due = await self._write_if_changed()
                 attempt = 0
-                await waiter.wait()
+                await waiter.wait(due)
             except Trouble as trouble:
                 self._write_fault = trouble.fault
                 self._update()
@@ -114,16 +119,27 @@ class StatusLoop:
                 await self._pause(trouble, attempt)
                 attempt += 1
 
-    async def _write_if_changed(self) -> None:
-        seen = self._fact.seen
-        wanted = None if seen is None else conditions(seen, self._board.goals.value, self._wall())
+    async def _write_if_changed(self) -> float | None:
+        """Seconds until there may be something to write although nothing changes meanwhile; None: never."""
+        seen, goals = self._fact.seen, self._board.goals.value
+        wanted = None if seen is None else conditions(seen, goals, self._wall())
         if seen is not None and wanted is not None:
+            if same_status(seen, wanted) and (left := self._settling(goals.reason)) > 0:
+                return left
             written = await self._api.patch_conditions(seen, wanted)
             self._fact = dataclasses.replace(self._fact, writes=self._fact.writes + 1)
             self._saw(written)
         if self._write_fault is not None:
             self._write_fault = None
             self._update()
+        return None
+
+    def _settling(self, reason: Reason) -> float:
+        """Seconds for which a reason that alone has changed must still last before it is written."""
+        now = asyncio.get_running_loop().time()
+        if reason is not self._reason:
+            self._reason, self._reason_since = reason, now
+        return self._reason_since + REASON_LASTS - now
 
     # both ---------------------------------------------------------------------------------------
 

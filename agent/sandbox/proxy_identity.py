@@ -37,7 +37,8 @@ class Identity:
 
     @property
     def tls(self) -> ssl.SSLContext:
-        """For servers, with the newest SVID: TLS 1.3, and the client must prove an identity too."""
+        """For servers, with the newest SVID: TLS 1.3. A client may prove an identity; it is the inbound policy
+        that asks for one."""
         assert self._tls is not None
         return self._tls
 
@@ -110,7 +111,7 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 def _server_context(svid: X509Svid, anchors: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_mode = ssl.CERT_OPTIONAL
     context.load_verify_locations(cadata=anchors)
     key = svid.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     chain = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in svid.cert_chain)

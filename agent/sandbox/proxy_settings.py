@@ -23,7 +23,8 @@ class Invalid(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """`inbound_ips`: original destinations that are served; empty: all. `grace`: seconds."""
+    """`inbound_ips`: original destinations that are served; empty: all. `inbound_policy`: whom they are served
+    to. `detect_within`: seconds for the first bytes of a connection. `grace`: seconds."""
 
     workload_api: str
     server_id: str
@@ -33,6 +34,8 @@ class Settings:
     outbound: tuple[Address, ...]
     admin: Address
     inbound_ips: frozenset[str]
+    inbound_policy: str
+    detect_within: float
     grace: float
     shutdown_endpoint: bool
 
@@ -41,7 +44,7 @@ def parse(environment: Mapping[str, str]) -> Settings:
     """Raises Invalid."""
     env = _Environment(environment)
     env.check_control_plane()
-    env.check_inbound_policy()
+    env.check_inbound_ports()
     return Settings(
         workload_api=env.workload_api(),
         server_id=env.spiffe_id("IDENTITY_SERVER_ID"),
@@ -51,6 +54,8 @@ def parse(environment: Mapping[str, str]) -> Settings:
         outbound=env.outbound(),
         admin=env.address("ADMIN_LISTEN_ADDR", "127.0.0.1:4191"),
         inbound_ips=env.addresses("INBOUND_IPS"),
+        inbound_policy=env.inbound_policy(),
+        detect_within=env.duration("INBOUND_DETECT_TIMEOUT", "10s"),
         grace=env.duration("SHUTDOWN_GRACE_PERIOD", "2m"),
         shutdown_endpoint=env.get("SHUTDOWN_ENDPOINT_ENABLED") == "true",
     )
@@ -130,11 +135,16 @@ class _Environment:
                 raise Invalid(f"{PREFIX}{service}_ADDR and {PREFIX}{service}_NAME must be specified together")
         self.required("POLICY_WORKLOAD")
 
-    def check_inbound_policy(self) -> None:
+    def inbound_policy(self) -> str:
         name = "INBOUND_DEFAULT_POLICY"
         known = _POLICIES | (_CLUSTER_POLICIES if self.get("POLICY_CLUSTER_NETWORKS") else set())
-        if self.get(name) is not None and self.get(name) not in known:
+        value = self.get(name)
+        value = "all-unauthenticated" if value is None else value
+        if value not in known:
             raise self.bad(name, "InvalidPortPolicy")
+        return value
+
+    def check_inbound_ports(self) -> None:
         ports = self.get("INBOUND_PORTS")
         if ports is not None and not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", ports):
             raise self.bad("INBOUND_PORTS", "NotAnInteger")

@@ -13,7 +13,7 @@ from agent.sandbox.proxy_identity import Identity
 from agent.sandbox.proxy_metrics import Metrics
 from agent.sandbox.proxy_settings import Address, Settings
 
-DETECT_WITHIN = 10.0  # seconds for the first bytes; a client that says nothing is forwarded then
+HANDSHAKE_WITHIN = 10.0  # seconds
 CONNECT_WITHIN = 1.0
 _CHUNK = 1 << 16
 _SO_ORIGINAL_DST = 80  # the same number at SOL_IP and SOL_IPV6 (linux/netfilter_ipv4.h, ip6_tables.h)
@@ -66,8 +66,8 @@ class Traffic:
     async def _handle(self, client: socket.socket, handle: Callable[[socket.socket], Awaitable[None]]) -> None:
         try:
             await handle(client)
-        except (Refused, OSError) as error:
-            self._log(f"a connection is refused: {error}")
+        except (Refused, OSError) as error:  # a TimeoutError too: a client that says nothing is not served
+            self._log(f"a connection is refused: {error or 'no first bytes in time'}")
             _reset(client)
         finally:
             client.close()
@@ -81,10 +81,22 @@ class Traffic:
             raise Refused(f"inbound connections are not allowed on this IP address ({target[0]})")
         if target[1] == self._settings.inbound[1]:
             raise Refused("direct connections require transport header negotiation")
-        name = await server_name(client)
-        meshed = name is not None and name == self._settings.server_name
-        streams = await _streams(client, self._identity.tls if meshed else None)
-        await self._forward(streams, "inbound", target, _tls_labels(streams[1], name))
+        async with asyncio.timeout(self._settings.detect_within):
+            name = await server_name(client)
+        streams = await _streams(client, self._identity.tls if name == self._settings.server_name else None)
+        await self._forward(streams, "inbound", target, self._authorized(streams[1], name))
+
+    def _authorized(self, writer: asyncio.StreamWriter, name: str | None) -> str:
+        """The labels of a connection that the inbound policy lets pass. Raises Refused."""
+        tls = writer.get_extra_info("ssl_object")
+        identity = "" if tls is None else _first_name(tls.getpeercert())
+        policy = self._settings.inbound_policy
+        if policy == "deny" or (policy.endswith("-authenticated") and not identity):
+            writer.transport.abort()
+            raise Refused(f"the policy {policy} does not allow {identity or 'a client without identity'}")
+        if tls is not None:
+            return f'tls="true",client_id="{identity}"'
+        return f'tls="opaque",sni="{name}"' if name else 'tls="no_identity",no_tls_reason="no_tls_from_remote"'
 
     async def _outbound(self, client: socket.socket) -> None:
         target = original_destination(client)
@@ -132,13 +144,10 @@ def original_destination(connection: socket.socket) -> Address:
     return str(ip_address(raw[8:24])), int.from_bytes(raw[2:4])
 
 
-def _tls_labels(writer: asyncio.StreamWriter, name: str | None) -> str:
-    tls = writer.get_extra_info("ssl_object")
-    if tls is None:
-        passed = f'tls="opaque",sni="{name}"'
-        return passed if name else 'tls="no_identity",no_tls_reason="no_tls_from_remote"'
-    names = [value for kind, value in tls.getpeercert().get("subjectAltName", ()) if kind in ("URI", "DNS")]
-    return f'tls="true",client_id="{names[0] if names else ""}"'
+def _first_name(certificate: "ssl._PeerCertRetDictType | None") -> str:
+    """The identity of a client is its first name, whatever that is (facts §1.7)."""
+    names = (certificate or {}).get("subjectAltName", ())
+    return next((str(value) for kind, value in names if kind in ("URI", "DNS")), "")
 
 
 # bytes ---------------------------------------------------------------------------------------------
@@ -147,7 +156,7 @@ def _tls_labels(writer: asyncio.StreamWriter, name: str | None) -> str:
 async def _streams(connection: socket.socket, tls: ssl.SSLContext | None = None) -> Streams:
     loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
     protocol = asyncio.StreamReaderProtocol(reader)
-    patience = {} if tls is None else {"ssl_handshake_timeout": DETECT_WITHIN, "ssl_shutdown_timeout": 1.0}
+    patience = {} if tls is None else {"ssl_handshake_timeout": HANDSHAKE_WITHIN, "ssl_shutdown_timeout": 1.0}
     transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=tls, **patience)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
@@ -180,16 +189,12 @@ async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
 
 
 async def server_name(connection: socket.socket) -> str | None:
-    """The SNI of the ClientHello that a client begins with; None: it begins with something else, or nothing.
-    The bytes stay in the socket."""
-    try:
-        async with asyncio.timeout(DETECT_WITHIN):
-            head = await _peek(connection, 5)
-            if len(head) < 5 or head[0] != 0x16:
-                return None
-            return _sni(await _peek(connection, 5 + int.from_bytes(head[3:5])))
-    except TimeoutError:
+    """The SNI of the ClientHello that a client begins with; None: it begins with something else. The bytes
+    stay in the socket."""
+    head = await _peek(connection, 5)
+    if len(head) < 5 or head[0] != 0x16:
         return None
+    return _sni(await _peek(connection, 5 + int.from_bytes(head[3:5])))
 
 
 async def _peek(connection: socket.socket, size: int) -> bytes:

@@ -4,7 +4,6 @@ With LINKERD2_PROXY=/path/of/linkerd2-proxy in the environment it runs on that p
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
@@ -17,7 +16,7 @@ from agent.core.proxy import Reading
 from agent.core.reasons import Fault, Reason
 from agent.ports import ProxyRuntime
 from tests.fakes.proxy_runtime import MemoryHost, MemoryProxyRuntime
-from tests.proxyhost import UID, ProxyHost
+from tests.proxyhost import PROXIES, UID, ProxyHost, binary_of
 
 READY_WITHIN = 30.0
 UNKNOWN_END = Fault(Reason.PROXY_CRASHED, "exit status unknown: adopted")
@@ -49,17 +48,13 @@ class ChildWorld:
             await runtime.die()
 
 
-WORLDS = ["memory", pytest.param("stand-in", marks=pytest.mark.real)]
-WORLDS += [pytest.param("linkerd2-proxy", marks=pytest.mark.real)] if "LINKERD2_PROXY" in os.environ else []
-
-
-@pytest.fixture(params=WORLDS)
+@pytest.fixture(params=["memory", *PROXIES])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     if request.param == "memory":
         yield MemoryWorld()
         return
     request.getfixturevalue("root")
-    async with ProxyHost(os.environ["LINKERD2_PROXY"] if request.param == "linkerd2-proxy" else None) as host:
+    async with ProxyHost(binary_of(request.param)) as host:
         yield ChildWorld(host)
 
 

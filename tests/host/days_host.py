@@ -41,7 +41,7 @@ async def somebody_flushes_the_rules(scene: Scene) -> None:
     writes = status_writes(scene)
     await scene.read_on_host("nft", "flush", "ruleset")
     async with asyncio.timeout(45):
-        while "dnat" not in await scene.read_on_host("nft", "list", "ruleset"):  # noqa: ASYNC110 - nobody tells
+        while "dnat" not in await scene.read_on_host("nft", "list", "ruleset"):
             await asyncio.sleep(0.5)
     await serves(scene)
     assert status_writes(scene) == writes

@@ -184,3 +184,19 @@ async def test_a_late_watch_event_does_not_undo_our_own_write(scene: Scene) -> N
         scene.api.edit(ports=(2,))
         await asyncio.sleep(5)
         assert len(scene.api.patches) == 1 and scene.fact.seen == scene.api.workload
+
+
+async def test_a_reason_alone_is_written_when_it_lasts(scene: Scene) -> None:
+    """On the way up a host passes through several; each write would cost the cluster a line of error."""
+    scene.board.goals.set(NO)
+    async with running(scene.loop.run()):
+        await asyncio.sleep(1)
+        for reason in (Reason.PROXY_STOPPED, Reason.PROXY_STARTING, Reason.REDIRECT_BLOCKED):
+            scene.board.goals.set(Goals(advertise=Advertise.NO, reason=reason))
+            await asyncio.sleep(1)
+        assert scene.mesh == [("False", "ProbeFailing")] and len(scene.api.patches) == 1
+        await asyncio.sleep(5)
+        assert scene.mesh == [("False", "RedirectBlocked")] and len(scene.api.patches) == 2
+        scene.board.goals.set(YES)
+        await asyncio.sleep(0.1)
+        assert scene.mesh == [("True", "HostReady")], "a status that flips is written at once"

@@ -1,0 +1,151 @@
+"""The agent's unix socket, by real clients over a real socket."""
+
+import asyncio
+import http.client
+import json
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.adapters.status_socket import StatusSocket
+from agent.cli.client import Client
+from agent.cli.exits import Exit, Failure
+from agent.core.facts import PhaseKind
+from agent.core.reasons import Reason
+from agent.loops.board import Board
+from agent.ports import Trouble
+from tests.core import world
+
+
+class Agent:
+    def __init__(self, prefix: Path) -> None:
+        self.prefix, self.board = prefix, Board()
+        self.asked: list[PhaseKind] = []
+        self.trouble: Trouble | None = None
+        self.path = prefix / "run/fairlead/fairlead.sock"
+        self.path.parent.mkdir(parents=True)
+        self.socket = StatusSocket(self.path, self.shot, self.board.changed, self.ask)
+
+    def shot(self) -> dict[str, Any]:
+        return {"version": self.board.version, "headline": "hello"}
+
+    async def ask(self, phase: PhaseKind) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+        self.asked.append(phase)
+
+    async def client(self, use: Callable[[Client], Any]) -> Any:
+        """What a client does, beside the agent's loop."""
+        return await asyncio.to_thread(use, Client(str(self.prefix), "try", timeout=10))
+
+
+@pytest.fixture
+async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
+    found = Agent(tmp_path)
+    async with found.socket.serving():
+        yield found
+
+
+async def test_the_status(agent: Agent) -> None:
+    assert await agent.client(Client.status) == agent.shot()
+    assert stat.S_IMODE(agent.path.stat().st_mode) == 0o660
+
+
+async def test_a_change_is_waited_for(agent: Agent) -> None:
+    version = agent.board.version
+    waiting = asyncio.create_task(agent.client(lambda c: c.status(after=version)))
+    while not agent.board.facts.bells:
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    agent.board.setter("probes")(world.probes("pass"))
+    assert (await waiting)["version"] > version
+    assert agent.board.facts.bells == [], "no waiter is left"
+
+
+async def test_a_client_that_goes_away_leaves_no_waiter(agent: Agent) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(agent.path))
+        client.sendall(f"GET /v1/status?after={agent.board.version} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        while not agent.board.facts.bells:
+            await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while agent.board.facts.bells:
+            agent.board.setter("probes")(world.probes("pass"))
+            await asyncio.sleep(0.01)
+
+
+async def test_the_phase_is_asked_for(agent: Agent) -> None:
+    await agent.client(lambda c: c.phase("left"))
+    await agent.client(lambda c: c.phase("member"))
+    assert agent.asked == [PhaseKind.LEFT, PhaseKind.MEMBER]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b'{"phase": "shutting-down"}', b'{"phase": ["left"]}', b"\xff"]
+)
+async def test_nonsense_is_refused(agent: Agent, body: bytes) -> None:
+    status, answer = await asyncio.to_thread(post, agent.path, body)
+    assert status == 400 and "left" in answer["remedy"] and agent.asked == []
+
+
+def post(path: Path, body: bytes) -> tuple[int, dict[str, Any]]:
+    connection = http.client.HTTPConnection("agent")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(path))
+    connection.request("POST", "/v1/phase", body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    found: dict[str, Any] = json.loads(answer.read())
+    connection.close()
+    return answer.status, found
+
+
+async def test_trouble_is_told_with_its_way_out(agent: Agent) -> None:
+    agent.trouble = Trouble(Reason.PHASE_UNWRITABLE, "disk full")
+    with pytest.raises(Failure) as caught:
+        await agent.client(lambda c: c.phase("left"))
+    assert "disk full" in caught.value.message and caught.value.remedy
+
+
+@pytest.mark.real
+async def test_another_user_may_read_and_not_change(agent: Agent, root: None) -> None:
+    """Whoever opened the socket up for reading has not opened it up for changing."""
+    agent.path.chmod(0o666)
+    for folder in (agent.prefix, *agent.prefix.parents):
+        if not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    said = await asyncio.to_thread(as_user, 2102, lambda: post(agent.path, b'{"phase": "left"}'))
+    assert said[0] == 403 and agent.asked == []
+
+
+def as_user(uid: int, do: Callable[[], Any]) -> Any:
+    """Do it in a child that has become another user."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.setgroups([])
+        os.setgid(uid)
+        os.setuid(uid)
+        os.write(write, json.dumps(do()).encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as said:
+        text = said.read()
+    os.waitpid(pid, 0)
+    return json.loads(text)
+
+
+async def test_what_a_dead_agent_left_is_replaced(tmp_path: Path) -> None:
+    found = Agent(tmp_path)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(found.path))
+    with pytest.raises(Failure) as caught:
+        await found.client(Client.status)
+    assert caught.value.code is Exit.UNAVAILABLE
+    async with found.socket.serving():
+        assert await found.client(Client.status) == found.shot()
+    assert not found.path.exists()

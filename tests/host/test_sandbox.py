@@ -1,0 +1,60 @@
+"""The sandbox as a newcomer meets it: the tour in one go, and a visit at the prompt."""
+
+import subprocess
+import sys
+
+import pytest
+
+FAIRLEAD = [sys.executable, "-m", "agent", "sandbox"]
+
+
+@pytest.mark.real
+def test_the_tour(root: None) -> None:
+    done = subprocess.run(
+        [*FAIRLEAD, "--check"], capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "sandbox: 14 of 14 checks passed"
+
+
+@pytest.mark.real
+def test_a_visit(root: None) -> None:
+    """Steps by Enter, a few verbs, one that is none, and the end of the input is the end of the visit."""
+    typed = "\n\nstatus\nask\nkill agent\nask\nstart agent\nrules\nrotate\nlog\nnonsense\nhelp\n"
+    done = subprocess.run(FAIRLEAD, input=typed, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for said in (
+        "closed until ready",
+        "Ready=True (HostReady)",
+        "through the proxy",
+        "dnat to :4143",
+        "│ Ready: ",
+        "'nonsense' is not known here",
+    ):
+        assert said in done.stdout, done.stdout
+
+
+def test_it_leaves_nothing_on_the_machine(root: None) -> None:
+    """Killed in the middle, by SIGKILL: no namespace, no mount, no process of it is left."""
+    before = _traces()
+    visit = subprocess.Popen(FAIRLEAD, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert visit.stdin is not None and visit.stdout is not None
+    visit.stdin.write("\n")
+    visit.stdin.flush()
+    while "✓" not in visit.stdout.readline():
+        assert visit.poll() is None
+    visit.kill()
+    visit.communicate()
+    while left := _traces() - before:  # the kernel is at it
+        assert all(line.startswith("process") for line in left), left
+
+
+def _traces() -> set[str]:
+    mounts = subprocess.run(["cat", "/proc/self/mounts"], capture_output=True, text=True, check=True).stdout
+    spaces = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    processes = subprocess.run(["pgrep", "-f", "agent.sandbox.app"], capture_output=True, text=True).stdout
+    return {
+        *(f"mount {line}" for line in mounts.splitlines()),
+        *(f"netns {line}" for line in spaces.splitlines()),
+        *(f"process {pid}" for pid in processes.splitlines()),
+    }

@@ -1,0 +1,108 @@
+"""The command line: what it teaches, how it says errors, its exit codes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.cli import main, status
+from agent.core import facts as f
+from agent.core import policy, snapshot
+from agent.core.reasons import Fault, Reason
+from tests.core import world
+from tests.core.test_policy import serving
+from tests.core.world import NOW, SPEC, phase
+
+EXAMPLE = Path(__file__).parent.parent / "config/fairlead.toml"
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    try:
+        code = main.main(argv)
+    except SystemExit as end:
+        code = int(end.code or 0)
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert all(f"    {verb}" in out for verb in main.VERBS)
+    assert "exit codes" in out
+
+
+@pytest.mark.parametrize("verb", main.VERBS)
+def test_each_verb_teaches(capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    code, out, _ = run(capsys, verb, "--help")
+    assert code == 0 and len(out.splitlines()) > 6 and "exit codes" in out
+
+
+@pytest.mark.parametrize("argv", [(), ("nonsense",), ("status", "--nonsense"), ("check-config",)])
+def test_wrong_usage(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...]) -> None:
+    code, _, err = run(capsys, *argv)
+    assert code == 2 and "usage: fairlead" in err
+
+
+def test_check_config_good(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "check-config", str(EXAMPLE)) == (0, f"{EXAMPLE}: good\n", "")
+
+
+def test_check_config_names_file_key_cause_and_way_out(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "f.toml"
+    file.write_text(EXAMPLE.read_text().replace("cores = 1", "cors = 1").replace("[5432]", "[22]"))
+    code, _, err = run(capsys, "check-config", str(file))
+    assert code == 64
+    assert f"{file}: proxy.cors: is not a known key\n  did you mean cores?" in err
+    assert f"{file}: workload.ports: 22 is SSH's port and is never redirected\n  remove it" in err
+    assert "2 problems" in err
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_check_config_without_a_readable_file(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes | None
+) -> None:
+    file = tmp_path / "f.toml"
+    if content is not None:
+        file.write_bytes(content)
+    code, _, err = run(capsys, "check-config", str(file))
+    assert code == 64 and err.startswith(f"fairlead: cannot read {file}: ")
+
+
+@pytest.mark.parametrize("verb", ["status", "leave", "join"])
+def test_without_an_agent(capsys: pytest.CaptureFixture[str], tmp_path: Path, verb: str) -> None:
+    code, _, err = run(capsys, verb, "--prefix", str(tmp_path))
+    assert code == 69 and "no agent is running" in err and "systemctl status fairlead" in err
+
+
+def test_run_without_a_configuration(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, err = run(capsys, "run", "--prefix", str(tmp_path))
+    assert code == 64 and "config/fairlead.toml" in err
+
+
+def shown(facts: f.Facts) -> str:
+    goals = policy.decide(SPEC, phase("member"), facts, NOW).goals
+    shot: dict[str, Any] = snapshot.snapshot(SPEC, phase("member"), facts, goals, NOW)
+    return "\n".join(status.render({"workload": "shop/db-1", **shot}))
+
+
+def test_the_table_of_a_host_that_serves() -> None:
+    text = shown(serving())
+    assert text.startswith("shop/db-1  Ready: identity, proxy, redirect and probes are as intended")
+    assert "Ready=True (Because)" in text and text.count("✓") == 5 and "→" not in text
+
+
+def test_the_table_names_each_problem_and_its_way_out() -> None:
+    lease = f.LeaseFact(fault=Fault(Reason.LEASE_MISSING, "no lease db-1"))
+    text = shown(serving(proxy=world.proxy("stopped"), lease=lease))
+    assert "✗ ProxyReady       ProxyStopped" in text
+    assert "(no lease db-1)\n    → create a Lease" in text
+
+
+def test_the_table_of_a_host_that_knows_nothing() -> None:
+    text = shown(f.Facts())
+    assert text.count("…") == 5 and "nothing yet" in text
+
+
+def test_a_silent_source_is_said_so() -> None:
+    assert "by the proxy's own certificate" in shown(serving(identity=world.identity("silent")))
