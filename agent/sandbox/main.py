@@ -7,7 +7,8 @@ from pathlib import Path
 
 from agent.sandbox import namespaces
 from agent.sandbox.scene import Options, Scene
-from agent.sandbox.tour import Missed, Step, Tour
+from agent.sandbox.tour import Tour, take
+from agent.sandbox.visit import Visit
 
 
 def run(*, check: bool, proxy: Path | None, verbose: bool) -> int:
@@ -20,8 +21,6 @@ def run(*, check: bool, proxy: Path | None, verbose: bool) -> int:
 
 
 async def _visit(scene: Scene, check: bool) -> int:
-    from agent.sandbox.visit import Visit
-
     began = time.monotonic()
     async with scene.standing():
         print(f"the scene is set ({time.monotonic() - began:.1f} s): a host, a cluster beside it\n", flush=True)
@@ -39,17 +38,3 @@ async def _check(scene: Scene, tour: Tour) -> int:
         passed += 1
     print(f"\nsandbox: {passed} of {len(steps)} checks passed", flush=True)
     return 0 if passed == len(steps) else 1
-
-
-async def take(scene: Scene, step: Step) -> bool:
-    """Take one step of the tour, and tell what was seen and how long it took."""
-    began = time.monotonic()
-    try:
-        saw, mark = await step.run(scene), "✓"
-    except Missed as missed:
-        saw, mark = str(missed), "✗"
-    print(f"    {mark} {saw}  ({time.monotonic() - began:.1f} s)", flush=True)
-    if mark == "✗":
-        print("    the agent's last words:", flush=True)
-        print("".join(f"      {line}\n" for line in scene.last_words()), end="", flush=True)
-    return mark == "✓"

@@ -286,3 +286,17 @@ class Tour:
             Step("nothing left", "leaves for good and ends the agent", nothing_left, "fairlead leave"),
         ]
         return [s for s in steps if not (self.real_proxy and s.run is outbound_request)]
+
+
+async def take(scene: Scene, step: Step) -> bool:
+    """Take one step of the tour, and tell what was seen and how long it took."""
+    began = time.monotonic()
+    try:
+        saw, mark = await step.run(scene), "✓"
+    except Missed as missed:
+        saw, mark = str(missed), "✗"
+    print(f"    {mark} {saw}  ({time.monotonic() - began:.1f} s)", flush=True)
+    if mark == "✗":
+        print("    the agent's last words:", flush=True)
+        print("".join(f"      {line}\n" for line in scene.last_words()), end="", flush=True)
+    return mark == "✓"

@@ -12,7 +12,7 @@ import aiohttp
 from agent.sandbox import network
 from agent.sandbox.client import ask
 from agent.sandbox.scene import PORT, Scene
-from agent.sandbox.tour import URL, Step, Tour
+from agent.sandbox.tour import URL, Step, Tour, take
 
 HELP = """\
   Enter          the next step of the tour
@@ -101,8 +101,6 @@ class Visit:
     # verbs --------------------------------------------------------------------------------------
 
     async def _step(self) -> None:
-        from agent.sandbox.main import take
-
         if self._next < len(self._steps):
             step: Step = self._steps[self._next]
             print(f"  {step.name}: {step.does}" + (f"   (on a host: {step.command})" if step.command else ""))

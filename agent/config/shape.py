@@ -1,10 +1,5 @@
-"""The configuration: TOML text → Config, or every problem found at once.
+"""What a configuration holds, as frozen values; its defaults, and what a problem in it is."""
 
-Law: parsing never touches the host (no file, no user database, no network). The same text is read by the
-agent and, for itself, by the privileged door, which trusts nobody's word about it.
-"""
-
-import tomllib
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Literal
@@ -115,15 +110,3 @@ class ConfigError(Exception):
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("; ".join(f"{p.key}: {p.cause}" for p in problems))
         self.problems = problems
-
-
-def parse(text: str) -> Config:
-    """TOML text → Config. Raises ConfigError with every problem of the file at once."""
-    from agent.config_schema import read  # the schema builds the values above
-
-    try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        problem = Problem("", f"not valid TOML: {error}", "correct the syntax at that place")
-        raise ConfigError((problem,)) from None
-    return read(tree)

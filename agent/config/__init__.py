@@ -1,0 +1,55 @@
+"""The configuration: TOML text → Config, or every problem found at once.
+
+Law: parsing never touches the host (no file, no user database, no network). The same text is read by the
+agent and, for itself, by the privileged door, which trusts nobody's word about it; so nothing but core and
+the standard library is imported here.
+"""
+
+import tomllib
+
+from agent.config.schema import read
+from agent.config.shape import (
+    Address,
+    ApiConfig,
+    Config,
+    ConfigError,
+    ControlPlaneConfig,
+    DrainConfig,
+    Endpoint,
+    HostConfig,
+    IdentityConfig,
+    Network,
+    Problem,
+    ProxyConfig,
+    RedirectConfig,
+    WorkloadConfig,
+)
+
+
+def parse(text: str) -> Config:
+    """TOML text → Config. Raises ConfigError with every problem of the file at once."""
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        problem = Problem("", f"not valid TOML: {error}", "correct the syntax at that place")
+        raise ConfigError((problem,)) from None
+    return read(tree)
+
+
+__all__ = [
+    "Address",
+    "ApiConfig",
+    "Config",
+    "ConfigError",
+    "ControlPlaneConfig",
+    "DrainConfig",
+    "Endpoint",
+    "HostConfig",
+    "IdentityConfig",
+    "Network",
+    "Problem",
+    "ProxyConfig",
+    "RedirectConfig",
+    "WorkloadConfig",
+    "parse",
+]

@@ -1,0 +1,174 @@
+"""What a single value may be."""
+
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from agent.config.reader import Bad, Check
+from agent.config.shape import Address, Endpoint, Network
+
+T = TypeVar("T")
+
+PROXY_PORTS: Mapping[int, str] = {4140: "outbound", 4143: "inbound", 4190: "tap", 4191: "admin"}
+BROKEN_WITH_SPIRE = ((2, 329), (2, 330))  # facts §0.10
+
+
+def text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise Bad(f"must be a non-empty string, not {value!r}", "put it in quotes")
+    if "\0" in value or "\n" in value:
+        raise Bad("must not contain line ends or NUL", "write it on one line")
+    return value
+
+
+def matching(pattern: str, what: str, most: int = 253) -> Check[str]:
+    def check(value: object) -> str:
+        found = text(value)
+        if len(found) > most or not re.fullmatch(pattern, found):
+            raise Bad(f"{found!r} is not {what}", f"write {what} of at most {most} characters")
+        return found
+
+    return check
+
+
+def integer(low: int, high: int) -> Check[int]:
+    def check(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise Bad(f"must be a whole number from {low} to {high}, not {value!r}", "correct the number")
+        return value
+
+    return check
+
+
+def seconds(low: float, high: float) -> Check[float]:
+    def check(value: object) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+            raise Bad(f"must be from {low:g} to {high:g} seconds, not {value!r}", "write a number without a unit")
+        return float(value)
+
+    return check
+
+
+def choice(*allowed: str) -> Check[Any]:
+    def check(value: object) -> str:
+        if value not in allowed:
+            raise Bad(f"{value!r} is not one of the choices", "choose from: " + ", ".join(allowed))
+        return str(value)
+
+    return check
+
+
+def each(check: Check[T]) -> Check[tuple[T, ...]]:
+    def check_all(value: object) -> tuple[T, ...]:
+        if not isinstance(value, list):
+            raise Bad(f"must be a list, not {value!r}", "put the values in [brackets]")
+        found = tuple(check(item) for item in value)
+        if len(set(found)) < len(found):
+            raise Bad("lists a value twice", "keep one of them")
+        return found
+
+    return check_all
+
+
+def path(value: object) -> str:
+    found = text(value).removeprefix("unix:")
+    if found.startswith("//"):
+        found = "/" + found.lstrip("/")
+    if not found.startswith("/") or ".." in found.split("/"):
+        raise Bad(f"{value!r} is not an absolute path", "begin it with / and leave out ..")
+    return found
+
+
+def address(value: object) -> Address:
+    try:
+        found = ip_address(text(value))
+    except ValueError:
+        raise Bad(f"{value!r} is not an IP address", "write it like 192.0.2.10 or 2001:db8::10") from None
+    if found.is_loopback or found.is_unspecified or found.is_multicast or found.is_link_local:
+        raise Bad(f"{found} is not an address that peers can dial", "write the host's own routable address")
+    return found
+
+
+def addresses(value: object) -> tuple[Address, ...]:
+    found = each(address)(value)
+    versions = [a.version for a in found]
+    if not found or len(versions) > len(set(versions)):
+        raise Bad("must be one IPv4 address, one IPv6 address, or one of each", "keep what peers should dial")
+    return found
+
+
+def network(value: object) -> Network:
+    try:
+        return ip_network(text(value))
+    except ValueError as error:
+        raise Bad(f"{value!r} is not a network: {error}", "write it like 10.42.0.0/16") from None
+
+
+def endpoint(value: object) -> Endpoint:
+    host, colon, port = text(value).rpartition(":")
+    try:
+        if not colon or not 0 <= int(port) <= 65535:
+            raise ValueError
+        return Endpoint(ip_address(host.removeprefix("[").removesuffix("]")), int(port))
+    except ValueError:
+        raise Bad(f"{value!r} is not ADDRESS:PORT", "write 10.0.0.1:6443 or [fd00::1]:6443; port 0: all") from None
+
+
+def declared_port(value: object) -> int:
+    port = integer(1, 65535)(value)
+    if port == 22:
+        raise Bad("22 is SSH's port and is never redirected", "remove it")
+    if port in PROXY_PORTS:
+        raise Bad(f"{port} is the proxy's own {PROXY_PORTS[port]} port", "remove it")
+    return port
+
+
+def spiffe_id(value: object) -> str:
+    found = text(value)
+    segment = r"(?!\.{1,2}(/|$))[A-Za-z0-9._-]+"
+    if len(found) > 253 or not re.fullmatch(rf"spiffe://[a-z0-9._-]+(/{segment})+", found):
+        raise Bad(f"{found!r} is not a workload's SPIFFE ID", "write spiffe://TRUST-DOMAIN/PATH, 253 at most")
+    return found
+
+
+def server(value: object) -> str:
+    parts = urlsplit(text(value))
+    try:
+        good = parts.scheme == "https" and parts.hostname and parts.path in ("", "/") and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or parts.query or parts.username:
+        raise Bad(f"{value!r} is not the URL of an API server", "write https://HOST:PORT")
+    return str(value).rstrip("/")
+
+
+def user(value: object) -> str:
+    found = str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
+    if found in ("root", "0"):
+        raise Bad("the proxy must not run as root", "give it a user of its own")
+    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}|[1-9][0-9]{0,9}", found):
+        raise Bad(f"{value!r} is neither a user name nor a uid", "write the name of the proxy's user")
+    return found
+
+
+def version(value: object) -> str:
+    found = matching(r"v?\d+\.\d+\.\d+", "a version like 2.366.0")(value).removeprefix("v")
+    if tuple(int(n) for n in found.split(".")[:2]) in BROKEN_WITH_SPIRE:
+        raise Bad(f"proxy {found} cannot talk to SPIRE at all", "use 2.331.0 or later")
+    return found
+
+
+def ip(value: object) -> str:
+    try:
+        return str(ip_address(text(value)))
+    except ValueError:
+        raise Bad(f"{value!r} is not an IP address", "leave it out to dial the workload's own address") from None
+
+
+LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+dns_label = matching(LABEL, "a DNS label", 63)
+dns_name = matching(rf"{LABEL}(\.{LABEL})*\.?", "a DNS name")
+object_name = matching(rf"{LABEL}(\.{LABEL})*", "the name of a Kubernetes object")
+host_port = matching(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}", "HOST:PORT")

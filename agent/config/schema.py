@@ -1,0 +1,165 @@
+"""The tables and keys of the file, and what must hold between them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from agent.config import checks
+from agent.config import shape as c
+from agent.config.checks import choice, each, integer, matching, network, path, seconds
+from agent.config.reader import Table
+from agent.core.probe import ProbeKind, ProbeSpec
+
+NEEDS_CLUSTER_NETWORKS = frozenset({"cluster-authenticated", "cluster-unauthenticated", "audit"})
+POLICIES = ("all-unauthenticated", "all-authenticated", "deny", *sorted(NEEDS_CLUSTER_NETWORKS))
+
+
+def read(tree: Mapping[str, object]) -> c.Config:
+    problems: list[c.Problem] = []
+    root = Table(tree, "", problems)
+    host = _host(root.table("host"))
+    found = c.Config(
+        workload=_workload(root.table("workload")),
+        host=host,
+        identity=_identity(root.table("identity")),
+        api=_api(root.table("api")),
+        proxy=_proxy(root.table("proxy")),
+        control_plane=_control_plane(root.table("control_plane")),
+        redirect=_redirect(root.table("redirect")),
+        probes=_probes(root.tables("probe"), host.addresses, problems),
+        drain=_drain(root.table("drain")),
+    )
+    root.close()
+    if not problems:
+        problems += _across(found)
+    if problems:
+        raise c.ConfigError(tuple(problems))
+    return found
+
+
+def _workload(t: Table) -> c.WorkloadConfig:
+    found = c.WorkloadConfig(
+        name=t.take("name", checks.object_name),
+        namespace=t.take("namespace", checks.dns_label),
+        identity=t.take("identity", checks.spiffe_id),
+        server_name=t.take("server_name", checks.dns_name),
+        ports=t.take("ports", each(checks.declared_port), ()),
+    )
+    t.close()
+    return found
+
+
+def _host(t: Table) -> c.HostConfig:
+    found = c.HostConfig(addresses=t.take("addresses", checks.addresses))
+    t.close()
+    return found
+
+
+def _identity(t: Table) -> c.IdentityConfig:
+    found = c.IdentityConfig(
+        workload_api=t.take("workload_api", path), trust_anchors=t.take("trust_anchors", path)
+    )
+    t.close()
+    return found
+
+
+def _api(t: Table) -> c.ApiConfig:
+    found = c.ApiConfig(
+        server=t.take("server", checks.server), ca=t.take("ca", path), token_file=t.take("token_file", path)
+    )
+    t.close()
+    return found
+
+
+def _proxy(t: Table) -> c.ProxyConfig:
+    d = c.ProxyConfig(binary="")
+    found = c.ProxyConfig(
+        binary=t.take("binary", path),
+        version=t.take("version", checks.version, d.version),
+        user=t.take("user", checks.user, d.user),
+        log=t.take("log", matching(r"[\w:=,\[\]{}.\"-]+", "a log filter"), d.log),
+        log_format=t.take("log_format", choice("plain", "json"), d.log_format),
+        cores=t.take("cores", integer(1, 1024), d.cores),
+        grace=t.take("grace", integer(1, 3600), d.grace),
+        default_inbound_policy=t.take("default_inbound_policy", choice(*POLICIES), d.default_inbound_policy),
+    )
+    t.close()
+    return found
+
+
+def _control_plane(t: Table) -> c.ControlPlaneConfig:
+    d = c.ControlPlaneConfig()
+    found = c.ControlPlaneConfig(
+        namespace=t.take("namespace", checks.dns_label, d.namespace),
+        cluster_domain=t.take("cluster_domain", checks.dns_name, d.cluster_domain),
+        trust_domain=t.take("trust_domain", checks.dns_name, d.trust_domain),
+        destination=t.take("destination", checks.host_port, d.destination),
+        policy=t.take("policy", checks.host_port, d.policy),
+        cluster_networks=t.take("cluster_networks", each(network), ()),
+    )
+    t.close()
+    return found
+
+
+def _redirect(t: Table) -> c.RedirectConfig:
+    d = c.RedirectConfig()
+    found = c.RedirectConfig(
+        mode=t.take("mode", choice("declared", "off"), d.mode),
+        outbound_networks=t.take("outbound_networks", each(network), ()),
+        exempt=t.take("exempt", each(checks.endpoint), ()),
+        inbound_failure=t.take("inbound_failure", choice("closed", "open"), d.inbound_failure),
+        outbound_failure=t.take("outbound_failure", choice("closed", "open"), d.outbound_failure),
+    )
+    t.close()
+    return found
+
+
+def _drain(t: Table) -> c.DrainConfig:
+    d = c.DrainConfig()
+    found = c.DrainConfig(
+        settle=t.take("settle", seconds(0, 300), d.settle),
+        timeout=t.take("timeout", seconds(1, 3600), d.timeout),
+    )
+    t.close()
+    return found
+
+
+def _probes(
+    tables: Sequence[Table], hosts: Sequence[c.Address] | None, problems: list[c.Problem]
+) -> tuple[ProbeSpec, ...]:
+    found = tuple(_probe(t, str(hosts[0]) if hosts else "") for t in tables)
+    names = [p.name for p in found]
+    for name in sorted({n for n in names if names.count(n) > 1}):
+        problems.append(c.Problem("probe", f"two probes have the name {name!r}", "give each a name of its own"))
+    return found
+
+
+def _probe(t: Table, host: str) -> ProbeSpec:
+    kind: ProbeKind = t.take("kind", choice("http", "tcp"), "http")
+    port = t.take("port", integer(1, 65535))
+    found = ProbeSpec(
+        name=t.take("name", matching(r"[A-Za-z0-9._-]+", "a probe's name", 63), f"{kind}-{port}"),
+        kind=kind,
+        host=str(t.take("host", checks.ip, cast(Any, host))),
+        port=port,
+        path=t.take("path", matching(r"/[!-~]*", "a path that begins with /", 1024), "/"),
+        period=t.take("period", seconds(1, 3600), 10.0),
+        timeout=t.take("timeout", seconds(0.1, 300), 1.0),
+        success_threshold=t.take("successThreshold", integer(1, 100), 1),
+        failure_threshold=t.take("failureThreshold", integer(1, 100), 3),
+    )
+    t.close()
+    return found
+
+
+def _across(found: c.Config) -> list[c.Problem]:
+    """Problems between keys that are fine each by itself."""
+    problems = []
+    if found.redirect.mode == "declared" and not found.workload.ports:
+        remedy = 'declare the application\'s ports, or set redirect.mode = "off"'
+        problems.append(c.Problem("workload.ports", "declares nothing to redirect", remedy))
+    if found.proxy.default_inbound_policy in NEEDS_CLUSTER_NETWORKS and not found.control_plane.cluster_networks:
+        cause = f"{found.proxy.default_inbound_policy!r} needs control_plane.cluster_networks"
+        problems.append(
+            c.Problem("proxy.default_inbound_policy", cause, "list them; without them the proxy exits at start")
+        )
+    return problems
