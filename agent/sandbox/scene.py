@@ -82,11 +82,10 @@ class Scene:
     async def stop_app(self) -> None:
         await _end(self.app)
 
-    async def start_agent(self, *, without: str = "") -> None:
-        """`without`: a capability that it is not to have, as setpriv names it."""
+    async def start_agent(self, *wrapper: str) -> None:
+        """`wrapper`: a program that starts the agent in some other way (env, setpriv), with its arguments."""
         with self.agent_log.open("ab") as log:
-            fewer = ["setpriv", "--bounding-set", f"-{without}", "--inh-caps", f"-{without}"] if without else []
-            command = [*fewer, sys.executable, "-m", "agent", "run", "--prefix", str(self.prefix)]
+            command = [*wrapper, sys.executable, "-m", "agent", "run", "--prefix", str(self.prefix)]
             self.agent = await self.on_host(
                 *command, log=log.fileno() if self.options.log is None else self.options.log
             )

@@ -1,21 +1,23 @@
 """Bad days of kernel, application and the agent itself."""
 
 import asyncio
+import socket
 import sys
 
 from agent.core.reasons import Reason
 from agent.sandbox import network
+from agent.sandbox.api_faults import Break
 from agent.sandbox.apiserver import LEASES
 from agent.sandbox.client import ask
 from agent.sandbox.scene import NAME, NAMESPACE, PORT, Scene
 from agent.sandbox.tour import URL, is_ready, status_writes, until
-from tests.host.days import day, descriptors, named, serves, serving, started
+from tests.host.days import calm, day, descriptors, named, serves, serving, started
 
 
 @day()
 async def no_right_to_nftables(scene: Scene) -> None:
     await scene.start_app()
-    await scene.start_agent(without="net_admin")
+    await scene.start_agent("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin")
     await named(scene, Reason.REDIRECT_FORBIDDEN)
 
 
@@ -159,3 +161,33 @@ async def leave_while_the_api_server_is_away(scene: Scene) -> None:
     assert "table" not in await scene.read_on_host("nft", "list", "ruleset")
     await scene.start_api()
     await until(scene, lambda s: s["ready"]["status"] == "False", "Ready=False")
+
+
+@day()
+async def every_source_hangs(scene: Scene) -> None:
+    """Each fact has a first value or a known fault within 5 s all the same: the agent is up, and says so."""
+    scene.workload_api.silence = True
+    scene.api.faults.add(Break.HANG, times=10_000)
+    await started(scene)
+    status = await until(scene, lambda s: s["facts"]["agent"]["ready_at"] is not None, "READY=1")
+    assert {p["reason"] for p in status["problems"]} >= {"WorkloadApiSilent", "ApiTimeout"}
+    await calm(scene)
+    scene.workload_api.silence = False
+    scene.api.faults.clear()
+    await serves(scene)
+
+
+@day()
+async def the_service_manager_is_told(scene: Scene) -> None:
+    path = scene.base / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.setblocking(False)
+        await scene.start_app()
+        await scene.start_agent("env", f"NOTIFY_SOCKET={path}", "WATCHDOG_USEC=1000000")
+        said: list[str] = []
+        wanted = {"READY=1", "WATCHDOG=1", "STATUS=Ready: identity, proxy, redirect and probes are as intended"}
+        while not wanted <= set(said):
+            said += (await asyncio.get_running_loop().sock_recv(manager, 4096)).decode().splitlines()
+        assert said.count("READY=1") == 1
+        await scene.end_agent()
