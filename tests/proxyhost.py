@@ -153,7 +153,7 @@ class ProxyHost:
     async def until_logged(self, text: str) -> None:
         """Return once the proxy has printed it."""
         async with asyncio.timeout(30):
-            while text not in self.path("log/proxy.log").read_text():  # noqa: ASYNC110 - files ring no bell
+            while text not in self.path("log/proxy.log").read_text():
                 await asyncio.sleep(0.02)
 
     def command(self, *argv: str) -> list[str]:
@@ -236,6 +236,11 @@ class RemoteRuntime:
         reading: Reading = await self._call("inspect", process)
         return reading
 
+    async def descriptors(self) -> int:
+        """How many files the agent has open."""
+        count: int = await self._call("descriptors")
+        return count
+
     async def die(self) -> None:
         """kill -9 of the agent."""
         self._send((0, "die", ()))
@@ -305,15 +310,25 @@ async def _be_an_agent() -> None:
         number, name, arguments = pickle.loads(base64.b64decode(line))
         if name == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if name == "descriptors":
+            _tell(number, True, _descriptors())
+            continue
         tasks.add(asyncio.create_task(_answer(runtime, number, name, arguments)))
 
 
 async def _answer(runtime: ChildProxy, number: int, name: str, arguments: Sequence[object]) -> None:
     try:
-        answer = (number, True, await getattr(runtime, name)(*arguments))
+        _tell(number, True, await getattr(runtime, name)(*arguments))
     except Trouble as trouble:
-        answer = (number, False, (trouble.reason, trouble.detail))
-    print(base64.b64encode(pickle.dumps(answer)).decode(), flush=True)
+        _tell(number, False, (trouble.reason, trouble.detail))
+
+
+def _descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def _tell(number: int, ok: bool, value: object) -> None:
+    print(base64.b64encode(pickle.dumps((number, ok, value))).decode(), flush=True)
 
 
 if __name__ == "__main__":

@@ -65,11 +65,11 @@ class ChildProxy:
 
     async def adopt(self) -> Process | None:
         record = _read_record(self._paths.record)
-        if record.get("boot_id") != self._boot_id:
+        if record.get("boot_id") != self._boot_id or "log" not in record:
             return None
-        if "pid" not in record:
+        if not record.keys() >= PROCESS_FIELDS:
             return self._adopt_orphan(record["log"])
-        return self._take(Process(*(record[name] for name in PROCESS_FIELDS)), record["log"])
+        return self._take(Process(**{name: record[name] for name in PROCESS_FIELDS}), record["log"])
 
     def _adopt_orphan(self, log: list[int]) -> Process | None:
         """What an agent started that died before it could write down the pid. The few instructions between
@@ -89,8 +89,13 @@ class ChildProxy:
         if not _is_alive(process, log):
             os.close(pidfd)
             return None
-        self._handle = _Handle(process, pidfd, None)
-        return process
+        return self._hold(_Handle(process, pidfd, None))
+
+    def _hold(self, handle: _Handle) -> Process:
+        if self._handle is not None:
+            os.close(self._handle.pidfd)
+        self._handle = handle
+        return handle.process
 
     # start --------------------------------------------------------------------------------------
 
@@ -157,10 +162,14 @@ class ChildProxy:
             )
         finally:
             os.close(log)
-        process = _describe(child.pid, self._boot_id)  # not reaped yet, so /proc has it
-        self._handle = _Handle(process, os.pidfd_open(child.pid), child)
-        self._remember(inode, process)
-        return process
+        try:
+            process = _describe(child.pid, self._boot_id)  # not reaped yet, so /proc has it
+            self._remember(inode, process)
+        except BaseException:  # one that nobody will find again must not run
+            child.kill()
+            child.wait()
+            raise
+        return self._hold(_Handle(process, os.pidfd_open(child.pid), child))
 
     def _remember(self, inode: list[int], process: Process | None) -> None:
         record = {"boot_id": self._boot_id, "log": inode, **(vars(process) if process else {})}
@@ -197,16 +206,16 @@ class ChildProxy:
 
 # /proc and the record of it ------------------------------------------------------------------------
 
-PROCESS_FIELDS = ("pid", "start_ticks", "boot_id", "executable")
+PROCESS_FIELDS = {"pid", "start_ticks", "boot_id", "executable"}
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    """{} where there is none. Root alone writes it, and atomically: one that is broken is a crash."""
+    """{} where there is none that this version can read: then a proxy that runs is met as a port that is taken."""
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
+        record = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
         return {}
-    return record
+    return record if isinstance(record, dict) else {}
 
 
 def _describe(pid: int, boot_id: str) -> Process:
@@ -216,7 +225,7 @@ def _describe(pid: int, boot_id: str) -> Process:
 
 
 def _executable(pid: int) -> str:
-    """ "" where it cannot be read. A binary that was replaced under its process is still that binary."""
+    """Empty where it cannot be read. A binary that was replaced under its process is still that binary."""
     try:
         return str(Path(f"/proc/{pid}/exe").readlink()).removesuffix(" (deleted)")
     except OSError:

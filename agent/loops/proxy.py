@@ -29,7 +29,8 @@ STARTING_FOR = 15.0  # a proxy that starts for longer than this is polled no fas
 UNREADABLE_AFTER = 3  # readings in a row
 UNCERTIFIED_FOR = 30.0  # a proxy that was read as uncertified this long will never be certified (facts §1.6)
 
-# A proxy without a certificate ignores SIGTERM (facts §12), and has no connection that could be cut.
+# At SIGTERM a proxy without a certificate waits for one, as long as the grace period (seen on 2.366), and has no
+# connection that could be cut.
 PATIENCE_UNCERTIFIED = 2.0
 PATIENCE_BEYOND_GRACE = 10.0
 

@@ -1,8 +1,8 @@
 """A stand-in for linkerd2-proxy that honours its outside contract (facts §1-§3, §12), and none of its inside.
 
 The same environment, exit codes, ports, admin pages, metrics, SVID, mTLS, original destination and drain. It
-forwards bytes where the real one speaks HTTP, asks no control plane, and applies no policy. What both do is
-held together by tests/contract/test_proxy_runtime.py.
+forwards bytes where the real one speaks HTTP, and asks no control plane, so the policy in its environment is
+the one that it applies. What both do is held together by tests/contract/test_linkerd2_proxy.py.
 """
 
 import asyncio

@@ -13,6 +13,9 @@ from agent.sandbox.proxy_settings import Settings
 
 HEAD_WITHIN = 5.0  # seconds for a request's head
 
+# With any other the real proxy forbids every page, even to loopback, until a control plane has told it more.
+_OPEN_POLICIES = {"all-unauthenticated", "audit"}
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -47,6 +50,8 @@ class Admin:
 
     def _answer(self, method: str, target: str) -> Answer:
         url = urlsplit(target)
+        if self._settings.inbound_policy not in _OPEN_POLICIES:
+            return Answer(HTTPStatus.FORBIDDEN, "")
         match url.path:
             case "/live":
                 return Answer(HTTPStatus.OK, "live\n")

@@ -9,6 +9,8 @@ from asyncio.trsock import TransportSocket
 from collections.abc import Awaitable, Callable, Iterator
 from ipaddress import ip_address
 
+from cryptography import x509
+
 from agent.sandbox.proxy_identity import Identity
 from agent.sandbox.proxy_metrics import Metrics
 from agent.sandbox.proxy_settings import Address, Settings
@@ -87,11 +89,13 @@ class Traffic:
         await self._forward(streams, "inbound", target, self._authorized(streams[1], name))
 
     def _authorized(self, writer: asyncio.StreamWriter, name: str | None) -> str:
-        """The labels of a connection that the inbound policy lets pass. Raises Refused."""
+        """The labels of a connection that the inbound policy lets pass. "Authenticated" means any DNS name to
+        the proxy, and no SPIFFE ID (facts §0.5). Raises Refused."""
         tls = writer.get_extra_info("ssl_object")
-        identity = "" if tls is None else _first_name(tls.getpeercert())
+        identity = "" if tls is None else _first_name(tls)
         policy = self._settings.inbound_policy
-        if policy == "deny" or (policy.endswith("-authenticated") and not identity):
+        unnamed = not identity or identity.startswith("spiffe:")
+        if policy == "deny" or (policy.endswith("-authenticated") and unnamed):
             writer.transport.abort()
             raise Refused(f"the policy {policy} does not allow {identity or 'a client without identity'}")
         if tls is not None:
@@ -144,10 +148,15 @@ def original_destination(connection: socket.socket) -> Address:
     return str(ip_address(raw[8:24])), int.from_bytes(raw[2:4])
 
 
-def _first_name(certificate: "ssl._PeerCertRetDictType | None") -> str:
-    """The identity of a client is its first name, whatever that is (facts §1.7)."""
-    names = (certificate or {}).get("subjectAltName", ())
-    return next((str(value) for kind, value in names if kind in ("URI", "DNS")), "")
+def _first_name(tls: ssl.SSLObject) -> str:
+    """The identity that a client proved: its first name, of whatever kind (facts §1.7); "": it proved none."""
+    der = tls.getpeercert(binary_form=True)
+    if der is None:
+        return ""
+    names = (
+        x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    )
+    return str(next(iter(names)).value)
 
 
 # bytes ---------------------------------------------------------------------------------------------

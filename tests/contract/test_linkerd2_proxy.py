@@ -7,7 +7,6 @@ stays the same by that. Where the stand-in goes its own way, the row says so.
 import asyncio
 import contextlib
 import json
-import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -17,11 +16,12 @@ from functools import partial
 import pytest
 
 from agent.core import proxy
-from agent.core.facts import Process
+from agent.core.facts import UNKNOWN, Process
 from agent.core.proxy import Reading
 from agent.core.reasons import Reason
 from agent.sandbox.ca import Authority
 from tests.contract.test_proxy_runtime import ready
+from tests.proxyclient import PORT, ask, dial, listen, listening, meshed, streams
 from tests.proxyhost import (
     ADDRESS,
     ADDRESS6,
@@ -35,16 +35,10 @@ from tests.proxyhost import (
     Options,
     ProxyHost,
     RemoteRuntime,
-    Space,
     binary_of,
 )
 
-PORT, OTHER_ADDRESS = 8080, "192.0.2.9"
-TRACKED = """\
-table inet test {
-  chain tracked { type filter hook input priority 0; ct state invalid counter; }
-}
-"""
+OTHER_ADDRESS = "192.0.2.9"
 REDIRECTED = f"""\
 table inet test {{
   chain inbound {{
@@ -77,53 +71,6 @@ async def started(host: ProxyHost, options: Options | None = None) -> AsyncItera
         yield runtime, await runtime.start()
 
 
-class App:
-    """Says who asks, then echoes until the client ends, and then says so."""
-
-    def __init__(self) -> None:
-        self._open: set[asyncio.Task[None]] = set()
-
-    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._open.add(task)
-        task.add_done_callback(self._open.discard)
-
-    async def ended(self) -> None:
-        """Return when every connection has ended."""
-        await asyncio.gather(*self._open)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            writer.write(f"{writer.get_extra_info('peername')[0]}\n".encode())
-            while data := await reader.read(65536):
-                writer.write(data)
-            writer.write(b"end")
-            await writer.drain()
-        await closed(writer)
-
-
-async def closed(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-
-
-@contextlib.asynccontextmanager
-async def listening(space: Space, *addresses: str) -> AsyncIterator[None]:
-    """The application listens on these addresses of a network; afterwards all its connections have ended."""
-    app = App()
-    async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(app.ended)
-        for address in addresses:
-            listener = space.inside(partial(listen, address, PORT))
-            await stack.enter_async_context(await asyncio.start_server(app.accept, sock=listener))
-        yield
-
-
-def listen(address: str, port: int) -> socket.socket:
-    return socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
-
-
 @contextlib.asynccontextmanager
 async def serving(host: ProxyHost) -> AsyncIterator[tuple[RemoteRuntime, Process]]:
     """A ready proxy on a host with its redirect, before the application."""
@@ -134,32 +81,6 @@ async def serving(host: ProxyHost) -> AsyncIterator[tuple[RemoteRuntime, Process
             yield runtime, process
         finally:
             await runtime.kill(process)
-
-
-def dial(space: Space, address: str, port: int = PORT) -> socket.socket:
-    return space.inside(lambda: socket.create_connection((address, port), timeout=5))
-
-
-@contextlib.asynccontextmanager
-async def streams(connection: socket.socket) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    connection.setblocking(False)
-    reader, writer = await asyncio.open_connection(sock=connection)
-    try:
-        async with asyncio.timeout(20):
-            yield reader, writer
-    finally:
-        await closed(writer)
-
-
-async def ask(connection: socket.socket, text: bytes) -> bytes:
-    """Send and end; all that comes back, which is nothing where a connection is refused."""
-    async with streams(connection) as (reader, writer):
-        try:
-            writer.write(text)
-            writer.write_eof()
-            return await reader.read()
-        except OSError:
-            return b""
 
 
 async def page(host: ProxyHost, path: str, method: str = "GET") -> tuple[str, str]:
@@ -193,30 +114,6 @@ def with_variable(host: ProxyHost, name: str, value: str) -> str:
     return host.write("wrapped", f"#!/bin/sh\nexport LINKERD2_PROXY_{name}={value}\nexec {host.binary}\n")
 
 
-def peers_tls(host: ProxyHost, certified: bool = True) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.load_verify_locations(host.path("anchors.pem"))
-    if certified:
-        context.load_cert_chain(host.path("client.pem"))
-    return context
-
-
-async def meshed(host: ProxyHost, name: str, certified: bool = True) -> tuple[bytes, tuple[str, str]]:
-    """The first line that a meshed peer reads, and who the host proved to be."""
-    connection = dial(host.client, ADDRESS)
-    connection.setblocking(False)
-    reader, writer = await asyncio.open_connection(
-        sock=connection, ssl=peers_tls(host, certified), server_hostname=name
-    )
-    tls = writer.get_extra_info("ssl_object")
-    try:
-        writer.write(b"\x00hello\n")
-        return await reader.readline(), tls.getpeercert()["subjectAltName"][0]
-    finally:
-        await closed(writer)
-
-
 async def test_a_meshed_peer_and_the_host_prove_their_identities(host: ProxyHost) -> None:
     async with serving(host):
         line, identity = await meshed(host, SETTINGS.server_name)
@@ -224,17 +121,26 @@ async def test_a_meshed_peer_and_the_host_prove_their_identities(host: ProxyHost
         assert identity == ("URI", IDENTITY)
 
 
-@pytest.mark.parametrize(("policy", "served"), [("all-unauthenticated", True), ("all-authenticated", False)])
-async def test_whether_a_peer_must_prove_an_identity_is_the_policys_affair(
-    host: ProxyHost, policy: str, served: bool
-) -> None:
-    host.binary = with_variable(host, "INBOUND_DEFAULT_POLICY", policy)
+async def test_a_peer_without_an_identity_is_served_by_a_policy_that_asks_for_none(host: ProxyHost) -> None:
     async with serving(host):
-        line, _ = await meshed(host, SETTINGS.server_name)
-        assert line == f"{ADDRESS}\n".encode()
-        with contextlib.nullcontext() if served else contextlib.suppress(OSError):
-            line, _ = await meshed(host, SETTINGS.server_name, certified=False)
-            assert (line == f"{ADDRESS}\n".encode()) is served
+        assert (await meshed(host, SETTINGS.server_name, certified=False))[0] == f"{ADDRESS}\n".encode()
+
+
+async def test_a_policy_that_asks_for_one_refuses_spiffe_ids_too_and_closes_the_admin_port(
+    host: ProxyHost,
+) -> None:
+    host.binary = with_variable(host, "INBOUND_DEFAULT_POLICY", "all-authenticated")
+    await load(host, REDIRECTED)
+    async with listening(host.network, ADDRESS), started(host) as (runtime, process):
+        await host.until_logged("Certified identity")
+        assert await ask(dial(host.client, ADDRESS), b"\x00hello") == b""
+        for certified in (True, False):
+            with contextlib.suppress(OSError):
+                assert (await meshed(host, SETTINGS.server_name, certified))[0] == b""
+        reading = await runtime.inspect(process)
+        assert (reading.live, reading.ready, reading.inbound_listening) == (UNKNOWN, UNKNOWN, True)
+        assert judged(reading) == ("unreadable", Reason.PROXY_UNREADABLE)
+        await runtime.kill(process)
 
 
 async def test_an_identity_that_does_not_chain_to_the_anchors_is_refused(host: ProxyHost) -> None:

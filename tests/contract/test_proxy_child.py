@@ -120,6 +120,17 @@ async def test_what_does_not_listen_to_sigterm_does_to_sigkill(host: ProxyHost) 
         assert "SIGKILL" in (await waiting).detail
 
 
+async def test_a_proxy_that_crashes_for_ever_costs_its_agent_nothing(host: ProxyHost) -> None:
+    async with host.agent(script(host, "#!/bin/sh\nexit 3\n")) as runtime:
+        await runtime.wait(await runtime.start())
+        before = await runtime.descriptors()
+        for _ in range(5):
+            process = await runtime.start()
+            await runtime.inspect(process)
+            await runtime.wait(process)
+        assert await runtime.descriptors() == before
+
+
 # what is wrong before a start
 
 
@@ -260,6 +271,14 @@ async def test_a_binary_that_was_replaced_is_still_its_process(host: ProxyHost) 
         found = await adopted(host, Options(), record | replaced)
         assert found is not None
         assert found.pid == int(pid)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}'])
+async def test_a_record_that_cannot_be_read_is_none(host: ProxyHost, text: str) -> None:
+    async with host.agent(script(host, SLEEP)) as runtime:
+        host.path("run").mkdir()
+        host.path("run/proxy.json").write_text(text)
+        assert await runtime.adopt() is None
 
 
 async def test_what_was_forked_but_not_recorded_is_found_by_its_log(host: ProxyHost) -> None:
