@@ -24,7 +24,9 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlencode
 
-from tests.realtls import write_authority_and_server
+from cryptography.hazmat.primitives import serialization
+
+from agent.sandbox.ca import Authority
 
 HOST_USER = "fairlead-host"
 
@@ -285,3 +287,16 @@ def _end(program: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         program.kill()
         program.wait()
+
+
+def write_authority_and_server(folder: Path) -> Path:
+    """Writes server.crt and server.key for 127.0.0.1 into the folder; returns the authority to trust."""
+    authority = Authority("test.example")
+    certificate, key = authority.tls_server(["127.0.0.1", "localhost"])
+    # The key signs service account tokens too, and for that kube-apiserver reads no PKCS #8.
+    old_form = serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    parsed = serialization.load_pem_private_key(key.encode(), password=None)
+    key = parsed.private_bytes(serialization.Encoding.PEM, *old_form).decode()
+    for name, pem in (("ca.crt", authority.pem), ("server.crt", certificate), ("server.key", key)):
+        (folder / name).write_text(pem)
+    return folder / "ca.crt"

@@ -1,4 +1,4 @@
-"""The agent's unix socket: HTTP, `GET /v1/status`, `POST /v1/phase`.
+"""The agent's unix socket: HTTP, `GET /v1/status[?after=VERSION[&wait=SECONDS]]`, `POST /v1/phase`.
 
 Reading is for whoever may open the socket (0660). Changing the phase is for root and the agent's own user,
 asked of the kernel (SO_PEERCRED), not of the caller.
@@ -53,7 +53,7 @@ class StatusSocket:
     async def _status(self, request: web.Request) -> web.Response:
         after = request.query.get("after", "")
         if after.isdecimal():
-            await self._changed(int(after), LONGEST_WAIT)
+            await self._changed(int(after), _seconds(request.query.get("wait", "")))
         return web.json_response(self._snapshot())
 
     async def _phase(self, request: web.Request) -> web.Response:
@@ -68,6 +68,14 @@ class StatusSocket:
         except Trouble as trouble:
             return _refusal(503, trouble.detail or trouble.fault.entry.text, trouble.fault.entry.remedy)
         return web.json_response(self._snapshot())
+
+
+def _seconds(text: str) -> float:
+    """How long a client would wait; what is no such number is the longest."""
+    try:
+        return min(LONGEST_WAIT, max(0.0, float(text)))
+    except ValueError:
+        return LONGEST_WAIT
 
 
 def _listen(path: Path) -> socket.socket:

@@ -29,9 +29,10 @@ class Client:
         self._path = Path(prefix or "/") / SOCKET
         self._doing, self._timeout = doing, timeout
 
-    def status(self, after: int | None = None) -> dict[str, Any]:
-        """The status now, or as soon as its version is past `after` (a minute at most)."""
-        return self._ask("GET", "/v1/status" + ("" if after is None else f"?after={after}"))
+    def status(self, after: int | None = None, wait: float = 60.0) -> dict[str, Any]:
+        """The status now; with `after`, as soon as its version is past that, or when `wait` seconds (60 at
+        most) are over."""
+        return self._ask("GET", "/v1/status" + ("" if after is None else f"?after={after}&wait={wait:.3f}"))
 
     def phase(self, phase: str) -> dict[str, Any]:
         return self._ask("POST", "/v1/phase", {"phase": phase})

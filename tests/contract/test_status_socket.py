@@ -67,6 +67,14 @@ async def test_a_change_is_waited_for(agent: Agent) -> None:
     assert agent.board.facts.bells == [], "no waiter is left"
 
 
+async def test_a_wait_ends(agent: Agent) -> None:
+    for wait in ("0", "-1", "0.01"):
+        assert await agent.client(lambda c, w=wait: c._ask("GET", f"/v1/status?after=0&wait={w}"))  # type: ignore[misc]
+    assert await agent.client(lambda c: c.status(after=agent.board.version + 1, wait=30)), (
+        "another version: at once"
+    )
+
+
 async def test_a_client_that_goes_away_leaves_no_waiter(agent: Agent) -> None:
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(agent.path))
