@@ -59,10 +59,15 @@ class CannotStart(Exception):
 def run(config: Config, prefix: str, *, json_log: bool = False) -> None:
     """Run until SIGTERM or SIGINT. Raises CannotStart."""
     logs.configure(json=json_log)
+    try:
+        owner = values.proxy_owner(config)
+    except KeyError:
+        remedy = "create it (useradd --system --shell /usr/sbin/nologin NAME), or correct proxy.user"
+        raise CannotStart(f"there is no user {config.proxy.user!r} for the proxy", remedy) from None
     lock = Path(prefix or "/") / "run/fairlead/agent.lock"
     try:
         with instance.only_one(lock):
-            asyncio.run(Daemon(config, prefix).run())
+            asyncio.run(Daemon(config, prefix, owner).run())
     except instance.Held:
         raise CannotStart("another agent is running", "stop it: systemctl stop fairlead") from None
     except PermissionError as error:
@@ -70,7 +75,10 @@ def run(config: Config, prefix: str, *, json_log: bool = False) -> None:
 
 
 class Daemon:
-    def __init__(self, config: Config, prefix: str) -> None:
+    """`prefix`: before every path of the host. `owner`: uid and gid of the proxy."""
+
+    def __init__(self, config: Config, prefix: str, owner: tuple[int, int]) -> None:
+        self._owner = owner
         self._config, self._root = config, Path(prefix or "/")
         self._door = door.Door(prefix or "/")
         self._board = Board()
@@ -122,7 +130,7 @@ class Daemon:
         return {name: loop.run() for name, loop in loops.items()}
 
     def _proxy_loop(self) -> proxy.ProxyLoop:
-        settings, uid = values.proxy_settings(self._config), values.proxy_uid(self._config)
+        settings, (uid, gid) = values.proxy_settings(self._config), self._owner
         paths = proxy_child.Paths(
             binary=self._config.proxy.binary,
             trust_anchors=Path(self._config.identity.trust_anchors),
@@ -130,7 +138,7 @@ class Daemon:
             log=self._root / "var/log/fairlead/proxy.log",
         )
         gate = [sys.executable, "-m", "agent", "identity-gate", settings.workload_api, settings.identity]
-        runtime = proxy_child.ChildProxy(settings, paths, uid, uid, gate)
+        runtime = proxy_child.ChildProxy(settings, paths, uid, gid, gate)
         publish = self._board.setter("proxy")
         return proxy.ProxyLoop(runtime, self._board, publish, uid, time.time, random.random, float(settings.grace))
 

@@ -50,10 +50,17 @@ def proxy_settings(config: Config) -> ProxySettings:
     )
 
 
-def proxy_uid(config: Config) -> int:
-    """The uid that the proxy runs as. Raises KeyError: there is no such user."""
+def proxy_owner(config: Config) -> tuple[int, int]:
+    """uid and gid that the proxy runs as; a uid that has no entry is its own gid. Raises KeyError: there is no
+    user of that name."""
     user = config.proxy.user
-    return int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
+    if not user.isdecimal():
+        entry = pwd.getpwnam(user)
+        return entry.pw_uid, entry.pw_gid
+    try:
+        return int(user), pwd.getpwuid(int(user)).pw_gid
+    except KeyError:
+        return int(user), int(user)
 
 
 def _texts(values: tuple[object, ...]) -> tuple[str, ...]:

@@ -80,6 +80,14 @@ def test_run_without_a_configuration(capsys: pytest.CaptureFixture[str], tmp_pat
     assert code == 64 and "config/fairlead.toml" in err
 
 
+def test_run_without_the_proxys_user(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "etc/fairlead/fairlead.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(EXAMPLE.read_text().replace('user = "fairlead-proxy"', 'user = "no-such-user"'))
+    code, _, err = run(capsys, "run", "--prefix", str(tmp_path))
+    assert code == 69 and "no user 'no-such-user'" in err and "useradd" in err
+
+
 def shown(facts: f.Facts) -> str:
     goals = policy.decide(SPEC, phase("member"), facts, NOW).goals
     shot: dict[str, Any] = snapshot.snapshot(SPEC, phase("member"), facts, goals, NOW)

@@ -1,0 +1,61 @@
+"""Configuration → values: what stands in the file arrives, field by field."""
+
+import dataclasses
+import pwd
+from pathlib import Path
+
+import pytest
+
+from agent import config, values
+
+EXAMPLE = (Path(__file__).parent.parent / "config/fairlead.toml").read_text()
+
+
+def of(old: str = "", new: str = "") -> config.Config:
+    assert old in EXAMPLE
+    return config.parse(EXAMPLE.replace(old, new) if old else EXAMPLE)
+
+
+def test_the_example_as_a_policy() -> None:
+    spec = values.policy_spec(of(), "boot")
+    assert (spec.identity, spec.boot_id) == ("spiffe://root.linkerd.cluster.local/db-1", "boot")
+    assert (spec.addresses, spec.ports) == (("192.0.2.10",), (5432,))
+    assert (spec.redirect, spec.outbound, spec.inbound_closed, spec.outbound_closed) == (True, True, True, False)
+    assert (spec.probe_window, spec.settle, spec.drain_timeout) == (33.0, 5.0, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [
+        ('mode = "declared"', 'mode = "off"', {"redirect": False}),
+        ('["10.42.0.0/16", "10.43.0.0/16"]', "[]", {"outbound": False}),
+        ('inbound_failure = "closed"', 'inbound_failure = "open"', {"inbound_closed": False}),
+        ('outbound_failure = "open"', 'outbound_failure = "closed"', {"outbound_closed": True}),
+        ("settle = 5", "settle = 9", {"settle": 9.0}),
+        ("timeout = 60", "timeout = 90", {"drain_timeout": 90.0}),
+        ("period = 10", "period = 60", {"probe_window": 183.0}),
+    ],
+)
+def test_each_key_reaches_the_policy(old: str, new: str, changed: dict[str, object]) -> None:
+    expected = dataclasses.replace(values.policy_spec(of(), "boot"), **changed)  # type: ignore[arg-type]
+    assert values.policy_spec(of(old, new), "boot") == expected
+
+
+def test_the_example_as_settings_of_the_proxy() -> None:
+    settings, file = values.proxy_settings(of()), of()
+    for name in ("version", "log", "log_format", "cores", "grace", "default_inbound_policy"):
+        assert getattr(settings, name) == getattr(file.proxy, name)
+    for name in ("cluster_domain", "trust_domain", "destination", "policy"):
+        assert getattr(settings, name) == getattr(file.control_plane, name)
+    assert (settings.workload, settings.namespace, settings.ports) == ("db-1", "shop", (5432,))
+    assert (settings.addresses, settings.cluster_networks) == (("192.0.2.10",), ("10.0.0.0/8",))
+    assert settings.workload_api == "/run/spire/agent/public/api.sock"
+
+
+def test_the_proxys_owner() -> None:
+    nobody = pwd.getpwnam("nobody")
+    assert values.proxy_owner(of('"fairlead-proxy"', '"nobody"')) == (nobody.pw_uid, nobody.pw_gid)
+    assert values.proxy_owner(of('"fairlead-proxy"', str(nobody.pw_uid))) == (nobody.pw_uid, nobody.pw_gid)
+    assert values.proxy_owner(of('"fairlead-proxy"', "987654")) == (987654, 987654)
+    with pytest.raises(KeyError):
+        values.proxy_owner(of('"fairlead-proxy"', '"no-such-user"'))
