@@ -85,6 +85,15 @@ async def ask(connection: socket.socket, text: bytes) -> bytes:
             return b""
 
 
+async def refused(space: Space, address: str, port: int, text: bytes) -> bool:
+    """A connection is accepted by the kernel and reset by the proxy, be it before connect() has returned."""
+    try:
+        connection = dial(space, address, port)
+    except ConnectionResetError:
+        return True
+    return await ask(connection, text) == b""
+
+
 def peers_tls(host: ProxyHost, certified: bool = True) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

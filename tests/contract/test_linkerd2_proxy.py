@@ -21,7 +21,7 @@ from agent.core.proxy import Reading
 from agent.core.reasons import Reason
 from agent.sandbox.ca import Authority
 from tests.contract.test_proxy_runtime import ready
-from tests.proxyclient import PORT, ask, dial, listen, listening, meshed, streams
+from tests.proxyclient import PORT, ask, dial, listen, listening, meshed, refused, streams
 from tests.proxyhost import (
     ADDRESS,
     ADDRESS6,
@@ -133,7 +133,7 @@ async def test_a_policy_that_asks_for_one_refuses_spiffe_ids_too_and_closes_the_
     await load(host, REDIRECTED)
     async with listening(host.network, ADDRESS), started(host) as (runtime, process):
         await host.until_logged("Certified identity")
-        assert await ask(dial(host.client, ADDRESS), b"\x00hello") == b""
+        assert await refused(host.client, ADDRESS, PORT, b"\x00hello")
         for certified in (True, False):
             with contextlib.suppress(OSError):
                 assert (await meshed(host, SETTINGS.server_name, certified))[0] == b""
@@ -161,18 +161,18 @@ async def test_tls_for_another_name_passes_as_it_is(host: ProxyHost) -> None:
 async def test_an_original_destination_that_is_not_the_workloads_is_refused(host: ProxyHost) -> None:
     async with serving(host):
         host.network.run("ip", "address", "add", f"{OTHER_ADDRESS}/32", "dev", "lo")
-        assert await ask(dial(host.client, OTHER_ADDRESS), b"\x00hello") == b""
+        assert await refused(host.client, OTHER_ADDRESS, PORT, b"\x00hello")
 
 
 async def test_a_direct_connection_without_the_mesh_is_refused(host: ProxyHost) -> None:
     async with serving(host):
-        assert await ask(dial(host.client, ADDRESS, proxy.INBOUND_PORT), b"GET / HTTP/1.1\r\n\r\n") == b""
+        assert await refused(host.client, ADDRESS, proxy.INBOUND_PORT, b"GET / HTTP/1.1\r\n\r\n")
 
 
 async def test_without_connection_tracking_every_connection_is_refused(host: ProxyHost) -> None:
     async with started(host) as (runtime, process):
         await ready(runtime, process)
-        assert await ask(dial(host.client, ADDRESS, proxy.INBOUND_PORT), b"hello") == b""
+        assert await refused(host.client, ADDRESS, proxy.INBOUND_PORT, b"hello")
         await host.until_logged("No such file or directory")
 
 
@@ -193,7 +193,7 @@ async def test_outbound_bytes_reach_their_original_destination(host: ProxyHost) 
 @STAND_IN
 async def test_a_program_that_dials_the_outbound_port_itself_is_refused(host: ProxyHost) -> None:
     async with serving(host):
-        assert await ask(dial(host.network, "127.0.0.1", proxy.OUTBOUND_PORT), b"\x00hello") == b""
+        assert await refused(host.network, "127.0.0.1", proxy.OUTBOUND_PORT, b"\x00hello")
 
 
 # certificate
