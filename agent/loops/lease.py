@@ -63,8 +63,11 @@ class LeaseLoop:
 
     async def _ready(self) -> None:
         waiter = Waiter(self._board.facts)
-        while self._board.facts.value.agent.ready_at is None:
-            await waiter.wait()
+        try:
+            while self._board.facts.value.agent.ready_at is None:
+                await waiter.wait()
+        finally:
+            waiter.close()
 
     async def _renew(self, duration: int) -> None:
         boot = vouched_boot(self._spec, self._board.facts.value, self._board.goals.value)

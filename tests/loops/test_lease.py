@@ -53,6 +53,7 @@ async def test_it_reads_at_once_and_renews_from_ready_on(scene: Scene) -> None:
         scene.ready()
         await scene.decide_for(101)
         assert scene.api.calls["renew_lease"] == 11
+        assert scene.board.facts.bells == [], "a renewal leaves nothing behind"
         assert scene.api.lease is not None
         assert (scene.api.lease.holder, scene.api.lease.duration) == ("db-1", 40)
 
