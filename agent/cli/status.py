@@ -3,11 +3,12 @@
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from agent.cli.client import Client
-from agent.cli.exits import Exit
+from agent.cli.exits import Exit, Failure, complain
 from agent.cli.main import prefix_argument
 
 HELP = "what this host is to the mesh, and why"
@@ -16,6 +17,7 @@ Shows what this host is to the mesh, what is known about it, and for each proble
 --json has everything: facts, goals, conditions, reasons. Exit 0: Ready; 3: not Ready; 69: no agent."""
 
 CLEAR = "\033[2J\033[H"
+RETRY = 1.0  # seconds between two looks for an agent
 MARKS = {"True": "✓", "False": "✗", "Unknown": "…"}
 
 
@@ -31,10 +33,26 @@ def run(args: argparse.Namespace) -> int:
     client = Client(args.prefix, "read the status")
     status = client.status()
     _show(status, args)
-    while args.watch:
-        status = client.status(after=status["version"])
-        _show(status, args)
+    if args.watch:
+        _watch(client, args, status["version"])
     return Exit.OK if status["ready"]["status"] == "True" else Exit.NOT_READY
+
+
+def _watch(client: Client, args: argparse.Namespace, version: int | None) -> NoReturn:
+    """Show every change, until interrupted; an agent that ends is waited for, for the next takes its place."""
+    while True:
+        try:
+            status = client.status(after=version)
+        except Failure as failure:
+            if failure.code is not Exit.UNAVAILABLE:
+                raise
+            if version is not None:
+                complain(failure.message, "waiting for the next agent")
+            version = None
+            time.sleep(RETRY)
+            continue
+        version = status["version"]
+        _show(status, args)
 
 
 def _show(status: dict[str, Any], args: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """Bad days of kernel, application and the agent itself."""
 
 import asyncio
+import os
 import socket
 import sys
 
@@ -191,3 +192,25 @@ async def the_service_manager_is_told(scene: Scene) -> None:
             said += (await asyncio.get_running_loop().sock_recv(manager, 4096)).decode().splitlines()
         assert said.count("READY=1") == 1
         await scene.end_agent()
+
+
+@day()
+async def a_watch_outlives_the_agent(scene: Scene) -> None:
+    """`status --watch` goes on over a restart of the agent."""
+    await serving(scene)
+    read, write = os.pipe()
+    command = [sys.executable, "-m", "agent", "status", "--prefix", str(scene.prefix), "--watch", "--json"]
+    watch = await scene.on_host(*command, log=write)
+    os.close(write)
+    lines = asyncio.StreamReader(limit=1 << 20)
+    pipe = os.fdopen(read, "rb")
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), pipe)
+    await lines.readline()
+    await scene.kill_agent()
+    while b"waiting for the next agent" not in await lines.readline():
+        assert watch.returncode is None
+    await scene.start_agent()
+    while b'"status": "True"' not in await lines.readline():
+        assert watch.returncode is None
+    watch.kill()
+    await watch.wait()
