@@ -262,12 +262,14 @@ async def test_only_the_very_process_is_adopted(host: ProxyHost, changes: dict[s
 
 
 async def test_a_binary_that_was_replaced_is_still_its_process(host: ProxyHost) -> None:
-    await host.run("cp", "/bin/sleep", str(BASE / "sleeper"))
-    async with host.running("sh", "-c", f"{BASE}/sleeper 1000 & echo $!; read end; kill $!") as pid:
+    sleeper = str(BASE / "sleeper")
+    await host.run("cp", "/bin/sleep", sleeper)
+    executed = f'until [ "$(readlink /proc/$!/exe)" = {sleeper} ]; do :; done'
+    async with host.running("sh", "-c", f"{sleeper} 1000 & {executed}; echo $!; read end; kill $!") as pid:
         host.path("sleeper").unlink()
         ticks = procfs.stat(await host.run("cat", f"/proc/{pid}/stat")).start_ticks
         _, record = await orphaned(host, script(host, SLEEP))
-        replaced = {"pid": int(pid), "start_ticks": ticks, "executable": str(BASE / "sleeper"), "log": [0, 0]}
+        replaced = {"pid": int(pid), "start_ticks": ticks, "executable": sleeper, "log": [0, 0]}
         found = await adopted(host, Options(), record | replaced)
         assert found is not None
         assert found.pid == int(pid)
