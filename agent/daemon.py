@@ -81,6 +81,7 @@ class Daemon:
         self._owner = owner
         self._config, self._root = config, Path(prefix or "/")
         self._door = door.Door(prefix or "/")
+        self._redirector = redirector.DoorRedirector(self._door)
         self._board = Board()
         self._spec = values.policy_spec(config, BOOT_ID.read_text().strip())
         self._name = f"{config.workload.namespace}/{config.workload.name}"
@@ -101,6 +102,7 @@ class Daemon:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._api.close)
+            stack.callback(self._redirector.close)
             await stack.enter_async_context(self._socket().serving())
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(loop, name=name) for name, loop in self._loops().items()]
@@ -113,13 +115,12 @@ class Daemon:
         config, board, spec = self._config, self._board, self._spec
         fact, dice = board.setter, random.random
         workload_api = spire.SpireWorkloadApi(config.identity.workload_api)
-        redirector_ = redirector.DoorRedirector(self._door)
         notifier, watchdog = systemd.SystemdNotifier(os.environ), systemd.watchdog_seconds(os.environ)
         loops: dict[str, Loop] = {
             "phase": self._phase,
             "identity": identity.IdentityLoop(workload_api, spec.identity, fact("identity"), time.time, dice),
             "proxy": self._proxy_loop(),
-            "redirect": redirect.RedirectLoop(redirector_, board, fact("redirect"), dice),
+            "redirect": redirect.RedirectLoop(self._redirector, board, fact("redirect"), dice),
             "probe": probe.ProbeLoop(probes.NetworkProber(), config.probes, fact("probes")),
             "status": status.StatusLoop(self._api, board, fact("workload"), _wall, dice),
             "lease": self._lease,

@@ -2,11 +2,21 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from agent.adapters import spire
+from agent.adapters.door import Door
 from agent.core import identity
-from agent.core.reasons import Fault
+from agent.core.facts import Level
+from agent.core.reasons import Fault, Reason
+from agent.core.redirect import RedirectSpec, Ruleset, levels, ruleset
+from agent.core.redirect.spec import differences_from_guide
+from agent.core.redirect.timed import Live
 from agent.ports import Trouble
+from agent.privileged import Refusal, guide, listeners, live, policy, state
 
 AVAILABLE, UNAVAILABLE = 0, 69
 
@@ -29,3 +39,93 @@ async def _gate(socket: str, spiffe_id: str, wait_seconds: float) -> Fault | Non
         return identity.gate(await spire.fetch_once(socket, wait_seconds), spiffe_id, time.time())
     except Trouble as trouble:
         return trouble.fault
+
+
+# the redirect --------------------------------------------------------------------------------------
+
+
+class Refused(Exception):
+    """The door did not do it, or what it reads cannot be read."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.detail)
+        self.fault = fault
+
+
+def ask_door(prefix: str, verb: str, **words: str) -> Mapping[str, Any]:
+    """The door's answer. Raises Refused."""
+    try:
+        return asyncio.run(Door(prefix or "/").ask(verb, Reason.REDIRECT_FAILED, **words))
+    except Trouble as trouble:
+        raise Refused(trouble.fault) from None
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """What the configuration asks for, and what is live. `refused`: why the door would not set it. `unread`: why
+    the live rules are not known, where they are not.
+    `guide`: where this differs from Linkerd's guide, if that was asked for."""
+
+    spec: RedirectSpec
+    planned: Ruleset | None
+    live: Live
+    inbound: Level
+    outbound: Level
+    refused: Fault | None = None
+    unread: Fault | None = None
+    suspended: str = ""
+    guide: tuple[str, ...] = ()
+    hand_made: tuple[str, ...] = ()  # chains of the guide's that are there
+
+
+def redirect(prefix: str) -> Redirect:
+    """Reads only, and needs root only for the live rules. Raises Refused: there is no usable configuration."""
+    root = Path(prefix or "/")
+    try:
+        spec, config = policy.spec(root), policy._config(root)
+    except Refusal as refusal:
+        raise Refused(_fault(refusal)) from None
+    outbound = Level.ON if listeners.outbound(spec) else Level.RELEASED
+    off = config.redirect.mode == "off"
+    planned = ruleset(spec, Level.RELEASED, Level.RELEASED) if off else ruleset(spec, Level.ON, outbound)
+    found, unread = _live(root)
+    hand_made = () if unread else guide.chains()
+    differences = differences_from_guide(spec) if config.redirect.mode == "linkerd-guide" else ()
+    return Redirect(
+        spec,
+        planned,
+        found,
+        *levels(spec, found.rules),
+        refused=None if off else _refused(root),
+        unread=unread,
+        suspended=_suspended(root),
+        guide=differences,
+        hand_made=hand_made,
+    )
+
+
+def _live(root: Path) -> tuple[Live, Fault | None]:
+    try:
+        return live.read(root), None
+    except Refusal as refusal:
+        return Live(None), _fault(refusal)
+
+
+def _refused(root: Path) -> Fault | None:
+    try:
+        policy.approved(root)
+    except Refusal as refusal:
+        return _fault(refusal)
+    return None
+
+
+def _suspended(root: Path) -> str:
+    try:
+        held = state.suspension(root)
+    except Refusal as refusal:
+        return refusal.detail
+    return f"{held.cause.value}: {held.detail}" if held else ""
+
+
+def _fault(refusal: Refusal) -> Fault:
+    return Fault(refusal.reason or Reason.REDIRECT_FAILED, refusal.detail)

@@ -116,6 +116,13 @@ class Redirector(Protocol):
         having passed through RELEASED. Returns what was read back afterwards."""
         ...
 
+    async def drifted(self) -> None:
+        """Return when somebody may have changed the rules since the last call; the first call returns at once.
+
+        Raises Trouble where that cannot be known; the caller looks by the clock then, and asks again later.
+        """
+        ...
+
 
 class PhaseStore(Protocol):
     """The host's phase, remembered across restarts and reboots; written through the door."""

@@ -3,7 +3,7 @@ name is looked up."""
 
 import pwd
 
-from agent.config import Config
+from agent.config import Config, RedirectConfig
 from agent.core.policy import Spec
 from agent.core.proxy import ProxySettings
 
@@ -16,7 +16,7 @@ def policy_spec(config: Config, boot_id: str) -> Spec:
         ports=config.workload.ports,
         boot_id=boot_id,
         redirect=config.redirect.mode != "off",
-        outbound=bool(config.redirect.outbound_networks),
+        outbound=_outbound(config.redirect),
         inbound_closed=config.redirect.inbound_failure == "closed",
         outbound_closed=config.redirect.outbound_failure == "closed",
         probe_window=max((probe.first_verdict_within for probe in config.probes), default=0.0),
@@ -61,6 +61,14 @@ def proxy_owner(config: Config) -> tuple[int, int]:
         return int(user), pwd.getpwuid(int(user)).pw_gid
     except KeyError:
         return int(user), int(user)
+
+
+def _outbound(redirect: RedirectConfig) -> bool:
+    """There is something that goes out through the proxy."""
+    if redirect.mode == "linkerd-guide":
+        return True
+    selected = {"networks": bool(redirect.outbound_networks), "uids": bool(redirect.outbound_uids)}
+    return selected.get(redirect.outbound, redirect.outbound == "all")
 
 
 def _texts(values: tuple[object, ...]) -> tuple[str, ...]:

@@ -31,7 +31,13 @@ LOCKS = {"sandbox": ROOT / "requirements.lock", "test": ROOT / "requirements-dev
 # A program, and the Debian package that brings it.
 TOOLS = {
     "sandbox": {"nft": "nftables", "ip": "iproute2", "unshare": "util-linux"},
-    "test": {"nft": "nftables", "ip": "iproute2", "unshare": "util-linux", "git": "git"},
+    "test": {
+        "nft": "nftables",
+        "iptables-legacy": "iptables",  # the kind called nft too
+        "ip": "iproute2",
+        "unshare": "util-linux",
+        "git": "git",
+    },
 }
 # Debian keeps some of these out of an ordinary user's PATH.
 SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])

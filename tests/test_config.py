@@ -134,10 +134,59 @@ def test_every_problem_at_once() -> None:
         ("period = 10", 'period = "10s"', "probe[0].period"),
         ("[[probe]]", "[probe]", "probe"),
         ("settle = 5", "settle = -1", "drain.settle"),
+        ('inbound = "declared"', 'inbound = "some"', "redirect.inbound"),
+        ('outbound = "networks"', 'outbound = "all"', "redirect.outbound"),
+        ('outbound = "networks"', 'outbound = "uids"', "redirect.outbound_uids"),
+        ('mode = "declared"', 'mode = "linkerd-guide"', "redirect.outbound"),
+        ("outbound_uids = []", 'outbound_uids = ["Not A User"]', "redirect.outbound_uids"),
+        ("outbound_uids = []", "outbound_uids = [true]", "redirect.outbound_uids"),
+        ("inbound_except_ports = []", "inbound_except_ports = [0]", "redirect.inbound_except_ports"),
+        ("inbound_except_ports = []", 'inbound_except_ports = ["9-8"]', "redirect.inbound_except_ports"),
+        ("inbound_except_ports = []", 'inbound_except_ports = ["x"]', "redirect.inbound_except_ports"),
+        (
+            "inbound_except_networks = []",
+            'inbound_except_networks = ["10.0.0.1/8"]',
+            "redirect.inbound_except_networks",
+        ),
+        (
+            "inbound_except_interfaces = []",
+            'inbound_except_interfaces = ["eth*"]',
+            "redirect.inbound_except_interfaces",
+        ),
+        ("inbound_except_ports = []", "inbound_except_uids = [7]", "redirect.inbound_except_uids"),
+        ("outbound_except_gids = []", "outbound_except_gids = [-1]", "redirect.outbound_except_gids"),
+        ("force = false", 'force = "no"', "redirect.force"),
+        ('backend = "auto"', 'backend = "ebtables"', "redirect.backend"),
     ],
 )
 def test_one_problem(old: str, new: str, key: str) -> None:
     assert set(problems(example(old, new))) == {key}
+
+
+def test_every_form_of_a_port_an_account_and_a_choice() -> None:
+    text = example("inbound_except_ports = []", 'inbound_except_ports = [80, "8000-8099"]')
+    text = text.replace("outbound_except_uids = []", 'outbound_except_uids = [0, "backup"]')
+    found = config.parse(text).redirect
+    assert found.inbound_except_ports == ((80, 80), (8000, 8099))
+    assert found.outbound_except_uids == ("0", "backup")
+
+
+def test_the_guides_preset_and_everything_outbound_are_forced_by_hand() -> None:
+    for old, new in (
+        ('mode = "declared"', 'mode = "linkerd-guide"'),
+        ('outbound = "networks"', 'outbound = "all"'),
+    ):
+        text = example(old, new).replace("force = false", "force = true")
+        assert config.parse(text).redirect.force
+        named = text.replace("https://192.0.2.1:6443", "https://kubernetes.example:6443")
+        assert set(problems(named)) == {"redirect.exempt"}
+        assert config.parse(named.replace("exempt = []", 'exempt = ["192.0.2.1:6443"]', 1))
+
+
+def test_nothing_need_be_declared_where_nothing_declared_is_redirected() -> None:
+    text = example("ports = [5432]", "ports = []")
+    for old, new in (('inbound = "declared"', 'inbound = "all"'), ('mode = "declared"', 'mode = "off"')):
+        assert config.parse(text.replace(old, new)).workload.ports == ()
 
 
 def test_policies_that_need_cluster_networks() -> None:

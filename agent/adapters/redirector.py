@@ -1,6 +1,11 @@
-"""The kernel's redirect rules, through the door."""
+"""The kernel's redirect rules, through the door; and the kernel's own word when somebody changes them."""
 
+import asyncio
+import errno
+import socket
+import struct
 from collections.abc import Mapping
+from typing import Any
 
 from agent.adapters.door import Door
 from agent.core.facts import Level
@@ -14,6 +19,12 @@ class DoorRedirector:
 
     def __init__(self, door: Door) -> None:
         self._door = door
+        self._notices: socket.socket | None = None
+
+    def close(self) -> None:
+        if self._notices is not None:
+            self._notices.close()
+            self._notices = None
 
     async def check(self) -> LiveRedirect:
         return _live(await self._door.ask("redirect check", Reason.REDIRECT_FAILED))
@@ -22,8 +33,66 @@ class DoorRedirector:
         words = {"inbound": inbound.value, "outbound": outbound.value}
         return _live(await self._door.ask("redirect apply", Reason.REDIRECT_FAILED, **words))
 
+    async def drifted(self) -> None:
+        """The first call opens the watch and returns: before it anything may have happened."""
+        if self._notices is None:
+            self._notices = await self._door.watch(Reason.REDIRECT_FAILED)
+            self._notices.setblocking(False)
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            while not concerns_us(await loop.sock_recv(self._notices, _MOST)):
+                pass
+            _drain(self._notices)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:  # so many changes that some were not told
+                self.close()
+                raise Trouble(Reason.REDIRECT_FAILED, f"cannot watch the rules: {error.strerror}") from None
 
-def _live(answer: Mapping[str, str]) -> LiveRedirect:
+
+_MOST = 1 << 16  # bytes of one datagram of netlink
+_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
+_FAMILY = 4  # struct nfgenmsg, before the attributes
+_ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
+_TABLE = 1  # in each message of nftables but NEWGEN the attribute 1 is the name of the table
+_NEW_GENERATION = 15
+
+
+def concerns_us(datagram: bytes) -> bool:
+    """Whether one of its messages is about the table `fairlead`. Rules of others change all day."""
+    while len(datagram) >= _HEADER.size:
+        length, kind, *_ = _HEADER.unpack_from(datagram)
+        if length < _HEADER.size:
+            return True  # not understood: look
+        message, datagram = datagram[_HEADER.size + _FAMILY : length], datagram[_aligned(length) :]
+        if kind & 0xFF != _NEW_GENERATION and _names_us(message):
+            return True
+    return False
+
+
+def _names_us(attributes: bytes) -> bool:
+    while len(attributes) >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(attributes)
+        if kind == _TABLE:
+            return attributes[_ATTRIBUTE.size : length].rstrip(b"\0") == b"fairlead"
+        attributes = attributes[max(_aligned(length), _ATTRIBUTE.size) :]
+    return False
+
+
+def _aligned(length: int) -> int:
+    return (length + 3) & ~3
+
+
+def _drain(notices: socket.socket) -> None:
+    """What has piled up is one and the same news."""
+    try:
+        while notices.recv(_MOST):
+            pass
+    except BlockingIOError:
+        return
+
+
+def _live(answer: Mapping[str, Any]) -> LiveRedirect:
     try:
         return LiveRedirect(Level(answer["inbound"]), Level(answer["outbound"]))
     except (KeyError, ValueError):

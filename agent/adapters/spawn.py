@@ -7,6 +7,7 @@ time, or of the caller's patience, takes what it started along.
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,15 +47,23 @@ async def run(
     within: float,
     environment: Mapping[str, str] = ENVIRONMENT,
     owner: tuple[int, int] | None = None,
+    channel: socket.socket | None = None,
 ) -> Finished:
-    """Run a program to its end. `within`: seconds. `owner`: the uid and gid to run it as. Raises SpawnError."""
+    """Run a program to its end. `within`: seconds. `owner`: the uid and gid to run it as. `channel`: a socket
+    in place of its standard input and output. Raises SpawnError."""
+    options: dict[str, Any] = {"env": environment}
+    if owner is not None:
+        options |= {"user": owner[0], "group": owner[1], "extra_groups": []}
+    if channel is not None:
+        options |= {"stdin": channel, "stdout": channel}
     try:
-        transport, watch = await _start(command, environment, owner)
+        transport, watch = await _start(command, options)
     except OSError as error:
         raise SpawnError(f"cannot run {command[0]}: {error.strerror}") from None
     try:
         async with asyncio.timeout(within):
-            _tell(transport, input)
+            if channel is None:
+                _tell(transport, input)
             await watch.ended.wait()
     except TimeoutError:
         raise SpawnError(f"cannot run {command[0]}: no end within {within:g} s") from None
@@ -66,15 +75,12 @@ async def run(
 
 
 async def _start(
-    command: Sequence[str], environment: Mapping[str, str], owner: tuple[int, int] | None
+    command: Sequence[str], options: Mapping[str, Any]
 ) -> "tuple[asyncio.SubprocessTransport, _Watch]":
     """A cancelled start would kill the program alone and then wait for ever for its children to let go of its
     output. So a start is always let finish; a caller who gave up meanwhile has it ended at once."""
-    become: dict[str, Any] = {} if owner is None else {"user": owner[0], "group": owner[1], "extra_groups": []}
     starting = asyncio.ensure_future(
-        asyncio.get_running_loop().subprocess_exec(
-            _Watch, *command, env=environment, cwd="/", start_new_session=True, **become
-        )
+        asyncio.get_running_loop().subprocess_exec(_Watch, *command, cwd="/", start_new_session=True, **options)
     )
     try:
         await asyncio.wait([starting])

@@ -16,6 +16,8 @@ VERBS = {
     "leave": "leave",
     "join": "join",
     "check-config": "check_config",
+    "plan": "plan",
+    "redirect": "redirect",
     "sandbox": "sandbox",
     "identity-gate": "identity_gate",
 }
@@ -25,6 +27,8 @@ fairlead makes this host a dependable member of a Linkerd mesh.
 
   fairlead sandbox              watch it work, on this machine, without touching its network
   fairlead check-config FILE    name every problem of a configuration
+  fairlead plan                 the exact rules of the redirect, before they are set
+  fairlead redirect …           set them by hand, on trial, and see which rule decides about a connection
   fairlead status --watch       what this host is to the mesh, and why
   fairlead leave, fairlead join take this host out of the mesh, and back in
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from agent.config.reader import Bad, Check
-from agent.config.shape import Address, Endpoint, Network
+from agent.config.shape import Address, Endpoint, Network, PortRange
 
 T = TypeVar("T")
 
@@ -114,6 +114,37 @@ def endpoint(value: object) -> Endpoint:
         return Endpoint(ip_address(host.removeprefix("[").removesuffix("]")), int(port))
     except ValueError:
         raise Bad(f"{value!r} is not ADDRESS:PORT", "write 10.0.0.1:6443 or [fd00::1]:6443; port 0: all") from None
+
+
+def port_range(value: object) -> PortRange:
+    """8080 or "8000-8099"."""
+    if isinstance(value, int):
+        port = integer(1, 65535)(value)
+        return port, port
+    first, dash, last = text(value).partition("-")
+    if not (dash and first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= 65535):
+        raise Bad(f"{value!r} is no range of ports", 'write a port like 8080, or a range like "8000-8099"')
+    return int(first), int(last)
+
+
+def interface(value: object) -> str:
+    return matching(r"[A-Za-z0-9_.@:-]+", "the name of an interface", 15)(value)
+
+
+def account(value: object) -> str:
+    """A user or group, by name or number. Whether there is such a name is found where it is used."""
+    found = str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
+    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}|[0-9]{1,10}", found) or (
+        found.isdecimal() and int(found) >= 2**32 - 1
+    ):
+        raise Bad(f"{value!r} is neither a name nor a number", "write it as in /etc/passwd or /etc/group")
+    return found
+
+
+def yes_or_no(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise Bad(f"must be true or false, not {value!r}", "write true or false, without quotes")
+    return value
 
 
 def declared_port(value: object) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from agent.config import checks
+from agent.config import checks, redirects
 from agent.config import shape as c
 from agent.config.checks import choice, each, integer, matching, network, path, seconds
 from agent.config.reader import Table
@@ -103,9 +103,22 @@ def _control_plane(t: Table) -> c.ControlPlaneConfig:
 def _redirect(t: Table) -> c.RedirectConfig:
     d = c.RedirectConfig()
     found = c.RedirectConfig(
-        mode=t.take("mode", choice("declared", "off"), d.mode),
+        mode=t.take("mode", choice("declared", "linkerd-guide", "off"), d.mode),
+        inbound=t.take("inbound", choice("declared", "all", "off"), d.inbound),
+        outbound=t.take("outbound", choice("networks", "all", "uids", "off"), d.outbound),
         outbound_networks=t.take("outbound_networks", each(network), ()),
+        outbound_uids=t.take("outbound_uids", each(checks.account), ()),
         exempt=t.take("exempt", each(checks.endpoint), ()),
+        inbound_except_ports=t.take("inbound_except_ports", each(checks.port_range), ()),
+        inbound_except_networks=t.take("inbound_except_networks", each(network), ()),
+        inbound_except_interfaces=t.take("inbound_except_interfaces", each(checks.interface), ()),
+        outbound_except_ports=t.take("outbound_except_ports", each(checks.port_range), ()),
+        outbound_except_networks=t.take("outbound_except_networks", each(network), ()),
+        outbound_except_interfaces=t.take("outbound_except_interfaces", each(checks.interface), ()),
+        outbound_except_uids=t.take("outbound_except_uids", each(checks.account), ()),
+        outbound_except_gids=t.take("outbound_except_gids", each(checks.account), ()),
+        force=t.take("force", checks.yes_or_no, d.force),
+        backend=t.take("backend", choice("auto", "nftables", "iptables-nft", "iptables-legacy"), d.backend),
         inbound_failure=t.take("inbound_failure", choice("closed", "open"), d.inbound_failure),
         outbound_failure=t.take("outbound_failure", choice("closed", "open"), d.outbound_failure),
     )
@@ -153,10 +166,7 @@ def _probe(t: Table, host: str) -> ProbeSpec:
 
 def _across(found: c.Config) -> list[c.Problem]:
     """Problems between keys that are fine each by itself."""
-    problems = []
-    if found.redirect.mode == "declared" and not found.workload.ports:
-        remedy = 'declare the application\'s ports, or set redirect.mode = "off"'
-        problems.append(c.Problem("workload.ports", "declares nothing to redirect", remedy))
+    problems = redirects.problems(found)
     if found.proxy.default_inbound_policy in NEEDS_CLUSTER_NETWORKS and not found.control_plane.cluster_networks:
         cause = f"{found.proxy.default_inbound_policy!r} needs control_plane.cluster_networks"
         problems.append(

@@ -8,6 +8,7 @@ from agent.core.probe import ProbeSpec
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+PortRange = tuple[int, int]  # first and last
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,22 @@ class ControlPlaneConfig:
 
 @dataclass(frozen=True)
 class RedirectConfig:
-    mode: Literal["declared", "off"] = "declared"
+    mode: Literal["declared", "linkerd-guide", "off"] = "declared"
+    inbound: Literal["declared", "all", "off"] = "declared"
+    outbound: Literal["networks", "all", "uids", "off"] = "networks"
     outbound_networks: tuple[Network, ...] = ()
+    outbound_uids: tuple[str, ...] = ()  # names or numbers
     exempt: tuple[Endpoint, ...] = ()  # outbound destinations that are never redirected (API server, SPIRE)
+    inbound_except_ports: tuple[PortRange, ...] = ()
+    inbound_except_networks: tuple[Network, ...] = ()  # where a connection comes from
+    inbound_except_interfaces: tuple[str, ...] = ()
+    outbound_except_ports: tuple[PortRange, ...] = ()
+    outbound_except_networks: tuple[Network, ...] = ()  # where a connection goes to
+    outbound_except_interfaces: tuple[str, ...] = ()
+    outbound_except_uids: tuple[str, ...] = ()
+    outbound_except_gids: tuple[str, ...] = ()
+    force: bool = False
+    backend: Literal["auto", "nftables", "iptables-nft", "iptables-legacy"] = "auto"
     inbound_failure: Literal["closed", "open"] = "closed"
     outbound_failure: Literal["closed", "open"] = "open"
 

@@ -59,6 +59,8 @@ class Reason(enum.StrEnum):
     REDIRECT_UNSUPPORTED = "RedirectUnsupported"
     REDIRECT_REFUSED = "RedirectRefused"
     REDIRECT_FAILED = "RedirectFailed"
+    REDIRECT_SUSPENDED = "RedirectSuspended"
+    REDIRECT_CONTESTED = "RedirectContested"
 
     PROBES_PASSING = "ProbesPassing"
     PROBE_PENDING = "ProbePending"
@@ -219,6 +221,16 @@ REGISTRY: Mapping[Reason, Entry] = {
     ),
     Reason.REDIRECT_FAILED: Entry(
         _FAULT, "the traffic redirect cannot be read or set", "see the detail, and journalctl -k"
+    ),
+    Reason.REDIRECT_SUSPENDED: Entry(
+        _FAULT,
+        "a redirect failed its self-test, was not confirmed or was taken back, and stays off till told",
+        "see the detail and fairlead plan; fairlead redirect apply sets it again",
+    ),
+    Reason.REDIRECT_CONTESTED: Entry(
+        _FAULT,
+        "another program changes fairlead's rules again and again, so they are not repaired any more for a while",
+        "find it with: nft monitor; exclude the table inet fairlead there",
     ),
     Reason.PROBES_PASSING: Entry(_OK, "every probe passes"),
     Reason.PROBE_PENDING: Entry(_WAIT, "a probe has no verdict yet"),

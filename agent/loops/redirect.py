@@ -1,7 +1,9 @@
 """The redirect loop: brings the kernel's rules to the goals, and says what the kernel holds.
 
 What drifted is repaired before anybody is told, so that a `flush ruleset` of somebody else's does not make
-the host unready. HOLD keeps what is live, whatever it is.
+the host unready. The kernel tells of drift; a slow look stands in where it cannot be heard. Who fights with
+another program over the rules makes things worse, so repairs are counted: beyond the budget there is a fault
+and no repair, until the window has moved on. HOLD keeps what is live, whatever it is.
 """
 
 import asyncio
@@ -12,12 +14,14 @@ from agent.core.facts import Level, RedirectFact
 from agent.core.goals import RedirectGoal
 from agent.core.reasons import Fault, Reason
 from agent.core.redirect import settle
-from agent.loops.board import Board, Waiter
+from agent.loops.board import Board, Cell, Waiter
 from agent.ports import LiveRedirect, Redirector, Trouble
 
 RECHECK = 30.0  # seconds between two looks at the live rules
 RETRY = Backoff(first=0.5, factor=2.0, most=RECHECK)
 WITHIN = 4.8  # seconds for one call; a fact must have a first value within 5
+PACE = 0.5  # seconds between two looks for which the kernel's word is the cause
+REPAIRS, WINDOW = 5, 600.0  # repairs within so many seconds
 TRIES = 3  # failed looks in a row after which the levels last seen are no longer believed
 
 
@@ -37,20 +41,51 @@ class RedirectLoop:
         self._told = False  # the board holds levels
         self._failures = 0  # rounds that failed in a row
         self._blind = 0  # looks that failed in a row
+        self._drifts: Cell[int] = Cell(0)  # times that the kernel told of a change
+        self._reached: LiveRedirect | None = None  # what was live when all was last as wanted
+        self._repairs: list[float] = []  # when, within the window
+        self._contested = False
 
     async def run(self) -> None:
-        waiter = Waiter(self._board.goals)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listen())
+            await self._converge()
+
+    async def _listen(self) -> None:
+        """Rules that are fought over are looked at by the clock alone."""
+        while True:
+            try:
+                await self._redirector.drifted()
+                self._drifts.set(self._drifts.value + 1)
+                await asyncio.sleep(RECHECK if self._contested else PACE)
+            except Trouble:
+                await asyncio.sleep(RECHECK)
+
+    async def _converge(self) -> None:
+        """After trouble the kernel's word does not shorten the wait: it may be about what failed itself."""
+        waiter = Waiter(self._board.goals, self._drifts)
         await waiter.wait()
         new_goals = False
         while True:
+            goals, drifts = self._board.goals.version, self._drifts.value
             try:
                 await self._round(new_goals)
                 self._failures = 0
-                pause = RECHECK
+                await waiter.wait(RECHECK)
             except Trouble:
                 pause = RETRY.delay(self._failures, self._jitter())
                 self._failures += 1
-            new_goals = await waiter.wait(pause)
+                await self._new_goals(waiter, goals, pause)
+            new_goals = self._board.goals.version != goals and self._drifts.value == drifts
+
+    async def _new_goals(self, waiter: Waiter, version: int, seconds: float) -> None:
+        """Return when they are past `version`, or after so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._board.goals.version == version:
+                    await waiter.wait()
+        except TimeoutError:
+            return
 
     async def _round(self, new_goals: bool) -> None:
         """After trouble what is live is looked at first: a call that failed may have done its work."""
@@ -60,8 +95,25 @@ class RedirectLoop:
             self._publish(self._live)
         wanted = self._wanted(self._live)
         if wanted != self._live:
+            repair = wanted == self._reached
+            if repair and self._spent():
+                self._contest(self._live)
+                return
             self._live = await self._apply(self._live, wanted)
+            self._repairs += [asyncio.get_running_loop().time()] if repair else []
+        self._reached, self._contested = self._live, False
         self._publish(self._live)
+
+    def _spent(self) -> bool:
+        """The budget for repairs; to set what was never reached before is none."""
+        since = asyncio.get_running_loop().time() - WINDOW
+        self._repairs = [at for at in self._repairs if at > since]
+        return len(self._repairs) >= REPAIRS
+
+    def _contest(self, live: LiveRedirect) -> None:
+        self._contested = True
+        detail = f"{REPAIRS} repairs within {WINDOW:g} s, and the kernel holds {_words(live)}"
+        self._publish(live, Fault(Reason.REDIRECT_CONTESTED, detail))
 
     async def _look(self) -> LiveRedirect:
         try:

@@ -4,18 +4,22 @@
     {"ok": true, "inbound": "on", "outbound": "released"}
     {"ok": false, "reason": "RedirectForbidden", "detail": "cannot …: …"}
 
+Behind a socket, standard input and output are the connection.
 Exit code: 0 done, 1 refused with a reason, 64 no request (or no such command line).
 """
 
 import json
 import os
 import signal
+import socket
+import stat
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from agent.core.reasons import Reason
-from agent.privileged import DEADLINE, Refusal
+from agent.privileged import DEADLINE, Refusal, caller, watch
 from agent.privileged.request import LIMIT, BadRequest, parse
 from agent.privileged.verbs import carry_out
 
@@ -43,7 +47,10 @@ def _serve(prefix: Path) -> int:
     failure = Reason.DOOR_REFUSED
     try:
         request = parse(sys.stdin.buffer.readline(LIMIT + 1))
+        caller.must_be_allowed(request)
         failure = request.failure
+        if request.verb == "redirect watch":
+            return _hand_over_watch()
         answer = carry_out(prefix, request)
     except BadRequest as error:
         return _say(64, ok=False, reason=failure, detail=f"cannot read the request: {error}")
@@ -54,9 +61,23 @@ def _serve(prefix: Path) -> int:
     return _say(0, ok=True, **answer)
 
 
-def _say(code: int, **answer: str | bool) -> int:
+def _hand_over_watch() -> int:
+    """The answer carries the open socket along (SCM_RIGHTS). Raises Refusal."""
+    if not stat.S_ISSOCK(os.fstat(1).st_mode):
+        raise Refusal("cannot hand over the watch: the caller came by no socket")
+    with watch.subscribed() as notices, socket.socket(fileno=os.dup(1)) as connection:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        socket.send_fds(connection, [b'{"ok": true}\n'], [notices.fileno()])
+    return 0
+
+
+def _say(code: int, **answer: object) -> int:
+    """A caller that does not wait for its answer is its own affair."""
     signal.setitimer(signal.ITIMER_REAL, 0)
-    print(json.dumps(answer), flush=True)
+    line = json.dumps(answer).encode() + b"\n"
+    with suppress(BrokenPipeError):
+        while line:
+            line = line[os.write(1, line) :]
     return code
 
 

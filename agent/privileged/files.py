@@ -46,6 +46,15 @@ def write(path: Path, text: str) -> None:
         raise Refusal(f"cannot write {path}: {error.strerror}") from None
 
 
+def remove(path: Path) -> None:
+    """Once this returns it stays gone. Under `lock` alone."""
+    try:
+        path.unlink()
+        _sync(path.parent)
+    except OSError as error:
+        raise Refusal(f"cannot remove {path}: {error.strerror}") from None
+
+
 @contextmanager
 def lock(prefix: Path) -> Iterator[None]:
     """Wait until no other door writes. The file is not below /run/fairlead: that directory is the agent's,

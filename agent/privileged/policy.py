@@ -1,14 +1,32 @@
 """What may be redirected on this host: root's configuration, and never a port by which an operator comes in."""
 
+import grp
+import os
 import pwd
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from agent import config
 from agent.core.reasons import Reason
-from agent.core.redirect import Address, RedirectSpec, refused_ports
-from agent.privileged import Refusal, files, sshd
+from agent.core.redirect import (
+    SSH_PORT,
+    Address,
+    Exceptions,
+    Inbound,
+    Outbound,
+    RedirectSpec,
+    caught_ports,
+    refused_ports,
+    swallowed,
+)
+from agent.core.redirect.spec import GUIDE_INBOUND_EXCEPT, GUIDE_OUTBOUND_EXCEPT
+from agent.privileged import Refusal, files, published, sshd, subnets
+
+# Of linkerd-destination and the policy controller, where the configuration names none.
+_CONTROL_PORTS: Final = (8086, 8090)
 
 
 def spec(prefix: Path) -> RedirectSpec:
@@ -25,7 +43,21 @@ def approved(prefix: Path) -> RedirectSpec:
     if ports := refused_ports(wanted, sshd.ports()):
         listed = ", ".join(map(str, sorted(ports)))
         raise Refusal(f"cannot redirect port {listed}: sshd listens there", Reason.REDIRECT_REFUSED)
+    if lost := sshd.of_session(os.environ) & caught_ports(wanted):
+        raise Refusal(f"cannot redirect port {min(lost)}: this session came by it", Reason.REDIRECT_REFUSED)
+    for network, subnet in () if found.redirect.force else swallowed(wanted, subnets.connected()):
+        detail = f"cannot redirect {network} without redirect.force: it holds {subnet}, a subnet of this host"
+        raise Refusal(detail, Reason.REDIRECT_REFUSED)
     return wanted
+
+
+def backend(prefix: Path) -> str:
+    """What the configuration says about the kind of firewall; "auto" where it cannot be read, so that letting go
+    works there too."""
+    try:
+        return _config(prefix).redirect.backend
+    except Refusal:
+        return "auto"
 
 
 def _config(prefix: Path) -> config.Config:
@@ -37,17 +69,48 @@ def _config(prefix: Path) -> config.Config:
 
 
 def _spec(found: config.Config) -> RedirectSpec:
-    exempt = [(endpoint.address, endpoint.port) for endpoint in found.redirect.exempt]
+    redirect = found.redirect
+    guide = redirect.mode == "linkerd-guide"
+    inbound = Inbound.ALL if guide else Inbound(redirect.inbound)
+    every = inbound is Inbound.ALL
     return RedirectSpec(
-        proxy_uid=_uid(found.proxy.user),
+        proxy_uid=_proxy_uid(found.proxy.user),
         addresses=found.host.addresses,
         ports=frozenset(found.workload.ports),
-        networks=found.redirect.outbound_networks,
-        exempt=(*exempt, *_api_server(found.api.server)),
+        networks=redirect.outbound_networks,
+        exempt=(*((one.address, one.port) for one in redirect.exempt), *_api_server(found.api.server)),
+        inbound=inbound,
+        outbound=Outbound.ALL if guide else Outbound(redirect.outbound),
+        uids=_numbers(redirect.outbound_uids, _uid),
+        inbound_except=Exceptions(
+            ports=GUIDE_INBOUND_EXCEPT if guide else _ports(redirect.inbound_except_ports),
+            networks=redirect.inbound_except_networks,
+            interfaces=frozenset(redirect.inbound_except_interfaces),
+        ),
+        outbound_except=Exceptions(
+            ports=GUIDE_OUTBOUND_EXCEPT if guide else _ports(redirect.outbound_except_ports),
+            networks=redirect.outbound_except_networks,
+            interfaces=frozenset(redirect.outbound_except_interfaces),
+            uids=_numbers(redirect.outbound_except_uids, _uid),
+            gids=_numbers(redirect.outbound_except_gids, _gid),
+        ),
+        # Only rules for every port depend on who listens at this moment.
+        ssh_ports=sshd.ports({}) | {SSH_PORT} if every else frozenset({SSH_PORT}),
+        published=published.ports() if every else frozenset(),
+        control_ports=frozenset(_control_ports(found.control_plane)),
     )
 
 
-def _uid(user: str) -> int:
+def _ports(ranges: Iterable[tuple[int, int]]) -> frozenset[int]:
+    return frozenset(port for first, last in ranges for port in range(first, last + 1))
+
+
+def _control_ports(found: config.ControlPlaneConfig) -> Iterable[int]:
+    for named, usual in zip((found.destination, found.policy), _CONTROL_PORTS, strict=True):
+        yield int(named.rpartition(":")[2]) if named else usual
+
+
+def _proxy_uid(user: str) -> int:
     try:
         uid = int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
     except KeyError:
@@ -56,6 +119,24 @@ def _uid(user: str) -> int:
         # Exempting root would exempt every system service; not exempting the proxy would make it a loop.
         raise Refusal(f"cannot exempt the proxy's user {user!r}: it is root", Reason.REDIRECT_REFUSED)
     return uid
+
+
+def _numbers(names: Iterable[str], number: Callable[[str], int]) -> frozenset[int]:
+    found = set()
+    for name in names:
+        try:
+            found.add(int(name) if name.isdecimal() else number(name))
+        except KeyError:
+            raise Refusal(f"cannot find {name!r}: no such user or group") from None
+    return frozenset(found)
+
+
+def _uid(name: str) -> int:
+    return pwd.getpwnam(name).pw_uid
+
+
+def _gid(name: str) -> int:
+    return grp.getgrnam(name).gr_gid
 
 
 def _api_server(url: str) -> list[tuple[Address, int]]:

@@ -1,25 +1,49 @@
-"""What may be asked: one line of JSON, a verb and words of closed sets."""
+"""What may be asked: one line of JSON, a verb and words of closed sets.
+
+Law: nothing here names a port, a network, a file or a user: those are read from root's own files.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Final
 
 from agent.core.reasons import Reason
 
 LIMIT: Final = 4096  # bytes of one request, its line end included
+NO_TRIAL: Final = "none"
 
 _LEVELS = frozenset({"off", "released", "block", "on"})
-VERBS: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
-    "redirect check": {},
-    "redirect apply": {"inbound": _LEVELS, "outbound": _LEVELS},
-    "redirect remove": {},
-    "phase set": {"phase": frozenset({"member", "drained", "left"})},
-}
+_DIRECTIONS = frozenset({"inbound", "outbound", "both"})
+# How long rules are on trial, in whole seconds.
+_CONFIRM = frozenset({NO_TRIAL, *map(str, range(5, 3601))})
 
+Words = Mapping[str, Set[str]]  # each key, and what it may be
+_NONE: Final[Words] = {}
+
+# Verb → the words it takes; each of the alternatives is taken whole.
+VERBS: Final[Mapping[str, tuple[Words, ...]]] = {
+    "redirect check": (_NONE,),
+    "redirect counters": (_NONE,),
+    "redirect watch": (_NONE,),
+    # Levels: what the agent decided. A time: an operator wants the configuration as it stands now.
+    "redirect apply": ({"inbound": _LEVELS, "outbound": _LEVELS}, {"confirm": _CONFIRM}),
+    "redirect confirm": (_NONE,),
+    "redirect revert": (_NONE,),
+    "redirect remove": (_NONE, {"now": frozenset({"yes"})}),
+    "redirect adopt-guide": (_NONE,),
+    "redirect arm": (_NONE,),
+    "redirect failed": (_NONE,),
+    "redirect restore": (_NONE,),
+    "redirect block": ({"direction": _DIRECTIONS},),
+    "redirect release": ({"direction": _DIRECTIONS},),
+    "phase set": ({"phase": frozenset({"member", "drained", "left"})},),
+}
 
 # Why a verb failed, where there is no better reason.
 _FAILURES: Final = {"phase set": Reason.PHASE_UNWRITABLE}
+# An operator's word ends or lifts a suspension: the agent, which may be compromised, has no say in it.
+_OPERATORS: Final = frozenset(f"redirect {word}" for word in ("confirm", "revert", "remove", "adopt-guide"))
 
 
 class BadRequest(Exception):
@@ -34,6 +58,11 @@ class Request:
     @property
     def failure(self) -> Reason:
         return _FAILURES.get(self.verb, Reason.REDIRECT_FAILED)
+
+    @property
+    def operators(self) -> bool:
+        """Root alone may ask it."""
+        return self.verb in _OPERATORS or "confirm" in self.words
 
 
 def parse(line: bytes) -> Request:
@@ -59,12 +88,18 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _words(verb: str, given: Mapping[object, object]) -> Mapping[str, str]:
-    expected, words = VERBS[verb], {}
-    if given.keys() != expected.keys():
-        raise BadRequest(f"{verb!r} takes the keys: {', '.join(expected) or 'none'}")
+    expected = next((words for words in VERBS[verb] if given.keys() == words.keys()), None)
+    if expected is None:
+        shapes = " or ".join(", ".join(words) or "none" for words in VERBS[verb])
+        raise BadRequest(f"{verb!r} takes the keys: {shapes}")
+    words = {}
     for key, choice in expected.items():
         value = given[key]
         if not isinstance(value, str) or value not in choice:
-            raise BadRequest(f"{key!r} is one of: {', '.join(sorted(choice))}")
+            raise BadRequest(f"{key!r} is one of: {_listed(choice)}")
         words[key] = value
     return words
+
+
+def _listed(choice: Set[str]) -> str:
+    return ", ".join(sorted(choice)) if choice is not _CONFIRM else f"{NO_TRIAL}, 5 to 3600 (seconds)"

@@ -1,19 +1,67 @@
-"""Where sshd listens, by what the kernel says now: a configuration file may be about to change, or unused."""
+"""Where operators come in: by what the kernel says now, and by what sshd and systemd are told to do next."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from agent.core.reasons import Reason
 from agent.privileged import Refusal
+from agent.privileged.backends import programs
 
 _PROC = Path("/proc")
 _LISTENING = "0A"  # TCP_LISTEN, as /proc/net/tcp writes it
 
 
-def ports() -> frozenset[int]:
-    """The TCP ports of this network namespace on which a process named sshd listens."""
+def ports(environment: Mapping[str, str] = os.environ) -> frozenset[int]:
+    """The TCP ports by which an operator may come in: those on which sshd listens in this network namespace, is
+    configured to, or has systemd listen, and the one of the session that asks."""
+    return listening(frozenset({"sshd"})) | _configured() | _of_socket_units() | of_session(environment)
+
+
+def listening(names: frozenset[str]) -> frozenset[int]:
+    """The TCP ports of this network namespace on which a process of one of these names listens."""
     listeners = dict(_listeners())
-    return frozenset(listeners[inode] for inode in _sockets_of_sshd() if inode in listeners)
+    return frozenset(listeners[inode] for inode in _sockets_of(names) if inode in listeners)
+
+
+def of_session(environment: Mapping[str, str]) -> frozenset[int]:
+    """SSH_CONNECTION: client's address and port, this host's address and port."""
+    words = environment.get("SSH_CONNECTION", "").split()
+    return frozenset({int(words[3])} if len(words) == 4 and words[3].isdecimal() else ())
+
+
+def of_configuration(text: str) -> frozenset[int]:
+    """What `sshd -T` says: lower-case keywords, a line each."""
+    words = [line.split() for line in text.splitlines()]
+    ports = {int(line[1]) for line in words if line[:1] == ["port"] and line[1].isdecimal()}
+    listen = {line[1].rpartition(":")[2] for line in words if line[:1] == ["listenaddress"]}
+    return frozenset(ports | {int(port) for port in listen if port.isdecimal()})
+
+
+def of_sockets(text: str) -> frozenset[int]:
+    """What `systemctl show` says of socket units, a paragraph each."""
+    found = set()
+    for unit in text.split("\n\n"):
+        lines = [line.partition("=") for line in unit.splitlines()]
+        if ("UnitFileState", "=", "enabled") in lines or ("ActiveState", "=", "active") in lines:
+            streams = [value.removesuffix(" (Stream)") for key, _, value in lines if key == "Listen"]
+            found |= {int(port) for port in (one.rpartition(":")[2] for one in streams) if port.isdecimal()}
+    return frozenset(found)
+
+
+def _configured() -> frozenset[int]:
+    """An sshd that its own configuration keeps from starting leaves what listens."""
+    program = programs.find("sshd")
+    return of_configuration(programs.run(program, "-T").stdout) if program else frozenset()
+
+
+def _of_socket_units() -> frozenset[int]:
+    """Where systemd does not run, it listens for nobody."""
+    program = programs.find("systemctl")
+    if program is None or not Path("/run/systemd/system").exists():
+        return frozenset()
+    asked = ("--property=Listen", "--property=UnitFileState", "--property=ActiveState")
+    return of_sockets(programs.run(program, "show", *asked, "ssh.socket", "sshd.socket").stdout)
 
 
 def _listeners() -> Iterator[tuple[str, int]]:
@@ -28,22 +76,36 @@ def _listeners() -> Iterator[tuple[str, int]]:
                 yield fields[9], int(fields[1].rpartition(":")[2], 16)
 
 
-def _sockets_of_sshd() -> Iterator[str]:
-    for comm in _PROC.glob("[0-9]*/comm"):
+_ENDED = (FileNotFoundError, ProcessLookupError)
+
+
+def _sockets_of(names: frozenset[str]) -> Iterator[str]:
+    """The inodes of the sockets of every process of these names. Processes come and go while this looks."""
+    for process in _PROC.iterdir():
+        if not process.name.isdecimal():
+            continue
         try:
-            if comm.read_text() == "sshd\n":
-                yield from _sockets(comm.with_name("fd"))
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it has ended, and listens no more
+            if (process / "comm").read_text().removesuffix("\n") in names:
+                yield from _sockets(process / "fd")
+        except _ENDED:
+            continue  # it listens no more
 
 
 def _sockets(fds: Path) -> Iterator[str]:
-    """The inodes of a process's sockets. What cannot be looked at may be an operator's way in."""
+    """What cannot be looked at may be an operator's way in. Raises Refusal."""
     try:
         for fd in fds.iterdir():
-            target = str(fd.readlink())
+            target = _target(fd)
             if target.startswith("socket:["):
                 yield target[len("socket:[") : -1]
     except PermissionError:
         detail = f"cannot tell where sshd listens: reading {fds} is not permitted"
         raise Refusal(detail, Reason.REDIRECT_FORBIDDEN) from None
+
+
+def _target(fd: Path) -> str:
+    """Empty for one that was closed meanwhile: the others are looked at all the same."""
+    try:
+        return str(fd.readlink())
+    except _ENDED:
+        return ""

@@ -1,19 +1,11 @@
-"""What each verb does."""
+"""From a request to what does it."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 from agent.core.facts import Level
-from agent.core.redirect import RedirectSpec, levels, ruleset, settle
-from agent.privileged import files, kernel, policy
+from agent.privileged import counters, files, redirect
+from agent.privileged.redirect import Answer
 from agent.privileged.request import Request
-
-Answer = Mapping[str, str]
-
-# Letting go needs no policy, so it works where the configuration is broken: these rules are the same for all.
-_NOTHING: Final = RedirectSpec(proxy_uid=65534)
-_LET_GO: Final = frozenset({Level.OFF, Level.RELEASED})
 
 
 def carry_out(prefix: Path, request: Request) -> Answer:
@@ -21,41 +13,35 @@ def carry_out(prefix: Path, request: Request) -> Answer:
     words = request.words
     match request.verb:
         case "redirect check":
-            return check(prefix)
+            return redirect.check(prefix)
+        case "redirect counters":
+            return {"rules": counters.read(prefix)}
+        case "redirect apply" if "confirm" in words:
+            return redirect.apply_configured(prefix, words["confirm"])
         case "redirect apply":
-            return apply(prefix, Level(words["inbound"]), Level(words["outbound"]))
+            return redirect.apply(prefix, Level(words["inbound"]), Level(words["outbound"]))
+        case "redirect block":
+            return redirect.one_way(prefix, words["direction"], Level.BLOCK)
+        case "redirect release":
+            return redirect.one_way(prefix, words["direction"], Level.RELEASED)
         case "redirect remove":
-            return apply(prefix, Level.OFF, Level.OFF)
+            return redirect.remove(prefix, now="now" in words)
         case "phase set":
             return set_phase(prefix, words["phase"])
-    raise AssertionError(request.verb)
+    return _PLAIN[request.verb](prefix)
 
 
-def check(prefix: Path) -> Answer:
-    live = kernel.read()
-    return _levels(levels(policy.spec(prefix) if live else _NOTHING, live))
-
-
-def apply(prefix: Path, inbound: Level, outbound: Level) -> Answer:
-    """Bring the kernel to these levels, and say what it holds afterwards."""
-    wanted = settle(inbound, outbound)
-    with files.lock(prefix):
-        before = kernel.read()
-        spec = _NOTHING if set(wanted) <= _LET_GO else policy.approved(prefix)
-        if levels(spec, before) == wanted:
-            return _levels(wanted)
-        if wanted == (Level.OFF, Level.OFF):
-            kernel.replace(ruleset(spec, Level.RELEASED, Level.RELEASED))
-        kernel.replace(ruleset(spec, *wanted))
-        return _levels(levels(spec, kernel.read()))
+_PLAIN = {
+    "redirect arm": redirect.arm,
+    "redirect failed": redirect.failed,
+    "redirect restore": redirect.restore,
+    "redirect confirm": redirect.confirm,
+    "redirect revert": redirect.revert,
+    "redirect adopt-guide": redirect.adopt_guide,
+}
 
 
 def set_phase(prefix: Path, phase: str) -> Answer:
     with files.lock(prefix):
         files.write(prefix / "var/lib/fairlead/phase", f"{phase}\n")
     return {"phase": phase}
-
-
-def _levels(found: tuple[Level, Level]) -> Answer:
-    inbound, outbound = found
-    return {"inbound": inbound.value, "outbound": outbound.value}

@@ -3,13 +3,10 @@
 What the levels do is told by real TCP connections between two network namespaces, for each IP version.
 """
 
-import asyncio
 import itertools
 import json
 import shutil
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +20,9 @@ from agent.core.reasons import Reason
 from agent.core.redirect import settle
 from agent.ports import LiveRedirect, Redirector, Trouble
 from tests.fakes.redirector import MemoryRedirector
+from tests.privileged.firewalls import BACKENDS, force
 from tests.privileged.hosts import (
-    APP,
-    FAMILIES,
-    INBOUND,
-    OUTBOUND,
-    PROXY_UID,
-    SSH,
-    UNDECLARED,
-    Family,
     Host,
-    Listeners,
-    Stream,
-    dial,
     wired_host,
 )
 
@@ -52,23 +39,18 @@ def host(root: None, tmp_path: Path) -> Iterator[Host]:
         yield made
 
 
-@pytest.fixture(params=["memory", pytest.param("kernel", marks=pytest.mark.real)])
+@pytest.fixture(params=["memory", *(pytest.param(name, marks=pytest.mark.real) for name in BACKENDS)])
 def redirector(request: pytest.FixtureRequest) -> Redirector:
     if request.param == "memory":
         return MemoryRedirector()
     made: Host = request.getfixturevalue("host")
+    force(made, request.param)
     return DoorRedirector(made.door())
 
 
 @pytest.fixture
 def kernel(host: Host) -> DoorRedirector:
     return DoorRedirector(host.door())
-
-
-@pytest.fixture(params=FAMILIES, ids=lambda family: f"IPv{family.version}")
-def family(request: pytest.FixtureRequest) -> Family:
-    found: Family = request.param
-    return found
 
 
 # the port ------------------------------------------------------------------------------------------
@@ -139,7 +121,7 @@ async def test_other_owners_rules_are_left_alone(host: Host, kernel: DoorRedirec
     ("damage", "seen"),
     [
         ("flush chain inet fairlead tracking", (Level.PARTIAL, Level.PARTIAL)),
-        ("flush chain inet fairlead inbound", (Level.RELEASED, Level.ON)),
+        ("flush chain inet fairlead inbound", (Level.PARTIAL, Level.ON)),
         ("insert rule inet fairlead outbound tcp dport 25 accept", (Level.ON, Level.PARTIAL)),
         ("add rule inet fairlead inbound_block tcp dport 25 drop", (Level.PARTIAL, Level.ON)),
         ("add set inet fairlead s { type ipv4_addr; }", (Level.PARTIAL, Level.PARTIAL)),
@@ -169,137 +151,6 @@ async def test_rules_for_another_configuration_are_partial(host: Host, kernel: D
     await kernel.apply(ON, ON)
     host.config.write_text(host.config.read_text().replace("ports = [8080]", "ports = [8080, 8081]"))
     assert await kernel.check() == LiveRedirect(Level.PARTIAL, Level.ON)
-
-
-# the kernel: packets -------------------------------------------------------------------------------
-
-
-async def test_inbound(host: Host, kernel: DoorRedirector, family: Family) -> None:
-    with Listeners() as ears:
-        ears.add(host.space, family.everywhere, APP, SSH, UNDECLARED, INBOUND)
-        for level in (ON, BLOCK, RELEASED):
-            await kernel.apply(level, RELEASED)
-            for port in (SSH, UNDECLARED, INBOUND):  # never touched
-                place = family.host, port
-                assert ears.heard(host.peer, *place) == (place, place), level
-            for place in ((family.host, APP), (family.loopback, APP)):  # from this host itself
-                assert ears.heard(host.space, *place) == (place, place), level
-
-            application = family.host, APP
-            if level is BLOCK:
-                with pytest.raises(ConnectionRefusedError):
-                    dial(host.peer, *application)
-            else:
-                arrives = (family.host, INBOUND) if level is ON else application
-                assert ears.heard(host.peer, *application) == (arrives, application)
-
-
-async def test_outbound(host: Host, kernel: DoorRedirector, family: Family) -> None:
-    with Listeners() as ears:
-        for address in (family.cluster, family.exempt, family.elsewhere):
-            ears.add(host.peer, address, 80, 443)
-        ears.add(host.space, family.loopback, OUTBOUND, 80)
-        ears.add(host.space, family.inside, 80)
-        for level in (ON, BLOCK, RELEASED):
-            await kernel.apply(RELEASED, level)
-            assert ears.heard(host.space, family.exempt, 443) == ((family.exempt, 443), None), level
-            assert ears.heard(host.space, family.elsewhere, 80) == ((family.elsewhere, 80), None), level
-            assert ears.heard(host.space, family.cluster, 80, PROXY_UID) == ((family.cluster, 80), None), level
-            for place in ((family.loopback, 80), (family.inside, 80)):  # to this host itself
-                assert ears.heard(host.space, *place) == (place, place), level
-
-            for place in ((family.cluster, 80), (family.exempt, 80)):
-                match level:
-                    case Goal.ON:
-                        assert ears.heard(host.space, *place) == ((family.loopback, OUTBOUND), place)
-                    case Goal.BLOCK:
-                        with pytest.raises(ConnectionRefusedError):
-                            dial(host.space, *place)
-                    case _:
-                        assert ears.heard(host.space, *place) == (place, None)
-
-
-async def test_the_redirect_comes_before_other_owners_chains(
-    host: Host, kernel: DoorRedirector, family: Family
-) -> None:
-    """As Docker publishes a port, and registered before ours."""
-    host.space.run(
-        "nft",
-        "add table inet docker; add chain inet docker c { type nat hook prerouting priority dstnat; };"
-        f"add rule inet docker c tcp dport {APP} redirect to :{UNDECLARED}",
-    )
-    application = family.host, APP
-    with Listeners() as ears:
-        ears.add(host.space, family.everywhere, UNDECLARED, INBOUND)
-        await kernel.apply(ON, RELEASED)
-        assert ears.heard(host.peer, *application) == ((family.host, INBOUND), application)
-        await kernel.apply(BLOCK, RELEASED)
-        with pytest.raises(ConnectionRefusedError):
-            dial(host.peer, *application)
-        await kernel.apply(RELEASED, RELEASED)
-        assert ears.heard(host.peer, *application) == ((family.host, UNDECLARED), application)
-
-
-async def test_a_bare_host_is_tracked_from_released_on(host: Host, kernel: DoorRedirector, family: Family) -> None:
-    """Without tracking the proxy cannot learn where a connection was going, and resets it."""
-    proxy = family.host, INBOUND
-    with Listeners() as ears:
-        ears.add(host.space, family.everywhere, INBOUND)
-        assert ears.heard(host.peer, *proxy) == (proxy, None)
-        await kernel.apply(RELEASED, RELEASED)
-        assert ears.heard(host.peer, *proxy) == (proxy, proxy)
-
-
-async def test_open_streams_outlive_every_change(host: Host, kernel: DoorRedirector, family: Family) -> None:
-    """On a host that was not tracked before: streams older than the first rule, redirected ones, plain ones."""
-    changes = [(ON, ON), (BLOCK, BLOCK), (RELEASED, RELEASED), (ON, ON), (RELEASED, BLOCK), (BLOCK, ON), (ON, OFF)]
-    with ExitStack() as stack:
-        ears = stack.enter_context(Listeners())
-        ears.add(host.space, family.everywhere, APP, INBOUND)
-        ears.add(host.space, family.loopback, OUTBOUND)
-        ears.add(host.peer, family.cluster, 80)
-
-        def opened() -> list[Stream]:
-            streams = [
-                ears.stream(host.peer, family.host, APP),
-                ears.stream(host.space, family.cluster, 80),
-                ears.stream(host.space, family.host, APP),
-            ]
-            return [stack.enter_context(stream) for stream in streams]
-
-        streams = opened()
-        for change in changes:
-            await kernel.apply(*change)
-            if BLOCK not in change:
-                streams += opened()
-            for stream in streams:
-                stream.flow()
-        arrived = {stream.arrived[1] for stream in streams}
-        assert arrived == {APP, INBOUND, OUTBOUND, 80}
-
-
-async def test_a_stream_that_flows_all_the_time_never_notices(host: Host, kernel: DoorRedirector) -> None:
-    """Each change replaces the table, and with it the last user of connection tracking and translation."""
-    family, stop = FAMILIES[0], threading.Event()
-
-    def pump(stream: Stream) -> int:
-        count = 0
-        while not stop.is_set():
-            stream.flow()
-            count += 1
-        return count
-
-    with Listeners() as ears:
-        ears.add(host.space, family.everywhere, INBOUND)
-        await kernel.apply(ON, ON)
-        with ears.stream(host.peer, family.host, APP) as stream:
-            pumping = asyncio.create_task(asyncio.to_thread(pump, stream))
-            try:
-                for level in (BLOCK, RELEASED, ON) * 3:
-                    await kernel.apply(level, level)
-            finally:
-                stop.set()
-            assert await pumping > 0
 
 
 # the kernel: bad days ------------------------------------------------------------------------------
@@ -336,9 +187,24 @@ async def test_without_rights(host: Host) -> None:
 
 
 async def test_without_nft(host: Host) -> None:
+    force(host, "nftables")
     for trouble in await troubles(DoorRedirector(host.door(*with_nft("/dev/null")))):
         assert trouble.reason is Reason.REDIRECT_UNSUPPORTED
         assert "cannot find nft" in trouble.detail
+
+
+@pytest.mark.parametrize("kind", ["nft", "legacy"])
+async def test_without_nft_it_is_what_the_hosts_iptables_is(host: Host, kind: str) -> None:
+    """The kernel's tables of the other kind stay as they are."""
+    iptables = f'mount --bind "$(readlink -f /usr/sbin/iptables-{kind})" "$(readlink -f /usr/sbin/iptables)"'
+    around = ("unshare", "--mount", "sh", "-c", f'{iptables}; exec "$@"', "sh", *with_nft("/dev/null"))
+    kernel = DoorRedirector(host.door(*around))
+    assert await kernel.apply(ON, ON) == live(ON, ON)
+    assert "FAIRLEAD" in host.space.run(f"iptables-{kind}-save")
+    other = "legacy" if kind == "nft" else "nft"
+    assert "FAIRLEAD" not in host.space.run(f"iptables-{other}-save")
+    await kernel.apply(OFF, OFF)
+    assert "FAIRLEAD" not in host.space.run(f"iptables-{kind}-save")
 
 
 async def test_with_a_kernel_that_lacks_a_part(host: Host, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from hypothesis import strategies as st
 
 from agent.core.facts import Level
-from agent.core.redirect import Address, Network, RedirectSpec
+from agent.core.redirect import Action, Address, Exceptions, Inbound, Network, Outbound, RedirectSpec
 from agent.core.redirect.trace import Packet
 
 SETTABLE = (Level.RELEASED, Level.BLOCK, Level.ON)
@@ -39,11 +39,25 @@ _NETWORKS: list[Network] = [
 ]
 _OWN = [address for address in _ADDRESSES if not address.is_loopback]
 _PORTS = [1, 22, 80, 81, 82, 443, 4143, 65535]
-_UIDS = [0, 1, PROXY]
+_UIDS = [0, 1, 1000, PROXY]
+_GIDS = [0, 100]
+_INTERFACES = ["eth0", "eth1"]
 
 addresses: st.SearchStrategy[Address] = st.sampled_from(_ADDRESSES)
 ports = st.sampled_from(_PORTS)
 settable = st.sampled_from(SETTABLE)
+
+_some_ports = st.frozensets(st.sampled_from(_PORTS), max_size=3)
+_some_networks = st.lists(st.sampled_from(_NETWORKS), max_size=2, unique=True).map(tuple)
+
+exceptions = st.builds(
+    Exceptions,
+    ports=_some_ports,
+    networks=_some_networks,
+    interfaces=st.frozensets(st.sampled_from(_INTERFACES), max_size=1),
+    uids=st.frozensets(st.sampled_from(_UIDS), max_size=2),
+    gids=st.frozensets(st.sampled_from(_GIDS), max_size=1),
+)
 
 specs = st.builds(
     RedirectSpec,
@@ -52,15 +66,92 @@ specs = st.builds(
     ports=st.frozensets(st.sampled_from([port for port in _PORTS if port != 22])),
     networks=st.lists(st.sampled_from(_NETWORKS), max_size=4, unique=True).map(tuple),
     exempt=st.lists(st.tuples(addresses, st.sampled_from([0, *_PORTS])), max_size=3, unique=True).map(tuple),
+    inbound=st.sampled_from(Inbound),
+    outbound=st.sampled_from(Outbound),
+    uids=st.frozensets(st.sampled_from(_UIDS), max_size=2),
+    inbound_except=st.one_of(st.just(Exceptions()), exceptions),
+    outbound_except=st.one_of(st.just(Exceptions()), exceptions),
+    ssh_ports=st.sampled_from([frozenset({22}), frozenset({22, 443})]),
+    published=_some_ports,
+    control_ports=_some_ports,
 )
 
 packets = st.builds(
     Packet,
     hook=st.sampled_from(["prerouting", "output"]),
-    interface=st.sampled_from(["lo", "eth0"]),
+    interface=st.sampled_from(["lo", *_INTERFACES]),
     destination=addresses,
     port=ports,
     protocol=st.sampled_from(["tcp", "tcp", "tcp", "udp"]),
     opens=st.booleans(),
     uid=st.sampled_from([None, *_UIDS]),
+    gid=st.sampled_from([None, *_GIDS]),
+    source=addresses,
 )
+
+
+# the whole of it said a second time, by cases instead of rules --------------------------------------------
+
+
+def hit(level: Level, listener: int) -> tuple[Action, int]:
+    """What becomes of a packet that is this direction's business."""
+    return {
+        Level.RELEASED: (Action.SKIP, 0),
+        Level.BLOCK: (Action.RESET, 0),
+        Level.ON: (Action.REDIRECT, listener),
+    }[level]
+
+
+def expected(spec: RedirectSpec, into: Level, out: Level, packet: Packet) -> tuple[Action, int]:
+    if packet.protocol != "tcp" or not packet.opens:
+        return Action.SKIP, 0
+    if packet.hook == "prerouting":
+        return hit(into, 4143) if _comes_to_us(spec, packet) else (Action.SKIP, 0)
+    if packet.uid == spec.proxy_uid and packet.interface == "lo":
+        shut = into is not Level.RELEASED and _is_shut(spec, packet.port)
+        return (Action.RESET if shut else Action.SKIP), 0
+    return hit(out, 4140) if _goes_out_by_us(spec, packet) else (Action.SKIP, 0)
+
+
+def _comes_to_us(spec: RedirectSpec, packet: Packet) -> bool:
+    apart = spec.inbound_except
+    if packet.interface == "lo" or packet.destination not in spec.addresses:
+        return False
+    if packet.port in apart.ports or packet.interface in apart.interfaces:
+        return False
+    families = {address.version for address in spec.addresses}
+    assert packet.source
+    if packet.source.version in families and any(packet.source in network for network in apart.networks):
+        return False
+    if spec.inbound is Inbound.ALL:
+        left = packet.port in {4143, 4190, 4191, *spec.ssh_ports}
+        return not left and (packet.port in spec.ports or packet.port not in spec.published)
+    return spec.inbound is Inbound.DECLARED and packet.port in spec.ports
+
+
+def _goes_out_by_us(spec: RedirectSpec, packet: Packet) -> bool:
+    apart = spec.outbound_except
+    if packet.interface == "lo" or packet.uid == spec.proxy_uid:
+        return False
+    if packet.destination.version not in {address.version for address in spec.addresses}:
+        return False
+    if {(packet.destination, packet.port), (packet.destination, 0)} & set(spec.exempt):
+        return False
+    if packet.uid in apart.uids or packet.gid in apart.gids or packet.port in apart.ports:
+        return False
+    if packet.interface in apart.interfaces or any(packet.destination in network for network in apart.networks):
+        return False
+    return {
+        Outbound.NETWORKS: any(packet.destination in network for network in spec.networks),
+        Outbound.ALL: True,
+        Outbound.UIDS: packet.uid in spec.uids,
+        Outbound.OFF: False,
+    }[spec.outbound]
+
+
+def _is_shut(spec: RedirectSpec, port: int) -> bool:
+    if port in {53, 4143} | spec.control_ports:
+        return False
+    if spec.inbound is Inbound.ALL:
+        return port in spec.ssh_ports | spec.inbound_except.ports | (spec.published - spec.ports)
+    return port not in spec.ports - spec.inbound_except.ports

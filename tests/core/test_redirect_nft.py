@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from agent.core.facts import Level
 from agent.core.redirect import RedirectSpec, Ruleset, levels, nft, ruleset
@@ -25,6 +25,7 @@ def listing(rules: Ruleset) -> object:
 
 
 @given(specs, settable, settable)
+@settings(max_examples=60)
 def test_what_is_written_is_read_as_the_same(spec: RedirectSpec, into: Level, out: Level) -> None:
     rules = ruleset(spec, into, out)
     assert rules is not None

@@ -4,6 +4,7 @@ import asyncio
 
 from agent.core.facts import Level
 from agent.core.goals import RedirectGoal
+from agent.core.reasons import Reason
 from agent.core.redirect import settle
 from agent.ports import LiveRedirect, Trouble
 
@@ -20,6 +21,9 @@ class MemoryRedirector:
         self.hang = False
         self.deaf = False  # rules are set, and something takes them away at once
         self.calls: list[str] = []
+        self.changed = asyncio.Event()  # set it: somebody has changed the rules, and the kernel says so
+        self.watched = False  # True: the kernel's word is to be had
+        self.asked_for_drift = 0
 
     async def check(self) -> LiveRedirect:
         await self._call("check")
@@ -30,6 +34,14 @@ class MemoryRedirector:
         if not self.deaf:
             self.live = LiveRedirect(*settle(Level(inbound.value), Level(outbound.value)))
         return self.live
+
+    async def drifted(self) -> None:
+        self.asked_for_drift += 1
+        if not self.watched:
+            raise Trouble(Reason.REDIRECT_FORBIDDEN, "no watch")
+        if self.asked_for_drift > 1:
+            await self.changed.wait()
+            self.changed.clear()
 
     async def _call(self, name: str) -> None:
         self.calls.append(name)

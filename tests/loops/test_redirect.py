@@ -8,7 +8,7 @@ from agent.core.facts import UNKNOWN, Level, Maybe, RedirectFact
 from agent.core.goals import Goals, RedirectGoal
 from agent.core.reasons import Fault, Reason
 from agent.loops.board import Board
-from agent.loops.redirect import RECHECK, TRIES, RedirectLoop
+from agent.loops.redirect import PACE, RECHECK, REPAIRS, TRIES, WINDOW, RedirectLoop
 from agent.ports import LiveRedirect, Trouble
 from tests.fakes.redirector import MemoryRedirector
 from tests.loops.running import running
@@ -202,3 +202,106 @@ async def test_failure_backs_off_and_new_goals_do_not_wait_for_it() -> None:
         scene.goals(RedirectGoal.RELEASED)
         await asyncio.sleep(0.01)
         assert scene.told[-1] == fact(RELEASED, ON)
+
+
+# drift ---------------------------------------------------------------------------------------------
+
+
+def intended() -> Scene:
+    scene = Scene(ON, ON)
+    scene.kernel.watched = True
+    scene.goals(RedirectGoal.ON, RedirectGoal.ON)
+    return scene
+
+
+async def drift(scene: Scene, inbound: Level = OFF, outbound: Level = OFF) -> None:
+    """Somebody changes the rules, and the loop has had time to do something about it."""
+    scene.kernel.live = LiveRedirect(inbound, outbound)
+    scene.kernel.changed.set()
+    await asyncio.sleep(PACE + 0.1)
+
+
+async def test_drift_that_the_kernel_tells_of_is_repaired_at_once() -> None:
+    async with intended().playing() as scene:
+        await drift(scene)
+        assert scene.kernel.live == LiveRedirect(ON, ON)
+        assert scene.applied == ["on/on"]
+        assert scene.told == [fact(ON, ON)]
+
+
+async def test_what_happened_before_the_watch_was_open_is_seen_too() -> None:
+    scene = intended()
+    async with scene.playing():
+        assert scene.kernel.calls == ["check", "check"]
+        await asyncio.sleep(RECHECK / 2)
+        assert scene.kernel.calls == ["check", "check"]
+
+
+async def test_without_the_kernels_word_a_slow_look_stands_in_and_it_is_asked_for_again() -> None:
+    scene = intended()
+    scene.kernel.watched = False
+    async with scene.playing():
+        await drift(scene)
+        assert scene.applied == []
+        scene.kernel.watched = True
+        await asyncio.sleep(RECHECK)
+        assert scene.applied == ["on/on"]
+        await drift(scene)
+        assert scene.applied == ["on/on"] * 2
+
+
+async def test_a_fight_ends_in_a_fault_and_not_in_a_loop() -> None:
+    async with intended().playing() as scene:
+        for _ in range(50):
+            await drift(scene)
+        assert len(scene.applied) == REPAIRS
+        contested = scene.told[-1]
+        assert (contested.inbound, contested.outbound) == (OFF, OFF)
+        assert contested.fault is not None
+        assert contested.fault.reason is Reason.REDIRECT_CONTESTED
+
+        calls = len(scene.kernel.calls)
+        for _ in range(100):  # looked at by the clock alone
+            await drift(scene)
+        assert len(scene.kernel.calls) - calls <= 100 * (PACE + 0.1) / RECHECK * 2 + 1
+        assert len(scene.applied) == REPAIRS
+
+
+async def test_after_the_window_it_is_repaired_again() -> None:
+    async with intended().playing() as scene:
+        for _ in range(REPAIRS + 1):
+            await drift(scene)
+        assert scene.told[-1].fault is not None
+        await asyncio.sleep(WINDOW + RECHECK)
+        assert scene.told[-1] == fact(ON, ON)
+        assert len(scene.applied) == REPAIRS + 1
+
+
+async def test_a_fight_that_the_other_side_gives_up_is_over() -> None:
+    async with intended().playing() as scene:
+        for _ in range(REPAIRS + 1):
+            await drift(scene)
+        scene.kernel.live = LiveRedirect(ON, ON)
+        await asyncio.sleep(RECHECK)
+        assert scene.told[-1] == fact(ON, ON)
+
+
+async def test_new_goals_are_no_repair() -> None:
+    async with intended().playing() as scene:
+        for _ in range(REPAIRS + 1):
+            await drift(scene)
+        scene.goals(RedirectGoal.BLOCK, RedirectGoal.RELEASED)
+        await asyncio.sleep(0.01)
+        assert scene.told[-1] == fact(BLOCK, RELEASED)
+
+
+async def test_the_agents_own_changes_are_no_drift() -> None:
+    async with intended().playing() as scene:
+        for _ in range(3 * REPAIRS):
+            for goal in (RedirectGoal.BLOCK, RedirectGoal.ON):
+                scene.goals(goal, RedirectGoal.ON)
+                await asyncio.sleep(0.01)
+                scene.kernel.changed.set()
+                await asyncio.sleep(PACE + 0.1)
+        assert all(each.fault is None for each in scene.told)
+        assert len(scene.applied) == 6 * REPAIRS

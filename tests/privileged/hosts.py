@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import select
+import shutil
 import socket
 import struct
 import subprocess
@@ -118,6 +119,13 @@ def dial(space: Namespace, address: str, port: int, uid: int = 1000) -> socket.s
     return made
 
 
+def _server(address: str, port: int) -> socket.socket:
+    made = socket.socket(_kind(address))
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((address, port))
+    return made
+
+
 def _kind(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
@@ -135,11 +143,16 @@ class Listeners:
         for each in self._sockets:
             each.close()
 
-    def add(self, space: Namespace, address: str, *ports: int) -> None:
+    def add(self, space: Namespace, address: str, *ports: int, uid: int = 0) -> None:
         for port in ports:
-            self._sockets.append(
-                space.inside(partial(socket.create_server, (address, port), family=_kind(address)))
-            )
+            made = space.inside(partial(_server, address, port), uid)
+            made.listen()
+            self._sockets.append(made)
+
+    def add_proxy(self, space: Namespace, uid: int = PROXY_UID) -> None:
+        """The listeners that linkerd2-proxy would have, over IPv4."""
+        self.add(space, "0.0.0.0", INBOUND, uid=uid)
+        self.add(space, "127.0.0.1", OUTBOUND, uid=uid)
 
     def accept(self) -> socket.socket:
         """The one connection that waits."""
@@ -219,3 +232,19 @@ def listening(space: Namespace, name: str, address: str, port: int) -> Iterator[
             yield
         finally:
             process.kill()
+
+
+def with_nft(replacement: Path | str) -> tuple[str, ...]:
+    """The beginning of a command line for which another file stands where nft is: its mounts are its own."""
+    mounts = 'for nft in /usr/sbin/nft /sbin/nft /usr/bin/nft; do [ ! -e $nft ] || mount --bind "$0" $nft; done'
+    return ("unshare", "--mount", "sh", "-c", f'{mounts}; exec "$@"', str(replacement))
+
+
+def nft_and_then(folder: Path, more: str) -> Path:
+    """A program like nft that does `more` of its own, once, after it has set rules."""
+    real, path = folder / "real-nft", folder / "nft"
+    shutil.copy(shutil.which("nft") or "", real)
+    own = f"mkdir {path}.once 2>/dev/null && {real} {more}"
+    path.write_text(f'#!/bin/sh\n{real} "$@" || exit\ncase "$*" in *-f*) {own};; esac\nexit 0\n')
+    path.chmod(0o755)
+    return path

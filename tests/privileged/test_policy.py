@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from agent.core.reasons import Reason
-from agent.core.redirect import RedirectSpec
-from agent.privileged import Refusal, policy, sshd
+from agent.core.redirect import Exceptions, Inbound, Outbound, RedirectSpec
+from agent.privileged import Refusal, policy, sshd, subnets
 from tests.netns import Namespace, namespace
-from tests.privileged.hosts import CONFIG, files, listening
+from tests.privileged.hosts import CONFIG, files, listening, wired_host
 
 
 def spec(prefix: Path, config: str = CONFIG) -> RedirectSpec:
@@ -38,6 +38,7 @@ def test_the_configuration_says_all(prefix: Path) -> None:
         ports=frozenset({8080}),
         networks=(ip_network("10.42.0.0/16"), ip_network("fd42::/64")),
         exempt=((ip_address("10.42.0.9"), 443), (ip_address("fd42::9"), 443), (ip_address("10.42.0.8"), 6443)),
+        control_ports=frozenset({8086, 8090}),
     )
 
 
@@ -98,14 +99,126 @@ def space(root: None) -> Iterator[Namespace]:
         yield made
 
 
+NAMES = frozenset({"sshd"})
+
+
 @pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1", "::", "::1"])
 def test_sshd_is_found_where_it_listens(space: Namespace, address: str) -> None:
-    assert space.inside(sshd.ports) == frozenset()
+    assert space.inside(lambda: sshd.listening(NAMES)) == frozenset()
     with listening(space, "sshd", address, 2222), listening(space, "db", address, 8080):
-        assert space.inside(sshd.ports) == {2222}
-    assert space.inside(sshd.ports) == frozenset()
+        assert space.inside(lambda: sshd.listening(NAMES)) == {2222}
+        assert 2222 in space.inside(sshd.ports)
+    assert space.inside(lambda: sshd.listening(NAMES)) == frozenset()
 
 
 def test_an_sshd_of_another_network_namespace_is_none_of_ours(space: Namespace) -> None:
     with namespace() as other, listening(other, "sshd", "0.0.0.0", 2222):
-        assert space.inside(sshd.ports) == frozenset()
+        assert space.inside(lambda: sshd.listening(NAMES)) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("value", "ports"),
+    [("198.51.100.7 51234 192.0.2.10 2022", {2022}), ("::1 51234 ::1 22", {22}), ("", set()), ("x", set())],
+)
+def test_the_session_that_asks(value: str, ports: set[int]) -> None:
+    assert sshd.of_session({"SSH_CONNECTION": value}) == ports
+    assert ports <= sshd.ports({"SSH_CONNECTION": value})
+
+
+def test_what_sshd_is_configured_to() -> None:
+    said = "port 22\nport 2222\naddressfamily any\nlistenaddress [::]:22\nlistenaddress 0.0.0.0:2022\nxport 5\n"
+    assert sshd.of_configuration(said) == {22, 2222, 2022}
+    assert sshd.of_configuration("") == frozenset()
+
+
+def test_what_systemd_listens_on_for_sshd() -> None:
+    said = """Listen=0.0.0.0:22 (Stream)
+Listen=[::]:2022 (Stream)
+Listen=/run/ssh.sock (Stream)
+ActiveState=inactive
+UnitFileState=enabled
+
+Listen=[::]:2222 (Stream)
+ActiveState=active
+UnitFileState=disabled
+
+Listen=[::]:9999 (Stream)
+ActiveState=inactive
+UnitFileState=disabled
+"""
+    assert sshd.of_sockets(said) == {22, 2022, 2222}
+    assert sshd.of_sockets("") == frozenset()
+
+
+# choices -------------------------------------------------------------------------------------------
+
+
+def chosen(prefix: Path, lines: str) -> RedirectSpec:
+    return spec(prefix, CONFIG.replace("[redirect]", f"[redirect]\n{lines}"))
+
+
+def test_exceptions(prefix: Path) -> None:
+    found = chosen(
+        prefix,
+        """inbound_except_ports = [9000, "9002-9003"]
+inbound_except_networks = ["198.51.100.0/24"]
+inbound_except_interfaces = ["eth1"]
+outbound_except_uids = [7, "nobody"]
+outbound_except_gids = ["nogroup"]
+outbound_except_networks = ["10.42.1.0/24"]
+""",
+    )
+    assert found.inbound_except == Exceptions(
+        ports=frozenset({9000, 9002, 9003}),
+        networks=(ip_network("198.51.100.0/24"),),
+        interfaces=frozenset({"eth1"}),
+    )
+    assert found.outbound_except == Exceptions(
+        networks=(ip_network("10.42.1.0/24"),), uids=frozenset({7, 65534}), gids=frozenset({65534})
+    )
+
+
+def test_an_unknown_account_is_named(prefix: Path) -> None:
+    with pytest.raises(Refusal, match="cannot find 'nosuch'"):
+        chosen(prefix, 'outbound_except_gids = ["nosuch"]')
+
+
+def test_the_guides_preset(prefix: Path, space: Namespace) -> None:
+    files(prefix, CONFIG.replace("[redirect]", '[redirect]\nmode = "linkerd-guide"\nforce = true'))
+    with listening(space, "sshd", "0.0.0.0", 2222), listening(space, "docker-proxy", "0.0.0.0", 8443):
+        found = space.inside(lambda: policy.approved(prefix))
+    assert (found.inbound, found.outbound) == (Inbound.ALL, Outbound.ALL)
+    assert found.inbound_except.ports == {4190, 4191, 4567, 4568}
+    assert found.outbound_except.ports == {4567, 4568}
+    assert {22, 2222} <= found.ssh_ports
+    assert found.published == {8443}
+
+
+@pytest.mark.parametrize(("force", "refused"), [("false", True), ("true", False)])
+@pytest.mark.parametrize("network", ["10.9.0.0/16", "fd09::/32"])
+def test_a_network_that_holds_a_subnet_of_this_host(prefix: Path, network: str, force: str, refused: bool) -> None:
+    networks = f'outbound_networks = ["{network}"]\nforce = {force}'
+    text = CONFIG.replace('outbound_networks = ["10.42.0.0/16", "fd42::/64"]', networks)
+    with wired_host(prefix) as host:
+        assert host.space.inside(subnets.connected) == {ip_network("10.9.0.0/24"), ip_network("fd09::/64")}
+        host.config.write_text(text)
+        if refused:
+            with pytest.raises(Refusal, match="a subnet of this host") as caught:
+                host.space.inside(lambda: policy.approved(prefix))
+            assert caught.value.reason is Reason.REDIRECT_REFUSED
+        else:
+            assert host.space.inside(lambda: policy.approved(prefix)).networks == (ip_network(network),)
+
+
+def test_the_port_of_the_session_that_asks_is_not_caught(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSH_CONNECTION", "198.51.100.7 51234 192.0.2.10 2022")
+    found = refusal(prefix, CONFIG.replace("[redirect]", '[redirect]\ninbound = "all"'))
+    assert "cannot redirect port 2022" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("lines", "name"), [("", "auto"), ('backend = "iptables-nft"', "iptables-nft"), ("x = 1", "auto")]
+)
+def test_the_backend(prefix: Path, lines: str, name: str) -> None:
+    files(prefix, CONFIG.replace("[redirect]", f"[redirect]\n{lines}"))
+    assert policy.backend(prefix) == name

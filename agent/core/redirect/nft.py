@@ -10,12 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_network, summarize_address_range
 
-from agent.core.redirect import Action, Chain, Match, Network, Rule, Ruleset, canonical
+from agent.core.redirect.rules import Action, Chain, Match, Network, Rule, Ruleset, canonical, spans
 
 TABLE = {"family": "inet", "name": "fairlead"}
 _IN_TABLE = {"family": "inet", "table": "fairlead"}
 _FLAGS = {"fin": 1, "syn": 2, "rst": 4, "ack": 16}
 _SYN, _MEANINGFUL = 2, 1 | 2 | 4 | 16
+_META = {"iifname": "arrives_by", "oifname": "leaves_by", "skuid": "uids", "skgid": "gids"}
 
 Json = dict[str, object]
 
@@ -52,17 +53,20 @@ def _match(match: Match) -> list[Json]:
     found = []
     if match.tracked:
         found.append(_test({"ct": {"key": "state"}}, "new", "in"))
-    if match.arrives_by:
-        found.append(_test({"meta": {"key": "iifname"}}, match.arrives_by))
-    if match.leaves_by:
-        found.append(_test({"meta": {"key": "oifname"}}, match.leaves_by))
-    if match.uid is not None:
-        found.append(_test({"meta": {"key": "skuid"}}, match.uid))
-    if match.networks:
-        protocol = "ip" if match.networks[0].version == 4 else "ip6"
-        found.append(_test(_payload(protocol, "daddr"), {"set": [_network(n) for n in match.networks]}))
+    for key, values in (
+        ("iifname", match.arrives_by),
+        ("oifname", match.leaves_by),
+        ("skuid", match.uids),
+        ("skgid", match.gids),
+    ):
+        if values:
+            found.append(_test({"meta": {"key": key}}, {"set": sorted(values)}))
+    for field, networks in (("saddr", match.sources), ("daddr", match.networks)):
+        if networks:
+            protocol = "ip" if networks[0].version == 4 else "ip6"
+            found.append(_test(_payload(protocol, field), {"set": [_network(n) for n in networks]}))
     if match.ports:
-        found.append(_test(_payload("tcp", "dport"), {"set": sorted(match.ports)}))
+        found.append(_test(_payload("tcp", "dport"), {"set": [_span(*span) for span in spans(match.ports)]}))
     if match.opens:
         found.append(_test({"&": [_payload("tcp", "flags"), _MEANINGFUL]}, _SYN))
     return found
@@ -80,6 +84,10 @@ def _network(network: Network) -> object:
     address = str(network.network_address)
     whole = network.prefixlen == network.max_prefixlen
     return address if whole else {"prefix": {"addr": address, "len": network.prefixlen}}
+
+
+def _span(first: int, last: int) -> object:
+    return first if first == last else {"range": [first, last]}
 
 
 def _action(chain: Chain, rule: Rule) -> list[Json]:
@@ -176,18 +184,17 @@ def _condition(expression: object) -> dict[str, object]:
 
 def _equality(left: object, right: object) -> dict[str, object]:
     match left:
-        case {"meta": {"key": "iifname"}}:
-            return {"arrives_by": right}
-        case {"meta": {"key": "oifname"}}:
-            return {"leaves_by": right}
-        case {"meta": {"key": "skuid"}}:
-            return {"uid": right}
-        case {"payload": {"protocol": "ip" | "ip6" as protocol, "field": "daddr"}}:
+        case {"meta": {"key": "iifname" | "oifname" as key}}:
+            return {_META[key]: frozenset(_name(item) for item in _items(right))}
+        case {"meta": {"key": "skuid" | "skgid" as key}}:
+            return {_META[key]: frozenset(number for item in _items(right) for number in _numbers(item))}
+        case {"payload": {"protocol": "ip" | "ip6" as protocol, "field": "saddr" | "daddr" as field}}:
             networks = canonical(network for item in _items(right) for network in _networks(item))
             version = 4 if protocol == "ip" else 6
-            return {"networks": networks} if {network.version for network in networks} == {version} else {}
+            good = {network.version for network in networks} == {version}
+            return {"sources" if field == "saddr" else "networks": networks} if good else {}
         case {"payload": {"protocol": "tcp", "field": "dport"}}:
-            return {"ports": frozenset(port for item in _items(right) for port in _ports(item))}
+            return {"ports": frozenset(port for item in _items(right) for port in _numbers(item))}
         case {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, mask]}:
             return {"opens": True} if (_bits(mask), _bits(right)) == (_MEANINGFUL, _SYN) else {}
     return {}
@@ -211,13 +218,20 @@ def _networks(item: object) -> Iterable[Network]:
     raise ValueError(f"no addresses: {item}")
 
 
-def _ports(item: object) -> Iterable[int]:
+def _numbers(item: object) -> Iterable[int]:
     match item:
         case int():
             return [item]
         case {"range": [int(first), int(last)]}:
             return range(first, last + 1)
-    raise ValueError(f"no ports: {item}")
+    raise ValueError(f"no numbers: {item}")
+
+
+def _name(item: object) -> str:
+    match item:
+        case str():
+            return item
+    raise ValueError(f"no name: {item}")
 
 
 def _bits(value: object) -> int:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from agent.core.redirect import Action, Address, Match, Rule, Ruleset
+from agent.core.redirect.rules import Action, Match, Network, Rule, Ruleset
+from agent.core.redirect.spec import Address
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,8 @@ class Packet:
     protocol: str = "tcp"
     opens: bool = True  # SYN, and none of ACK, FIN, RST
     uid: int | None = None  # of the socket that sends it
+    gid: int | None = None
+    source: Address | None = None  # None: unknown, and in no network
 
 
 def trace(rules: Ruleset | None, packet: Packet) -> tuple[Action, Rule | None]:
@@ -33,6 +36,25 @@ def trace(rules: Ruleset | None, packet: Packet) -> tuple[Action, Rule | None]:
     return Action.SKIP, said
 
 
+def explain(rules: Ruleset | None, packet: Packet) -> str:
+    """The verdict on the packet and the reason, in a sentence for people."""
+    action, rule = trace(rules, packet)
+    match action, rule:
+        case (Action.REDIRECT, Rule(name=name, port=port)):
+            return f'goes to the proxy on port {port}, by the rule "{name}"'
+        case (Action.RESET, Rule(name=name)):
+            return f'is refused with a reset, by the rule "{name}"'
+        case (_, Rule(name=name)):
+            return f'is left alone, by the rule "{name}"'
+    if rules is None:
+        return "is left alone: there are no rules"
+    if packet.protocol != "tcp":
+        return f"is left alone: {packet.protocol} is never touched"
+    if not packet.opens:
+        return "is left alone: it belongs to a connection that is open"
+    return "is left alone: no rule speaks of it"
+
+
 def matches(match: Match, packet: Packet) -> bool:
     """A condition that was not understood never holds, so a foreign rule decides nothing here."""
     arriving = packet.hook == "prerouting"
@@ -40,11 +62,17 @@ def matches(match: Match, packet: Packet) -> bool:
     return all(
         (
             not match.foreign,
-            not match.arrives_by or (arriving and match.arrives_by == packet.interface),
-            not match.leaves_by or (not arriving and match.leaves_by == packet.interface),
-            match.uid is None or match.uid == packet.uid,
-            not match.networks or any(packet.destination in network for network in match.networks),
+            not match.arrives_by or (arriving and packet.interface in match.arrives_by),
+            not match.leaves_by or (not arriving and packet.interface in match.leaves_by),
+            not match.uids or packet.uid in match.uids,
+            not match.gids or packet.gid in match.gids,
+            not match.sources or _in(packet.source, match.sources),
+            not match.networks or _in(packet.destination, match.networks),
             not match.ports or (tcp and packet.port in match.ports),
             not match.opens or (tcp and packet.opens),
         )
     )
+
+
+def _in(address: Address | None, networks: tuple[Network, ...]) -> bool:
+    return address is not None and any(address in network for network in networks)

@@ -1,0 +1,106 @@
+"""fairlead plan"""
+
+import argparse
+import difflib
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from agent.cli import rules
+from agent.cli.exits import Exit
+from agent.cli.main import prefix_argument
+from agent.core.facts import Level
+
+if TYPE_CHECKING:
+    from agent.offline import Redirect
+
+HELP = "the exact rules of the redirect, and how they differ from what is live"
+DESCRIPTION = """\
+Shows the exact rules that PREFIX/etc/fairlead/fairlead.toml stands for once the proxy is ready, and where what
+is live differs. Touches nothing, and works without the agent; only to read the live rules it must be root.
+Exit 0: these rules can be set; 1: they would be refused, and why; 64: the configuration is wrong."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    prefix_argument(parser)
+    parser.add_argument("--json", action="store_true", help="everything, as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    from agent.cli.redirect import view
+
+    found = view(args.prefix, "plan the redirect")
+    print(json.dumps(as_json(found), indent=2) if args.json else "\n".join(render(found)))
+    return Exit.FAILED if found.refused else Exit.OK
+
+
+def as_json(found: "Redirect") -> dict[str, Any]:
+    return {
+        "rules": list(rules.lines(found.planned)),
+        "live": live_json(found),
+        "difference": difference(found),
+        "refused": _fault(found.refused),
+        "guide": list(found.guide),
+        "hand_made": list(found.hand_made),
+    }
+
+
+def live_json(found: "Redirect") -> dict[str, Any]:
+    return {
+        "inbound": None if found.unread else found.inbound.value,
+        "outbound": None if found.unread else found.outbound.value,
+        "rules": list(rules.lines(found.live.rules)),
+        "unread": _fault(found.unread),
+        "suspended": found.suspended,
+        "trial": found.live.trial.left if found.live.trial and found.live.on_trial else None,
+    }
+
+
+def render(found: "Redirect") -> Iterator[str]:
+    yield "once the proxy is ready:"
+    yield from (f"  {line}" for line in rules.lines(found.planned))
+    yield ""
+    yield from _live(found)
+    if found.guide:
+        yield ""
+        yield "where this differs from Linkerd's guide:"
+        yield from (f"  {line}" for line in found.guide)
+    if found.hand_made:
+        yield ""
+        yield f"chains made by hand after Linkerd's guide: {'; '.join(found.hand_made)}"
+        yield "  → fairlead redirect adopt-guide"
+    if found.refused:
+        yield ""
+        yield f"these rules would be refused: {found.refused.reason}: {found.refused.detail}"
+        yield f"  → {found.refused.entry.remedy}"
+    if found.suspended and not found.live.on_trial:
+        yield ""
+        yield f"suspended: {found.suspended}"
+        yield "  → fairlead redirect apply"
+
+
+def _live(found: "Redirect") -> Iterator[str]:
+    if found.unread:
+        yield f"what is live is not known: {found.unread.detail}"
+        return
+    if found.live.rules is None:
+        yield "live: no rules"
+        return
+    changes = difference(found)
+    if not changes:
+        yield f"live: inbound {found.inbound.value}, outbound {found.outbound.value}, by this very plan"
+        return
+    yield "live (-) and planned (+):"
+    yield from (f"  {line}" for line in changes)
+
+
+def difference(found: "Redirect") -> list[str]:
+    """Live rules at another level of the same plan differ in nothing: [] then, and where they are not known."""
+    if found.unread or Level.PARTIAL not in (found.inbound, found.outbound):
+        return []
+    live, planned = list(rules.lines(found.live.rules)), list(rules.lines(found.planned))
+    return list(difflib.unified_diff(live, planned, lineterm="", n=1))[2:]
+
+
+def _fault(fault: Any) -> dict[str, str] | None:
+    return {"reason": fault.reason.value, "detail": fault.detail} if fault else None

@@ -1,0 +1,219 @@
+"""fairlead redirect apply|confirm|revert|remove|show|trace|adopt-guide"""
+
+import argparse
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from agent.cli import rules
+from agent.cli.exits import Exit, Failure
+from agent.cli.main import prefix_argument
+from agent.core.facts import Level
+from agent.core.reasons import Fault, Reason
+
+if TYPE_CHECKING:
+    from agent.core.redirect.trace import Packet
+    from agent.offline import Redirect
+
+HELP = "set, try, take away, show and explain the traffic redirect"
+DESCRIPTION = """\
+The traffic redirect, by hand; root only. The agent does all this by itself, but for these:
+  apply     set the configuration as it stands, at the level of the moment; lifts a suspension
+            with --confirm 60s it is taken back after that time, even if agent and network are gone
+  confirm   keep what `apply --confirm` set          revert    take it back now
+  remove    take every rule away; open streams through the proxy are let finish, but with --now
+  show      what is live, with packet counters       trace     which rule decides about a connection, and why
+  adopt-guide   the same as apply, in place of the chains that Linkerd's guide has one make by hand"""
+
+_REMEDIES = {Reason.REDIRECT_FORBIDDEN: "run it with sudo"}
+_CODES = {Reason.REDIRECT_FORBIDDEN: Exit.NOT_PERMITTED}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(metavar="|".join(_HELPS), required=True)
+
+    def add(name: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=_HELPS[name], description=_HELPS[name])
+        prefix_argument(made)
+        made.add_argument("--json", action="store_true", help="as JSON")
+        made.set_defaults(act=run)
+        return made
+
+    add("apply", _apply).add_argument(
+        "--confirm", type=_seconds, metavar="60s", help="take it back after this time (5s to 1h) unless confirmed"
+    )
+    add("confirm", lambda args: _plain(args, "confirm"))
+    add("revert", lambda args: _plain(args, "revert"))
+    add("remove", _remove).add_argument("--now", action="store_true", help="do not wait for open streams")
+    add("show", _show)
+    add("adopt-guide", _adopt)
+    trace = add("trace", _trace)
+    way = trace.add_mutually_exclusive_group(required=True)
+    way.add_argument("--in", dest="way", action="store_const", const="in", help="a connection to this host")
+    way.add_argument("--out", dest="way", action="store_const", const="out", help="one that this host opens")
+    trace.add_argument("protocol", choices=["tcp"])
+    trace.add_argument("to", type=_endpoint, metavar="ADDRESS:PORT")
+    trace.add_argument("--uid", type=int, help="of who opens it")
+    trace.add_argument("--from", dest="source", type=ip_address, metavar="ADDRESS", help="where it comes from")
+
+
+_HELPS = {
+    "apply": "set the configuration as it stands, at the level of the moment",
+    "confirm": "keep what `apply --confirm` set",
+    "revert": "take back what `apply --confirm` set",
+    "remove": "take every rule away",
+    "show": "what is live, with packet counters",
+    "adopt-guide": "replace the chains that Linkerd's guide has one make by hand",
+    "trace": "which rule decides about a connection, and why",
+}
+
+
+def run(args: argparse.Namespace) -> int:
+    code: int = args.act(args)
+    return code
+
+
+# the verbs -----------------------------------------------------------------------------------------
+
+
+def _apply(args: argparse.Namespace) -> int:
+    answer = _ask(args, "apply the redirect", "redirect apply", confirm=args.confirm or "none")
+    _say(args, answer, f"set: {_levels(answer)}")
+    if "trial" in answer and not args.json:
+        print(f"for {answer['trial']} s; keep it with: fairlead redirect confirm")
+    return Exit.OK
+
+
+def _plain(args: argparse.Namespace, verb: str) -> int:
+    answer = _ask(args, f"{verb} the redirect", f"redirect {verb}")
+    _say(args, answer, f"{'kept' if verb == 'confirm' else 'taken back'}: {_levels(answer)}")
+    return Exit.OK
+
+
+def _remove(args: argparse.Namespace) -> int:
+    """Asked again while streams are open: nobody tells when the last has ended."""
+    words = {"now": "yes"} if args.now else {}
+    said = None
+    while True:
+        answer = _ask(args, "remove the redirect", "redirect remove", **words)
+        if not answer.get("streams"):
+            _say(args, answer, "removed")
+            return Exit.OK
+        if said != answer["streams"] and not args.json:
+            print(f"nothing is redirected any more; {answer['streams']} open streams are let finish", flush=True)
+        said = answer["streams"]
+        time.sleep(1)
+
+
+def _adopt(args: argparse.Namespace) -> int:
+    answer = _ask(args, "adopt the guide's chains", "redirect adopt-guide")
+    gone = "; ".join(answer["adopted"]) or "none were there"
+    _say(args, answer, f"set: {_levels(answer)}; taken away: {gone}")
+    return Exit.OK
+
+
+def _show(args: argparse.Namespace) -> int:
+    from agent.cli.plan import live_json
+
+    found = view(args.prefix, "show the redirect")
+    if found.unread:
+        raise _failure("show the redirect", found.unread)
+    counters = _ask(args, "show the redirect", "redirect counters")["rules"]
+    if args.json:
+        print(json.dumps({**live_json(found), "counters": counters}, indent=2))
+        return Exit.OK
+    print(f"inbound {found.inbound.value}, outbound {found.outbound.value}")
+    if found.live.trial is not None and found.live.on_trial:
+        print(f"on trial: {found.live.trial.left} s left; keep it with: fairlead redirect confirm")
+    elif found.suspended:
+        print(f"suspended: {found.suspended}\n  → fairlead redirect apply")
+    print("\n".join(rules.lines(found.live.rules)))
+    for one in counters:
+        if one["packets"] is not None:
+            print(f"{one['packets']:>10} packets {one['bytes']:>12} bytes  {one['name']}")
+    return Exit.OK
+
+
+def _trace(args: argparse.Namespace) -> int:
+    from agent.core.redirect.trace import explain, trace
+
+    found = view(args.prefix, "trace a connection")
+    asked, which = (found.planned, "planned") if found.unread else (found.live.rules, "live")
+    packet = _packet(args, found)
+    action, rule = trace(asked, packet)
+    text = f"tcp {args.way} to {packet.destination} port {packet.port} {explain(asked, packet)}"
+    answer = {"action": action.value, "rule": rule.name if rule else None, "text": text, "rules": which}
+    _say(args, answer, text if which == "live" else f"{text}\n(by the planned rules: {found.unread.detail})")  # type: ignore[union-attr]
+    return Exit.OK
+
+
+def _packet(args: argparse.Namespace, found: "Redirect") -> "Packet":
+    """Between addresses of this host a connection goes over loopback."""
+    from agent.core.redirect.trace import Packet
+
+    address, port = args.to
+    far = args.source if args.way == "in" else address
+    local = far is not None and (far.is_loopback or far in found.spec.addresses)
+    hook = "prerouting" if args.way == "in" else "output"
+    return Packet(hook, "lo" if local else "(any)", address, port, uid=args.uid, source=args.source)
+
+
+# common --------------------------------------------------------------------------------------------
+
+
+def view(prefix: str, doing: str) -> "Redirect":
+    from agent import offline
+
+    try:
+        return offline.redirect(prefix)
+    except offline.Refused as refused:
+        raise Failure(
+            Exit.CONFIG, f"cannot {doing}: {refused.fault.detail}", "see: fairlead check-config FILE"
+        ) from None
+
+
+def _ask(args: argparse.Namespace, doing: str, verb: str, **words: str) -> Mapping[str, Any]:
+    from agent import offline
+
+    try:
+        return offline.ask_door(args.prefix, verb, **words)
+    except offline.Refused as refused:
+        raise _failure(doing, refused.fault) from None
+
+
+def _failure(doing: str, fault: Fault) -> Failure:
+    cause = fault.detail.removeprefix("cannot ") if fault.detail.startswith(f"cannot {doing}") else fault.detail
+    message = f"cannot {cause}" if cause != fault.detail else f"cannot {doing}: {cause}"
+    remedy = _REMEDIES.get(fault.reason, fault.entry.remedy)
+    return Failure(_CODES.get(fault.reason, Exit.FAILED), f"{message} [{fault.reason}]", remedy)
+
+
+def _say(args: argparse.Namespace, answer: Mapping[str, Any], text: str) -> None:
+    print(json.dumps(dict(answer)) if args.json else text)
+
+
+def _levels(answer: Mapping[str, Any]) -> str:
+    return f"inbound {Level(answer['inbound']).value}, outbound {Level(answer['outbound']).value}"
+
+
+def _seconds(text: str) -> str:
+    """60, 60s, 5m or 1h → seconds as the door takes them."""
+    found = re.fullmatch(r"([1-9][0-9]{0,4})([smh]?)", text)
+    seconds = int(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0
+    if not 5 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time from 5s to 1h")
+    return str(seconds)
+
+
+def _endpoint(text: str) -> tuple[Any, int]:
+    address, _, port = text.rpartition(":")
+    try:
+        found = ip_address(address.removeprefix("[").removesuffix("]")), int(port)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT, as 10.0.0.1:80 or [fd00::1]:80") from None
+    if not 1 <= found[1] <= 65535:
+        raise argparse.ArgumentTypeError(f"{port} is no port")
+    return found

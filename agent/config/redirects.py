@@ -1,0 +1,48 @@
+"""What must hold between the keys of [redirect] and the rest."""
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from agent.config.shape import Config, Problem
+
+
+def problems(found: Config) -> list[Problem]:
+    redirect = found.redirect
+    if redirect.mode == "off":
+        return []
+    noted = []
+    guide = redirect.mode == "linkerd-guide"
+    if not guide and redirect.inbound == "declared" and not found.workload.ports:
+        remedy = 'declare the application\'s ports, or set redirect.inbound or redirect.mode = "off"'
+        noted.append(Problem("workload.ports", "declares nothing to redirect", remedy))
+    if guide or redirect.outbound == "all":
+        noted += _everything(found)
+    if not guide and redirect.outbound == "uids" and not redirect.outbound_uids:
+        remedy = "name the users whose connections go through the proxy"
+        noted.append(Problem("redirect.outbound_uids", 'is empty, but redirect.outbound is "uids"', remedy))
+    return noted
+
+
+def _everything(found: Config) -> list[Problem]:
+    noted = []
+    if not found.redirect.force:
+        cause = "redirecting everything outbound catches package updates, SPIRE and whatever manages this host"
+        remedy = "list the cluster's networks instead, or set redirect.force = true"
+        noted.append(Problem("redirect.outbound", cause, remedy))
+    if name := _name(found.api.server):
+        port = urlsplit(found.api.server).port or 443
+        if not any(endpoint.port in (0, port) for endpoint in found.redirect.exempt):
+            cause = f"everything outbound would catch the API server, which is known by the name {name} alone"
+            remedy = "write api.server with an address, or list its ADDRESS:PORT here"
+            noted.append(Problem("redirect.exempt", cause, remedy))
+    return noted
+
+
+def _name(url: str) -> str:
+    """The host's name in it; "" where an address stands."""
+    host = urlsplit(url).hostname or ""
+    try:
+        ip_address(host)
+    except ValueError:
+        return host
+    return ""

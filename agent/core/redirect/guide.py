@@ -1,0 +1,29 @@
+"""The chains that Linkerd's guide has an operator make by hand: recognised, and taken away.
+
+Law: a chain counts by its name, PROXY_INIT_*, in the table nat; jumps to it may stand there more than once, since
+the guide's commands add one more each time they are run.
+"""
+
+from agent.core.redirect.iptables import Saved, chain_of
+
+_PREFIX = "PROXY_INIT_"
+
+
+def guide_chains(saved: Saved) -> tuple[str, ...]:
+    """The names of the chains; () where nobody followed the guide, or somebody has cleaned up."""
+    return tuple(sorted(name for name in saved.chains.get("nat", ()) if name.startswith(_PREFIX)))
+
+
+def removal(saved: Saved) -> str:
+    """The input of `iptables-restore --noflush` that takes them away in one transaction; "": there are none."""
+    chains = guide_chains(saved)
+    if not chains:
+        return ""
+    lines = [line for line in saved.lines.get("nat", ()) if not chain_of(line).startswith(_PREFIX)]
+    jumps = [line for line in lines if set(line.split()) & set(chains)]
+    commands = (
+        *(f":{name} - [0:0]" for name in chains),
+        *(f"-D {line.removeprefix('-A ')}" for line in jumps),
+        *(f"-X {name}" for name in chains),
+    )
+    return "\n".join(("*nat", *commands, "COMMIT", ""))

@@ -1,0 +1,197 @@
+"""The rules that follow from a specification at each level, and the level that live rules amount to.
+
+Law: one table, always with the same chains; a level decides the rules in them.
+
+Each direction has two chains. One is of type nat and holds the redirect; the kernel shows it only the first
+packet of a connection. The other, of type filter and earlier, holds the block. Both stand empty when
+released: without any nat chain the kernel stops translating the streams that were redirected before.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from ipaddress import ip_network
+
+from agent.core.facts import Level
+from agent.core.redirect.rules import Action, Chain, Match, Network, Rule, Ruleset, canonical, ordered
+from agent.core.redirect.spec import Exceptions, Inbound, Outbound, RedirectSpec
+
+# Before the chains of other owners (Docker: dstnat, -100), in whatever order they were registered. The
+# block comes before the redirect, and after connection tracking (-200).
+_REDIRECT, _BLOCK, _GUARD = -110, -150, -160
+SKELETON = (
+    Chain("guard", "filter", "output", _GUARD),
+    Chain("inbound", "nat", "prerouting", _REDIRECT),
+    Chain("inbound_block", "filter", "prerouting", _BLOCK),
+    Chain("outbound", "nat", "output", _REDIRECT),
+    Chain("outbound_block", "filter", "output", _BLOCK),
+    Chain("tracking", "filter", "input", 0),
+)
+_INBOUND = frozenset({"inbound", "inbound_block", "guard"})
+_OUTBOUND = frozenset({"outbound", "outbound_block"})
+_EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+# Without connection tracking linkerd2-proxy cannot learn where a connection was going, and resets it. One
+# rule that looks at the state keeps tracking on in this network namespace.
+_TRACKING = Rule("tracking", Match(tracked=True), Action.LOOK)
+
+Hit = tuple[Action, int]
+
+
+def ruleset(spec: RedirectSpec, inbound: Level, outbound: Level) -> Ruleset | None:
+    """The rules for these levels; None is no table at all. Raises ValueError for PARTIAL."""
+    inbound, outbound = settle(inbound, outbound)
+    if inbound is Level.OFF:
+        return None
+    rules = {
+        **_filled("inbound", inbound, tuple(_inbound(spec, _hit(inbound, spec.inbound_listener)))),
+        **_filled("outbound", outbound, tuple(_outbound(spec, _hit(outbound, spec.outbound_listener)))),
+        "tracking": (_TRACKING,),
+    }
+    if inbound is not Level.RELEASED:
+        rules["guard"] = tuple(_guard(spec))
+    return Ruleset(tuple(replace(chain, rules=ordered(rules.get(chain.name, ()))) for chain in SKELETON))
+
+
+def settle(inbound: Level, outbound: Level) -> tuple[Level, Level]:
+    """OFF is for the whole table: beside a direction that needs it, OFF amounts to RELEASED."""
+    if (inbound is Level.OFF) is (outbound is Level.OFF):
+        return inbound, outbound
+    return (Level.RELEASED, outbound) if inbound is Level.OFF else (inbound, Level.RELEASED)
+
+
+def _filled(direction: str, level: Level, rules: tuple[Rule, ...]) -> dict[str, tuple[Rule, ...]]:
+    match level:
+        case Level.RELEASED:
+            return {}
+        case Level.BLOCK:
+            return {f"{direction}_block": rules}
+        case Level.ON:
+            return {direction: rules}
+        case _:
+            raise ValueError(f"no rules make up the level {level.value}")
+
+
+def _hit(level: Level, listener: int) -> Hit:
+    return (Action.REDIRECT, listener) if level is Level.ON else (Action.RESET, 0)
+
+
+# rules ---------------------------------------------------------------------------------------------
+
+
+def _inbound(spec: RedirectSpec, hit: Hit) -> Iterator[Rule]:
+    """The first rule also tells apart the levels of a host that redirects nothing."""
+    yield _skip("inbound: from this host", Match(arrives_by=frozenset({"lo"})))
+    if spec.inbound is Inbound.OFF or (spec.inbound is Inbound.DECLARED and not spec.ports):
+        return
+    own = [ip_network(address) for address in spec.addresses]
+    if spec.inbound is Inbound.DECLARED:
+        yield from _exceptions("inbound", spec, spec.inbound_except)
+        declared = Match(ports=spec.ports, opens=True)
+        yield from _hits("inbound: declared ports", spec, own, declared, hit)
+        return
+    yield from _ports("inbound: sshd's ports", spec.ssh_ports)
+    yield from _ports("inbound: the proxy's own ports", spec.own_ports)
+    yield from _ports("inbound: ports that containers publish", spec.published - spec.ports)
+    yield from _exceptions("inbound", spec, spec.inbound_except)
+    yield from _hits("inbound: every other port", spec, own, Match(opens=True), hit)
+
+
+def _outbound(spec: RedirectSpec, hit: Hit) -> Iterator[Rule]:
+    yield _skip("outbound: from the proxy", Match(uids=frozenset({spec.proxy_uid})))
+    yield _skip("outbound: to this host", Match(leaves_by=frozenset({"lo"})))
+    if spec.outbound is Outbound.OFF:
+        return
+    by_port: dict[int, list[Network]] = defaultdict(list)
+    for address, port in spec.exempt:
+        by_port[port].append(ip_network(address))
+    for port, networks in sorted(by_port.items()):
+        match = Match(ports=frozenset({port} if port else ()))
+        yield from _per_family(f"outbound: exempt, port {port or 'any'}", spec, networks, match, (Action.SKIP, 0))
+    yield from _exceptions("outbound", spec, spec.outbound_except)
+    opens = Match(opens=True)
+    match spec.outbound:
+        case Outbound.NETWORKS:
+            yield from _hits("outbound: cluster networks", spec, spec.networks, opens, hit)
+        case Outbound.ALL:
+            yield from _hits("outbound: everywhere else", spec, _EVERYWHERE, opens, hit)
+        case Outbound.UIDS if spec.uids:
+            yield from _hits("outbound: chosen users", spec, _EVERYWHERE, replace(opens, uids=spec.uids), hit)
+
+
+def _guard(spec: RedirectSpec) -> Iterator[Rule]:
+    """Who reaches 4143 could otherwise name any port of this host, and the proxy would dial it."""
+    local = Match(uids=frozenset({spec.proxy_uid}), leaves_by=frozenset({"lo"}), opens=True)
+    if spec.inbound is Inbound.ALL:
+        shut = (spec.ssh_ports | spec.inbound_except.ports | (spec.published - spec.ports)) - spec.local_ports
+        yield Rule("guard: the proxy to an excepted port", replace(local, ports=shut), Action.RESET)
+    else:
+        open_ = (spec.ports - spec.inbound_except.ports) | spec.local_ports
+        yield _skip("guard: ports that the proxy may dial here", Match(ports=open_))
+        yield Rule("guard: the proxy to an undeclared port", local, Action.RESET)
+
+
+def _exceptions(direction: str, spec: RedirectSpec, found: Exceptions) -> Iterator[Rule]:
+    inbound = direction == "inbound"
+    yield from _ports(f"{direction}: excepted ports", found.ports)
+    if found.interfaces:
+        match = Match(arrives_by=found.interfaces) if inbound else Match(leaves_by=found.interfaces)
+        yield _skip(f"{direction}: excepted interfaces", match)
+    if found.uids and not inbound:
+        yield _skip(f"{direction}: excepted users", Match(uids=found.uids))
+    if found.gids and not inbound:
+        yield _skip(f"{direction}: excepted groups", Match(gids=found.gids))
+    name = f"{direction}: excepted networks"
+    yield from _per_family(
+        name, spec, found.networks, Match(), (Action.SKIP, 0), "sources" if inbound else "networks"
+    )
+
+
+def _skip(name: str, match: Match) -> Rule:
+    return Rule(name, match, Action.SKIP)
+
+
+def _ports(name: str, ports: frozenset[int]) -> Iterator[Rule]:
+    if ports:
+        yield _skip(name, Match(ports=ports))
+
+
+def _hits(name: str, spec: RedirectSpec, networks: Iterable[Network], match: Match, hit: Hit) -> Iterator[Rule]:
+    """Each looks at what opens a connection and nothing else, also where the kernel shows it no other packet:
+    a host that was not tracked before takes the next packet of an old stream for the first of a new one."""
+    assert match.opens
+    return _per_family(name, spec, networks, match, hit)
+
+
+def _per_family(
+    name: str, spec: RedirectSpec, networks: Iterable[Network], match: Match, hit: Hit, where: str = "networks"
+) -> Iterator[Rule]:
+    """One rule an IP version, of those that the workload has."""
+    given = tuple(networks)
+    for version in sorted(spec.families):
+        found = canonical(network for network in given if network.version == version)
+        if found:
+            yield Rule(f"{name}, IPv{version}", replace(match, **{where: found}), *hit)  # type: ignore[arg-type]
+
+
+# levels --------------------------------------------------------------------------------------------
+
+
+def levels(spec: RedirectSpec, live: Ruleset | None) -> tuple[Level, Level]:
+    """(inbound, outbound) that the live rules amount to for this specification: PARTIAL unless they are
+    exactly those of a level. Damage to what both directions share counts against both."""
+    if live is None:
+        return Level.OFF, Level.OFF
+    intended = {level: ruleset(spec, level, level) for level in (Level.RELEASED, Level.BLOCK, Level.ON)}
+    return _level(intended, live, _OUTBOUND), _level(intended, live, _INBOUND)
+
+
+def _level(intended: Mapping[Level, Ruleset | None], live: Ruleset, other: frozenset[str]) -> Level:
+    for level, rules in intended.items():
+        if rules is not None and _without(live, other) == _without(rules, other):
+            return level
+    return Level.PARTIAL
+
+
+def _without(rules: Ruleset, names: frozenset[str]) -> Ruleset:
+    return replace(rules, chains=tuple(chain for chain in rules.chains if chain.name not in names))

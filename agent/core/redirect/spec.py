@@ -1,0 +1,142 @@
+"""What may be redirected on a host, and what must never be asked for."""
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from agent.core.redirect.rules import Network
+
+Address = IPv4Address | IPv6Address
+
+SSH_PORT, DNS_PORT = 22, 53
+_PROXY_PORTS = frozenset({4190, 4191})  # tap and admin
+
+
+class Inbound(enum.Enum):
+    DECLARED = "declared"  # the declared ports
+    ALL = "all"  # every port of the workload's addresses, except …
+    OFF = "off"
+
+
+class Outbound(enum.Enum):
+    NETWORKS = "networks"  # what goes to the cluster's networks
+    ALL = "all"  # whatever leaves this host, except …
+    UIDS = "uids"  # whatever the chosen users send off this host, except …
+    OFF = "off"
+
+
+@dataclass(frozen=True)
+class Exceptions:
+    """What stays untouched. `networks`: where it comes from (inbound) or goes to (outbound). `uids`, `gids`: of
+    the socket that sends; a packet that arrives has none yet, so they say nothing inbound."""
+
+    ports: frozenset[int] = frozenset()
+    networks: tuple[Network, ...] = ()
+    interfaces: frozenset[str] = frozenset()
+    uids: frozenset[int] = frozenset()
+    gids: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class RedirectSpec:
+    """What may be redirected on this host. `proxy_uid` > 0: the user whose own traffic goes out directly."""
+
+    proxy_uid: int
+    addresses: tuple[Address, ...] = ()  # the workload's own
+    ports: frozenset[int] = frozenset()  # declared ports: inbound
+    networks: tuple[Network, ...] = ()  # of the cluster: outbound
+    exempt: tuple[tuple[Address, int], ...] = ()  # never redirected outbound; port 0: every port
+    inbound_listener: int = 4143
+    outbound_listener: int = 4140
+    inbound: Inbound = Inbound.DECLARED
+    outbound: Outbound = Outbound.NETWORKS
+    uids: frozenset[int] = frozenset()  # of Outbound.UIDS
+    inbound_except: Exceptions = Exceptions()
+    outbound_except: Exceptions = Exceptions()
+    ssh_ports: frozenset[int] = frozenset({SSH_PORT})  # where operators come in
+    published: frozenset[int] = frozenset()  # by container runtimes; left out of Inbound.ALL unless declared
+    control_ports: frozenset[int] = frozenset()  # of a control plane that the proxy may dial on this host
+
+    def __post_init__(self) -> None:
+        if self.proxy_uid <= 0:
+            raise ValueError(f"the proxy's uid must be above 0, not {self.proxy_uid}")
+
+    @property
+    def families(self) -> frozenset[int]:
+        """The IP versions of the workload's addresses. The proxy listens on no other, so no rule has another."""
+        return frozenset(address.version for address in self.addresses)
+
+    @property
+    def outward(self) -> bool:
+        """Something outbound can go to the proxy."""
+        match self.outbound:
+            case Outbound.NETWORKS:
+                return bool(self.networks)
+            case Outbound.UIDS:
+                return bool(self.uids)
+        return self.outbound is Outbound.ALL
+
+    @property
+    def own_ports(self) -> frozenset[int]:
+        """The proxy's own ports that peers dial. Redirected, they would still arrive; blocked, they would not."""
+        return _PROXY_PORTS | {self.inbound_listener}
+
+    @property
+    def local_ports(self) -> frozenset[int]:
+        """The ports of this host that the proxy may dial whatever is declared. Its own inbound port is one: a
+        host that calls its own Service through the mesh dials it, and the proxy itself refuses a loop."""
+        return self.control_ports | {DNS_PORT, self.inbound_listener}
+
+
+def refused_ports(spec: RedirectSpec, sshd: Iterable[int]) -> frozenset[int]:
+    """The declared ports by which an operator comes in. `sshd`: where sshd listens, besides port 22."""
+    return spec.ports & {SSH_PORT, *spec.ssh_ports, *sshd}
+
+
+def caught_ports(spec: RedirectSpec) -> frozenset[int]:
+    """The ports whose inbound connections go to the proxy."""
+    match spec.inbound:
+        case Inbound.DECLARED:
+            return spec.ports - spec.inbound_except.ports
+        case Inbound.OFF:
+            return frozenset()
+    left = spec.ssh_ports | spec.own_ports | (spec.published - spec.ports) | spec.inbound_except.ports
+    return frozenset(range(1, 65536)) - left
+
+
+def swallowed(spec: RedirectSpec, subnets: Iterable[Network]) -> tuple[tuple[Network, Network], ...]:
+    """(configured network, subnet of this host that lies in it): redirecting it would catch the neighbours,
+    the gateway and whoever administers this host. A single address is no subnet."""
+    if spec.outbound is not Outbound.NETWORKS:
+        return ()
+    shared = [subnet for subnet in subnets if subnet.prefixlen < subnet.max_prefixlen]
+    return tuple(
+        (network, subnet)
+        for network in spec.networks
+        for subnet in shared
+        if subnet.version == network.version and subnet.subnet_of(network)  # type: ignore[arg-type]
+    )
+
+
+# The guide for hosts outside the cluster redirects all TCP but these ports.
+GUIDE_INBOUND_EXCEPT = frozenset({4190, 4191, 4567, 4568})
+GUIDE_OUTBOUND_EXCEPT = frozenset({4567, 4568})
+
+
+def differences_from_guide(spec: RedirectSpec) -> tuple[str, ...]:
+    """Where these rules select something else than those of Linkerd's guide, for people."""
+    found = [
+        "inbound: only the workload's own addresses, so that forwarded and container traffic passes",
+        f"inbound: never sshd's ports ({', '.join(map(str, sorted(spec.ssh_ports)))})",
+        f"outbound: the uid {spec.proxy_uid} is left alone, not root",
+        "both ways: only what opens a connection; open streams stay as they are",
+    ]
+    if published := spec.published - spec.ports:
+        found.append(f"inbound: not what containers publish ({', '.join(map(str, sorted(published)))})")
+    if spec.exempt:
+        listed = ", ".join(f"{address} port {port or 'any'}" for address, port in spec.exempt)
+        found.append(f"outbound: never {listed}")
+    if 6 in spec.families:
+        found.append("both ways: IPv6 too")
+    return tuple(found)

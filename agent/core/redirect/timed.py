@@ -1,0 +1,177 @@
+"""Rules on trial: they hold until a deadline, unless confirmed, and the kernel itself keeps the time.
+
+Law: nobody need be alive at the deadline. nftables takes an element out of a set when its time is over, so
+every new rule asks whether the one element of the set `trial` is still there. In each chain stand
+
+    the new rules, each on condition;  "leave, while on trial";  the rules from before
+
+so that one tick of the kernel's clock takes both directions and both IP versions from new to old at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from agent.core.redirect import Ruleset, nft
+from agent.core.redirect.nft import Json
+
+_SET = "trial"
+_LEAVE = "on trial: not the rules from before"
+# Any key that every packet of ours has would do; all that is redirected or blocked is TCP.
+_ON_TRIAL: Json = {"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": f"@{_SET}"}}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """`before`: the rules that hold when the time is over. `left`: whole seconds; None: it is over."""
+
+    new: Ruleset
+    before: Ruleset
+    left: int | None
+
+
+@dataclass(frozen=True)
+class Live:
+    """`rules`: those that hold at this moment; None: there is no table."""
+
+    rules: Ruleset | None
+    trial: Trial | None = None
+
+    @property
+    def on_trial(self) -> bool:
+        return self.trial is not None and self.trial.left is not None
+
+
+def transaction(new: Ruleset, before: Ruleset, seconds: int) -> Json:
+    """Put the new rules in place of whatever the table holds, and after `seconds` those from before."""
+    start, chains, fresh = _parts(new)
+    _, others, old = _parts(before)
+    names = [_name(chain) for chain in chains]
+    chains += [chain for chain in others if _name(chain) not in names]
+    commands = [*start, *_clock(seconds), *chains]
+    for chain in map(_name, chains):
+        commands += [_on_trial(rule) for rule in fresh if _chain(rule) == chain]
+        commands.append(_on_trial(_rule({"chain": chain, "comment": _LEAVE, "expr": [{"return": None}]})))
+        commands += [rule for rule in old if _chain(rule) == chain]
+    return {"nftables": commands}
+
+
+def read(listing: object) -> Live:
+    """What `nft -j list table inet fairlead` says. Raises ValueError when it is no such listing."""
+    match listing:
+        case {"nftables": [*entries]}:
+            trial = _trial(entries)
+            if trial is None:
+                return Live(nft.read(listing))
+            return Live(trial.before if trial.left is None else trial.new, trial)
+    raise ValueError("not a listing of nftables")
+
+
+# writing -------------------------------------------------------------------------------------------
+
+
+def _parts(rules: Ruleset) -> tuple[list[Json], list[Json], list[Json]]:
+    """(what makes the table anew, its chains, its rules), as commands."""
+    commands = nft.transaction(rules)["nftables"]
+    assert isinstance(commands, list)
+    kinds = [_kind(command) for command in commands]
+    first = min((i for i, kind in enumerate(kinds) if kind in ("chain", "rule")), default=len(kinds))
+    chains = [c for c, kind in zip(commands, kinds, strict=True) if kind == "chain"]
+    return commands[:first], chains, [c for c, kind in zip(commands, kinds, strict=True) if kind == "rule"]
+
+
+def _kind(command: Json) -> str:
+    (body,) = command.values()
+    assert isinstance(body, dict)
+    return str(next(iter(body)))
+
+
+def _body(command: Json, kind: str) -> Json:
+    added = command["add"]
+    assert isinstance(added, dict)
+    body: Json = added[kind]
+    return body
+
+
+def _name(command: Json) -> str:
+    return str(_body(command, "chain")["name"])
+
+
+def _chain(command: Json) -> str:
+    return str(_body(command, "rule")["chain"])
+
+
+def _rule(fields: Json) -> Json:
+    return {"add": {"rule": {"family": "inet", "table": "fairlead", **fields}}}
+
+
+def _on_trial(command: Json) -> Json:
+    rule = _body(command, "rule")
+    expressions = rule["expr"]
+    assert isinstance(expressions, list)
+    return _rule({**rule, "expr": [_ON_TRIAL, *expressions]})
+
+
+def _clock(seconds: int) -> list[Json]:
+    where = {"family": "inet", "table": "fairlead", "name": _SET}
+    element = {"elem": {"val": "tcp", "timeout": seconds}}
+    return [
+        {"add": {"set": {**where, "type": "inet_proto", "flags": ["timeout"]}}},
+        {"add": {"element": {**where, "elem": [element]}}},
+    ]
+
+
+# reading -------------------------------------------------------------------------------------------
+
+
+def _trial(entries: Sequence[object]) -> Trial | None:
+    """None: these are no rules on trial, or somebody changed how they hang together."""
+    clocks = [entry for entry in entries if _is_clock(entry)]
+    rules = [entry for entry in entries if _is_rule(entry)]
+    rest = [entry for entry in entries if entry not in clocks and entry not in rules]
+    if len(clocks) != 1:
+        return None
+    new: list[object] = []
+    old: list[object] = []
+    for _, chain in groupby(rules, key=lambda entry: entry["rule"].get("chain")):  # type: ignore[index]
+        found = list(chain)
+        at = next((i for i, entry in enumerate(found) if _without_clock(entry) == "leave"), None)
+        if at is None or not all(isinstance(_without_clock(entry), dict) for entry in found[:at]):
+            return None
+        new += [_without_clock(entry) for entry in found[:at]]
+        old += found[at + 1 :]
+    return Trial(_read([*rest, *new]), _read([*rest, *old]), _left(clocks[0]))
+
+
+def _read(entries: list[object]) -> Ruleset:
+    return nft.read({"nftables": entries})
+
+
+def _is_rule(entry: object) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("rule"), dict)
+
+
+def _is_clock(entry: object) -> bool:
+    match entry:
+        case {"set": {"name": name, "type": "inet_proto", "flags": ["timeout"]}}:
+            return bool(name == _SET)
+    return False
+
+
+def _left(clock: object) -> int | None:
+    match clock:
+        case {"set": {"elem": [{"elem": {"val": "tcp", "expires": int(left)}}]}}:
+            return left
+        case {"set": {"elem": [_]}}:  # less than a second
+            return 0
+    return None
+
+
+def _without_clock(entry: object) -> object:
+    """A rule on trial as it stands without the condition; "leave" for the rule that ends them; None for others."""
+    match entry:
+        case {"rule": {"expr": [first, *others], **rest}} if first == _ON_TRIAL:
+            if others == [{"return": None}] and rest.get("comment") == _LEAVE:
+                return "leave"
+            return {"rule": {**rest, "expr": others}}
+    return None

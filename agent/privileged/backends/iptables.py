@@ -1,0 +1,114 @@
+"""iptables, by its programs save and restore: one transaction for each table and IP version.
+
+Which of the two kernel interfaces a plain `iptables` speaks to is the host's choice; a host that has both must
+not have our rules in both.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from agent.core.redirect import Ruleset, guide, iptables, iptables_read
+from agent.privileged import Refusal
+from agent.privileged.backends import programs
+
+# The lock of the legacy tables is every program's on the host; below the door's own time limit.
+_WAIT: Final = ("--wait", "2")
+KINDS: Final = ("nft", "legacy")
+_PREFIXES: Final = {4: "iptables", 6: "ip6tables"}
+_NEEDS: Final = "iptables with nat, filter, and the matches tcp, multiport, owner, comment and conntrack"
+_IPV6: Final = Path("/proc/thread-self/net/if_inet6")  # a kernel without IPv6 has no such file
+
+
+def hosts_kind() -> str | None:
+    """What the host's own `iptables` is: "nft" or "legacy"; None: it has none. Before 1.8 there was one kind."""
+    program = programs.find("iptables")
+    if program is None:
+        return next((kind for kind in KINDS if programs.find(f"iptables-{kind}-restore")), None)
+    return "nft" if "nf_tables" in _version(program) else "legacy"
+
+
+def _version(program: str) -> str:
+    return programs.run(program, "--version").stdout
+
+
+class Iptables:
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def holds(self) -> bool:
+        """A kind that cannot be read here is one by which nothing can have been set here."""
+        if self._program(4, "save") is None:
+            return False
+        try:
+            texts = self._texts()
+        except Refusal:
+            return False
+        return any(iptables.parse(text).holds for text in texts.values())
+
+    def read(self) -> Ruleset | None:
+        texts = self._texts()
+        return iptables_read.read(texts[4], texts.get(6))
+
+    def replace(self, rules: Ruleset | None) -> None:
+        """Both IP versions, or neither."""
+        before, texts = self.read(), self._texts()
+        inputs = _inputs(texts, rules)
+        for version, text in inputs.items():
+            self._restore(version, text, "--test")
+        for done, (version, text) in enumerate(inputs.items()):
+            try:
+                self._restore(version, text)
+            except Refusal:
+                if done and not (before and before.foreign):
+                    self._restore(4, _inputs(self._texts(), before)[4])
+                raise
+
+    def guide_chains(self) -> tuple[str, ...]:
+        """Those that Linkerd's guide has made by hand, and the tables that they are in. Raises Refusal."""
+        if self._program(4, "save") is None:
+            return ()
+        return tuple(
+            f"iptables-{self._kind} IPv{version} {name}"
+            for version, text in self._texts().items()
+            for name in guide.guide_chains(iptables.parse(text))
+        )
+
+    def remove_guide_chains(self) -> None:
+        """Raises Refusal."""
+        if self.guide_chains():
+            for version, text in self._texts().items():
+                self._restore(version, guide.removal(iptables.parse(text)))
+
+    def _texts(self) -> dict[int, str]:
+        """IP version → what save says. It says nothing of a table that nobody uses, and makes none."""
+        return {version: self._save(version) for version in ((4, 6) if _IPV6.exists() else (4,))}
+
+    def _save(self, version: int) -> str:
+        done = programs.run(self._need(version, "save"))
+        if done.returncode != 0:
+            raise programs.refusal("read the rules", done.stderr, _NEEDS)
+        return done.stdout
+
+    def _restore(self, version: int, text: str, *more: str) -> None:
+        if not text:
+            return
+        done = programs.run(self._need(version, "restore"), *_WAIT, "--noflush", *more, input=text)
+        if done.returncode != 0:
+            raise programs.refusal("set the rules", done.stderr, _NEEDS)
+
+    def _need(self, version: int, what: str) -> str:
+        program = self._program(version, what)
+        if program is None:
+            raise programs.missing(f"{_PREFIXES[version]}-{self._kind}-{what}")
+        return program
+
+    def _program(self, version: int, what: str) -> str | None:
+        prefix = _PREFIXES[version]
+        if found := programs.find(f"{prefix}-{self._kind}-{what}"):
+            return found
+        return programs.find(f"{prefix}-{what}") if hosts_kind() == self._kind else None
+
+
+def _inputs(texts: Mapping[int, str], rules: Ruleset | None) -> dict[int, str]:
+    return {version: iptables.restore(iptables.parse(text), rules, version) for version, text in texts.items()}

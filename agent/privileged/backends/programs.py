@@ -1,0 +1,55 @@
+"""Programs that root runs, from fixed places and in a clean environment: whoever calls the door must not choose
+what root runs."""
+
+import os
+import subprocess
+from typing import Final
+
+from agent.core.reasons import Reason
+from agent.privileged import Refusal
+
+_PLACES: Final = ("/usr/sbin", "/sbin", "/usr/bin")
+_ENVIRONMENT: Final = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+
+_NOT_PERMITTED: Final = ("Operation not permitted", "Permission denied")
+_NOT_THERE: Final = (
+    "No such file or directory",
+    "not supported",
+    "Invalid argument",
+    "Unable to initialize Netlink socket",
+    "does not exist",
+    "No chain/target/match by that name",
+)
+
+
+def find(name: str) -> str | None:
+    paths = (f"{place}/{name}" for place in _PLACES)
+    return next((path for path in paths if os.access(path, os.X_OK)), None)
+
+
+def run(program: str, *arguments: str, input: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [program, *arguments],
+        input=input,
+        capture_output=True,
+        text=True,
+        env=_ENVIRONMENT,
+        cwd="/",
+        check=False,
+    )
+
+
+def missing(name: str) -> Refusal:
+    places = " or ".join(f"{place}/{name}" for place in _PLACES)
+    return Refusal(f"cannot find {name}: no program at {places}", Reason.REDIRECT_UNSUPPORTED)
+
+
+def refusal(verb: str, errors: str, needs: str) -> Refusal:
+    """`needs`: the parts of the kernel that the program works on."""
+    said = " ".join(line.strip() for line in errors.splitlines() if line.strip(" ^"))
+    if any(words in errors for words in _NOT_PERMITTED):
+        return Refusal(f"cannot {verb}: CAP_NET_ADMIN is missing ({said})", Reason.REDIRECT_FORBIDDEN)
+    if any(words in errors for words in _NOT_THERE):
+        detail = f"cannot {verb}: this kernel lacks a part of {needs} ({said})"
+        return Refusal(detail, Reason.REDIRECT_UNSUPPORTED)
+    return Refusal(f"cannot {verb}: {said or 'the program says nothing'}")

@@ -1,0 +1,68 @@
+"""Who listens on the proxy's ports. Any user may bind them while the proxy is down."""
+
+from pathlib import Path
+
+from agent.core import procfs
+from agent.core.reasons import Reason
+from agent.core.redirect import Outbound, RedirectSpec
+from agent.privileged import Refusal
+
+
+def must_be_the_proxys(spec: RedirectSpec) -> None:
+    """Raises Refusal: nobody listens on one of its ports, or somebody else than its user."""
+    found = _uids()
+    for port in _needed(spec):
+        uids = found.get(port, set())
+        if not uids:
+            raise Refusal(f"cannot redirect: nobody listens on port {port}", Reason.PROXY_LISTENER_ABSENT)
+        if strangers := sorted(uids - {spec.proxy_uid}):
+            detail = (
+                f"cannot redirect: uid {strangers[0]} listens on port {port}, not the proxy's {spec.proxy_uid}"
+            )
+            raise Refusal(detail, Reason.PROXY_LISTENER_FOREIGN)
+
+
+def outbound(spec: RedirectSpec) -> bool:
+    """There is something that goes out through the proxy."""
+    selected = {Outbound.NETWORKS: bool(spec.networks), Outbound.ALL: True, Outbound.UIDS: bool(spec.uids)}
+    return selected.get(spec.outbound, False)
+
+
+def streams(spec: RedirectSpec) -> int:
+    """How many connections the proxy's ports hold; what is in TIME_WAIT has ended."""
+    ports = (spec.inbound_listener, spec.outbound_listener)
+    return sum(state not in _OVER and port in ports for table in _tables() for port, state, _ in _sockets(table))
+
+
+_LISTEN = procfs.LISTEN
+_OVER = frozenset({_LISTEN, "06", "07"})  # TIME_WAIT, CLOSE
+
+
+def _needed(spec: RedirectSpec) -> list[int]:
+    return [spec.inbound_listener, *([spec.outbound_listener] if outbound(spec) else [])]
+
+
+def _uids() -> dict[int, set[int]]:
+    found: dict[int, set[int]] = {}
+    for table in _tables():
+        for port, state, uid in _sockets(table):
+            if state == _LISTEN:
+                found.setdefault(port, set()).add(uid)
+    return found
+
+
+def _tables() -> list[Path]:
+    """A kernel without IPv6 has no tcp6."""
+    tables = [Path("/proc/thread-self/net") / name for name in ("tcp", "tcp6")]
+    return [table for table in tables if table.exists()]
+
+
+def _sockets(table: Path) -> list[tuple[int, str, int]]:
+    """(local port, state, uid) of each socket."""
+    found = []
+    with table.open() as lines:
+        next(lines)
+        for line in lines:
+            _, local, _, state, _, _, _, uid, *_ = line.split()
+            found.append((int(local.rpartition(":")[2], 16), state, int(uid)))
+    return found

@@ -1,0 +1,49 @@
+"""The rules that hold at this moment, by the backend in use, those on trial among them.
+
+Law: whatever reads or sets rules in the door goes through here.
+"""
+
+import json
+from dataclasses import replace as changed
+from pathlib import Path
+
+from agent.core.reasons import Reason
+from agent.core.redirect import Ruleset, timed
+from agent.core.redirect.timed import Live
+from agent.privileged import Refusal, kernel, policy
+from agent.privileged.backends import nftables
+
+_NFT = "nftables"
+
+
+def read(prefix: Path) -> Live:
+    """Raises Refusal."""
+    backend = policy.backend(prefix)
+    name = kernel.chosen(backend)
+    if name != _NFT:
+        return Live(kernel.read(backend))
+    done = nftables.run("list", "table", "inet", "fairlead")
+    if done.returncode != 0:
+        return Live(kernel.read(backend))  # there is none, or it says why not
+    found = timed.read(json.loads(done.stdout))
+    left = tuple(f"rules by {other}" for other in kernel.leftovers(name))
+    assert found.rules is not None
+    return changed(found, rules=changed(found.rules, foreign=(*found.rules.foreign, *left)))
+
+
+def replace(prefix: Path, rules: Ruleset | None) -> None:
+    """Raises Refusal; then nothing changed."""
+    kernel.replace(rules, policy.backend(prefix))
+
+
+def put_on_trial(prefix: Path, new: Ruleset, before: Ruleset, seconds: int) -> None:
+    """The new rules for so long, then those from before, with nobody needed. Raises Refusal; nothing changed."""
+    name = kernel.chosen(policy.backend(prefix))
+    if name != _NFT:
+        detail = f"cannot put rules on trial: {name} keeps no time; apply them without --confirm"
+        raise Refusal(detail, Reason.REDIRECT_UNSUPPORTED)
+    for other in kernel.leftovers(name):
+        kernel.BACKENDS[other].replace(None)
+    done = nftables.run("-f", "-", input=json.dumps(timed.transaction(new, before, seconds)))
+    if done.returncode != 0:
+        raise nftables.refusal("set the rules", done.stderr)

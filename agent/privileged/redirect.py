@@ -1,0 +1,215 @@
+"""What each verb of the redirect does. Every one raises Refusal, and then nothing has changed, or what was
+before has come back."""
+
+from pathlib import Path
+
+from agent.core.facts import Level
+from agent.core.reasons import Reason
+from agent.core.redirect import RedirectSpec, levels, settle
+from agent.core.redirect.timed import Live
+from agent.privileged import Refusal, files, guide, listeners, live, moment, policy, safely, state
+from agent.privileged.moment import Levels
+from agent.privileged.request import NO_TRIAL
+from agent.privileged.state import Cause, Suspension
+
+Answer = dict[str, object]
+
+_OFF: Levels = (Level.OFF, Level.OFF)
+
+
+# reading -------------------------------------------------------------------------------------------
+
+
+def check(prefix: Path) -> Answer:
+    found, held = live.read(prefix), state.suspension(prefix)
+    answer = _levels(_live_levels(_source(prefix, held, found), found))
+    if held is not None:
+        answer["suspended"] = f"{held.cause.value}: {held.detail}"
+    if found.trial is not None and found.on_trial:
+        answer["trial"] = found.trial.left
+    return answer
+
+
+# the agent's ---------------------------------------------------------------------------------------
+
+
+def apply(prefix: Path, inbound: Level, outbound: Level) -> Answer:
+    """Bring the kernel to these levels, and say what it holds afterwards."""
+    with files.lock(prefix):
+        return _levels(_bring(prefix, settle(inbound, outbound)))
+
+
+def arm(prefix: Path) -> Answer:
+    """ON, if the proxy's ports are listened on by its own user."""
+    with files.lock(prefix):
+        return _levels(_bring(prefix, moment.ready(_source_now(prefix))))
+
+
+def failed(prefix: Path) -> Answer:
+    """The failure policy of each direction."""
+    with files.lock(prefix):
+        return _levels(_bring(prefix, moment.failed(_source_now(prefix))))
+
+
+def one_way(prefix: Path, direction: str, level: Level) -> Answer:
+    """Bring one direction to this level, and leave the other. Rules are set for both at once, so where those
+    of the other are damaged it gets its failure policy."""
+    with files.lock(prefix):
+        if direction == "both":
+            return _levels(_bring(prefix, (level, level)))
+        source = _source_now(prefix)
+        found, policies = _live_levels(source, live.read(prefix)), moment.failed(source)
+        inbound, outbound = (p if f is Level.PARTIAL else f for f, p in zip(found, policies, strict=True))
+        wanted = (level, outbound) if direction == "inbound" else (inbound, level)
+        return _levels(_bring(prefix, settle(*wanted)))
+
+
+def _bring(prefix: Path, wanted: Levels) -> Levels:
+    before, held = live.read(prefix), state.suspension(prefix)
+    source = _source(prefix, held, before)
+    spec = safely.NOTHING if safely.lets_go(wanted) else policy.approved(source)
+    over = before.trial is not None and not before.on_trial
+    if levels(spec, before.rules) == wanted and not over:
+        return wanted
+    _permit(held, wanted)
+    found = safely.put(prefix, spec, before, wanted)
+    if Level.ON in wanted and found == wanted:
+        state.approve(prefix, source)
+    return found
+
+
+def _permit(held: Suspension | None, wanted: Levels) -> None:
+    """What was suspended is not set again by the agent. Closing a port is allowed still, but not after an
+    operator took the rules away."""
+    if held is None or safely.lets_go(wanted):
+        return
+    if Level.ON in wanted or held.cause is Cause.REMOVED:
+        detail = f"cannot redirect: it is suspended ({held.cause.value}: {held.detail})"
+        raise Refusal(detail, Reason.REDIRECT_SUSPENDED)
+
+
+# at boot -------------------------------------------------------------------------------------------
+
+
+def restore(prefix: Path) -> Answer:
+    """The redirect that was last approved, at the level of the moment; nothing after `leave`."""
+    with files.lock(prefix):
+        found, held = live.read(prefix), state.suspension(prefix)
+        if state.left(prefix) or (held is not None and held.cause is Cause.REMOVED):
+            return _levels(_live_levels(_source(prefix, held, found), found))
+        source = state.approved(prefix)
+        wanted = moment.failed(source) if held else moment.now(source)
+        spec = safely.NOTHING if safely.lets_go(wanted) else policy.approved(source)
+        if levels(spec, found.rules) == wanted:
+            return _levels(wanted)
+        return _levels(safely.put(prefix, spec, found, wanted))
+
+
+# an operator's -------------------------------------------------------------------------------------
+
+
+def apply_configured(prefix: Path, confirm: str) -> Answer:
+    """The configuration as it stands now, at the level of the moment; with a time: on trial.
+
+    An operator has acted: a suspension is lifted.
+    """
+    with files.lock(prefix):
+        wanted = moment.now(prefix)
+        spec = safely.NOTHING if safely.lets_go(wanted) else policy.approved(prefix)
+        before = live.read(prefix)
+        if confirm == NO_TRIAL or levels(spec, before.rules) == wanted:
+            return _levels(_keep(prefix, spec, before, wanted))
+        state.put_on_trial(prefix)
+        found = safely.put_on_trial(prefix, spec, before, wanted, int(confirm))
+        return {**_levels(found), "trial": int(confirm)}
+
+
+def _keep(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Levels:
+    found = safely.put(prefix, spec, before, wanted)
+    state.suspend(prefix, None)
+    state.approve(prefix, prefix)
+    return found
+
+
+def adopt_guide(prefix: Path) -> Answer:
+    """The configuration in place of the chains that Linkerd's guide has an operator make by hand. Ours come
+    first in the kernel, so there is no moment with neither."""
+    with files.lock(prefix):
+        chains = guide.chains()
+        wanted = moment.now(prefix)
+        spec = safely.NOTHING if safely.lets_go(wanted) else policy.approved(prefix)
+        found = _keep(prefix, spec, live.read(prefix), wanted)
+        guide.remove()
+        return {**_levels(found), "adopted": list(chains)}
+
+
+def confirm(prefix: Path) -> Answer:
+    """What is on trial stays."""
+    with files.lock(prefix):
+        found = live.read(prefix)
+        if not found.on_trial:
+            raise _nothing_on_trial(prefix, "confirm")
+        source = state.tried(prefix)
+        live.replace(prefix, found.rules)
+        state.suspend(prefix, None)
+        state.approve(prefix, source)
+        return _levels(_live_levels(source, live.read(prefix)))
+
+
+def revert(prefix: Path) -> Answer:
+    """What was before the trial comes back at once, and the suspension stays."""
+    with files.lock(prefix):
+        found = live.read(prefix)
+        if found.trial is None or not found.on_trial:
+            raise _nothing_on_trial(prefix, "revert")
+        live.replace(prefix, found.trial.before)
+        state.suspend(prefix, Suspension(Cause.REVERTED, "an operator took it back"))
+        return _levels(_live_levels(state.approved(prefix), live.read(prefix)))
+
+
+def _nothing_on_trial(prefix: Path, verb: str) -> Refusal:
+    held = state.suspension(prefix)
+    if held is not None and held.cause is Cause.UNCONFIRMED:
+        detail = f"cannot {verb} the redirect: its time is over, and what was before is back"
+        return Refusal(detail, Reason.REDIRECT_SUSPENDED)
+    return Refusal(f"cannot {verb} the redirect: none is on trial")
+
+
+def remove(prefix: Path, *, now: bool) -> Answer:
+    """Take every rule away. While the proxy has streams open, RELEASED: tracking stays until they have ended,
+    and this is asked again. A host that did not leave stays without, until an operator acts."""
+    with files.lock(prefix):
+        if live.read(prefix).rules is None:
+            return _levels(_OFF)
+        streams = 0 if now else listeners.streams(safely.NOTHING)
+        live.replace(prefix, safely.released())
+        if not streams:
+            live.replace(prefix, None)
+        if not state.left(prefix):
+            state.suspend(prefix, Suspension(Cause.REMOVED, "an operator took the rules away"))
+        answer = _levels(levels(safely.NOTHING, live.read(prefix).rules))
+        return {**answer, "streams": streams} if streams else answer
+
+
+# common --------------------------------------------------------------------------------------------
+
+
+def _source_now(prefix: Path) -> Path:
+    return _source(prefix, state.suspension(prefix), live.read(prefix))
+
+
+def _source(prefix: Path, held: Suspension | None, found: Live) -> Path:
+    """Below which prefix the configuration lies that is in force: the one on trial; the last approved while
+    suspended; else the host's own."""
+    if found.on_trial:
+        return state.tried(prefix)
+    return prefix if held is None else state.approved(prefix)
+
+
+def _live_levels(source: Path, found: Live) -> Levels:
+    return levels(policy.spec(source) if found.rules else safely.NOTHING, found.rules)
+
+
+def _levels(found: Levels) -> Answer:
+    inbound, outbound = found
+    return {"inbound": inbound.value, "outbound": outbound.value}

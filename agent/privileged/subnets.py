@@ -1,0 +1,34 @@
+"""The subnets that this host is a member of: what its routes reach without a gateway, loopback apart."""
+
+import sys
+from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+from agent.core.redirect import Network
+
+_ROUTES, _ROUTES6 = (Path("/proc/thread-self/net") / name for name in ("route", "ipv6_route"))
+_GATEWAY, _UP, _REJECT, _LOCAL = 0x2, 0x1, 0x200, 0x80000000
+
+
+def connected() -> frozenset[Network]:
+    return frozenset([*_four(_ROUTES.read_text()), *_six(_ROUTES6.read_text() if _ROUTES6.exists() else "")])
+
+
+def _four(text: str) -> Iterator[Network]:
+    """Destination and mask stand there as words in the machine's own byte order."""
+    for line in text.splitlines()[1:]:
+        _, destination, _, flags, _, _, _, mask, *_ = line.split()
+        if int(flags, 16) & (_UP | _GATEWAY | _REJECT) == _UP and int(mask, 16):
+            start = int(destination, 16).to_bytes(4, sys.byteorder)
+            yield IPv4Network((start, int(mask, 16).bit_count()))
+
+
+def _six(text: str) -> Iterator[Network]:
+    for line in text.splitlines():
+        destination, length, _, _, gateway, _, _, _, flags, interface = line.split()
+        plain = int(flags, 16) & (_UP | _GATEWAY | _REJECT | _LOCAL) == _UP
+        network = IPv6Network((bytes.fromhex(destination), int(length, 16)))
+        shared = network.prefixlen and not (network.is_link_local or network.is_multicast)
+        if plain and shared and not int(gateway, 16) and interface != "lo":
+            yield network

@@ -1,0 +1,30 @@
+"""What Linkerd's guide has an operator type: recognised, and gone."""
+
+from agent.core.redirect import guide, iptables
+from tests.core.iptables_tables import Tables
+
+# The guide's commands, typed twice: the second -N fails, the jumps are there twice.
+TYPED = """*nat
+:PROXY_INIT_REDIRECT - [0:0]
+:PROXY_INIT_OUTPUT - [0:0]
+-A PROXY_INIT_REDIRECT -p tcp -m multiport --dports 4190,4191,4567,4568 -j RETURN
+-A PROXY_INIT_REDIRECT -p tcp -j REDIRECT --to-ports 4143
+-A PREROUTING -m comment --comment "proxy-init/install-proxy-init-prerouting" -j PROXY_INIT_REDIRECT
+-A PREROUTING -m comment --comment "proxy-init/install-proxy-init-prerouting" -j PROXY_INIT_REDIRECT
+-A PROXY_INIT_OUTPUT -m owner --uid-owner 0 -j RETURN
+-A OUTPUT -m comment --comment "proxy-init/install-proxy-init-output" -j PROXY_INIT_OUTPUT
+-A PREROUTING -p tcp -j DOCKER
+COMMIT
+"""
+
+
+def test_they_are_recognised_and_taken_away_with_every_jump() -> None:
+    tables = Tables()
+    assert guide.guide_chains(iptables.parse(tables.saved())) == ()
+    assert guide.removal(iptables.parse(tables.saved())) == ""
+    tables.run(TYPED)
+    saved = iptables.parse(tables.saved())
+    assert guide.guide_chains(saved) == ("PROXY_INIT_OUTPUT", "PROXY_INIT_REDIRECT")
+    tables.run(guide.removal(saved))
+    assert "PROXY_INIT" not in tables.saved()
+    assert "-j DOCKER" in tables.saved()

@@ -1,0 +1,195 @@
+"""What must never be asked for, what a sentence says, and what containers publish."""
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+from hypothesis import given, settings
+
+from agent.core.facts import Level
+from agent.core.redirect import (
+    Action,
+    Exceptions,
+    Inbound,
+    Outbound,
+    RedirectSpec,
+    Ruleset,
+    caught_ports,
+    levels,
+    published,
+    ruleset,
+    swallowed,
+)
+from agent.core.redirect.spec import differences_from_guide
+from agent.core.redirect.trace import Packet, explain, trace
+from tests.core.redirects import BOTH, PROXY, packets, settable, specs
+
+ON, BLOCK = Level.ON, Level.BLOCK
+
+
+def rules(spec: RedirectSpec = BOTH, into: Level = ON, out: Level = ON) -> Ruleset:
+    found = ruleset(spec, into, out)
+    assert found is not None
+    return found
+
+
+# never ---------------------------------------------------------------------------------------------
+
+
+@given(specs, settable, settable, packets)
+@settings(max_examples=60, deadline=None)
+def test_nobody_is_cut_off(spec: RedirectSpec, into: Level, out: Level, packet: Packet) -> None:
+    """Whatever is configured: SSH, loopback, the proxy's own way out, open connections, what is not TCP."""
+    action, _ = trace(ruleset(spec, into, out), packet)
+    never = (
+        (packet.hook == "prerouting" and packet.port in spec.ssh_ports - spec.ports)
+        or (packet.hook == "prerouting" and packet.interface == "lo")
+        or (packet.hook == "output" and packet.interface == "lo" and packet.uid != spec.proxy_uid)
+        or (packet.hook == "output" and packet.interface != "lo" and packet.uid == spec.proxy_uid)
+        or (
+            packet.hook == "output"
+            and (packet.destination, packet.port) in spec.exempt
+            and packet.interface != "lo"
+        )
+        or not packet.opens
+        or packet.protocol != "tcp"
+    )
+    assert action is Action.SKIP or not never
+
+
+@given(specs)
+@settings(max_examples=30)
+def test_caught_ports_are_those_that_packets_are_caught_at(spec: RedirectSpec) -> None:
+    spec = replace(spec, inbound_except=replace(spec.inbound_except, networks=(), interfaces=frozenset()))
+    caught = caught_ports(spec)
+    for address in spec.addresses[:1]:
+        for port in (1, 22, 80, 443, 4143, 4190, 65535):
+            action, _ = trace(ruleset(spec, ON, ON), Packet("prerouting", "eth0", address, port))
+            assert (action is Action.REDIRECT) is (port in caught)
+
+
+@pytest.mark.parametrize(
+    ("networks", "subnets", "found"),
+    [
+        (["10.0.0.0/8"], ["10.1.0.0/24"], [("10.0.0.0/8", "10.1.0.0/24")]),
+        (["10.0.0.0/8"], ["10.0.0.0/8"], [("10.0.0.0/8", "10.0.0.0/8")]),
+        (["10.0.0.0/16"], ["10.0.0.0/8"], []),
+        (["10.0.0.0/8"], ["10.1.0.1/32", "192.0.2.0/24", "fd00::/64"], []),
+        (["fd00::/8"], ["fd00::/64"], [("fd00::/8", "fd00::/64")]),
+    ],
+)
+def test_a_network_that_holds_a_subnet_of_this_host(
+    networks: list[str], subnets: list[str], found: list[tuple[str, str]]
+) -> None:
+    spec = replace(BOTH, networks=tuple(map(ip_network, networks)))
+    pairs = [(str(network), str(subnet)) for network, subnet in swallowed(spec, map(ip_network, subnets))]
+    assert pairs == found
+    assert swallowed(replace(spec, outbound=Outbound.ALL), map(ip_network, subnets)) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "outward"),
+    [
+        ({}, True),
+        ({"networks": ()}, False),
+        ({"outbound": Outbound.OFF}, False),
+        ({"outbound": Outbound.ALL, "networks": ()}, True),
+        ({"outbound": Outbound.UIDS}, False),
+        ({"outbound": Outbound.UIDS, "uids": frozenset({7})}, True),
+    ],
+)
+def test_whether_anything_goes_out_by_the_proxy(change: dict[str, object], outward: bool) -> None:
+    assert replace(BOTH, **change).outward is outward  # type: ignore[arg-type]
+
+
+def test_another_choice_is_another_level() -> None:
+    for change in (
+        {"inbound": Inbound.ALL},
+        {"inbound": Inbound.OFF},
+        {"inbound_except": Exceptions(ports=frozenset({8080}))},
+    ):
+        spec = replace(BOTH, **change)
+        assert levels(spec, rules()) == (Level.PARTIAL, ON)
+    assert levels(replace(BOTH, outbound=Outbound.ALL), rules()) == (ON, Level.PARTIAL)
+
+
+def test_what_differs_from_the_guide_is_said() -> None:
+    spec = replace(BOTH, inbound=Inbound.ALL, outbound=Outbound.ALL, published=frozenset({9443}))
+    said = "\n".join(differences_from_guide(spec))
+    for words in (
+        "sshd's ports (22)",
+        "9443",
+        "10.42.0.1 port 6443",
+        "10.43.0.9 port any",
+        "IPv6 too",
+        f"{PROXY}",
+    ):
+        assert words in said
+
+
+# sentences -----------------------------------------------------------------------------------------
+
+IN = Packet("prerouting", "eth0", ip_address("192.0.2.10"), 8080, source=ip_address("198.51.100.7"))
+OUT = Packet("output", "eth0", ip_address("10.42.9.9"), 80, uid=1000, gid=100)
+
+
+@pytest.mark.parametrize(
+    ("spec", "into", "packet", "sentence"),
+    [
+        (BOTH, ON, IN, 'goes to the proxy on port 4143, by the rule "inbound: declared ports, IPv4"'),
+        (BOTH, BLOCK, IN, 'is refused with a reset, by the rule "inbound: declared ports, IPv4"'),
+        (BOTH, ON, replace(IN, port=9000), "is left alone: no rule speaks of it"),
+        (BOTH, ON, replace(IN, opens=False), "is left alone: it belongs to a connection that is open"),
+        (BOTH, ON, replace(IN, protocol="udp"), "is left alone: udp is never touched"),
+        (BOTH, ON, OUT, 'goes to the proxy on port 4140, by the rule "outbound: cluster networks, IPv4"'),
+        (BOTH, ON, replace(OUT, uid=PROXY), 'is left alone, by the rule "outbound: from the proxy"'),
+        (
+            replace(BOTH, outbound_except=Exceptions(gids=frozenset({100}))),
+            ON,
+            OUT,
+            'is left alone, by the rule "outbound: excepted groups"',
+        ),
+        (
+            replace(BOTH, inbound_except=Exceptions(networks=(ip_network("198.51.100.0/24"),))),
+            ON,
+            IN,
+            'is left alone, by the rule "inbound: excepted networks, IPv4"',
+        ),
+        (
+            replace(BOTH, inbound=Inbound.ALL),
+            ON,
+            replace(IN, port=22),
+            'is left alone, by the rule "inbound: sshd\'s ports"',
+        ),
+        (
+            BOTH,
+            ON,
+            Packet("output", "lo", ip_address("127.0.0.1"), 9000, uid=PROXY),
+            'is refused with a reset, by the rule "guard: the proxy to an undeclared port"',
+        ),
+    ],
+)
+def test_what_is_explained(spec: RedirectSpec, into: Level, packet: Packet, sentence: str) -> None:
+    assert explain(ruleset(spec, into, ON), packet) == sentence
+
+
+def test_without_rules_that_is_the_reason() -> None:
+    assert explain(None, IN) == "is left alone: there are no rules"
+
+
+# containers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "ports"),
+    [
+        ("-A DOCKER ! -i docker0 -p tcp -m tcp --dport 8443 -j DNAT --to-destination 172.17.0.2:443", {8443}),
+        ("-A NETAVARK-DN-1D8721804F16F -p tcp -m tcp --dport 9090 -j DNAT --to-destination 10.88.0.2:90", {9090}),
+        ("-A CNI-DN-0 -p tcp -m multiport --dports 80,81:82 -j DNAT --to-destination 10.88.0.2:90", {80, 81, 82}),
+        ("-A FAIRLEAD_IN -p tcp -m multiport --dports 8080 -j DNAT --to-destination :4143", set()),
+        ("-A PREROUTING -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 3128", set()),
+    ],
+)
+def test_published_by_iptables(line: str, ports: set[int]) -> None:
+    assert published.from_iptables(f"*nat\n{line}\nCOMMIT\n") == ports
+    assert published.from_iptables(f"*mangle\n{line}\nCOMMIT\n") == set()

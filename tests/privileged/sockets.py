@@ -1,0 +1,47 @@
+"""A stand-in of systemd's socket activation: each connection becomes the standard input and output of a door."""
+
+import contextlib
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+
+from agent.adapters.door import PROGRAM, SOCKET
+from tests.privileged.asking import REPOSITORY
+from tests.privileged.hosts import Host
+
+
+@contextlib.contextmanager
+def door_socket(host: Host, *around: str) -> Iterator[str]:
+    """The path of the socket. `around`: the beginning of a command line that runs the door as its end."""
+    path = host.prefix / SOCKET
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = host.space.command(*around, *PROGRAM, "--prefix", str(host.prefix))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        path.chmod(0o666)
+        listener.listen()
+        thread = threading.Thread(target=_serve, args=(listener, command))
+        thread.start()
+        try:
+            yield str(path)
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            path.unlink()
+
+
+def _serve(listener: socket.socket, command: list[str]) -> None:
+    doors = []
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # shut down
+            break
+        with connection:
+            environment = {"PYTHONPATH": str(REPOSITORY)}
+            doors.append(
+                subprocess.Popen(command, stdin=connection.fileno(), stdout=connection.fileno(), env=environment)
+            )
+    for door in doors:
+        door.wait(10)

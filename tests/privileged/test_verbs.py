@@ -1,0 +1,145 @@
+"""Any requests in any order, on a kernel that is a variable: nothing but an answer or a refusal comes of them."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest import mock
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.core.facts import Level
+from agent.core.redirect import Action, Ruleset, levels
+from agent.core.redirect.timed import Live, Trial
+from agent.privileged import Refusal, policy
+from agent.privileged.request import NO_TRIAL, VERBS, Request
+from agent.privileged.verbs import carry_out
+from tests.privileged.hosts import files
+
+LEFT_OUT = {"redirect counters", "redirect watch", "redirect adopt-guide"}  # these are of the real kernel alone
+
+
+class Kernel:
+    def __init__(self) -> None:
+        self.live = Live(None)
+        self.listeners = True
+
+    def read(self, prefix: Path) -> Live:
+        return self.live
+
+    def replace(self, prefix: Path, rules: Ruleset | None) -> None:
+        self.live = Live(rules)
+
+    def put_on_trial(self, prefix: Path, new: Ruleset, before: Ruleset, seconds: int) -> None:
+        self.live = Live(new, Trial(new, before, seconds))
+
+    def time_is_over(self) -> None:
+        if self.live.trial is not None:
+            self.live = Live(self.live.trial.before, Trial(self.live.trial.new, self.live.trial.before, None))
+
+    def must_be_the_proxys(self, spec: object) -> None:
+        if not self.listeners:
+            raise Refusal("nobody listens")
+
+
+@contextmanager
+def host() -> Iterator[tuple[Path, Kernel]]:
+    kernel = Kernel()
+    with ExitStack() as stack:
+        folder = stack.enter_context(TemporaryDirectory())
+        for module, stand_ins in (
+            ("live", {"read": kernel.read, "replace": kernel.replace, "put_on_trial": kernel.put_on_trial}),
+            ("listeners", {"must_be_the_proxys": kernel.must_be_the_proxys, "streams": lambda spec: 0}),
+            ("sshd", {"ports": frozenset}),
+        ):
+            stack.enter_context(mock.patch.multiple(f"agent.privileged.{module}", **stand_ins))
+        Path(folder).chmod(0o755)
+        files(Path(folder))
+        yield Path(folder), kernel
+
+
+def requests() -> st.SearchStrategy[Request]:
+    shapes = [(verb, words) for verb, shapes in VERBS.items() if verb not in LEFT_OUT for words in shapes]
+    few = {"confirm": [NO_TRIAL, "5", "3600"]}
+
+    def build(shape: tuple[str, object]) -> st.SearchStrategy[Request]:
+        verb, words = shape
+        assert isinstance(words, dict)
+        values = {key: st.sampled_from(few.get(key, sorted(choice))) for key, choice in words.items()}
+        return st.fixed_dictionaries(values).map(lambda found: Request(verb, found))
+
+    return st.sampled_from(shapes).flatmap(build)
+
+
+events = st.sampled_from(["time is over", "flush", "proxy dies", "proxy is there"])
+
+
+def happen(kernel: Kernel, event: str) -> None:
+    match event:
+        case "time is over":
+            kernel.time_is_over()
+        case "flush":
+            kernel.live = Live(None)
+        case _:
+            kernel.listeners = event == "proxy is there"
+
+
+def touched(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+KNOWN = {
+    "etc/fairlead/fairlead.toml",
+    "run/fairlead-door.lock",
+    "var/lib/fairlead/phase",
+    "var/lib/fairlead/redirect-suspended",
+    "var/lib/fairlead/approved/etc/fairlead/fairlead.toml",
+    "var/lib/fairlead/tried/etc/fairlead/fairlead.toml",
+}
+
+
+@given(st.lists(st.one_of(requests(), events), max_size=12))
+@settings(max_examples=150, deadline=None)
+def test_any_requests_in_any_order(steps: list[Request | str]) -> None:
+    with host() as (prefix, kernel):
+        spec = policy.spec(prefix)
+        for step in steps:
+            if isinstance(step, str):
+                happen(kernel, step)
+                continue
+            before = levels(spec, kernel.live.rules)
+            try:
+                answer = carry_out(prefix, step)
+            except Refusal:
+                assert levels(spec, kernel.live.rules) == before
+            else:
+                shown = levels(spec, kernel.live.rules)
+                if step.verb != "phase set":
+                    assert (answer["inbound"], answer["outbound"]) == (shown[0].value, shown[1].value)
+            assert touched(prefix) <= KNOWN
+            assert only_ours(kernel.live.rules)
+
+
+def only_ours(rules: Ruleset | None) -> bool:
+    """Whatever was asked: redirected or refused is what root's configuration names, and the guard of it."""
+    hits = [
+        rule
+        for chain in (rules.chains if rules else ())
+        for rule in chain.rules
+        if rule.action in (Action.REDIRECT, Action.RESET) and chain.name != "guard" and chain.hook == "prerouting"
+    ]
+    return all(rule.match.ports == {8080} for rule in hits)
+
+
+@given(st.lists(requests().filter(lambda request: not request.operators), max_size=8))
+@settings(max_examples=100, deadline=None)
+def test_the_agent_never_ends_a_suspension(steps: list[Request]) -> None:
+    with host() as (prefix, kernel):
+        carry_out(prefix, Request("redirect apply", {"confirm": "60"}))
+        kernel.time_is_over()
+        spec = policy.spec(prefix)
+        for step in steps:
+            with suppress(Refusal):
+                carry_out(prefix, step)
+            assert Level.ON not in levels(spec, kernel.live.rules)

@@ -1,0 +1,178 @@
+"""fairlead plan and fairlead redirect, as typed on a host."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.privileged.hosts import Host, Listeners, wired_host
+
+NO_RIGHTS = ("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin")
+
+
+@pytest.fixture
+def host(root: None, tmp_path: Path) -> Iterator[Host]:
+    with wired_host(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def proxy(host: Host) -> Iterator[None]:
+    with Listeners() as ears:
+        ears.add_proxy(host.space)
+        yield
+
+
+def fairlead(host: Host, words: str, *around: str) -> tuple[int, str, str]:
+    verb, *more = words.split()
+    at = 1 if verb == "redirect" else 0
+    arguments = [verb, *more[:at], "--prefix", str(host.prefix), *more[at:]]
+    command = host.space.command(*around, sys.executable, "-m", "agent", *arguments)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def good(host: Host, words: str) -> str:
+    code, output, errors = fairlead(host, words)
+    assert (code, errors) == (0, "")
+    return output
+
+
+def rules(host: Host) -> str:
+    return host.space.run("nft", "list", "ruleset")
+
+
+def test_plan_shows_all_and_touches_nothing(host: Host) -> None:
+    output = good(host, "plan")
+    assert "to 10.9.0.2/32, port 8080 → to the proxy's port 4143" in output
+    assert "live: no rules" in output
+    assert rules(host) == ""
+
+
+def test_plan_names_what_differs_from_what_is_live(host: Host, proxy: None) -> None:
+    good(host, "redirect apply")
+    assert "inbound on, outbound on, by this very plan" in good(host, "plan")
+    assert json.loads(good(host, "plan --json"))["difference"] == []
+    host.config.write_text(host.config.read_text().replace("[8080]", "[8080, 9090]"))
+    output = good(host, "plan")
+    assert "  -  inbound: declared ports, IPv4: tcp that opens a connection, to 10.9.0.2/32, port 8080 →" in output
+    assert (
+        "  +  inbound: declared ports, IPv4: tcp that opens a connection, to 10.9.0.2/32, port 8080 9090" in output
+    )
+
+
+def test_plan_works_without_rights_but_for_what_is_live(host: Host) -> None:
+    code, output, _ = fairlead(host, "plan", *NO_RIGHTS)
+    assert code == 0
+    assert "to the proxy's port 4143" in output
+    assert "what is live is not known: cannot read the rules: CAP_NET_ADMIN is missing" in output
+
+
+def test_plan_says_what_would_be_refused(host: Host) -> None:
+    host.config.write_text(host.config.read_text().replace("10.42.0.0/16", "10.9.0.0/16"))
+    code, output, _ = fairlead(host, "plan")
+    assert code == 1
+    assert "RedirectRefused: cannot redirect 10.9.0.0/16" in output
+
+
+def test_plan_finds_the_guides_chains_and_they_are_adopted(host: Host, proxy: None) -> None:
+    for words in (
+        "-t nat -N PROXY_INIT_REDIRECT",
+        "-t nat -A PROXY_INIT_REDIRECT -p tcp -j REDIRECT --to-port 4143",
+        "-t nat -A PREROUTING -j PROXY_INIT_REDIRECT",
+    ):
+        host.space.run("iptables-nft", *words.split())
+    assert "PROXY_INIT_REDIRECT" in good(host, "plan")
+    output = good(host, "redirect adopt-guide")
+    assert output.startswith("set: inbound on, outbound on; taken away: iptables-nft IPv4 PROXY_INIT_REDIRECT")
+    assert "PROXY_INIT" not in rules(host)
+    assert "PROXY_INIT" not in good(host, "plan")
+
+
+def test_on_trial_confirmed_and_shown(host: Host, proxy: None) -> None:
+    assert "for 60 s; keep it with: fairlead redirect confirm" in good(host, "redirect apply --confirm 1m")
+    output = good(host, "redirect show")
+    assert "on trial:" in output and "suspended" not in output
+    assert good(host, "redirect confirm") == "kept: inbound on, outbound on\n"
+    shown = json.loads(good(host, "redirect show --json"))
+    assert (shown["inbound"], shown["trial"], shown["suspended"]) == ("on", None, "")
+    assert [one["name"] for one in shown["counters"]][:1] == ["guard: ports that the proxy may dial here"]
+
+
+def test_on_trial_and_taken_back(host: Host, proxy: None) -> None:
+    good(host, "redirect apply --confirm 60s")
+    assert good(host, "redirect revert") == "taken back: inbound released, outbound released\n"
+    assert "suspended: reverted" in good(host, "redirect show")
+    code, _, errors = fairlead(host, "redirect confirm")
+    assert (code, errors.splitlines()[0]) == (
+        1,
+        "fairlead: cannot confirm the redirect: none is on trial [RedirectFailed]",
+    )
+
+
+def test_removed(host: Host, proxy: None) -> None:
+    good(host, "redirect apply")
+    assert good(host, "redirect remove") == "removed\n"
+    assert rules(host) == ""
+    assert "suspended: removed" in good(host, "plan")
+
+
+@pytest.mark.parametrize(
+    ("words", "action", "why"),
+    [
+        ("--in tcp 10.9.0.2:8080", "redirect", 'goes to the proxy on port 4143, by the rule "inbound: declared'),
+        ("--in tcp [fd09::2]:8080", "redirect", "goes to the proxy on port 4143"),
+        ("--in tcp 10.9.0.2:22", "skip", "is left alone: no rule speaks of it"),
+        ("--in tcp 10.9.0.2:8080 --from 127.0.0.1", "skip", 'by the rule "inbound: from this host"'),
+        ("--out tcp 10.42.0.7:80", "redirect", "goes to the proxy on port 4140"),
+        ("--out tcp 10.42.0.7:80 --uid 2102", "skip", 'by the rule "outbound: from the proxy"'),
+        ("--out tcp 10.42.0.9:443", "skip", 'by the rule "outbound: exempt'),
+        ("--out tcp 10.9.0.2:8080", "skip", 'by the rule "outbound: to this host"'),
+        ("--out tcp 10.9.0.2:25 --uid 2102", "reset", "is refused with a reset"),
+    ],
+)
+def test_trace(host: Host, words: str, action: str, why: str) -> None:
+    """By the planned rules where nobody may read the live ones."""
+    code, output, _ = fairlead(host, f"redirect trace --json {words}", *NO_RIGHTS)
+    found = json.loads(output)
+    assert (code, found["action"], found["rules"]) == (0, action, "planned")
+    assert why in found["text"]
+
+
+def test_trace_asks_what_is_live(host: Host, proxy: None) -> None:
+    assert "there are no rules" in good(host, "redirect trace --in tcp 10.9.0.2:8080")
+    good(host, "redirect apply")
+    assert "goes to the proxy on port 4143" in good(host, "redirect trace --in tcp 10.9.0.2:8080")
+
+
+def test_not_permitted(host: Host) -> None:
+    for words in ("redirect apply", "redirect remove", "redirect show"):
+        code, _, errors = fairlead(host, words, *NO_RIGHTS)
+        assert code == 77
+        assert errors.endswith("  run it with sudo\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "redirect apply --confirm 3s",
+        "redirect apply --confirm 61m",
+        "redirect apply --confirm soon",
+        "redirect trace tcp 10.0.0.1:80",
+        "redirect trace --in tcp 10.0.0.1",
+        "redirect trace --in tcp 10.0.0.1:0",
+        "redirect trace --in tcp host:80",
+    ],
+)
+def test_no_such_command_line(host: Host, words: str) -> None:
+    assert fairlead(host, words)[0] == 2
+
+
+def test_a_configuration_that_cannot_be_used(host: Host) -> None:
+    host.config.write_text("broken")
+    for words in ("plan", "redirect show", "redirect trace --in tcp 10.0.0.1:80"):
+        assert fairlead(host, words)[0] == 64
