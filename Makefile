@@ -4,11 +4,12 @@ BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate $(UPGRADE)
 
-.PHONY: help sandbox test check lock clean
+.PHONY: help sandbox test bench check lock clean
 
 help:
 	@echo 'make sandbox             watch a host join a mesh, all on this machine (root; ARGS=--check: in one go)'
 	@echo 'make test                every test, on the real parts too (ARGS="tests/core -x": handed to pytest)'
+	@echo 'make bench               how fast a death reaches the API server, and what a host writes in an hour'
 	@echo 'make check               the quick ones: ruff, mypy, the import contract'
 	@echo 'make lock                write the lock files anew (UPGRADE=--upgrade: with newer versions)'
 	@echo 'make clean               remove what these made inside this folder'
@@ -22,6 +23,11 @@ test:
 	@$(PYTHON) packaging/bootstrap.py test
 	@$(if $(findstring --no-real,$(ARGS)),:,$(BIN)/python packaging/realparts.py build)
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench:
+	@$(PYTHON) packaging/bootstrap.py test
+	@$(BIN)/python packaging/realparts.py build
+	@$(BIN)/python -m benchmarks.status
 
 check:
 	@$(PYTHON) packaging/bootstrap.py test

@@ -35,7 +35,7 @@ from agent.adapters import (
 from agent.config import Config
 from agent.core import snapshot
 from agent.core.facts import UNKNOWN
-from agent.loops import identity, lease, notify, policy, probe, proxy, redirect, report, status
+from agent.loops import events, identity, lease, notify, policy, probe, proxy, redirect, report, status
 from agent.loops import phase as phase_loop
 from agent.loops.board import Board
 from agent.ports import Trouble
@@ -94,6 +94,7 @@ class Daemon:
             user_agent=f"fairlead/{__version__}",
         )
         self._phase = phase_loop.PhaseLoop(phase.DoorPhaseStore(prefix or "/", self._door), self._board)
+        self._probe = probe.ProbeLoop(probes.HostProber(), config.probes, self._board.setter("probes"))
         self._lease = self._lease_loop()
 
     async def run(self) -> None:
@@ -121,9 +122,10 @@ class Daemon:
             "identity": identity.IdentityLoop(workload_api, spec.identity, fact("identity"), time.time, dice),
             "proxy": self._proxy_loop(),
             "redirect": redirect.RedirectLoop(self._redirector, board, fact("redirect"), dice),
-            "probe": probe.ProbeLoop(probes.NetworkProber(), config.probes, fact("probes")),
-            "status": status.StatusLoop(self._api, board, fact("workload"), _wall, dice),
+            "probe": self._probe,
+            "status": status.StatusLoop(self._api, spec, board, fact("workload"), _wall, dice),
             "lease": self._lease,
+            "events": events.EventsLoop(self._api, board, config.workload.name, _exact_wall, _token),
             "policy": policy.PolicyLoop(spec, board, fact("agent")),
             "report": report.ReportLoop(spec, board),
             "notify": notify.NotifyLoop(notifier, spec, board, watchdog),
@@ -150,7 +152,7 @@ class Daemon:
             self._board,
             self._board.setter("lease"),
             socket.gethostname(),
-            lambda: datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            _exact_wall,
             random.random,
             self._lease_annotations,
         )
@@ -168,7 +170,10 @@ class Daemon:
 
     def _socket(self) -> status_socket.StatusSocket:
         path = self._root / "run/fairlead/fairlead.sock"
-        return status_socket.StatusSocket(path, self._snapshot, self._board.changed, self._phase.ask)
+        pushes = {spec.name: spec.ttl for spec in self._config.probes if spec.kind == "push"}
+        return status_socket.StatusSocket(
+            path, self._snapshot, self._board.changed, self._phase.ask, pushes, self._probe.push
+        )
 
     def _snapshot(self) -> dict[str, Any]:
         board, now = self._board, asyncio.get_running_loop().time()
@@ -187,3 +192,11 @@ class Daemon:
 
 def _wall() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _exact_wall() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _token() -> str:
+    return f"{random.getrandbits(64):016x}"

@@ -49,9 +49,32 @@ class Lease:
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Event:
+    """events.k8s.io/v1 Event about the ExternalWorkload. `time`: RFC 3339 with microseconds."""
+
+    name: str
+    uid: str  # the ExternalWorkload's
+    time: str
+    action: str
+    reason: str
+    note: str
+    warning: bool
+
+
+class EventApi(Protocol):
+    """Raises Trouble (API_*, EVENT_GONE), which matters to nobody but the loop of Events."""
+
+    async def post_event(self, event: Event) -> None: ...
+
+    async def repeat_event(self, name: str, count: int, last: str) -> None:
+        """The same again: `count` times by now, last at `last`. EVENT_GONE: it has run out (after an hour)."""
+        ...
+
+
 class StatusApi(Protocol):
     """The host's own ExternalWorkload and Lease at the API server. Every method raises Trouble (API_*,
-    WORKLOAD_MISSING, LEASE_MISSING) and is bounded in time."""
+    WORKLOAD_MISSING, WORKLOAD_KIND_ABSENT, STATUS_SUBRESOURCE_ABSENT, LEASE_MISSING) and is bounded in time."""
 
     async def read(self) -> Workload: ...
 
@@ -63,7 +86,8 @@ class StatusApi(Protocol):
         ...
 
     async def patch_conditions(self, workload: Workload, conditions: Sequence[Condition]) -> Workload:
-        """Merge-patch the whole conditions array of `/status`, guarded by `workload`'s uid and version."""
+        """Merge-patch the whole conditions array of `/status`, guarded by `workload`'s uid and version. Where
+        there is no `/status` (Linkerd 2.15), that of the object itself."""
         ...
 
     async def read_lease(self) -> Lease: ...

@@ -5,6 +5,7 @@ import pwd
 
 from agent.config import Config, RedirectConfig
 from agent.core.policy import Spec
+from agent.core.probe import first_verdicts_within
 from agent.core.proxy import ProxySettings
 
 
@@ -19,7 +20,7 @@ def policy_spec(config: Config, boot_id: str) -> Spec:
         outbound=_outbound(config.redirect),
         inbound_closed=config.redirect.inbound_failure == "closed",
         outbound_closed=config.redirect.outbound_failure == "closed",
-        probe_window=max((probe.first_verdict_within for probe in config.probes), default=0.0),
+        probe_window=first_verdicts_within(config.probes),
         settle=config.drain.settle,
         drain_timeout=config.drain.timeout,
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.cli import main, status
+from agent.cli import main, probe, status
 from agent.core import facts as f
 from agent.core import policy, snapshot
 from agent.core.reasons import Fault, Reason
@@ -38,7 +38,9 @@ def test_each_verb_teaches(capsys: pytest.CaptureFixture[str], verb: str) -> Non
     assert code == 0 and len(out.splitlines()) > 6 and "exit codes" in out
 
 
-@pytest.mark.parametrize("argv", [(), ("nonsense",), ("status", "--nonsense"), ("check-config",)])
+@pytest.mark.parametrize(
+    "argv", [(), ("nonsense",), ("status", "--nonsense"), ("probe",), ("probe", "push"), ("check-config",)]
+)
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...]) -> None:
     code, _, err = run(capsys, *argv)
     assert code == 2 and "usage: fairlead" in err
@@ -73,6 +75,24 @@ def test_check_config_without_a_readable_file(
 def test_without_an_agent(capsys: pytest.CaptureFixture[str], tmp_path: Path, verb: str) -> None:
     code, _, err = run(capsys, verb, "--prefix", str(tmp_path))
     assert code == 69 and "no agent is running" in err and "systemctl status fairlead" in err
+
+
+def test_probe_push_without_an_agent(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, err = run(capsys, "probe", "push", "db", "--ttl", "30s", "--prefix", str(tmp_path))
+    assert code == 69 and "cannot push probe db: no agent is running" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30", 30.0), ("30s", 30.0), ("1.5m", 90.0), ("2h", 7200.0), ("250ms", 0.25)]
+)
+def test_times(text: str, seconds: float) -> None:
+    assert probe.duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "-3s", "3 s", "3d", "inf"])
+def test_what_is_no_time(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    code, _, err = run(capsys, "probe", "push", "db", f"--ttl={text}")
+    assert code == 2 and "write 30s" in err
 
 
 def test_run_without_a_configuration(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent import config
+from agent.core.probe import ProbeSpec
 
 EXAMPLE = Path(__file__).parent.parent / "config" / "fairlead.toml"
 
@@ -49,8 +50,12 @@ def test_the_example_shows_every_key_with_its_default() -> None:
         )
         for field in dataclasses.fields(section)
     }
-    probe = {"name", "kind", "host", "port", "path", "period", "timeout", "successThreshold", "failureThreshold"}
-    assert shown == known | probe
+    assert shown == known | {_key(field.name) for field in dataclasses.fields(ProbeSpec)}
+
+
+def _key(field: str) -> str:
+    """As published guides write it: initial_delay is initialDelay."""
+    return re.sub(r"_(.)", lambda found: found[1].upper(), field)
 
 
 def test_every_key_has_a_comment_that_names_its_default() -> None:
@@ -198,6 +203,72 @@ def test_policies_that_need_cluster_networks() -> None:
 
 def test_two_probes_of_one_name() -> None:
     assert set(problems(EXAMPLE.read_text() + '\n[[probe]]\nname = "db"\nport = 1\n')) == {"probe"}
+
+
+KINDS = {
+    "http": (
+        'port = 80\nscheme = "HTTPS"\npath = "/up"',
+        ProbeSpec("p", "http", "192.0.2.10", 80, "/up", "https"),
+    ),
+    "tcp": ('port = 80\nhost = "::1"', ProbeSpec("p", "tcp", "::1", 80)),
+    "grpc": ('port = 80\nservice = "a.B"', ProbeSpec("p", "grpc", "192.0.2.10", 80, service="a.B")),
+    "exec": ('command = ["/bin/a", "", "-b"]', ProbeSpec("p", "exec", command=("/bin/a", "", "-b"))),
+    "systemd": ('unit = "a@b.service"', ProbeSpec("p", "systemd", unit="a@b.service")),
+    "push": ("ttl = 90", ProbeSpec("p", "push", ttl=90)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_probe(kind: str) -> None:
+    keys, spec = KINDS[kind]
+    text = EXAMPLE.read_text() + f'\n[[probe]]\nname = "p"\nkind = "{kind}"\n{keys}\n'
+    assert config.parse(text).probes[1] == spec
+
+
+def test_headers_and_the_rhythm_of_a_probe() -> None:
+    rhythm = "initialDelay = 5\nperiod = 2\ntimeout = 3\nfailureThreshold = 4\nstartup = true"
+    text = EXAMPLE.read_text() + f'\n[[probe]]\nport = 80\nheaders = {{ Host = "a", X-B = "c" }}\n{rhythm}\n'
+    assert config.parse(text).probes[1] == ProbeSpec(
+        "http-80",
+        "http",
+        "192.0.2.10",
+        80,
+        headers=(("Host", "a"), ("X-B", "c")),
+        initial_delay=5,
+        period=2,
+        timeout=3,
+        failure_threshold=4,
+        startup=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "key"),
+    [
+        ('name = "p"\nkind = "tcp"\nport = 1\npath = "/"', "path"),
+        ('name = "p"\nkind = "exec"\ncommand = []', "command"),
+        ('name = "p"\nkind = "exec"\ncommand = "/bin/true -v"', "command"),
+        ('name = "p"\nkind = "exec"\ncommand = ["true"]', "command"),
+        ('name = "p"\nkind = "exec"\ncommand = ["/bin/true", 1]', "command"),
+        ('kind = "exec"\ncommand = ["/bin/true"]', "name"),
+        ('name = "p"\nkind = "systemd"\nunit = "--help"', "unit"),
+        ('name = "p"\nkind = "systemd"\nunit = "db"', "unit"),
+        ('kind = "push"', "name"),
+        ('name = "p"\nkind = "push"\nperiod = 5', "period"),
+        ('name = "p"\nkind = "push"\nttl = 0', "ttl"),
+        ('name = "p"\nkind = "grpc"\nport = 1\nservice = "' + "x" * 128 + '"', "service"),
+        ('port = 1\nheaders = { "A B" = "c" }', "headers"),
+        ('port = 1\nheaders = { A = "b\\r\\nC: d" }', "headers"),
+        ("port = 1\nheaders = { A = 1 }", "headers"),
+        ('port = 1\nheaders = ["A"]', "headers"),
+        ('port = 1\nscheme = "ftp"', "scheme"),
+        ("port = 1\nstartup = 1", "startup"),
+        ("port = 1\nstartup = true\nsuccessThreshold = 2", "successThreshold"),
+        ("port = 1\ninitialDelay = -1", "initialDelay"),
+    ],
+)
+def test_one_problem_of_a_probe(keys: str, key: str) -> None:
+    assert set(problems(EXAMPLE.read_text() + f"\n[[probe]]\n{keys}\n")) == {f"probe[1].{key}"}
 
 
 def test_a_probe_dials_the_workloads_address_unless_told_otherwise() -> None:

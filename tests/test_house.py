@@ -53,11 +53,15 @@ def reasons_page() -> str:
         "Every reason that fairlead gives, in conditions, logs, `fairlead status` and its JSON. Generated from",
         "`agent/core/reasons.py`.",
         "",
-        "| reason | severity | what is the case | what to do |",
-        "| --- | --- | --- | --- |",
+        "A symptom stays silent among the problems while a reason that it depends on is named.",
+        "",
+        "| reason | severity | what is the case | what to do | depends on |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for reason, entry in reasons.REGISTRY.items():
-        lines.append(f"| `{reason.value}` | {entry.severity.value} | {entry.text} | {entry.remedy} |")
+        causes = ", ".join(f"`{cause.value}`" for cause in reasons.Reason if cause in entry.depends_on)
+        row = (f"`{reason.value}`", entry.severity.value, entry.text, entry.remedy, causes)
+        lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines) + "\n"
 
 

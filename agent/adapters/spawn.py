@@ -20,7 +20,12 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 
 class SpawnError(Exception):
-    """The program could not be started, or did not end in time: "cannot run X: cause"."""
+    """The program could not be started, or did not end in time: "cannot run X: cause". `number`: errno of a
+    start that failed; None when the time was over."""
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        super().__init__(message)
+        self.number = number
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,11 @@ async def run(
     environment: Mapping[str, str] = ENVIRONMENT,
     owner: tuple[int, int] | None = None,
     channel: socket.socket | None = None,
+    strict: bool = False,
 ) -> Finished:
     """Run a program to its end. `within`: seconds. `owner`: the uid and gid to run it as. `channel`: a socket
-    in place of its standard input and output. Raises SpawnError."""
+    in place of its standard input and output. `strict`: one that says more than MOST is left standing until its
+    time is over (to read on costs a core), and what it leaves behind is ended with it. Raises SpawnError."""
     options: dict[str, Any] = {"env": environment}
     if owner is not None:
         options |= {"user": owner[0], "group": owner[1], "extra_groups": []}
@@ -58,15 +65,17 @@ async def run(
         options |= {"stdin": channel, "stdout": channel}
     try:
         transport, watch = await _start(command, options)
+        watch.strict = strict
     except OSError as error:
-        raise SpawnError(f"cannot run {command[0]}: {error.strerror}") from None
+        raise SpawnError(f"cannot run {command[0]}: {error.strerror}", error.errno) from None
     try:
         async with asyncio.timeout(within):
             if channel is None:
                 _tell(transport, input)
             await watch.ended.wait()
     except TimeoutError:
-        raise SpawnError(f"cannot run {command[0]}: no end within {within:g} s") from None
+        flood = f", and more than {MOST >> 20} MiB of output" if watch.flooded else ""
+        raise SpawnError(f"cannot run {command[0]}: no end within {within:g} s{flood}") from None
     finally:
         await _clear(transport, watch)
     code = transport.get_returncode()
@@ -98,10 +107,22 @@ class _Watch(asyncio.SubprocessProtocol):
     def __init__(self) -> None:
         self.ended = asyncio.Event()
         self.said = {1: bytearray(), 2: bytearray()}
+        self.strict = self.flooded = False
+        self._transport: asyncio.SubprocessTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.SubprocessTransport)
+        self._transport = transport
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         said = self.said[fd]
         said += data[: MOST - len(said)]
+        if self.strict and len(said) == MOST:
+            self.flooded = True
+            assert self._transport is not None
+            pipe = self._transport.get_pipe_transport(fd)
+            assert isinstance(pipe, asyncio.ReadTransport)
+            pipe.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.ended.set()
@@ -115,8 +136,12 @@ def _tell(transport: asyncio.SubprocessTransport, input: bytes) -> None:
 
 
 async def _clear(transport: asyncio.SubprocessTransport, watch: _Watch) -> None:
-    """End the program and all that it started, and reap it, also while the caller is being cancelled."""
-    if not watch.ended.is_set():
+    """End the program and all that it started, and reap it, also while the caller is being cancelled.
+
+    A group's number is not given out anew while one of the group lives, and after that only when all other
+    numbers have been: a group that has just ended can still be asked to.
+    """
+    if watch.strict or not watch.ended.is_set():
         with suppress(ProcessLookupError):  # they have ended meanwhile
             os.killpg(transport.get_pid(), signal.SIGKILL)
     transport.close()

@@ -1,6 +1,8 @@
-"""The agent's unix socket: HTTP, `GET /v1/status[?after=VERSION[&wait=SECONDS]]`, `POST /v1/phase`.
+"""The agent's unix socket: HTTP, `GET /v1/status[?after=VERSION[&wait=SECONDS]]`, `POST /v1/phase`,
+`POST /v1/probes/NAME`.
 
-Reading is for whoever may open the socket (0660). Changing the phase is for root and the agent's own user,
+Reading, and pushing a heartbeat, is for whoever may open the socket (0660): the application pushes, and it is
+not root. Changing the phase is for root and the agent's own user,
 asked of the kernel (SO_PEERCRED), not of the caller.
 """
 
@@ -9,7 +11,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ ASKABLE = {PhaseKind.MEMBER.value: PhaseKind.MEMBER, PhaseKind.LEFT.value: Phase
 
 class StatusSocket:
     """`snapshot`: the status as JSON-ready value with a "version"; `changed(version, seconds)`: returns when
-    the version has moved on, or the time is over; `ask`: sets the phase, raises Trouble."""
+    the version has moved on, or the time is over; `ask`: sets the phase, raises Trouble; `pushes`: each probe
+    that is pushed, and the longest that one push may vouch for; `push(name, ttl)`: takes one."""
 
     def __init__(
         self,
@@ -33,13 +36,22 @@ class StatusSocket:
         snapshot: Callable[[], dict[str, Any]],
         changed: Callable[[int, float], Awaitable[None]],
         ask: Callable[[PhaseKind], Awaitable[None]],
+        pushes: Mapping[str, float],
+        push: Callable[[str, float], None],
     ) -> None:
         self._path, self._snapshot, self._changed, self._ask = path, snapshot, changed, ask
+        self._pushes, self._push = pushes, push
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         app = web.Application()
-        app.add_routes([web.get("/v1/status", self._status), web.post("/v1/phase", self._phase)])
+        app.add_routes(
+            [
+                web.get("/v1/status", self._status),
+                web.post("/v1/phase", self._phase),
+                web.post("/v1/probes/{name}", self._heartbeat),
+            ]
+        )
         # A client that waits for news must not hold up the end of the agent.
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
@@ -68,6 +80,23 @@ class StatusSocket:
         except Trouble as trouble:
             return _refusal(503, trouble.detail or trouble.fault.entry.text, trouble.fault.entry.remedy)
         return web.json_response(self._snapshot())
+
+    async def _heartbeat(self, request: web.Request) -> web.Response:
+        """Body: `{"ttl": SECONDS}`, or `{}` for the longest that the configuration allows."""
+        name = request.match_info["name"]
+        longest = self._pushes.get(name)
+        if longest is None:
+            known = ", ".join(self._pushes) or "there is none"
+            return _refusal(404, f"no probe {name!r} waits for a push", f"probes of kind push: {known}")
+        try:
+            ttl = float(json.loads(await request.read()).get("ttl", longest))
+        except (ValueError, AttributeError, TypeError):
+            return _refusal(400, "the request's ttl is no number", "give it in seconds")
+        if not 0 < ttl <= longest:
+            remedy = f"give at most {longest:g} s, or raise the probe's ttl in the configuration"
+            return _refusal(400, f"a push cannot vouch for {ttl:g} s", remedy)
+        self._push(name, ttl)
+        return web.json_response({"probe": name, "ttl": ttl})
 
 
 def _seconds(text: str) -> float:

@@ -5,6 +5,7 @@ import json
 import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from agent.cli.exits import Exit, Failure
 
@@ -36,6 +37,10 @@ class Client:
 
     def phase(self, phase: str) -> dict[str, Any]:
         return self._ask("POST", "/v1/phase", {"phase": phase})
+
+    def push(self, probe: str, ttl: float | None) -> dict[str, Any]:
+        """A heartbeat of the application; without `ttl` (seconds), the longest that the configuration allows."""
+        return self._ask("POST", f"/v1/probes/{quote(probe, safe='')}", {} if ttl is None else {"ttl": ttl})
 
     def _ask(self, method: str, target: str, body: object = None) -> dict[str, Any]:
         connection = _Connection(self._path, self._timeout)

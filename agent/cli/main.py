@@ -15,6 +15,7 @@ VERBS = {
     "status": "status",
     "leave": "leave",
     "join": "join",
+    "probe": "probe",
     "check-config": "check_config",
     "plan": "plan",
     "redirect": "redirect",

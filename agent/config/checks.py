@@ -191,6 +191,34 @@ def version(value: object) -> str:
     return found
 
 
+def boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise Bad(f"must be true or false, not {value!r}", "write it without quotes")
+    return value
+
+
+def scheme(value: object) -> Any:
+    return choice("http", "https")(value.lower() if isinstance(value, str) else value)
+
+
+def headers(value: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict):
+        raise Bad(f"must be a table, not {value!r}", 'write it like { Host = "db.example", X-Probe = "1" }')
+    for name, content in value.items():
+        token = re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name)
+        if not token or not isinstance(content, str) or not re.fullmatch(r"[ -~]*", content):
+            raise Bad(f"{name!r} = {content!r} is not an HTTP header", "use plain ASCII on one line, in quotes")
+    return tuple(value.items())
+
+
+def command(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
+        raise Bad(f"must be a list of strings, not {value!r}", 'write it like ["/usr/bin/pg_isready", "-q"]')
+    if any("\0" in word for word in value):
+        raise Bad("must not contain NUL", "remove it")
+    return (path(value[0]), *value[1:])
+
+
 def ip(value: object) -> str:
     try:
         return str(ip_address(text(value)))
@@ -202,4 +230,5 @@ LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 dns_label = matching(LABEL, "a DNS label", 63)
 dns_name = matching(rf"{LABEL}(\.{LABEL})*\.?", "a DNS name")
 object_name = matching(rf"{LABEL}(\.{LABEL})*", "the name of a Kubernetes object")
+unit = matching(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.@\\-]*\.[a-z]+", "a systemd unit's name, like db.service")
 host_port = matching(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}", "HOST:PORT")

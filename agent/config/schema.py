@@ -1,7 +1,7 @@
 """The tables and keys of the file, and what must hold between them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from agent.config import checks, redirects
 from agent.config import shape as c
@@ -10,6 +10,7 @@ from agent.config.reader import Table
 from agent.core.probe import ProbeKind, ProbeSpec
 
 NEEDS_CLUSTER_NETWORKS = frozenset({"cluster-authenticated", "cluster-unauthenticated", "audit"})
+LONGEST_TTL = 86400
 POLICIES = ("all-unauthenticated", "all-authenticated", "deny", *sorted(NEEDS_CLUSTER_NETWORKS))
 
 
@@ -147,20 +148,46 @@ def _probes(
 
 
 def _probe(t: Table, host: str) -> ProbeSpec:
-    kind: ProbeKind = t.take("kind", choice("http", "tcp"), "http")
-    port = t.take("port", integer(1, 65535))
+    kind: ProbeKind = t.take("kind", choice("http", "tcp", "grpc", "exec", "systemd", "push"), "http")
+    name = matching(r"[A-Za-z0-9._-]+", "a probe's name", 63)
+    d = ProbeSpec("", kind)
+    target: dict[str, Any] = {}
+    if kind in ("http", "tcp", "grpc"):
+        target = {"host": t.take("host", checks.ip, host), "port": t.take("port", integer(1, 65535))}
+    match kind:
+        case "http":
+            target["path"] = t.take("path", matching(r"/[!-~]*", "a path that begins with /", 1024), d.path)
+            target["scheme"] = t.take("scheme", checks.scheme, d.scheme)
+            target["headers"] = t.take("headers", checks.headers, d.headers)
+        case "grpc":
+            target["service"] = t.take("service", matching(r"[A-Za-z0-9._/-]+", "a gRPC service", 127), d.service)
+        case "exec":
+            target["command"] = t.take("command", checks.command)
+        case "systemd":
+            target["unit"] = t.take("unit", checks.unit)
+        case "push":
+            target["ttl"] = t.take("ttl", seconds(1, LONGEST_TTL), d.ttl)
     found = ProbeSpec(
-        name=t.take("name", matching(r"[A-Za-z0-9._-]+", "a probe's name", 63), f"{kind}-{port}"),
+        name=t.take("name", name, f"{kind}-{target['port']}") if "port" in target else t.take("name", name),
         kind=kind,
-        host=str(t.take("host", checks.ip, cast(Any, host))),
-        port=port,
-        path=t.take("path", matching(r"/[!-~]*", "a path that begins with /", 1024), "/"),
-        period=t.take("period", seconds(1, 3600), 10.0),
-        timeout=t.take("timeout", seconds(0.1, 300), 1.0),
-        success_threshold=t.take("successThreshold", integer(1, 100), 1),
-        failure_threshold=t.take("failureThreshold", integer(1, 100), 3),
+        **target,
+        **({} if kind == "push" else _rhythm(t, d)),
     )
     t.close()
+    return found
+
+
+def _rhythm(t: Table, d: ProbeSpec) -> dict[str, Any]:
+    found = {
+        "initial_delay": t.take("initialDelay", seconds(0, 3600), d.initial_delay),
+        "period": t.take("period", seconds(1, 3600), d.period),
+        "timeout": t.take("timeout", seconds(0.1, 300), d.timeout),
+        "success_threshold": t.take("successThreshold", integer(1, 100), d.success_threshold),
+        "failure_threshold": t.take("failureThreshold", integer(1, 100), d.failure_threshold),
+        "startup": t.take("startup", checks.boolean, d.startup),
+    }
+    if found["startup"] and found["success_threshold"] != 1:
+        t.problem("successThreshold", "must be 1 for a startup probe, as kubelet has it", "leave it out")
     return found
 
 

@@ -1,50 +1,130 @@
-"""The Ready condition that the mesh reads, and what goes into the Lease.
+"""The conditions that a host writes into its ExternalWorkload, and what goes into its Lease.
 
 A condition holds nothing volatile: each write of the ExternalWorkload that changes neither readiness nor
 addresses makes linkerd-destination log an error (facts §6.1). So its message is a function of its reason.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from agent.core.facts import UNKNOWN, Condition, Facts, Workload
+from agent.core import policy
+from agent.core.facts import UNKNOWN, Condition, Facts, Maybe, Phase, PhaseKind, Workload
 from agent.core.goals import Advertise, Goals
-from agent.core.policy import Spec
-from agent.core.reasons import REGISTRY, Severity
+from agent.core.policy import Spec, Standing, Sure
+from agent.core.reasons import REGISTRY, Fault, Reason, Severity
 
 READY = "Ready"
+PREFIX = "fairlead.dev/"
+DRAINING = PREFIX + "Draining"
+# The aspects that have a condition of their own, and what each is called when it is good.
+GOOD = {
+    "IdentityValid": Reason.IDENTITY_VALID,
+    "ProxyReady": Reason.PROXY_READY,
+    "RedirectActive": Reason.REDIRECT_ACTIVE,
+    "ProbesPassing": Reason.PROBES_PASSING,
+}
+OURS = (READY, *(PREFIX + name for name in GOOD), DRAINING)
+_GOING = {
+    PhaseKind.DRAINED: Reason.DRAINING,
+    PhaseKind.LEFT: Reason.LEFT,
+    PhaseKind.SHUTTING_DOWN: Reason.SHUTTING_DOWN,
+}
 
 
-def conditions(seen: Workload, goals: Goals, wall: str) -> tuple[Condition, ...] | None:
-    """The whole conditions array to write, or None while nothing is to be written.
+@dataclass(frozen=True)
+class Word:
+    """What one condition shall say."""
 
-    `wall`: now as RFC 3339. Exactly one Ready entry comes out, in the place of the first; the entries of
-    others are kept. lastTransitionTime moves only when the status flips.
+    type: str
+    status: str  # True | False | Unknown
+    reason: Reason
+
+
+# what is to be said --------------------------------------------------------------------------------
+
+
+def words(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: float) -> tuple[Word, ...]:
+    """What can be said at this moment. A condition without a word is left as it stands: that is HOLD, so an
+    agent that has just started, and knows nothing, says nothing."""
+    return tuple(_words(spec, phase, facts, goals, now))
+
+
+def _words(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: float) -> Iterator[Word]:
+    if goals.advertise is not Advertise.HOLD:
+        yield Word(READY, "True" if goals.advertise is Advertise.YES else "False", goals.reason)
+    hold = policy.may_hold(spec, facts, now)
+    going = None if phase is UNKNOWN else _GOING.get(phase.kind)
+    for name, standing in policy.standings(spec, facts, now).items():
+        if name not in GOOD:
+            continue
+        if name == "RedirectActive" and standing is Sure.GOOD:
+            standing = policy.ports_standing(spec, facts)
+        if standing is not Sure.UNSURE or not hold:
+            yield _word(name, _as_wanted(standing, going))
+    if phase is not UNKNOWN:
+        yield Word(DRAINING, "True" if going else "False", going or Reason.NOT_DRAINING)
+
+
+def _word(name: str, standing: Standing) -> Word:
+    match standing:
+        case Sure.GOOD:
+            return Word(PREFIX + name, "True", GOOD[name])
+        case Sure.UNSURE:
+            return Word(PREFIX + name, "Unknown", Reason.STARTING)
+        case Fault(Reason.PORTS_MISMATCH as reason):  # the redirect is active, for other ports than it says there
+            return Word(PREFIX + name, "True", reason)
+        case Fault(reason):
+            return Word(PREFIX + name, "False", reason)
+
+
+def _as_wanted(standing: Standing, going: Reason | None) -> Standing:
+    """On a host that goes, a proxy that is stopped and a redirect that is off are what was asked for."""
+    asked = going is not None and isinstance(standing, Fault) and standing.entry.severity is Severity.WAIT
+    return Fault(going) if asked and going is not None else standing
+
+
+# what is to be written -----------------------------------------------------------------------------
+
+
+def differing(seen: Workload, said: Sequence[Word]) -> tuple[Word, ...]:
+    """The words that do not stand there yet, each exactly once."""
+    return tuple(w for w in said if [(c.status, c.reason) for c in of(seen, w.type)] != [(w.status, w.reason)])
+
+
+def of(seen: Workload, kind: str) -> list[Condition]:
+    return [c for c in seen.conditions if c.type == kind]
+
+
+def flips(seen: Workload, said: Sequence[Word]) -> bool:
+    """Whether these words would tell the mesh something that it acts upon."""
+    return any([c.status for c in of(seen, READY)] != [w.status] for w in said if w.type == READY)
+
+
+def written(seen: Workload, said: Sequence[Word], wall: str) -> tuple[Condition, ...]:
+    """The whole conditions array with these words in it. `wall`: now as RFC 3339.
+
+    Each word's type stands there exactly once, in the place of its first entry or at the end; what else there
+    is, others' conditions above all, is kept. lastTransitionTime moves only when the status flips.
     """
-    if goals.advertise is Advertise.HOLD:
-        return None
-    mine = [c for c in seen.conditions if c.type == READY]
-    wanted = _ready(goals, mine[0] if mine else None, wall)
-    if mine == [wanted]:
-        return None
-    others = [c for c in seen.conditions if c.type != READY]
-    place = next((i for i, c in enumerate(seen.conditions) if c.type == READY), len(others))
-    return (*others[:place], wanted, *others[place:])
+    fresh = {w.type: _condition(w, next(iter(of(seen, w.type)), None), wall) for w in said}
+    found = [fresh.pop(c.type, None) if c.type in {w.type for w in said} else c for c in seen.conditions]
+    return (*(c for c in found if c is not None), *fresh.values())
 
 
-def _ready(goals: Goals, before: Condition | None, wall: str) -> Condition:
-    status = "True" if goals.advertise is Advertise.YES else "False"
-    entry = REGISTRY[goals.reason]
-    message = entry.text if entry.severity is Severity.OK or not entry.remedy else f"{entry.text}; {entry.remedy}"
-    moved = before is None or before.status != status or not before.last_transition_time
+def _condition(word: Word, before: Condition | None, wall: str) -> Condition:
+    moved = before is None or before.status != word.status or not before.last_transition_time
     since = wall if moved or before is None else before.last_transition_time
-    probed = before.last_probe_time if before is not None else ""
-    return Condition(READY, status, goals.reason.value, message, since, probed)
+    # Never written here. One that stood there before goes with the first flip, for then it is wrong.
+    probed = "" if moved or before is None else before.last_probe_time
+    return Condition(word.type, word.status, word.reason.value, message(word.reason), since, probed)
 
 
-def same_status(seen: Workload, wanted: Sequence[Condition]) -> bool:
-    """Writing `wanted` would tell the mesh nothing that it acts upon: one Ready entry, of the same status."""
-    statuses = [[c.status for c in entries if c.type == READY] for entries in (seen.conditions, wanted)]
-    return statuses[0] == statuses[1]
+def message(reason: Reason) -> str:
+    entry = REGISTRY[reason]
+    return entry.text if entry.severity is Severity.OK or not entry.remedy else f"{entry.text}; {entry.remedy}"
+
+
+# what was said -------------------------------------------------------------------------------------
 
 
 def told(facts: Facts, goals: Goals) -> bool:

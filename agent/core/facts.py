@@ -174,6 +174,8 @@ class WorkloadFact:
     seen: Workload | None = None
     unready_since: float | None = None  # when this process first saw it not Ready; None while Ready
     writes: int = 0  # status patches that this process made
+    fell_at: tuple[float, ...] = ()  # when this process took Ready away for a fault, the last ones
+    edited: Fault | None = None  # somebody else writes our conditions
     fault: Fault | None = None
 
 

@@ -12,6 +12,7 @@ import enum
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from agent.core import flaps
 from agent.core.facts import (
     UNKNOWN,
     Facts,
@@ -42,6 +43,8 @@ SILENT_SOURCE = frozenset(
         Reason.WORKLOAD_API_FAILED,
     }
 )
+# There is no ExternalWorkload of this host, so the mesh was told nothing and has nothing to hear.
+NO_WORKLOAD = frozenset({Reason.WORKLOAD_MISSING, Reason.WORKLOAD_KIND_ABSENT})
 
 
 @dataclass(frozen=True)
@@ -188,9 +191,17 @@ def workload_standing(spec: Spec, facts: Facts) -> Standing:
         return Sure.UNSURE
     if fact.seen is not None:
         return _matches(spec, fact.seen)
-    if fact.fault is not None and fact.fault.reason is Reason.WORKLOAD_MISSING:
+    if fact.fault is not None and fact.fault.reason in NO_WORKLOAD:
         return fact.fault
     return Sure.UNSURE
+
+
+def ports_standing(spec: Spec, facts: Facts) -> Standing:
+    """Whether the ExternalWorkload lists the ports that are redirected. Ready does not depend on it."""
+    if facts.workload is UNKNOWN or facts.workload.seen is None:
+        return Sure.GOOD
+    theirs, here = sorted(facts.workload.seen.ports), sorted(spec.ports)
+    return Sure.GOOD if theirs == here else Fault(Reason.PORTS_MISMATCH, f"{theirs} there, {here} here")
 
 
 def _matches(spec: Spec, seen: Workload) -> Standing:
@@ -236,11 +247,20 @@ def _advertise(spec: Spec, facts: Facts, now: float) -> tuple[Advertise, Reason]
         if isinstance(standing, Fault):
             return Advertise.NO, standing.reason
     if all(standing is Sure.GOOD for standing in every):
-        return Advertise.YES, Reason.HOST_READY
-    return (Advertise.HOLD if _may_hold(spec, facts, now) else Advertise.NO), Reason.STARTING
+        back_at = _back_at(facts, now)
+        return (Advertise.YES, Reason.HOST_READY) if back_at is None else (Advertise.NO, Reason.FLAPPING)
+    return (Advertise.HOLD if may_hold(spec, facts, now) else Advertise.NO), Reason.STARTING
 
 
-def _may_hold(spec: Spec, facts: Facts, now: float) -> bool:
+def _back_at(facts: Facts, now: float) -> float | None:
+    """When a host that is not Ready, and fell too often, may be so again; None: at once."""
+    fact = facts.workload
+    if fact is UNKNOWN or not fact.fell_at or fact.seen is None or fact.seen.ready == "True":
+        return None
+    return flaps.held_until(fact.fell_at, now)
+
+
+def may_hold(spec: Spec, facts: Facts, now: float) -> bool:
     """Whether what the mesh was told may stand while facts are unknown: on the boot that told it, for a
     while. A new boot inherits nothing."""
     if facts.lease is not UNKNOWN and facts.lease.boot_id not in (UNKNOWN, "", spec.boot_id):
@@ -275,7 +295,7 @@ def _announced(spec: Spec, facts: Facts, now: float) -> bool:
     if fact is UNKNOWN or (fact.seen is None and fact.fault is None):
         return False
     if fact.seen is None:
-        return fact.fault is not None and fact.fault.reason is Reason.WORKLOAD_MISSING
+        return fact.fault is not None and fact.fault.reason in NO_WORKLOAD
     return fact.unready_since is not None and now >= fact.unready_since + spec.settle
 
 
@@ -314,6 +334,8 @@ def has_left(phase: Maybe[Phase], facts: Facts) -> bool:
 
 def _recheck_after(spec: Spec, phase: Phase, facts: Facts, now: float) -> float | None:
     deadlines = [t for t in _deadlines(spec, phase, facts) if t > now]
+    if (back_at := _back_at(facts, now)) is not None:
+        deadlines.append(back_at)
     return min(deadlines) - now if deadlines else None
 
 

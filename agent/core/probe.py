@@ -1,40 +1,67 @@
 """Probe verdicts by kubelet's rule: consecutive results against two thresholds, UNKNOWN before the first."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal
 
 from agent.core.facts import UNKNOWN, Maybe
 
-ProbeKind = Literal["http", "tcp"]
+ProbeKind = Literal["http", "tcp", "grpc", "exec", "systemd", "push"]
+Scheme = Literal["http", "https"]
+LONGEST_DETAIL = 200  # characters
 
 
 @dataclass(frozen=True)
 class ProbeSpec:
-    """One probe. Times in seconds; defaults and meaning are kubelet's."""
+    """One probe. Times in seconds; defaults and meaning are kubelet's. What a kind does not use is left alone."""
 
     name: str
     kind: ProbeKind
-    host: str  # the address that is dialled: the workload's own unless configured
-    port: int
-    path: str = "/"
+    host: str = ""  # http, tcp, grpc: the address that is dialled: the workload's own unless configured
+    port: int = 0
+    path: str = "/"  # http
+    scheme: Scheme = "http"
+    headers: tuple[tuple[str, str], ...] = ()
+    service: str = ""  # grpc: whose health is asked; "" is the server's as a whole
+    command: tuple[str, ...] = ()  # exec: a program by its absolute path, and its arguments
+    unit: str = ""  # systemd
+    ttl: float = 60.0  # push: the longest that one push may vouch
+    initial_delay: float = 0.0
     period: float = 10.0
     timeout: float = 1.0
     success_threshold: int = 1
     failure_threshold: int = 3
-    headers: tuple[tuple[str, str], ...] = field(default=())
+    startup: bool = False  # holds the others back until it has passed once, and is tried no more then
 
     @property
     def first_verdict_within(self) -> float:
-        """The longest that the first verdict can take, in seconds."""
-        return max(self.success_threshold, self.failure_threshold) * (self.period + self.timeout)
+        """The longest that the first verdict can take, in seconds, once nothing holds the probe back."""
+        if self.kind == "push":
+            return self.ttl
+        tries = max(self.success_threshold, self.failure_threshold)
+        return self.initial_delay + tries * (self.period + self.timeout)
+
+
+def first_verdicts_within(specs: Iterable[ProbeSpec]) -> float:
+    """The longest, in seconds, until every probe of an application that has started can have its verdict."""
+    longest = {True: 0.0, False: 0.0}
+    for spec in specs:
+        longest[spec.startup] = max(longest[spec.startup], spec.first_verdict_within)
+    return longest[True] + longest[False]
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try. `detail` says what was seen."""
+    """One try. None: it could not be made, which says nothing about the application. `detail`: what was seen."""
 
-    ok: bool
+    ok: bool | None
     detail: str = ""
+
+
+def brief(text: str) -> str:
+    """One printable line of what somebody else said, however long or odd that was."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * LONGEST_DETAIL]).split())
+    return line if len(line) <= LONGEST_DETAIL else line[: LONGEST_DETAIL - 1] + "…"
 
 
 @dataclass(frozen=True)
@@ -47,6 +74,9 @@ class Tally:
     detail: str = ""
 
     def count(self, spec: ProbeSpec, attempt: Attempt) -> "Tally":
+        """A try that could not be made neither counts nor breaks a run; its detail is shown all the same."""
+        if attempt.ok is None:
+            return Tally(self.verdict, self.last, self.run, attempt.detail)
         run = self.run + 1 if attempt.ok == self.last else 1
         threshold = spec.success_threshold if attempt.ok else spec.failure_threshold
         verdict = attempt.ok if run >= threshold else self.verdict

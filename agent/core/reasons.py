@@ -1,4 +1,4 @@
-"""Every reason that fairlead gives, once: code, severity, text, and what to do.
+"""Every reason that fairlead gives, once: code, severity, text, what to do, and what it depends on.
 
 The code stands alike in conditions, logs, the status socket and the documents. It is CamelCase, so it
 satisfies the pattern of the ExternalWorkload CRD (word characters, 1 to 1024).
@@ -18,6 +18,9 @@ class Severity(enum.Enum):
 
 class Reason(enum.StrEnum):
     HOST_READY = "HostReady"
+    HOST_UNREACHABLE = "HostUnreachable"
+    FLAPPING = "Flapping"
+    NOT_DRAINING = "NotDraining"
     STARTING = "Starting"
     DRAINING = "Draining"
     LEFT = "Left"
@@ -26,6 +29,7 @@ class Reason(enum.StrEnum):
     PHASE_UNWRITABLE = "PhaseUnwritable"
     DOOR_REFUSED = "DoorRefused"
 
+    IDENTITY_VALID = "IdentityValid"
     WORKLOAD_API_ABSENT = "WorkloadApiAbsent"
     WORKLOAD_API_REFUSED = "WorkloadApiRefused"
     WORKLOAD_API_DENIED = "WorkloadApiDenied"
@@ -36,6 +40,7 @@ class Reason(enum.StrEnum):
     IDENTITY_EXPIRED = "IdentityExpired"
     CLOCK_SKEWED = "ClockSkewed"
 
+    PROXY_READY = "ProxyReady"
     PROXY_STOPPED = "ProxyStopped"
     PROXY_STARTING = "ProxyStarting"
     PROXY_STOPPING = "ProxyStopping"
@@ -53,6 +58,7 @@ class Reason(enum.StrEnum):
     PROXY_CRASHED = "ProxyCrashed"
     TRUST_ANCHORS_UNUSABLE = "TrustAnchorsUnusable"
 
+    REDIRECT_ACTIVE = "RedirectActive"
     REDIRECT_PENDING = "RedirectPending"
     REDIRECT_BLOCKED = "RedirectBlocked"
     REDIRECT_FORBIDDEN = "RedirectForbidden"
@@ -63,7 +69,6 @@ class Reason(enum.StrEnum):
     REDIRECT_CONTESTED = "RedirectContested"
 
     PROBES_PASSING = "ProbesPassing"
-    PROBE_PENDING = "ProbePending"
     PROBE_FAILING = "ProbeFailing"
 
     API_UNREACHABLE = "ApiUnreachable"
@@ -76,28 +81,59 @@ class Reason(enum.StrEnum):
     API_THROTTLED = "ApiThrottled"
     API_FAILING = "ApiFailing"
     API_REFUSED = "ApiRefused"
+    STATUS_EDITED = "StatusEdited"
+    STATUS_SUBRESOURCE_ABSENT = "StatusSubresourceAbsent"
+    WORKLOAD_MATCHES = "WorkloadMatches"
+    WORKLOAD_KIND_ABSENT = "WorkloadKindAbsent"
     WORKLOAD_MISSING = "WorkloadMissing"
     WORKLOAD_IDENTITY_MISMATCH = "WorkloadIdentityMismatch"
     WORKLOAD_SERVER_NAME_MISMATCH = "WorkloadServerNameMismatch"
     WORKLOAD_ADDRESS_MISMATCH = "WorkloadAddressMismatch"
     PORTS_MISMATCH = "PortsMismatch"
     LEASE_MISSING = "LeaseMissing"
-    LEASE_FAILING = "LeaseFailing"
+    EVENT_GONE = "EventGone"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is the case, in one sentence; and the way out ("" where there is nothing to do)."""
+    """What is the case, in one sentence; and the way out ("" where there is nothing to do).
+
+    `depends_on`: while one of these is named too, this one is its symptom and stays silent among the problems.
+    """
 
     severity: Severity
     text: str
     remedy: str = ""
+    depends_on: frozenset[Reason] = frozenset()
 
+
+def _reasons(*prefixes: str) -> frozenset[Reason]:
+    return frozenset(r for r in Reason if r.name.startswith(prefixes))
+
+
+_GOOD = frozenset({Reason.IDENTITY_VALID, Reason.PROXY_READY, Reason.REDIRECT_ACTIVE})
+_NO_IDENTITY = _reasons("WORKLOAD_API_", "IDENTITY_", "CLOCK_") - _GOOD
+_NO_PROXY = _reasons("PROXY_", "TRUST_ANCHORS_", "DOOR_") - _GOOD
+_NO_RULES = frozenset(
+    {Reason.REDIRECT_FORBIDDEN, Reason.REDIRECT_UNSUPPORTED, Reason.REDIRECT_REFUSED, Reason.REDIRECT_FAILED}
+)
+_NO_WORKLOAD = frozenset({Reason.WORKLOAD_MISSING, Reason.WORKLOAD_KIND_ABSENT})
 
 _OK, _WAIT, _WARN, _FAULT = Severity.OK, Severity.WAIT, Severity.WARN, Severity.FAULT
 
 REGISTRY: Mapping[Reason, Entry] = {
     Reason.HOST_READY: Entry(_OK, "identity, proxy, redirect and probes are as intended"),
+    Reason.HOST_UNREACHABLE: Entry(
+        _FAULT,
+        "nothing was heard of this host for longer than its Lease lasts (said by the watcher, in its stead)",
+        "see that the host is up, that fairlead runs, and that it reaches the API server",
+    ),
+    Reason.FLAPPING: Entry(
+        _WAIT,
+        "all is well, but this host was ready and not ready too often, so its return waits for some minutes",
+        "see in the log why it falls",
+    ),
+    Reason.NOT_DRAINING: Entry(_OK, "the host is a member of the mesh, and nobody takes it out"),
     Reason.STARTING: Entry(_WAIT, "the agent has just started and not all facts are known yet"),
     Reason.DRAINING: Entry(_WAIT, "an operator drains this host", "fairlead join takes it back"),
     Reason.LEFT: Entry(_WAIT, "an operator took this host out of the mesh", "fairlead join takes it back"),
@@ -117,6 +153,7 @@ REGISTRY: Mapping[Reason, Entry] = {
         "the privileged program did not take a request of the agent for one",
         "they are of different versions: restart fairlead",
     ),
+    Reason.IDENTITY_VALID: Entry(_OK, "the identity is the configured one, and valid"),
     Reason.WORKLOAD_API_ABSENT: Entry(
         _FAULT,
         "there is no SPIFFE Workload API socket at the configured path",
@@ -156,8 +193,9 @@ REGISTRY: Mapping[Reason, Entry] = {
         "the SVID is not valid yet by this host's clock, or was already over when it arrived",
         "correct the host's clock: timedatectl status",
     ),
-    Reason.PROXY_STOPPED: Entry(_WAIT, "the proxy is not running"),
-    Reason.PROXY_STARTING: Entry(_WAIT, "the proxy runs and is not ready yet"),
+    Reason.PROXY_READY: Entry(_OK, "the proxy is ready, certified, and listens"),
+    Reason.PROXY_STOPPED: Entry(_WAIT, "the proxy is not running", depends_on=_NO_IDENTITY),
+    Reason.PROXY_STARTING: Entry(_WAIT, "the proxy runs and is not ready yet", depends_on=_NO_IDENTITY),
     Reason.PROXY_STOPPING: Entry(_WAIT, "the proxy finishes its open connections"),
     Reason.PROXY_UNREADABLE: Entry(
         _WARN, "the proxy's admin port cannot be read, so its state is not known", "look at the proxy's log"
@@ -166,9 +204,10 @@ REGISTRY: Mapping[Reason, Entry] = {
         _FAULT,
         "the proxy runs without a certificate",
         "see that the Workload API serves the proxy's user: fairlead identity-gate",
+        _NO_IDENTITY,
     ),
     Reason.PROXY_CERTIFICATE_EXPIRED: Entry(
-        _FAULT, "the proxy's certificate has run out", "see why the Workload API does not renew it"
+        _FAULT, "the proxy's certificate has run out", "see why the Workload API does not renew it", _NO_IDENTITY
     ),
     Reason.PROXY_LISTENER_ABSENT: Entry(
         _FAULT, "the proxy runs but does not accept connections", "look at the proxy's log"
@@ -182,6 +221,7 @@ REGISTRY: Mapping[Reason, Entry] = {
         _FAULT,
         "the Workload API gives no usable SVID to the proxy's own user, so the proxy is not started",
         "create a registration entry for the proxy's user with the same SPIFFE ID",
+        _NO_IDENTITY,
     ),
     Reason.PROXY_BINARY_UNUSABLE: Entry(
         _FAULT, "the proxy's binary is missing or cannot be executed", "correct proxy.binary, or install it"
@@ -206,8 +246,17 @@ REGISTRY: Mapping[Reason, Entry] = {
         "the trust anchors cannot be read or hold no certificate",
         "put the mesh's trust anchors (PEM) at identity.trust_anchors",
     ),
-    Reason.REDIRECT_PENDING: Entry(_WAIT, "the traffic redirect is not set as intended yet"),
-    Reason.REDIRECT_BLOCKED: Entry(_WAIT, "the declared ports are closed until the proxy is ready"),
+    Reason.REDIRECT_ACTIVE: Entry(_OK, "the traffic redirect is as intended"),
+    Reason.REDIRECT_PENDING: Entry(
+        _WAIT,
+        "the traffic redirect is not set as intended yet",
+        depends_on=_NO_IDENTITY | _NO_PROXY | _NO_RULES,
+    ),
+    Reason.REDIRECT_BLOCKED: Entry(
+        _WAIT,
+        "the declared ports are closed until the proxy is ready",
+        depends_on=_NO_IDENTITY | _NO_PROXY | _NO_RULES,
+    ),
     Reason.REDIRECT_FORBIDDEN: Entry(
         _FAULT, "fairlead may not change nftables", "give it CAP_NET_ADMIN: run it as root, or by its unit"
     ),
@@ -233,7 +282,6 @@ REGISTRY: Mapping[Reason, Entry] = {
         "find it with: nft monitor; exclude the table inet fairlead there",
     ),
     Reason.PROBES_PASSING: Entry(_OK, "every probe passes"),
-    Reason.PROBE_PENDING: Entry(_WAIT, "a probe has no verdict yet"),
     Reason.PROBE_FAILING: Entry(
         _FAULT, "the local application fails its probe", "see that it runs and listens on the workload's address"
     ),
@@ -263,6 +311,22 @@ REGISTRY: Mapping[Reason, Entry] = {
     Reason.API_REFUSED: Entry(
         _FAULT, "the API server refused what this host wrote (4xx)", "see the detail for the policy that refuses"
     ),
+    Reason.STATUS_EDITED: Entry(
+        _WARN,
+        "somebody else changed this host's conditions; each correction waits longer than the last",
+        "find who writes them: kubectl get externalworkload --show-managed-fields -o yaml",
+    ),
+    Reason.STATUS_SUBRESOURCE_ABSENT: Entry(
+        _FAULT,
+        "there is no /status of ExternalWorkload (Linkerd 2.15), and the host may not patch the object itself",
+        "upgrade Linkerd to 2.16, or allow patch of externalworkloads as config/cluster/host.yaml says",
+    ),
+    Reason.WORKLOAD_MATCHES: Entry(_OK, "the ExternalWorkload describes this host"),
+    Reason.WORKLOAD_KIND_ABSENT: Entry(
+        _FAULT,
+        "the API server serves no workload.linkerd.io/v1beta1: it has no Linkerd, or one that knows v1alpha1 only",
+        "install the CRDs of Linkerd edge-24.2.4 or later",
+    ),
     Reason.WORKLOAD_MISSING: Entry(
         _FAULT, "there is no such ExternalWorkload", "create it, or correct workload.name and workload.namespace"
     ),
@@ -290,8 +354,9 @@ REGISTRY: Mapping[Reason, Entry] = {
         _WARN,
         "the host's Lease is missing, so nobody can notice when this host dies",
         "create a Lease with the ExternalWorkload's name beside it",
+        _NO_WORKLOAD,
     ),
-    Reason.LEASE_FAILING: Entry(_WARN, "the host's Lease cannot be renewed", "see the detail"),
+    Reason.EVENT_GONE: Entry(_WAIT, "an Event has run out at the API server; the next one is a new one"),
 }
 
 

@@ -2,23 +2,17 @@
 
 import dataclasses
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from agent.core import policy
+from agent.core import conditions, policy
 from agent.core.facts import UNKNOWN, Facts, Maybe, Phase, PhaseKind
 from agent.core.goals import Advertise, Goals
 from agent.core.policy import Spec, Standing, Sure
 from agent.core.reasons import REGISTRY, Fault, Reason
 
-# What a standing is called when it is good, and when it is not known yet.
-_GOOD: Mapping[str, str] = {
-    "IdentityValid": "IdentityValid",
-    "ProxyReady": "ProxyReady",
-    "RedirectActive": "RedirectActive",
-    "ProbesPassing": Reason.PROBES_PASSING.value,
-    "WorkloadMatches": "WorkloadMatches",
-}
+# What a standing is called when it is good.
+_GOOD = {**conditions.GOOD, "WorkloadMatches": Reason.WORKLOAD_MATCHES}
 
 
 def snapshot(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: float) -> dict[str, Any]:
@@ -70,20 +64,21 @@ def _step(facts: Facts, goals: Goals) -> str:
 
 
 def problems(spec: Spec, facts: Facts, now: float) -> Iterator[Fault]:
-    """Every fault of the moment, once: standings first, then troubles that leave Ready alone."""
-    seen: set[Reason] = set()
+    """Every fault of the moment, once: standings first, then troubles that leave Ready alone. A symptom stays
+    silent while its cause is among them."""
+    found: dict[Reason, Fault] = {}
     for standing in [*policy.standings(spec, facts, now).values(), *_asides(spec, facts)]:
-        if isinstance(standing, Fault) and standing.reason not in seen:
-            seen.add(standing.reason)
-            yield standing
+        if isinstance(standing, Fault):
+            found.setdefault(standing.reason, standing)
+    return (fault for fault in found.values() if not fault.entry.depends_on & found.keys())
 
 
-def _asides(spec: Spec, facts: Facts) -> Iterator[Fault | None]:
+def _asides(spec: Spec, facts: Facts) -> Iterator[Standing | None]:
     for fact in (facts.identity, facts.proxy, facts.redirect, facts.workload, facts.lease):
         yield None if fact is UNKNOWN else fact.fault
-    if facts.workload is not UNKNOWN and facts.workload.seen is not None:
-        theirs, ours = sorted(facts.workload.seen.ports), sorted(spec.ports)
-        yield Fault(Reason.PORTS_MISMATCH, f"{theirs} there, {ours} here") if theirs != ours else None
+    if facts.workload is not UNKNOWN:
+        yield facts.workload.edited
+    yield policy.ports_standing(spec, facts)
 
 
 def _published(facts: Facts) -> dict[str, str]:
@@ -98,7 +93,7 @@ def _published(facts: Facts) -> dict[str, str]:
 def _condition(name: str, standing: Standing) -> dict[str, str]:
     match standing:
         case Sure.GOOD:
-            return {"type": name, "status": "True", "reason": _GOOD[name], "message": ""}
+            return {"type": name, "status": "True", "reason": _GOOD[name].value, "message": ""}
         case Sure.UNSURE:
             return {"type": name, "status": "Unknown", "reason": Reason.STARTING.value, "message": ""}
         case Fault(reason, detail):
@@ -130,4 +125,6 @@ def plain(value: Any, now: float) -> Any:
 def _field(name: str, value: Any, now: float) -> Any:
     if isinstance(value, float) and name.endswith(("_at", "_since", "since")):
         return round(value - now, 1)
+    if isinstance(value, tuple) and name.endswith("_at"):
+        return [round(each - now, 1) for each in value]
     return plain(value, now)

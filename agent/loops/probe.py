@@ -1,31 +1,97 @@
-"""The probe loop: tries the local application, one task a probe, and publishes their verdicts."""
+"""The probe loop: tries the local application, one task a probe, and publishes their verdicts.
+
+Time is the event loop's monotonic clock alone: a wall clock that jumps changes no verdict.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
 
-from agent.core.facts import ProbeFact, ProbesFact
+from agent.core.facts import UNKNOWN, Maybe, ProbeFact, ProbesFact
 from agent.core.probe import ProbeSpec, Tally
 from agent.ports import Prober
 
 
 class ProbeLoop:
+    """`initial_delay` counts from the start of `run`: nobody tells the agent when the application started."""
+
     def __init__(self, prober: Prober, specs: Sequence[ProbeSpec], publish: Callable[[ProbesFact], None]) -> None:
         self._prober, self._specs, self._publish = prober, specs, publish
-        self._verdicts = {spec.name: ProbeFact(spec.name) for spec in specs}
+        self._verdicts = {spec.name: ProbeFact(spec.name, UNKNOWN, _before(spec, specs)) for spec in specs}
+        self._heartbeats = {spec.name: _Heartbeat() for spec in specs if spec.kind == "push"}
+        self._starting = {spec.name for spec in specs if spec.startup}
+        self._started = asyncio.Event()
 
     async def run(self) -> None:
         self._publish(ProbesFact(tuple(self._verdicts.values())))
+        self._let_go()
         async with asyncio.TaskGroup() as group:
             for spec in self._specs:
-                group.create_task(self._probe(spec), name=f"probe {spec.name}")
+                probe = self._listen if spec.kind == "push" else self._try
+                group.create_task(probe(spec), name=f"probe {spec.name}")
 
-    async def _probe(self, spec: ProbeSpec) -> None:
+    def push(self, name: str, ttl: float) -> None:
+        """The application says that it is well for the next `ttl` seconds. `name`: of a push probe."""
+        self._heartbeats[name].push(ttl)
+
+    async def _try(self, spec: ProbeSpec) -> None:
         """One try each period, counted from start to start, as kubelet does."""
         loop, tally = asyncio.get_running_loop(), Tally()
+        await asyncio.sleep(spec.initial_delay)
+        if not spec.startup:
+            await self._started.wait()
         due = loop.time()
         while True:
             tally = tally.count(spec, await self._prober.attempt(spec))
-            self._verdicts[spec.name] = ProbeFact(spec.name, tally.verdict, tally.detail)
-            self._publish(ProbesFact(tuple(self._verdicts.values())))
+            self._say(spec, tally.verdict, tally.detail)
+            if spec.startup and tally.verdict is True:
+                break
             due = max(due + spec.period, loop.time())
             await asyncio.sleep(due - loop.time())
+        self._starting.discard(spec.name)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if not self._starting:
+            self._started.set()
+
+    async def _listen(self, spec: ProbeSpec) -> None:
+        """Not held back by a startup probe: a push is the application's own word that it has started."""
+        heartbeat = self._heartbeats[spec.name]
+        while True:
+            beating = await heartbeat.next()
+            self._say(spec, beating, "pushed" if beating else f"no push within {heartbeat.ttl:g} s of the last")
+
+    def _say(self, spec: ProbeSpec, verdict: Maybe[bool], detail: str) -> None:
+        self._verdicts[spec.name] = ProbeFact(spec.name, verdict, detail)
+        self._publish(ProbesFact(tuple(self._verdicts.values())))
+
+
+def _before(spec: ProbeSpec, specs: Sequence[ProbeSpec]) -> str:
+    """What is to be said of a probe that has not been tried yet."""
+    if spec.kind == "push":
+        return "no push yet"
+    held = not spec.startup and any(other.startup for other in specs)
+    return "held back until every startup probe has passed" if held else "not tried yet"
+
+
+class _Heartbeat:
+    def __init__(self) -> None:
+        self.ttl = 0.0
+        self._until: float | None = None
+        self._bell = asyncio.Event()
+
+    def push(self, ttl: float) -> None:
+        self.ttl, self._until = ttl, asyncio.get_running_loop().time() + ttl
+        self._bell.set()
+
+    async def next(self) -> bool:
+        """True at the next push, False once when the time of the last one has run out."""
+        try:
+            async with asyncio.timeout_at(self._until):
+                await self._bell.wait()
+        except TimeoutError:
+            if not self._bell.is_set():  # else one came at the last moment
+                self._until = None
+                return False
+        self._bell.clear()
+        return True

@@ -1,26 +1,29 @@
-"""The status loop: reads the host's own ExternalWorkload, and writes its Ready condition when it must change.
+"""The status loop: reads the host's own ExternalWorkload, and writes its conditions when they must change.
 
-Economy: it watches instead of polling, and writes only a changed condition. While the API server is away
-nothing happens here but a retry with backoff; on its return the truth of that moment is written once.
+Economy: it watches instead of polling, and writes only what differs (`core.economy`). While the API server is
+away nothing happens here but a retry with backoff; on its return the truth of that moment is written once.
 """
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from agent.core import conditions, economy, flaps
 from agent.core.backoff import Backoff
-from agent.core.conditions import conditions, same_status
-from agent.core.facts import Workload, WorkloadFact
+from agent.core.conditions import Word
+from agent.core.economy import Heard
+from agent.core.edits import Edits, unreachable
+from agent.core.facts import UNKNOWN, Workload, WorkloadFact
+from agent.core.policy import Spec
 from agent.core.reasons import Fault, Reason
 from agent.loops.board import Board, Waiter
 from agent.ports import StatusApi, Trouble
 
 RETRY = Backoff(first=0.5, factor=2.0, most=30.0)
-# A host that comes up passes through several reasons for not being ready. What the mesh acts upon, a status
-# that flips, is written at once; a reason that alone changes only when it has lasted this long, in seconds.
-REASON_LASTS = 5.0
 # Between two readings, in seconds, where the server ends its watches at once.
 SPACING = 0.5
+# Not Ready for one of these, a host has not failed: somebody took it out, and that is no flap.
+TAKEN_OUT = frozenset({Reason.DRAINING, Reason.LEFT, Reason.SHUTTING_DOWN})
 
 
 class StatusLoop:
@@ -29,20 +32,23 @@ class StatusLoop:
     def __init__(
         self,
         api: StatusApi,
+        spec: Spec,
         board: Board,
         publish: Callable[[WorkloadFact], None],
         wall: Callable[[], str],
         jitter: Callable[[], float],
     ) -> None:
-        self._api, self._board, self._publish = api, board, publish
+        self._api, self._spec, self._board, self._publish = api, spec, board, publish
         self._wall, self._jitter = wall, jitter
         self._fact = WorkloadFact()
         self._read_fault: Fault | None = None
         self._write_fault: Fault | None = None
         self._failed_reads = 0
         self._reread = asyncio.Event()
-        self._reason: Reason | None = None
-        self._reason_since = 0.0
+        self._heard, self._edits = Heard(), Edits()
+        self._aside_at: float | None = None  # the last write that did not flip Ready
+        self._ready = ""  # what this process last wrote, or first found, of Ready
+        self._unreachable_at: float | None = None  # since when the watcher has spoken in our stead
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -85,16 +91,27 @@ class StatusLoop:
             self._saw(seen)
 
     def _saw(self, seen: Workload) -> None:
-        before = self._fact.seen
+        """By a reading or the watch."""
         self._read_fault = None
+        before = self._fact.seen
         if before is not None and before.uid == seen.uid and _older(seen, before):
             return  # a watch event that our own patch has overtaken
+        if seen.uid != self._edits.uid:
+            self._ready = seen.ready  # another object: what was said of the old one is void
+        self._edits = self._edits.seen(seen, _now())
+        self._take(seen)
+
+    def _take(self, seen: Workload) -> None:
         since = self._fact.unready_since
         if seen.ready == "True":
             since = None
         elif since is None:
-            since = asyncio.get_running_loop().time()
-        self._update(seen=seen, unready_since=since)
+            since = _now()
+        if not unreachable(seen):
+            self._unreachable_at = None
+        elif self._unreachable_at is None:
+            self._unreachable_at = _now()
+        self._update(seen=seen, unready_since=since, edited=self._edits.fault)
 
     def _lost(self, trouble: Trouble) -> None:
         self._read_fault = trouble.fault
@@ -106,10 +123,10 @@ class StatusLoop:
     # writing ------------------------------------------------------------------------------------
 
     async def _write(self) -> None:
-        waiter, attempt = Waiter(self._board.goals, self._board.facts), 0
+        waiter, attempt = Waiter(self._board.goals, self._board.facts, self._board.phase), 0
         while True:
             try:
-                due = await self._write_if_changed()
+                due = await self._write_if_due()
                 attempt = 0
                 await waiter.wait(due)
             except Trouble as trouble:
@@ -119,27 +136,57 @@ class StatusLoop:
                 await self._pause(trouble, attempt)
                 attempt += 1
 
-    async def _write_if_changed(self) -> float | None:
+    async def _write_if_due(self) -> float | None:
         """Seconds until there may be something to write although nothing changes meanwhile; None: never."""
-        seen, goals = self._fact.seen, self._board.goals.value
-        wanted = None if seen is None else conditions(seen, goals, self._wall())
-        if seen is not None and wanted is not None:
-            if same_status(seen, wanted) and (left := self._settling(goals.reason)) > 0:
-                return left
-            written = await self._api.patch_conditions(seen, wanted)
-            self._fact = dataclasses.replace(self._fact, writes=self._fact.writes + 1)
-            self._saw(written)
+        board, seen, now = self._board, self._fact.seen, _now()
+        said = conditions.words(self._spec, board.phase.value, board.facts.value, board.goals.value, now)
+        self._heard = self._heard.hear(said, now)
+        self._forget_edits(now)
+        if seen is None or self._unheard(said):
+            return None
+        plan = economy.plan(seen, self._heard, now, self._aside_at)
+        if plan.words and not self._news(said) and (left := self._edits.patience(now)) > 0:
+            return left
+        if plan.words:
+            await self._patch(seen, plan.words)
         if self._write_fault is not None:
             self._write_fault = None
             self._update()
-        return None
+        return plan.due
 
-    def _settling(self, reason: Reason) -> float:
-        """Seconds for which a reason that alone has changed must still last before it is written."""
-        now = asyncio.get_running_loop().time()
-        if reason is not self._reason:
-            self._reason, self._reason_since = reason, now
-        return self._reason_since + REASON_LASTS - now
+    async def _patch(self, seen: Workload, words: Sequence[Word]) -> None:
+        wanted = conditions.written(seen, words, self._wall())
+        self._edits = self._edits.sending(seen, wanted)
+        answer = await self._api.patch_conditions(seen, wanted)
+        if not conditions.flips(seen, words):
+            self._aside_at = _now()
+        self._edits = self._edits.sent(answer)
+        self._fact = dataclasses.replace(self._fact, writes=self._fact.writes + 1, fell_at=self._falls(answer))
+        self._ready = answer.ready
+        if not (self._fact.seen and self._fact.seen.uid == answer.uid and _older(answer, self._fact.seen)):
+            self._take(answer)
+
+    def _falls(self, answer: Workload) -> tuple[float, ...]:
+        """With the one that this write was, if it was one."""
+        fell = self._ready == "True" != answer.ready and self._board.goals.value.reason not in TAKEN_OUT
+        return flaps.recent((*self._fact.fell_at, _now()) if fell else self._fact.fell_at, _now())
+
+    def _news(self, said: Sequence[Word]) -> bool:
+        """Ready is another than the one that we last wrote: no correction of somebody else, but news."""
+        return any(word.type == conditions.READY and word.status != self._ready for word in said)
+
+    def _unheard(self, said: Sequence[Word]) -> bool:
+        """The watcher took Ready away, and we have not renewed the Lease since: who says that we can be heard?"""
+        lease = self._board.facts.value.lease
+        renewed = None if lease is UNKNOWN else lease.renewed_at
+        back = any(word.type == conditions.READY and word.status == "True" for word in said)
+        since = self._unreachable_at
+        return back and since is not None and (renewed is None or renewed <= since)
+
+    def _forget_edits(self, now: float) -> None:
+        if self._edits.forgotten(now):
+            self._edits = dataclasses.replace(self._edits, fault=None)
+            self._update(edited=None)
 
     # both ---------------------------------------------------------------------------------------
 
@@ -153,6 +200,10 @@ class StatusLoop:
         if trouble.retry_after is not None:
             delay = max(delay, trouble.retry_after)
         await asyncio.sleep(delay)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _older(one: Workload, other: Workload) -> bool:

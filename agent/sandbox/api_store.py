@@ -51,6 +51,7 @@ class Change:
 class Store:
     def __init__(self) -> None:
         self.version = FIRST_VERSION
+        self.apart = True  # a status is a subresource; False: part of the object, as before Linkerd 2.16
         self._oldest = FIRST_VERSION  # a watch may start here or later
         self._objects: dict[Place, Json] = {}
         self._history: deque[Change] = deque()
@@ -128,13 +129,17 @@ class Store:
         old = self._at(place)
         new = _checked_envelope(place, new)
         _check_version(place, new, old)
-        new = _only_status(new, old) if status else _all_but_status(place, new, old)
+        new = _only_status(new, old) if status else self._no_status(place, new, old)
         new = _valid(place, new)
         if new == old:
             return copy.deepcopy(old)
         if place.resource.custom and not status and _content(new) != _content(old):
             new["metadata"]["generation"] += 1
         return self._commit("MODIFIED", place, new)
+
+    def _no_status(self, place: Place, new: Json, old: Json) -> Json:
+        status = {} if self.apart or "status" not in new else {"status": new["status"]}
+        return _all_but_status(place, new, old) | status
 
     def _commit(self, kind: str, place: Place, new: Json) -> Json:
         self.version += 1

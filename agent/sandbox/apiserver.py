@@ -53,6 +53,7 @@ class ApiServer:
     def __init__(self, tokens: Mapping[str, str], allow: Callable[[Ask], bool] = lambda _: True) -> None:
         self.tokens = dict(tokens)
         self.allow = allow
+        self.served = frozenset(RESOURCES)  # may be changed at any time, as a CRD may
         self.store = Store()
         self.faults = api_faults.Faults()
         self.requests = api_faults.log()
@@ -127,11 +128,15 @@ class ApiServer:
         if not user:
             raise api_errors.unauthorized()
         place, status = _place(request.path)
+        if place.resource not in self.served:
+            return web.Response(text="404 page not found\n", status=404)
         place = _selected(place, request)
         verb = _verb(request, place, status)
         self._authorize(
             Ask(user, verb, place.resource.group, _subresource(place, status), place.namespace, place.name)
         )
+        if status and not self.store.apart:
+            raise api_errors.not_found(place.resource, place.name)
         match verb:
             case "list":
                 return web.json_response(_list(place, self.store))

@@ -21,7 +21,7 @@ from agent.adapters.kube import KubeApi
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
 from agent.ports import Lease, StatusApi, Trouble
-from agent.sandbox.apiserver import ApiServer
+from agent.sandbox.apiserver import EXTERNAL_WORKLOADS, RESOURCES, ApiServer
 from agent.sandbox.ca import Authority
 from agent.sandbox.schema import EXTERNAL_WORKLOAD_CRD
 from tests.fakes.status_api import MemoryStatusApi
@@ -174,6 +174,10 @@ class HttpWorld:
     async def create_lease(self, annotations: Mapping[str, str]) -> None:
         await self.must("POST", self.leases, lease(self.namespace, annotations))
 
+    async def serve(self, *, kind: bool = True, status: bool = True) -> None:
+        """The CRD is changed: it has no v1beta1, or one without /status. Returns when that is in force."""
+        raise NotImplementedError
+
     async def raw(self) -> Json:
         return await self.must("GET", f"{self.workloads}/{NAME}")
 
@@ -206,6 +210,10 @@ class EmbeddedWorld(HttpWorld):
         super().__init__(server.url, ca_file, "admin-token", "hosts", token_file)
         self.server = server
 
+    async def serve(self, *, kind: bool = True, status: bool = True) -> None:
+        self.server.served = frozenset(RESOURCES) - (frozenset() if kind else {EXTERNAL_WORKLOADS})
+        self.server.store.apart = status
+
 
 def server_tls(authority: Authority, names: Sequence[str], folder: Path) -> ssl.SSLContext:
     for path, pem in zip((folder / "server.crt", folder / "server.key"), authority.tls_server(names), strict=True):
@@ -237,11 +245,31 @@ async def embedded(folder: Path, names: Sequence[str] = ("127.0.0.1",)) -> Async
 # real ---------------------------------------------------------------------------------------------
 
 
+class RealWorld(HttpWorld):
+    async def serve(self, *, kind: bool = True, status: bool = True) -> None:
+        crd = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/externalworkloads.workload.linkerd.io"
+        (version,) = EXTERNAL_WORKLOAD_CRD["spec"]["versions"]
+        fresh = version | {"served": kind, "subresources": {"status": {}} if status else {}}
+        await self.must("PATCH", crd, {"spec": {"versions": [fresh]}})
+        async with asyncio.timeout(10):
+            while (await self._has(f"{self.workloads}"), await self._has_status()) != (kind, kind and status):
+                await asyncio.sleep(0.05)
+
+    async def _has(self, path: str) -> bool:
+        async with self._admin.get(path) as response:
+            return response.status == 200
+
+    async def _has_status(self) -> bool:
+        async with self._admin.get("/apis/workload.linkerd.io/v1beta1") as response:
+            found = json.loads(await response.read()) if response.status == 200 else {"resources": []}
+        return "externalworkloads/status" in {resource["name"] for resource in found["resources"]}
+
+
 @asynccontextmanager
 async def real(server: "RealApiServer", folder: Path) -> AsyncIterator[HttpWorld]:
     server.install_crd(EXTERNAL_WORKLOAD_CRD)
     namespace = server.new_namespace()
-    world = HttpWorld(server.url, server.ca_file, server.admin_token, namespace, folder / "token")
+    world = RealWorld(server.url, server.ca_file, server.admin_token, namespace, folder / "token")
     try:
         for kind in ("ServiceAccount", "Role", "RoleBinding"):
             await apply_manifest(world, kind)

@@ -1,66 +1,32 @@
-"""The network prober against real servers on loopback, good and bad."""
+"""HTTP and TCP probes against real servers on loopback, good and bad."""
 
 import asyncio
-import contextlib
+import os
+import resource
 import socket
-import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from agent.adapters.probes import NetworkProber
-from agent.core.probe import Attempt, ProbeKind, ProbeSpec
-
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@contextlib.asynccontextmanager
-async def server(serve: Serve) -> AsyncIterator[int]:
-    open_: set[asyncio.Task[None]] = set()
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        open_.add(task)
-        try:
-            await serve(reader, writer)
-        except (ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            open_.discard(task)
-            writer.transport.abort()
-
-    listener = await asyncio.start_server(handle, "127.0.0.1", 0)
-    try:
-        yield listener.sockets[0].getsockname()[1]
-    finally:
-        listener.close()
-        for task in list(open_):
-            task.cancel()
-        await asyncio.gather(*open_, return_exceptions=True)
+from agent.adapters.probes import HostProber
+from agent.core.probe import LONGEST_DETAIL, Attempt, ProbeKind, ProbeSpec
+from tests.contract.probe_servers import (
+    Serve,
+    endless_body,
+    endless_headers,
+    half_closes,
+    hangs,
+    http,
+    lies,
+    resets,
+    saying,
+    server,
+)
 
 
 async def attempt(serve: Serve, kind: ProbeKind = "http", path: str = "/", timeout: float = 0.5) -> Attempt:
     async with server(serve) as port:
         spec = ProbeSpec("p", kind, "127.0.0.1", port, path=path, timeout=timeout)
-        return await NetworkProber().attempt(spec)
-
-
-def saying(*answers: str) -> Serve:
-    """Answers one request after the other, each on a connection of its own."""
-    left = list(answers)
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(left.pop(0).encode())
-        await writer.drain()
-
-    return serve
-
-
-def http(status: str, *headers: str, body: str = "") -> str:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", body]
-    return "\r\n".join(lines)
+        return await HostProber().attempt(spec)
 
 
 @pytest.mark.parametrize(
@@ -98,41 +64,6 @@ async def test_the_path_and_the_name_that_are_sent() -> None:
     assert seen[0].startswith("GET /healthz?deep=1 HTTP/1.1\r\n") and "fairlead-probe" in seen[0]
 
 
-async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read(1)
-    await asyncio.Event().wait()
-
-
-async def endless_headers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\n")
-    while True:
-        writer.write(b"X: " + b"x" * 1000 + b"\r\n")
-        await writer.drain()
-
-
-async def endless_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-    while True:
-        writer.write(b"x" * 65536)
-        await writer.drain()
-
-
-async def resets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    peer: socket.socket = writer.get_extra_info("socket")
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-async def half_closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
-    writer.write_eof()
-    await asyncio.Event().wait()
-
-
-async def lies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
-    await writer.drain()
-
-
 @pytest.mark.parametrize("serve", [hangs, endless_headers, resets, half_closes, lies])
 async def test_a_server_that_is_none_fails_in_time(serve: Serve) -> None:
     found = await attempt(serve)
@@ -152,8 +83,67 @@ async def test_tcp_passes_when_it_connects(serve: Serve) -> None:
 async def test_nobody_there(kind: ProbeKind) -> None:
     with socket.socket() as bound:  # bound and not listening: refused, and nobody else can take it
         bound.bind(("127.0.0.1", 0))
-        found = await NetworkProber().attempt(ProbeSpec("p", kind, "127.0.0.1", bound.getsockname()[1]))
+        found = await HostProber().attempt(ProbeSpec("p", kind, "127.0.0.1", bound.getsockname()[1]))
     assert not found.ok and "nothing listens" in found.detail
+
+
+async def told(spec_headers: tuple[tuple[str, str], ...]) -> list[str]:
+    """The head of the request that arrives."""
+    seen: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.extend((await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n"))
+        writer.write(http("200 OK").encode())
+        await writer.drain()
+
+    async with server(serve) as port:
+        spec = ProbeSpec("p", "http", "127.0.0.1", port, headers=spec_headers)
+        assert (await HostProber().attempt(spec)).ok
+    return seen
+
+
+async def test_headers_are_sent_and_may_replace_our_own() -> None:
+    lines = await told((("Host", "db.example"), ("X-Probe", "1"), ("X-Probe", "2"), ("user-agent", "mine")))
+    assert "Host: db.example" in lines and [x for x in lines if x.startswith("X-Probe")] == [
+        "X-Probe: 1",
+        "X-Probe: 2",
+    ]
+    assert [x for x in lines if x.lower().startswith("user-agent")] == ["user-agent: mine"]
+    assert not any(x.lower().startswith("accept-encoding") for x in lines)
+
+
+async def test_a_packed_body_is_left_packed() -> None:
+    assert (await attempt(saying(http("200 OK", "Content-Encoding: gzip", body="no gzip")))).ok
+
+
+@pytest.mark.parametrize("location", ["http://[::1", "http://127.0.0.1:99999/", "ftp://127.0.0.1/"])
+async def test_a_redirect_to_nowhere_is_survived(location: str) -> None:
+    found = await attempt(saying(*[http("302 Found", f"Location: {location}")] * 2))
+    assert found.ok is False and found.detail
+
+
+async def test_what_a_server_says_is_shown_in_short() -> None:
+    found = await attempt(saying("HTTP/9 \x1b[31m" + "x" * 5000 + "\r\n\r\n"))
+    assert not found.ok and len(found.detail) <= LONGEST_DETAIL and found.detail.isprintable()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "http"])
+async def test_no_descriptor_left_is_no_verdict(kind: ProbeKind) -> None:
+    async with server(hangs) as port:
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.open("/dev/null", os.O_RDONLY)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+        try:
+            found = await HostProber().attempt(ProbeSpec("p", kind, "127.0.0.1", port))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert found == Attempt(None, "cannot try: Too many open files")
+
+
+async def test_a_push_is_not_tried() -> None:
+    with pytest.raises(ValueError, match="waited for"):
+        await HostProber().attempt(ProbeSpec("p", "push"))
 
 
 async def test_a_full_backlog_times_out() -> None:
@@ -164,7 +154,7 @@ async def test_a_full_backlog_times_out() -> None:
         for sock in held:
             sock.setblocking(False)
             sock.connect_ex(("127.0.0.1", port))
-        found = await NetworkProber().attempt(ProbeSpec("p", "tcp", "127.0.0.1", port, timeout=0.3))
+        found = await HostProber().attempt(ProbeSpec("p", "tcp", "127.0.0.1", port, timeout=0.3))
         for sock in held:
             sock.close()
     assert found == Attempt(False, "no answer within 0.3 s")

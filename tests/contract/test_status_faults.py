@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters import kube
-from agent.adapters.kube import KubeApi
+from agent.adapters.kube import KubeApi, calls
 from agent.core.facts import Workload
 from agent.core.reasons import Reason
 from agent.ports import Lease, Trouble
@@ -89,7 +88,7 @@ async def test_a_refusal_has_its_reason_and_the_servers_words(
 
 
 async def test_what_is_missing_depends_on_what_was_asked_for(world: EmbeddedWorld) -> None:
-    world.server.faults.add(Answer(404), times=5)
+    world.server.faults.add(Answer(404), times=6)  # a patch that misses its object looks for it
     found = {name: (await trouble(call(world.api))).reason for name, call in CALLS.items()}
     lease = {"read_lease", "renew_lease"}
     assert found == {n: Reason.LEASE_MISSING if n in lease else Reason.WORKLOAD_MISSING for n in CALLS}
@@ -172,7 +171,7 @@ async def test_a_listener_that_never_speaks(world: EmbeddedWorld) -> None:
 
 
 async def test_an_answer_without_end(world: EmbeddedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kube, "MOST_BYTES", 1000)
+    monkeypatch.setattr(calls, "MOST_BYTES", 1000)
     world.server.faults.add(Raw("x" * 1001), times=2)
     for asked in (world.api.read(), first(world.api)):
         assert "more than 1000 bytes" in (await trouble(asked)).detail

@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import math
 import os
 import socket
 import stat
@@ -29,7 +30,9 @@ class Agent:
         self.trouble: Trouble | None = None
         self.path = prefix / "run/fairlead/fairlead.sock"
         self.path.parent.mkdir(parents=True)
-        self.socket = StatusSocket(self.path, self.shot, self.board.changed, self.ask)
+        self.pushed: list[tuple[str, float]] = []
+        pushes = {"beat": 60.0, "o dd/": 5.0}
+        self.socket = StatusSocket(self.path, self.shot, self.board.changed, self.ask, pushes, self.push)
 
     def shot(self) -> dict[str, Any]:
         return {"version": self.board.version, "headline": "hello"}
@@ -38,6 +41,9 @@ class Agent:
         if self.trouble is not None:
             raise self.trouble
         self.asked.append(phase)
+
+    def push(self, name: str, ttl: float) -> None:
+        self.pushed.append((name, ttl))
 
     async def client(self, use: Callable[[Client], Any]) -> Any:
         """What a client does, beside the agent's loop."""
@@ -101,7 +107,33 @@ async def test_nonsense_is_refused(agent: Agent, body: bytes) -> None:
     assert status == 400 and "left" in answer["remedy"] and agent.asked == []
 
 
-def post(path: Path, body: bytes) -> tuple[int, dict[str, Any]]:
+async def test_a_heartbeat_is_pushed(agent: Agent) -> None:
+    assert await agent.client(lambda c: c.push("beat", 30.0)) == {"probe": "beat", "ttl": 30.0}
+    await agent.client(lambda c: c.push("beat", None))
+    await agent.client(lambda c: c.push("o dd/", 0.5))
+    assert agent.pushed == [("beat", 30.0), ("beat", 60.0), ("o dd/", 0.5)]
+
+
+@pytest.mark.parametrize("ttl", [0, -1, 60.1, math.nan, math.inf])
+async def test_a_heartbeat_that_vouches_for_too_long_or_not_at_all_is_refused(agent: Agent, ttl: float) -> None:
+    with pytest.raises(Failure, match="a push cannot vouch for") as caught:
+        await agent.client(lambda c: c.push("beat", ttl))
+    assert "at most 60 s" in caught.value.remedy and agent.pushed == []
+
+
+async def test_a_heartbeat_for_no_probe_is_refused(agent: Agent) -> None:
+    with pytest.raises(Failure, match="no probe 'beet' waits for a push") as caught:
+        await agent.client(lambda c: c.push("beet", 30.0))
+    assert "beat" in caught.value.remedy and agent.pushed == []
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"ttl": "long"}', b'{"ttl": null}', b"\xff"])
+async def test_a_heartbeat_of_nonsense_is_refused(agent: Agent, body: bytes) -> None:
+    status, _ = await asyncio.to_thread(post, agent.path, body, "/v1/probes/beat")
+    assert status == 400 and agent.pushed == []
+
+
+def post(path: Path, body: bytes, target: str = "/v1/phase") -> tuple[int, dict[str, Any]]:
     connection = http.client.HTTPConnection("agent")
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.connect(str(path))

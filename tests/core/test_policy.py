@@ -110,6 +110,13 @@ def decide(facts: f.Facts, spec: policy.Spec = SPEC, kind: f.PhaseKind = f.Phase
     return policy.decide(spec, f.Phase(kind, JUST_NOW), facts, NOW).goals
 
 
+def other(**changes: object) -> f.WorkloadFact:
+    """An ExternalWorkload that does not describe this host."""
+    fact = world.workload("True")
+    assert isinstance(fact, f.WorkloadFact) and fact.seen is not None
+    return f.WorkloadFact(dataclasses.replace(fact.seen, **changes))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -126,6 +133,11 @@ def decide(facts: f.Facts, spec: policy.Spec = SPEC, kind: f.PhaseKind = f.Phase
         ({"probes": world.probes("fail")}, Reason.PROBE_FAILING),
         ({"workload": world.workload("missing")}, Reason.WORKLOAD_MISSING),
         ({"workload": world.workload("True", identity="spiffe://td/other")}, Reason.WORKLOAD_IDENTITY_MISMATCH),
+        ({"workload": other(server_name="web.sni")}, Reason.WORKLOAD_SERVER_NAME_MISMATCH),
+        ({"workload": other(addresses=("10.9.0.2", "10.9.0.3"))}, Reason.WORKLOAD_ADDRESS_MISMATCH),
+        ({"workload": other(addresses=())}, Reason.WORKLOAD_ADDRESS_MISMATCH),
+        ({"workload": f.WorkloadFact(fault=Fault(Reason.WORKLOAD_KIND_ABSENT))}, Reason.WORKLOAD_KIND_ABSENT),
+        ({"proxy": world.proxy("stopping")}, Reason.PROXY_STOPPING),
         # The first aspect in order is named, and a fault beats an unknown.
         ({"proxy": f.UNKNOWN, "probes": world.probes("fail")}, Reason.PROBE_FAILING),
     ],

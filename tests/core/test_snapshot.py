@@ -20,6 +20,7 @@ def test_it_is_json_with_facts_goals_conditions_and_reasons() -> None:
     assert found["facts"]["identity"]["svid"]["spiffe_id"] == world.ID
     assert found["facts"]["identity"]["expires_at"] == 5000.0, "seconds from now"
     assert [c["status"] for c in found["conditions"]] == ["True"] * 5
+    assert [c["reason"] for c in found["conditions"]][-2:] == ["ProbesPassing", "WorkloadMatches"]
     assert found["problems"] == []
 
 
@@ -58,3 +59,24 @@ def test_headlines() -> None:
     out = serving(proxy=world.proxy("stopped"), redirect=world.redirect("off", "off"))
     assert line(out, "left") == "Left: this host is out of the mesh"
     assert snapshot.headline(SPEC, f.UNKNOWN, serving(), Goals(), NOW).startswith("Unknown")
+
+
+def test_a_symptom_stays_silent_while_its_cause_is_named() -> None:
+    def named(facts: f.Facts) -> list[str]:
+        return [fault.reason.value for fault in snapshot.problems(SPEC, facts, NOW)]
+
+    blocked = world.redirect("block", "released")
+    assert named(serving(redirect=blocked)) == ["RedirectBlocked"]
+    stopped = serving(redirect=blocked, proxy=world.proxy("stopped"))
+    assert named(stopped) == ["ProxyStopped"]
+    no_identity = serving(redirect=blocked, proxy=world.proxy("stopped"), identity=world.identity("silent"))
+    assert named(no_identity) == ["WorkloadApiAbsent"], "the first cause of all"
+
+
+def test_somebody_who_edits_our_conditions_is_a_problem() -> None:
+    fact = world.workload("True")
+    assert isinstance(fact, f.WorkloadFact)
+    edited = f.WorkloadFact(fact.seen, edited=Fault(Reason.STATUS_EDITED, "Ready"), fell_at=(NOW - 3.0,))
+    found = shot(serving(workload=edited))
+    assert [p["reason"] for p in found["problems"]] == ["StatusEdited"]  # type: ignore[attr-defined]
+    assert found["facts"]["workload"]["fell_at"] == [-3.0]  # type: ignore[index]

@@ -1,28 +1,57 @@
 import asyncio
+import dataclasses
 from collections.abc import Callable
 
 import pytest
 
-from agent.core.facts import AgentFact, Condition, Workload, WorkloadFact
+from agent.core.conditions import PREFIX
+from agent.core.facts import (
+    AgentFact,
+    Condition,
+    IdentityFact,
+    LeaseFact,
+    Phase,
+    PhaseKind,
+    ProxyFact,
+    ProxyState,
+    Svid,
+    Workload,
+    WorkloadFact,
+)
 from agent.core.goals import Advertise, Goals
 from agent.core.reasons import Reason
 from agent.loops.board import Board
 from agent.loops.status import StatusLoop
 from agent.ports import Trouble
+from tests.core.test_policy import serving
+from tests.core.world import SPEC
 from tests.fakes.status_api import MemoryStatusApi
 from tests.loops.running import running
 
 YES = Goals(advertise=Advertise.YES, reason=Reason.HOST_READY)
 NO = Goals(advertise=Advertise.NO, reason=Reason.PROBE_FAILING)
-PLAIN = Workload("", "", "spiffe://td/db", "db.sni", ("10.9.0.2",), (8080,))
+PLAIN = Workload("", "", SPEC.identity, "db.sni", ("10.9.0.2",), (8080,))
 
 
 class Scene:
-    def __init__(self) -> None:
-        self.api, self.board = MemoryStatusApi(), Board()
-        self.api.create(PLAIN)
+    def __init__(self, api: MemoryStatusApi | None = None) -> None:
+        self.api, self.board, self.hour = api or MemoryStatusApi(), Board(), 12
+        if api is None:
+            self.api.create(PLAIN)
         publish: Callable[[WorkloadFact], None] = self.board.setter("workload")
-        self.loop = StatusLoop(self.api, self.board, publish, lambda: "2026-01-01T00:00:00Z", lambda: 0.0)
+        self.loop = StatusLoop(
+            self.api, SPEC, self.board, publish, lambda: f"2026-01-01T{self.hour:02}:00:00Z", lambda: 0.0
+        )
+
+    def show(self, goals: Goals) -> None:
+        """A member of the mesh on which all is well, whose goals are these."""
+        now = asyncio.get_running_loop().time()
+        workload = self.board.facts.value.workload
+        facts = serving(identity=IdentityFact(Svid(SPEC.identity, "", 0, 0), now + 1e6), workload=workload)
+        proxy = ProxyFact(ProxyState.READY, certificate_expires_at=now + 1e6)
+        self.board.facts.set(dataclasses.replace(facts, proxy=proxy, agent=AgentFact(now)))
+        self.board.phase.set(Phase(PhaseKind.MEMBER, now))
+        self.board.goals.set(goals)
 
     @property
     def fact(self) -> WorkloadFact:
@@ -52,7 +81,7 @@ async def test_one_write_per_change_and_none_while_nothing_changes(scene: Scene)
     async with running(scene.loop.run()):
         scene.board.goals.set(YES)
         await asyncio.sleep(3600)
-        scene.board.setter("agent")(AgentFact(7.0))  # facts move on, Ready does not
+        scene.board.setter("agent")(AgentFact(asyncio.get_running_loop().time()))  # facts move on, Ready does not
         await asyncio.sleep(3600)
         assert scene.mesh == [("True", "HostReady")] and len(scene.api.patches) == 1
         scene.board.goals.set(NO)
@@ -70,13 +99,52 @@ async def test_exactly_one_ready_entry_and_the_others_are_kept(scene: Scene) -> 
     assert scene.api.workload is not None and other in scene.api.workload.conditions
 
 
-async def test_anothers_edit_is_corrected(scene: Scene) -> None:
+async def test_anothers_edit_is_corrected_once_and_named(scene: Scene) -> None:
     scene.board.goals.set(YES)
     async with running(scene.loop.run()):
         await asyncio.sleep(1)
-        scene.api.edit(conditions=(Condition("Ready", "Unknown", "HostUnreachable"),))
+        scene.api.edit(conditions=(Condition("Ready", "False", "ByHand"),))
         await asyncio.sleep(1)
         assert scene.mesh == [("True", "HostReady")] and len(scene.api.patches) == 2
+        assert scene.fact.edited is not None and scene.fact.edited.reason is Reason.STATUS_EDITED
+        scene.board.setter("agent")(AgentFact())
+        await asyncio.sleep(3 * 3600)
+        scene.board.goals.set(NO)
+        await asyncio.sleep(1)
+        assert scene.fact.edited is None, "it is over"
+
+
+async def test_somebody_who_writes_again_and_again_is_not_fought(scene: Scene) -> None:
+    scene.board.goals.set(YES)
+    async with running(scene.loop.run()):
+        await asyncio.sleep(1)
+        for _ in range(4 * 120):
+            if scene.mesh == [("True", "HostReady")]:
+                scene.api.edit(conditions=(Condition("Ready", "False", "ByHand"),))
+            await asyncio.sleep(30)
+        assert 5 <= len(scene.api.patches) <= 12
+        scene.board.goals.set(NO)
+        await asyncio.sleep(10)
+        scene.board.goals.set(YES)
+        await asyncio.sleep(1)
+        assert scene.mesh == [("True", "HostReady")], "news of our own never wait for that"
+
+
+async def test_what_the_watcher_took_away_comes_back_after_a_renewal(scene: Scene) -> None:
+    """Only a Lease renewed since then proves that this host can be heard again."""
+    scene.board.goals.set(YES)
+    renewed = scene.board.setter("lease")
+    async with running(scene.loop.run()):
+        renewed(LeaseFact(renewed_at=asyncio.get_running_loop().time()))
+        await asyncio.sleep(1)
+        gone = (Condition("Ready", "Unknown", Reason.HOST_UNREACHABLE.value),)
+        scene.api.edit(conditions=gone)
+        await asyncio.sleep(3600)
+        assert scene.api.workload is not None and scene.api.workload.conditions == gone
+        renewed(LeaseFact(renewed_at=asyncio.get_running_loop().time()))
+        await asyncio.sleep(1)
+        assert scene.mesh == [("True", "HostReady")] and len(scene.api.patches) == 2
+        assert scene.fact.edited is None and scene.fact.fell_at == (), "neither an edit nor a fall of ours"
 
 
 async def test_the_api_is_away_for_hours_and_the_truth_is_written_once(scene: Scene) -> None:
@@ -200,3 +268,64 @@ async def test_a_reason_alone_is_written_when_it_lasts(scene: Scene) -> None:
         scene.board.goals.set(YES)
         await asyncio.sleep(0.1)
         assert scene.mesh == [("True", "HostReady")], "a status that flips is written at once"
+
+
+# the conditions beside Ready ----------------------------------------------------------------------
+
+
+async def test_all_conditions_go_in_one_write_and_a_restart_writes_nothing(scene: Scene) -> None:
+    scene.show(YES)
+    async with running(scene.loop.run()):
+        await asyncio.sleep(3600)
+    assert len(scene.api.patches) == 1 and len(scene.api.patches[0]) == 6
+    before, again = scene.api.workload, Scene(scene.api)
+    async with running(again.loop.run()):
+        await asyncio.sleep(30)  # everything is UNKNOWN at first
+        again.show(YES)
+        await asyncio.sleep(3600)
+    assert scene.api.workload == before and len(scene.api.patches) == 1
+
+
+async def test_ports_that_differ_are_one_quiet_write(scene: Scene) -> None:
+    scene.show(YES)
+    async with running(scene.loop.run()):
+        await asyncio.sleep(60)
+        scene.api.edit(ports=(9,))
+        await asyncio.sleep(3600)
+        assert scene.api.workload is not None and len(scene.api.patches) == 2
+        found = {c.type: (c.status, c.reason) for c in scene.api.workload.conditions}
+        assert found[PREFIX + "RedirectActive"] == ("True", "PortsMismatch") and found["Ready"][0] == "True"
+
+
+async def test_a_recreated_workload_is_told_everything_anew(scene: Scene) -> None:
+    scene.show(YES)
+    async with running(scene.loop.run()):
+        await asyncio.sleep(60)
+        scene.api.delete()
+        scene.api.create(PLAIN)
+        await asyncio.sleep(60)
+        assert scene.mesh == [("True", "HostReady")] and len(scene.api.patches[-1]) == 6
+        assert len(scene.api.patches) == 2 and scene.fact.edited is None and scene.fact.fell_at == ()
+
+
+async def test_falls_are_counted_and_leaving_is_none(scene: Scene) -> None:
+    async with running(scene.loop.run()):
+        for goals in (YES, NO, YES, Goals(advertise=Advertise.NO, reason=Reason.DRAINING)):
+            scene.board.goals.set(goals)
+            await asyncio.sleep(10)
+        assert scene.fact.writes == 4 and len(scene.fact.fell_at) == 1
+
+
+@pytest.mark.parametrize("hours", [-7, 7])
+async def test_a_clock_that_jumps_changes_no_verdict(scene: Scene, hours: int) -> None:
+    """The wall clock goes into lastTransitionTime, and nowhere else."""
+    scene.show(YES)
+    async with running(scene.loop.run()):
+        await asyncio.sleep(60)
+        scene.hour = 12 + hours
+        await asyncio.sleep(3600)
+        assert len(scene.api.patches) == 1
+        scene.board.goals.set(NO)
+        await asyncio.sleep(1)
+        assert scene.mesh == [("False", "ProbeFailing")] and len(scene.api.patches) == 2
+        assert scene.api.patches[-1][0].last_transition_time == f"2026-01-01T{12 + hours:02}:00:00Z"

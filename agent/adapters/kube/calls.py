@@ -1,8 +1,4 @@
-"""StatusApi on aiohttp: the five REST calls that a host makes, and nothing else of Kubernetes.
-
-Law: https only, verified against the configured CA alone; every call is bounded in time and size; the token
-stands in no log and no error. Whatever goes wrong outside becomes a Trouble; missing fields are "" or ().
-"""
+"""One HTTPS call to the API server, and what each failure of it means."""
 
 import asyncio
 import email.utils
@@ -10,18 +6,16 @@ import json
 import os
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
-from agent.core.facts import Condition, Workload
+from agent.adapters.kube import shapes
+from agent.adapters.kube.shapes import Json
 from agent.core.reasons import Reason
-from agent.ports import Lease, Trouble
-
-Json = dict[str, Any]
+from agent.ports import Trouble
 
 MOST_BYTES = 4 * 1024 * 1024  # of one answer, or one line of a watch; etcd takes 1.5 MiB
 MOST_DETAIL = 1000  # characters of what the server said
@@ -29,41 +23,21 @@ MERGE_PATCH = "application/merge-patch+json"
 # A watch rests for minutes. Without these a peer that vanished (a failed-over load balancer, a dropped NAT
 # entry) would be noticed only when the watch's own time is over.
 KEEPALIVE = {socket.TCP_KEEPIDLE: 20, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 4}
-_FIELDS = {
-    "type": "type",
-    "status": "status",
-    "reason": "reason",
-    "message": "message",
-    "last_transition_time": "lastTransitionTime",
-    "last_probe_time": "lastProbeTime",
-}
 
 
-class KubeApi:
-    """`server`: https://host:port. `ca_file`, `token_file`: read anew at each call, for both are rotated
-    beneath us. `timeout`: seconds for one call. `watch_seconds`: after so long the server ends a watch."""
+class Caller:
+    """`ca_file`, `token_file`: read anew at each call, for both are rotated beneath us."""
 
     def __init__(
-        self,
-        *,
-        server: str,
-        ca_file: str,
-        token_file: str,
-        namespace: str,
-        name: str,
-        user_agent: str = "fairlead",
-        timeout: float = 4.0,
-        watch_seconds: int = 300,
+        self, server: str, ca_file: str, token_file: str, user_agent: str, timeout: float, rest: float
     ) -> None:
+        """`timeout`: seconds for one call. `rest`: seconds for which an answer that has begun may be silent."""
         if not server.startswith("https://"):
             raise ValueError(f"cannot use API server {server}: it is not https")
         self._server = server.rstrip("/")
         self._ca = _TrustStore(Path(ca_file))
         self._token_file = Path(token_file)
-        self._timeout, self._watch_seconds = timeout, watch_seconds
-        self._name, self._user_agent = name, user_agent
-        self._workloads = f"/apis/workload.linkerd.io/v1beta1/namespaces/{namespace}/externalworkloads"
-        self._lease = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
+        self._user_agent, self._timeout, self._rest = user_agent, timeout, rest
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -71,73 +45,21 @@ class KubeApi:
             await self._session.close()
             self._session = None
 
-    # the port -----------------------------------------------------------------------------------
-
-    async def read(self) -> Workload:
-        return _workload(await self._call("GET", f"{self._workloads}/{self._name}", Reason.WORKLOAD_MISSING))
-
-    async def patch_conditions(self, workload: Workload, conditions: Sequence[Condition]) -> Workload:
-        """The version is the guard: kube-apiserver ignores a uid that is sent to /status, but a recreated
-        object never has the version of the old one."""
-        guard = {"uid": workload.uid, "resourceVersion": workload.resource_version}
-        body = {"metadata": guard, "status": {"conditions": [_condition_json(c) for c in conditions]}}
-        path = f"{self._workloads}/{self._name}/status"
-        return _workload(await self._call("PATCH", path, Reason.WORKLOAD_MISSING, body))
-
-    async def read_lease(self) -> Lease:
-        return _lease(await self._call("GET", self._lease, Reason.LEASE_MISSING))
-
-    async def renew_lease(self, lease: Lease) -> Lease:
-        spec = {
-            "holderIdentity": lease.holder,
-            "renewTime": lease.renew_time,
-            "leaseDurationSeconds": lease.duration,
-        }
-        body = {"metadata": {"annotations": dict(lease.annotations)}, "spec": spec}
-        return _lease(await self._call("PATCH", self._lease, Reason.LEASE_MISSING, body))
-
-    async def watch(self, resource_version: str) -> AsyncGenerator[Workload | None, None]:
-        query = {
-            "watch": "1",
-            "fieldSelector": f"metadata.name={self._name}",
-            "resourceVersion": resource_version,
-            "timeoutSeconds": str(self._watch_seconds),
-        }
-        with self._as_trouble():
-            async with self._answer("GET", self._workloads, query=query) as response:
-                if response.status == 410:
-                    return
-                await self._refuse(response, Reason.WORKLOAD_MISSING)
-                async for line in _lines(response.content):
-                    event = _object(line)
-                    body = _part(event, "object")
-                    match event.get("type"):
-                        case "ADDED" | "MODIFIED":
-                            yield _workload(body)
-                        case "DELETED":
-                            yield None
-                        case "ERROR" if body.get("code") == 410:
-                            return
-                        case "ERROR":
-                            raise Trouble(Reason.API_FAILING, f"the watch ended: {_text(body, 'message')}")
-
-    # one call -----------------------------------------------------------------------------------
-
-    async def _call(self, method: str, path: str, missing: Reason, body: Json | None = None) -> Json:
-        with self._as_trouble():
-            async with asyncio.timeout(self._timeout), self._answer(method, path, body=body) as response:
-                await self._refuse(response, missing)
-                return _object(await _capped(response.content))
+    async def call(self, method: str, path: str, missing: Reason, body: Json | None = None) -> Json:
+        with self.as_trouble():
+            async with asyncio.timeout(self._timeout), self.answer(method, path, body=body) as response:
+                await self.refuse(response, missing)
+                return shapes.object(await _capped(response.content))
 
     @asynccontextmanager
-    async def _answer(
+    async def answer(
         self, method: str, path: str, *, body: Json | None = None, query: Mapping[str, str] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer as soon as its head is there. Its body may rest for as long as a watch may."""
         headers = {"Authorization": f"Bearer {self._token()}", "Accept": "application/json"}
         if body is not None:
-            headers["Content-Type"] = MERGE_PATCH
-        patience = aiohttp.ClientTimeout(total=None, sock_read=self._watch_seconds + self._timeout)
+            headers["Content-Type"] = MERGE_PATCH if method == "PATCH" else "application/json"
+        patience = aiohttp.ClientTimeout(total=None, sock_read=self._rest)
         async with asyncio.timeout(self._timeout):
             response = await self._open().request(
                 method,
@@ -174,16 +96,16 @@ class KubeApi:
 
     # what goes wrong ----------------------------------------------------------------------------
 
-    async def _refuse(self, response: aiohttp.ClientResponse, missing: Reason) -> None:
+    async def refuse(self, response: aiohttp.ClientResponse, missing: Reason) -> None:
         """Raise Trouble unless the answer is a 2xx."""
         if not 200 <= response.status < 300:
             async with asyncio.timeout(self._timeout):
                 text = await _capped(response.content)
             retry_after = _retry_after(response.headers)
-            raise Trouble(_reason(response.status, missing), _said(text, response.status), retry_after)
+            raise Trouble(_reason(response.status, missing, text), _said(text, response.status), retry_after)
 
     @contextmanager
-    def _as_trouble(self) -> Iterator[None]:
+    def as_trouble(self) -> Iterator[None]:
         """Which failures of aiohttp are expected, and what they mean; the order goes from narrow to wide."""
         try:
             yield
@@ -232,12 +154,14 @@ def _unreadable(what: str, path: Path, cause: str) -> Trouble:
     return Trouble(Reason.API_CREDENTIAL_UNREADABLE, f"cannot read {what} {path}: {cause}")
 
 
-def _reason(status: int, missing: Reason) -> Reason:
+def _reason(status: int, missing: Reason, text: bytes) -> Reason:
     match status:
         case 401:
             return Reason.API_UNAUTHORIZED
         case 403:
             return Reason.API_FORBIDDEN
+        case 404 if missing is Reason.WORKLOAD_MISSING and not _is_status(text):
+            return Reason.WORKLOAD_KIND_ABSENT
         case 404:
             return missing
         case 409:
@@ -271,6 +195,14 @@ def _said(text: bytes, status: int) -> str:
     return str(message or f"HTTP {status}")[:MOST_DETAIL]
 
 
+def _is_status(text: bytes) -> bool:
+    """The server knows the kind and misses the object. A path that it does not serve it names in plain text."""
+    try:
+        return bool(json.loads(text)["kind"] == "Status")
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return False
+
+
 def _cause(error: OSError | aiohttp.ClientError) -> str:
     """Without addresses of objects and attempts, so that the same trouble reads the same."""
     match error:
@@ -289,7 +221,7 @@ def _cause(error: OSError | aiohttp.ClientError) -> str:
             return str(error) or type(error).__name__
 
 
-# bytes and JSON -----------------------------------------------------------------------------------
+# bytes --------------------------------------------------------------------------------------------
 
 
 def _socket(info: aiohttp.AddrInfoType) -> socket.socket:
@@ -310,7 +242,7 @@ async def _capped(content: aiohttp.StreamReader) -> bytes:
     return b"".join(parts)
 
 
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     rest = b""
     async for part in content.iter_any():
         *lines, rest = (rest + part).split(b"\n")
@@ -318,63 +250,3 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             yield line
         if len(rest) > MOST_BYTES:
             raise Trouble(Reason.API_FAILING, f"a watch event of more than {MOST_BYTES} bytes")
-
-
-def _object(text: bytes) -> Json:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Trouble(Reason.API_FAILING, "an answer that is not JSON") from error
-    if not isinstance(value, dict):
-        raise Trouble(Reason.API_FAILING, "an answer that is not an object")
-    return value
-
-
-def _part(value: Json, key: str) -> Json:
-    part = value.get(key)
-    return part if isinstance(part, dict) else {}
-
-
-def _parts(value: Json, key: str) -> list[Json]:
-    parts = value.get(key)
-    return [p for p in parts if isinstance(p, dict)] if isinstance(parts, list) else []
-
-
-def _text(value: Json, key: str) -> str:
-    text = value.get(key)
-    return text if isinstance(text, str) else ""
-
-
-def _workload(body: Json) -> Workload:
-    meta, spec = _part(body, "metadata"), _part(body, "spec")
-    ports = (entry.get("port") for entry in _parts(spec, "ports"))
-    addresses = (_text(entry, "ip") for entry in _parts(spec, "workloadIPs"))
-    return Workload(
-        uid=_text(meta, "uid"),
-        resource_version=_text(meta, "resourceVersion"),
-        identity=_text(_part(spec, "meshTLS"), "identity"),
-        server_name=_text(_part(spec, "meshTLS"), "serverName"),
-        addresses=tuple(filter(None, addresses)),
-        ports=tuple(p for p in ports if isinstance(p, int)),
-        conditions=tuple(_condition(c) for c in _parts(_part(body, "status"), "conditions")),
-    )
-
-
-def _condition(entry: Json) -> Condition:
-    return Condition(**{field: _text(entry, key) for field, key in _FIELDS.items()})
-
-
-def _condition_json(condition: Condition) -> Json:
-    """Without empty fields: the CRD refuses an empty reason or time."""
-    return {key: value for field, key in _FIELDS.items() if (value := getattr(condition, field))}
-
-
-def _lease(body: Json) -> Lease:
-    spec, annotations = _part(body, "spec"), _part(_part(body, "metadata"), "annotations")
-    duration = spec.get("leaseDurationSeconds")
-    return Lease(
-        holder=_text(spec, "holderIdentity"),
-        renew_time=_text(spec, "renewTime"),
-        duration=duration if isinstance(duration, int) else 0,
-        annotations={k: v for k, v in annotations.items() if isinstance(v, str)},
-    )

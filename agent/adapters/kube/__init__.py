@@ -1,0 +1,128 @@
+"""StatusApi and EventApi on aiohttp: the few REST calls that a host makes, and nothing else of Kubernetes.
+
+Law: https only, verified against the configured CA alone; every call is bounded in time and size; the token
+stands in no log and no error. Whatever goes wrong outside becomes a Trouble; missing fields are "" or ().
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+
+from agent.adapters.kube import calls, shapes
+from agent.core.facts import Condition, Workload
+from agent.core.reasons import Reason
+from agent.ports import Event, Lease, Trouble
+
+
+class KubeApi:
+    """`server`: https://host:port. `ca_file`, `token_file`: read anew at each call, for both are rotated
+    beneath us. `timeout`: seconds for one call. `watch_seconds`: after so long the server ends a watch."""
+
+    def __init__(
+        self,
+        *,
+        server: str,
+        ca_file: str,
+        token_file: str,
+        namespace: str,
+        name: str,
+        user_agent: str = "fairlead",
+        timeout: float = 4.0,
+        watch_seconds: int = 300,
+    ) -> None:
+        self._caller = calls.Caller(server, ca_file, token_file, user_agent, timeout, watch_seconds + timeout)
+        self._namespace, self._name, self._watch_seconds = namespace, name, watch_seconds
+        self._workloads = f"/apis/workload.linkerd.io/v1beta1/namespaces/{namespace}/externalworkloads"
+        self._lease = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
+        self._events = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
+        self._whole = False  # the conditions go into the object itself, for it has no /status
+
+    async def close(self) -> None:
+        await self._caller.close()
+
+    # the ExternalWorkload -----------------------------------------------------------------------
+
+    async def read(self) -> Workload:
+        path = f"{self._workloads}/{self._name}"
+        return shapes.workload(await self._caller.call("GET", path, Reason.WORKLOAD_MISSING))
+
+    async def patch_conditions(self, workload: Workload, conditions: Sequence[Condition]) -> Workload:
+        """The version is the guard: kube-apiserver ignores a uid that is sent to /status, but a recreated
+        object never has the version of the old one."""
+        if self._whole:
+            return await self._patch_whole(workload, conditions)
+        try:
+            return await self._patch("/status", workload, conditions)
+        except Trouble as trouble:
+            if trouble.reason is not Reason.WORKLOAD_MISSING:
+                raise
+        # The object or its /status: the server says the same of both. Linkerd 2.15 has no /status.
+        await self.read()
+        return await self._patch_whole(workload, conditions)
+
+    async def _patch_whole(self, workload: Workload, conditions: Sequence[Condition]) -> Workload:
+        try:
+            answer = await self._patch("", workload, conditions)
+        except Trouble as trouble:
+            self._whole = False
+            if trouble.reason is Reason.API_FORBIDDEN:
+                raise Trouble(Reason.STATUS_SUBRESOURCE_ABSENT, trouble.detail) from trouble
+            raise
+        # Where Linkerd was upgraded meanwhile, such a write is taken and its status silently dropped.
+        self._whole = answer.conditions == tuple(conditions)
+        return answer if self._whole else await self._patch("/status", answer, conditions)
+
+    async def _patch(self, subresource: str, workload: Workload, conditions: Sequence[Condition]) -> Workload:
+        guard = {"uid": workload.uid, "resourceVersion": workload.resource_version}
+        body = {"metadata": guard, "status": {"conditions": [shapes.condition_json(c) for c in conditions]}}
+        path = f"{self._workloads}/{self._name}{subresource}"
+        return shapes.workload(await self._caller.call("PATCH", path, Reason.WORKLOAD_MISSING, body))
+
+    async def watch(self, resource_version: str) -> AsyncGenerator[Workload | None, None]:
+        query = {
+            "watch": "1",
+            "fieldSelector": f"metadata.name={self._name}",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(self._watch_seconds),
+        }
+        caller = self._caller
+        with caller.as_trouble():
+            async with caller.answer("GET", self._workloads, query=query) as response:
+                if response.status == 410:
+                    return
+                await caller.refuse(response, Reason.WORKLOAD_MISSING)
+                async for line in calls.lines(response.content):
+                    event = shapes.object(line)
+                    body = shapes.part(event, "object")
+                    match event.get("type"):
+                        case "ADDED" | "MODIFIED":
+                            yield shapes.workload(body)
+                        case "DELETED":
+                            yield None
+                        case "ERROR" if body.get("code") == 410:
+                            return
+                        case "ERROR":
+                            detail = f"the watch ended: {shapes.text(body, 'message')}"
+                            raise Trouble(Reason.API_FAILING, detail)
+
+    # the Lease ----------------------------------------------------------------------------------
+
+    async def read_lease(self) -> Lease:
+        return shapes.lease(await self._caller.call("GET", self._lease, Reason.LEASE_MISSING))
+
+    async def renew_lease(self, lease: Lease) -> Lease:
+        spec = {
+            "holderIdentity": lease.holder,
+            "renewTime": lease.renew_time,
+            "leaseDurationSeconds": lease.duration,
+        }
+        body = {"metadata": {"annotations": dict(lease.annotations)}, "spec": spec}
+        return shapes.lease(await self._caller.call("PATCH", self._lease, Reason.LEASE_MISSING, body))
+
+    # Events -------------------------------------------------------------------------------------
+
+    async def post_event(self, event: Event) -> None:
+        body = shapes.event_json(event, self._namespace, self._name)
+        await self._caller.call("POST", self._events, Reason.API_REFUSED, body)
+
+    async def repeat_event(self, name: str, count: int, last: str) -> None:
+        body = {"series": {"count": count, "lastObservedTime": last}}
+        await self._caller.call("PATCH", f"{self._events}/{name}", Reason.EVENT_GONE, body)

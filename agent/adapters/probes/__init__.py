@@ -1,0 +1,38 @@
+"""Tries the local application as kubelet does.
+
+Law: a try ends in time and never raises for what the application does. What fails on our own side (no file
+descriptor or memory left, no systemd to ask) is no verdict: Attempt(None).
+"""
+
+import dataclasses
+
+from agent.adapters.probes import command, network
+from agent.core.probe import Attempt, ProbeSpec, brief
+
+
+class HostProber:
+    """Implements ports.Prober. `systemctl`: the program that is asked about units."""
+
+    def __init__(self, systemctl: str = "systemctl") -> None:
+        self._systemctl = systemctl
+
+    async def attempt(self, spec: ProbeSpec) -> Attempt:
+        found = await self._attempt(spec)
+        return dataclasses.replace(found, detail=brief(found.detail))
+
+    async def _attempt(self, spec: ProbeSpec) -> Attempt:
+        match spec.kind:
+            case "http":
+                return await network.bounded(spec, network.http)
+            case "tcp":
+                return await network.bounded(spec, network.tcp)
+            case "grpc":
+                from agent.adapters.probes import health  # gRPC takes its time to load
+
+                return await network.bounded(spec, health.check)
+            case "exec":
+                return await command.run(spec)
+            case "systemd":
+                return await command.unit(spec, self._systemctl)
+            case "push":
+                raise ValueError(f"{spec.name}: a push is waited for, not tried")

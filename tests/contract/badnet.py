@@ -1,0 +1,64 @@
+"""A TCP proxy that makes a network bad to order: it delays, resets, and falls silent while all stays open."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class BadNet:
+    """`delay`: seconds before each piece. `silent`: nothing passes any more, nothing is closed. `refuse`: every
+    new connection is reset at once."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self.port, self.delay, self.silent, self.refuse = 0, 0.0, False, False
+        self._open: set[asyncio.StreamWriter] = set()
+
+    def reset(self) -> None:
+        """Break every connection with RST."""
+        for writer in self._open:
+            with contextlib.suppress(OSError):
+                sock = writer.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.add(writer)
+        try:
+            if self.refuse:
+                return
+            there, back = await asyncio.open_connection("127.0.0.1", self._to)
+            self._open.add(back)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pump(reader, back))
+                group.create_task(self._pump(there, writer))
+        except* OSError:
+            pass  # one of the two ends has gone, which is what happens to connections
+        finally:
+            for end in [writer, *self._open - {writer}][:1]:
+                end.transport.abort()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(65536):
+            await asyncio.sleep(self.delay)
+            if not self.silent:
+                writer.write(piece)
+                await writer.drain()
+        writer.transport.abort()
+
+
+@asynccontextmanager
+async def bad_net(port: int) -> AsyncIterator[BadNet]:
+    """In front of a port of this machine."""
+    net = BadNet(port)
+    server = await asyncio.start_server(net._serve, "127.0.0.1")
+    net.port = server.sockets[0].getsockname()[1]
+    try:
+        yield net
+    finally:
+        server.close()
+        net.reset()
+        await server.wait_closed()
