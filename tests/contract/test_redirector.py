@@ -79,9 +79,9 @@ async def test_the_same_again_changes_nothing(redirector: Redirector) -> None:
 
 async def test_the_same_again_does_not_touch_the_kernel(host: Host, kernel: DoorRedirector) -> None:
     await kernel.apply(ON, ON)
-    before = host.space.run("nft", "-a", "list", "ruleset")
+    before = host.space.run("nft", "-s", "-a", "list", "ruleset")
     await kernel.apply(ON, ON)
-    assert host.space.run("nft", "-a", "list", "ruleset") == before
+    assert host.space.run("nft", "-s", "-a", "list", "ruleset") == before
 
 
 async def test_off_leaves_nothing(host: Host, kernel: DoorRedirector) -> None:

@@ -139,12 +139,18 @@ def test_ports_are_spelt_in_many_ways(ports: list[object]) -> None:
     assert levels(BOTH, edited(edit)) == (ON, ON)
 
 
+@pytest.mark.parametrize("count", [{"packets": 0, "bytes": 0}, {"packets": 7, "bytes": 420}])
+def test_what_a_rule_has_met_does_not_change_it(count: dict[str, int]) -> None:
+    def edit(entries: list[dict[str, Any]]) -> None:
+        rule(entries, IN4)["expr"].insert(3, {"counter": count})
+
+    assert levels(BOTH, edited(edit)) == (ON, ON)
+
+
 @pytest.mark.parametrize(
     "edit",
     [
-        pytest.param(
-            lambda e: rule(e, IN4)["expr"].insert(3, {"counter": {"packets": 0, "bytes": 0}}), id="counter"
-        ),
+        pytest.param(lambda e: rule(e, IN4)["expr"].insert(3, {"log": None}), id="something more"),
         pytest.param(lambda e: rule(e, IN4)["expr"].insert(0, rule(e, IN4)["expr"][0]), id="a condition twice"),
         pytest.param(lambda e: rule(e, IN4)["expr"].pop(2), id="not only SYN"),
         pytest.param(lambda e: rule(e, IN4)["expr"].pop(), id="no action"),

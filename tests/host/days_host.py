@@ -127,11 +127,11 @@ async def handover_changes_nothing(scene: Scene) -> None:
     """SIGTERM is never a way out of the mesh; the Lease is given ten minutes."""
     await serving(scene)
     await until(scene, lambda s: s["facts"]["lease"]["renewed_at"] is not None, "a renewal")
-    writes, rules = status_writes(scene), await scene.read_on_host("nft", "list", "ruleset")
+    writes, rules = status_writes(scene), await scene.read_on_host("nft", "-s", "list", "ruleset")
     await scene.end_agent()
     assert (await ask(URL))["from"] == network.HOST
     assert scene.api.get(LEASES, NAMESPACE, NAME)["spec"]["leaseDurationSeconds"] == 600
-    assert await scene.read_on_host("nft", "list", "ruleset") == rules
+    assert await scene.read_on_host("nft", "-s", "list", "ruleset") == rules
     await scene.start_agent()
     await serves(scene)
     assert status_writes(scene) == writes

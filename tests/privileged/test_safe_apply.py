@@ -86,13 +86,13 @@ def test_rules_that_catch_ssh_are_taken_back_at_once(host: Host, ears: Listeners
     ears.add(host.space, "0.0.0.0", SSH)
     harmful = with_nft(nft_and_then(tmp_path, HARM))
     done(host, apply(*BLOCKED))
-    before = host.space.run("nft", "list", "ruleset")
+    before = host.space.run("nft", "-s", "list", "ruleset")
 
     reason, detail = refused(host, apply(*ON), *harmful)
     assert reason == "RedirectSuspended"
     assert "SSH on 10.9.0.2 port 22" in detail
     assert closed(host)
-    assert host.space.run("nft", "list", "ruleset") == before
+    assert host.space.run("nft", "-s", "list", "ruleset") == before
 
 
 def test_a_suspension_stays_until_an_operator_acts(host: Host, ears: Listeners, tmp_path: Path) -> None:
@@ -176,10 +176,10 @@ def test_unconfirmed_rules_go_with_nobody_there_to_take_them(
 def test_an_operator_may_take_it_back_before(host: Host, ears: Listeners) -> None:
     ears.add_proxy(host.space)
     done(host, apply(*BLOCKED))
-    before = host.space.run("nft", "list", "ruleset")
+    before = host.space.run("nft", "-s", "list", "ruleset")
     done(host, LONG_TRIAL)
     assert levels(host, REVERT) == BLOCKED
-    assert host.space.run("nft", "list", "ruleset") == before
+    assert host.space.run("nft", "-s", "list", "ruleset") == before
     assert refused(host, apply(*ON))[0] == "RedirectSuspended"
     assert "none is on trial" in refused(host, REVERT)[1]
 

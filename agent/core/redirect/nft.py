@@ -20,6 +20,8 @@ _META = {"iifname": "arrives_by", "oifname": "leaves_by", "skuid": "uids", "skgi
 
 Json = dict[str, object]
 
+_COUNTER: Json = {"counter": None}  # for `fairlead redirect show`
+
 
 # writing -------------------------------------------------------------------------------------------
 
@@ -45,7 +47,7 @@ def _add_chain(chain: Chain) -> Json:
 
 
 def _add_rule(chain: Chain, rule: Rule) -> Json:
-    expressions = [*_match(rule.match), *_action(chain, rule)]
+    expressions = [*_match(rule.match), _COUNTER, *_action(chain, rule)]
     return {"add": {"rule": {**_IN_TABLE, "chain": chain.name, "comment": rule.name, "expr": expressions}}}
 
 
@@ -137,7 +139,9 @@ def _ruleset(entries: Sequence[object]) -> Ruleset:
 
 
 def _rule(chain: Chain, name: str, expressions: Sequence[object]) -> Rule:
-    """The action is the last expression, if there is one; all before it are conditions."""
+    """The action is the last expression, if there is one; all before it are conditions. Counters say nothing
+    of what a rule does."""
+    expressions = [e for e in expressions if not (isinstance(e, dict) and e.keys() == {"counter"})]
     action = _read_action(chain, expressions[-1]) if expressions else None
     match = Match()
     for expression in expressions if action is None else expressions[:-1]:
