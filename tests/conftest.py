@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.realparts import ApiServer
@@ -31,6 +32,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--no-real") and os.environ.get("CI"):
         raise pytest.UsageError("cannot leave out the real parts: this is CI\nRun without --no-real.")
+    # A property is explored by chance where somebody looks at what chance finds, and always alike in CI.
+    settings.register_profile("home", max_examples=40)
+    settings.register_profile("ci", max_examples=100, derandomize=True)
+    settings.load_profile("ci" if os.environ.get("CI") else "home")
     # looptime asks for the loop of every test. Before the first asynchronous one Python would make a loop
     # for the asking, which nobody closes; having been told "none", it says so instead.
     asyncio.set_event_loop(None)

@@ -41,6 +41,8 @@ def every_point() -> Iterator[tuple[f.Maybe[f.Phase], f.Facts, Goals]]:
         for phase in PHASES:
             if phase.since == LONG_AGO and phase.kind in (f.PhaseKind.MEMBER, f.PhaseKind.DRAINED):
                 continue  # the drain limit is nothing to them
+            if phase.kind is not f.PhaseKind.MEMBER and (lease, ready_at) != AGES[0]:
+                continue  # nor what may be held to the others
             yield phase, facts, policy.decide(SPEC, phase, facts, NOW).goals
 
 
@@ -53,7 +55,7 @@ def test_every_point() -> None:
             check(phase, facts, goals)
         except AssertionError as error:
             raise AssertionError(f"{phase}\n{facts}\n{goals}") from error
-    assert count > 100_000
+    assert count > 60_000
 
 
 def check(phase: f.Phase, facts: f.Facts, goals: Goals) -> None:

@@ -96,7 +96,7 @@ def test_only_the_port_of_an_exempt_endpoint_is_exempt() -> None:
 
 
 @given(specs, settable, settable, packets)
-@settings(max_examples=150)
+@settings(max_examples=50)
 def test_any_packet_under_any_rules(spec: RedirectSpec, into: Level, out: Level, packet: Packet) -> None:
     """The whole of it said a second time, by cases instead of rules."""
     assert decides(ruleset(spec, into, out), packet) == expected(spec, into, out, packet)

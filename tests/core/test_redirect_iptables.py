@@ -36,7 +36,7 @@ class Host:
 
 
 @given(specs, settable, settable, specs, settable, settable, packets)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_any_rules_after_any_others_are_read_as_what_was_written(
     first: RedirectSpec, into: Level, out: Level, then: RedirectSpec, into2: Level, out2: Level, packet: Packet
 ) -> None:

@@ -25,7 +25,7 @@ def listing(rules: Ruleset) -> object:
 
 
 @given(specs, settable, settable)
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_what_is_written_is_read_as_the_same(spec: RedirectSpec, into: Level, out: Level) -> None:
     rules = ruleset(spec, into, out)
     assert rules is not None

@@ -37,7 +37,7 @@ def rules(spec: RedirectSpec = BOTH, into: Level = ON, out: Level = ON) -> Rules
 
 
 @given(specs, settable, settable, packets)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_nobody_is_cut_off(spec: RedirectSpec, into: Level, out: Level, packet: Packet) -> None:
     """Whatever is configured: SSH, loopback, the proxy's own way out, open connections, what is not TCP."""
     action, _ = trace(ruleset(spec, into, out), packet)

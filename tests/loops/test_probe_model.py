@@ -113,7 +113,7 @@ async def lived(specs: list[ProbeSpec], scripts: dict[str, str]) -> list[Event]:
 
 
 @given(probes())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_the_loop_is_the_model(drawn: tuple[list[ProbeSpec], dict[str, str]]) -> None:
     specs, scripts = drawn
     with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
