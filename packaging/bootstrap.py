@@ -36,6 +36,9 @@ TOOLS = {
         "iptables-legacy": "iptables",  # the kind called nft too
         "ip": "iproute2",
         "unshare": "util-linux",
+        "setpriv": "util-linux",
+        "pgrep": "procps",
+        "systemd-analyze": "systemd",
         "git": "git",
     },
 }

@@ -28,7 +28,7 @@ def unit(name: str) -> Unit:
 def test_systemd_has_nothing_to_say(tmp_path: Path) -> None:
     """The interpreter is the package's own; any other stands in for it here."""
     for path in UNITS.iterdir():
-        text = path.read_text().replace("/opt/fairlead/bin/python", "/usr/bin/env")
+        text = path.read_text().replace("/usr/lib/fairlead/bin/python", "/usr/bin/env")
         (tmp_path / path.name).write_text(text)
     done = subprocess.run(
         ["systemd-analyze", "verify", *map(str, sorted(tmp_path.iterdir()))],
