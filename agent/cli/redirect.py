@@ -146,7 +146,7 @@ def _trace(args: argparse.Namespace) -> int:
     action, rule = trace(asked, packet)
     text = f"tcp {args.way} to {packet.destination} port {packet.port} {explain(asked, packet)}"
     answer = {"action": action.value, "rule": rule.name if rule else None, "text": text, "rules": which}
-    _say(args, answer, text if which == "live" else f"{text}\n(by the planned rules: {found.unread.detail})")  # type: ignore[union-attr]
+    _say(args, answer, f"{text}\n(by the planned rules: {found.unread.detail})" if found.unread else text)
     return Exit.OK
 
 
