@@ -17,7 +17,6 @@ from tests.netns import Namespace, namespace
 from tests.privileged.firewalls import BACKENDS, FIREWALLD, GUIDE, OPENED, docker, leftovers
 from tests.privileged.hosts import (
     APP,
-    FAMILIES,
     INBOUND,
     OUTBOUND,
     UNDECLARED,
@@ -30,17 +29,6 @@ from tests.privileged.hosts import (
 
 OFF, RELEASED, BLOCK, ON, PARTIAL = Level.OFF, Level.RELEASED, Level.BLOCK, Level.ON, Level.PARTIAL
 CONTAINER = {4: "172.17.0.2", 6: "fd17::2"}
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(params=FAMILIES, ids=lambda family: f"IPv{family.version}")
-def family(request: pytest.FixtureRequest) -> Family:
-    found: Family = request.param
-    return found
 
 
 @pytest.fixture

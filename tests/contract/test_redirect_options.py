@@ -12,10 +12,8 @@ from agent.core.facts import Level
 from agent.core.redirect import levels, ruleset
 from agent.privileged import kernel, policy
 from tests.netns import Namespace
-from tests.privileged.firewalls import BACKENDS
 from tests.privileged.hosts import (
     APP,
-    FAMILIES,
     INBOUND,
     OUTBOUND,
     PROXY_UID,
@@ -30,17 +28,6 @@ from tests.privileged.hosts import (
 
 ON, BLOCK, RELEASED = Level.ON, Level.BLOCK, Level.RELEASED
 CHOSEN, GROUP = 1001, 300
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(params=FAMILIES, ids=lambda family: f"IPv{family.version}")
-def family(request: pytest.FixtureRequest) -> Family:
-    found: Family = request.param
-    return found
 
 
 @pytest.fixture
