@@ -1,6 +1,8 @@
 # Everything here sets up what it needs on first use: see docs/building.md.
 PYTHON ?= python3
 BIN := .venv/bin
+# Test processes, one for each core up to four (each has its own API server); 0: all in one process, for a debugger.
+WORKERS ?= auto
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate $(UPGRADE)
 
@@ -13,6 +15,7 @@ help:
 	@echo 'make check               the quick ones: ruff, mypy, the import contract'
 	@echo 'make lock                write the lock files anew (UPGRADE=--upgrade: with newer versions)'
 	@echo 'make clean               remove what these made inside this folder'
+	@echo 'WORKERS=0                test in one process instead of one for each core'
 	@echo 'PYTHON=python3.12        another Python than python3, with any of these'
 
 sandbox:
@@ -22,7 +25,7 @@ sandbox:
 test:
 	@$(PYTHON) packaging/bootstrap.py test
 	@$(if $(findstring --no-real,$(ARGS)),:,$(BIN)/python packaging/realparts.py build)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --maxprocesses=4 --dist=worksteal $(ARGS)
 
 bench:
 	@$(PYTHON) packaging/bootstrap.py test
