@@ -55,6 +55,7 @@ def test_root_is_bounded(name: str) -> None:
         "CAP_DAC_READ_SEARCH",
     }
     assert service["NoNewPrivileges"] == "yes"
+    assert (service["DevicePolicy"], service["DeviceAllow"]) == ("closed", "/dev/net/tun rw")
 
 
 def test_what_is_asked_at_boot_is_a_request() -> None:

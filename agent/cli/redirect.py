@@ -82,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
 def _apply(args: argparse.Namespace) -> int:
     answer = _ask(args, "apply the redirect", "redirect apply", confirm=args.confirm or "none")
     _say(args, answer, f"set: {_levels(answer)}")
+    if "tested" in answer and not args.json:
+        print(f"tested {answer['tested']}")
     if "trial" in answer and not args.json:
         print(f"for {answer['trial']} s; keep it with: fairlead redirect confirm")
     return Exit.OK

@@ -4,7 +4,7 @@ import itertools
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 LISTEN = "0A"
 
@@ -37,6 +37,27 @@ def listeners(lines: Iterable[str]) -> dict[tuple[str, int], int]:
             break
         found[_local(local)] = int(uid)
     return found
+
+
+def arrivals(lines: Iterable[str], peer: IPv4Address | IPv6Address) -> dict[int, int]:
+    """Port of the peer → local port of each connection with this peer, from the lines of /proc/net/tcp or tcp6."""
+    found, ends = {}, _texts(peer)
+    for line in itertools.islice(lines, 1, None):
+        if any(end in line for end in ends):
+            _, local, remote, *_ = line.split()
+            address, port = remote.split(":")
+            if address in ends:
+                found[int(port, 16)] = int(local.rpartition(":")[2], 16)
+    return found
+
+
+def _texts(address: IPv4Address | IPv6Address) -> tuple[str, ...]:
+    """How it stands there; a socket of both versions has an IPv4 address as one of ::ffff:0:0/96."""
+    raw = address.packed
+    words = [raw[at : at + 4] for at in range(0, len(raw), 4)]
+    text = "".join((word[::-1] if sys.byteorder == "little" else word).hex().upper() for word in words)
+    mapped = _texts(ip_address(bytes(10) + b"\xff\xff" + raw)) if address.version == 4 else ()
+    return (text, *mapped)
 
 
 def _local(text: str) -> tuple[str, int]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from agent.core import procfs
 from agent.core.reasons import Reason
-from agent.core.redirect import Outbound, RedirectSpec
+from agent.core.redirect import Address, Outbound, RedirectSpec
 from agent.privileged import Refusal
 
 
@@ -28,10 +28,20 @@ def outbound(spec: RedirectSpec) -> bool:
     return selected.get(spec.outbound, False)
 
 
+def accepting(address: Address) -> frozenset[int]:
+    """The ports at which somebody listens on this address, or on every one."""
+    everywhere = {"::", "0.0.0.0"} if address.version == 4 else {"::"}
+    found = set()
+    for table in tables():
+        with table.open() as lines:
+            found |= {port for at, port in procfs.listeners(lines) if at in everywhere or at == str(address)}
+    return frozenset(found)
+
+
 def streams(spec: RedirectSpec) -> int:
     """How many connections the proxy's ports hold; what is in TIME_WAIT has ended."""
     ports = (spec.inbound_listener, spec.outbound_listener)
-    return sum(state not in _OVER and port in ports for table in _tables() for port, state, _ in _sockets(table))
+    return sum(state not in _OVER and port in ports for table in tables() for port, state, _ in _sockets(table))
 
 
 _LISTEN = procfs.LISTEN
@@ -44,15 +54,15 @@ def _needed(spec: RedirectSpec) -> list[int]:
 
 def _uids() -> dict[int, set[int]]:
     found: dict[int, set[int]] = {}
-    for table in _tables():
+    for table in tables():
         for port, state, uid in _sockets(table):
             if state == _LISTEN:
                 found.setdefault(port, set()).add(uid)
     return found
 
 
-def _tables() -> list[Path]:
-    """A kernel without IPv6 has no tcp6."""
+def tables() -> list[Path]:
+    """Of this network namespace's sockets; a kernel without IPv6 has no tcp6."""
     tables = [Path("/proc/thread-self/net") / name for name in ("tcp", "tcp6")]
     return [table for table in tables if table.exists()]
 

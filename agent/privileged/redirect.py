@@ -10,6 +10,7 @@ from agent.core.redirect.timed import Live
 from agent.privileged import Refusal, files, guide, listeners, live, moment, policy, safely, state
 from agent.privileged.moment import Levels
 from agent.privileged.request import NO_TRIAL
+from agent.privileged.safely import Done
 from agent.privileged.state import Cause, Suspension
 
 Answer = dict[str, object]
@@ -72,7 +73,7 @@ def _bring(prefix: Path, wanted: Levels) -> Levels:
     if levels(spec, before.rules) == wanted and not over:
         return wanted
     _permit(held, wanted)
-    found = safely.put(prefix, spec, before, wanted)
+    found = safely.put(prefix, spec, before, wanted).levels
     if Level.ON in wanted and found == wanted:
         state.approve(prefix, source)
     return found
@@ -102,7 +103,7 @@ def restore(prefix: Path) -> Answer:
         spec = safely.NOTHING if safely.lets_go(wanted) else policy.approved(source)
         if levels(spec, found.rules) == wanted:
             return _levels(wanted)
-        return _levels(safely.put(prefix, spec, found, wanted))
+        return _levels(safely.put(prefix, spec, found, wanted).levels)
 
 
 # an operator's -------------------------------------------------------------------------------------
@@ -118,13 +119,13 @@ def apply_configured(prefix: Path, confirm: str) -> Answer:
         spec = safely.NOTHING if safely.lets_go(wanted) else policy.approved(prefix)
         before = live.read(prefix)
         if confirm == NO_TRIAL or levels(spec, before.rules) == wanted:
-            return _levels(_keep(prefix, spec, before, wanted))
+            return _tested(_keep(prefix, spec, before, wanted))
         state.put_on_trial(prefix)
         found = safely.put_on_trial(prefix, spec, before, wanted, int(confirm))
-        return {**_levels(found), "trial": int(confirm)}
+        return {**_tested(found), "trial": int(confirm)}
 
 
-def _keep(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Levels:
+def _keep(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Done:
     found = safely.put(prefix, spec, before, wanted)
     state.suspend(prefix, None)
     state.approve(prefix, prefix)
@@ -140,7 +141,7 @@ def adopt_guide(prefix: Path) -> Answer:
         spec = safely.NOTHING if safely.lets_go(wanted) else policy.approved(prefix)
         found = _keep(prefix, spec, live.read(prefix), wanted)
         guide.remove()
-        return {**_levels(found), "adopted": list(chains)}
+        return {**_tested(found), "adopted": list(chains)}
 
 
 def confirm(prefix: Path) -> Answer:
@@ -208,6 +209,10 @@ def _source(prefix: Path, held: Suspension | None, found: Live) -> Path:
 
 def _live_levels(source: Path, found: Live) -> Levels:
     return levels(policy.spec(source) if found.rules else safely.NOTHING, found.rules)
+
+
+def _tested(done: Done) -> Answer:
+    return {**_levels(done.levels), **({"tested": done.tested} if done.tested else {})}
 
 
 def _levels(found: Levels) -> Answer:

@@ -4,6 +4,7 @@ Law: whoever calls holds `files.lock`. What fails the test leaves a suspension, 
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -11,8 +12,9 @@ from agent.core.facts import Level
 from agent.core.reasons import Reason
 from agent.core.redirect import RedirectSpec, Ruleset, levels, ruleset
 from agent.core.redirect.timed import Live
-from agent.privileged import Refusal, live, selftest, sshd, state, surroundings
+from agent.privileged import Refusal, live, packets, selftest, sshd, state, surroundings
 from agent.privileged.moment import Levels
+from agent.privileged.packets import Findings, Packets
 from agent.privileged.state import Cause, Suspension
 
 # Letting go needs no policy, so it works where the configuration is broken: these rules are the same for all.
@@ -25,30 +27,39 @@ def lets_go(wanted: Levels) -> bool:
     return set(wanted) <= _LET_GO
 
 
-def put(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Levels:
-    """Bring the kernel to these levels; what it holds afterwards. Raises Refusal."""
-    if wanted == _OFF:
-        live.replace(prefix, released())
-    live.replace(prefix, ruleset(spec, *wanted))
-    after = live.read(prefix).rules
-    _or_back(prefix, spec, before, after, wanted)
-    return levels(spec, after)
+@dataclass(frozen=True)
+class Done:
+    """What the kernel holds, and how that was tested; "": letting go needs no test."""
+
+    levels: Levels
+    tested: str = ""
 
 
-def put_on_trial(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels, seconds: int) -> Levels:
+def put(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Done:
+    """Bring the kernel to these levels. Raises Refusal."""
+    if lets_go(wanted):
+        if wanted == _OFF:
+            live.replace(prefix, released())
+        live.replace(prefix, ruleset(spec, *wanted))
+        return Done(levels(spec, live.read(prefix).rules))
+    with packets.opened(spec, sshd.ports()) as dialled:
+        live.replace(prefix, ruleset(spec, *wanted))
+        return _or_back(prefix, spec, before, wanted, dialled)
+
+
+def put_on_trial(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels, seconds: int) -> Done:
     """The same for so long. The suspension is on the disk first, so that it outlives whatever comes."""
     held = state.suspension(prefix)
     state.suspend(prefix, Suspension(Cause.UNCONFIRMED, f"on trial for {seconds} s, and not confirmed"))
     new = ruleset(spec, *wanted)
     assert new is not None
-    try:
-        live.put_on_trial(prefix, new, _before(before), seconds)
-    except Refusal:
-        state.suspend(prefix, held)
-        raise
-    after = live.read(prefix).rules
-    _or_back(prefix, spec, before, after, wanted)
-    return levels(spec, after)
+    with packets.opened(spec, sshd.ports()) as dialled:
+        try:
+            live.put_on_trial(prefix, new, _before(before), seconds)
+        except Refusal:
+            state.suspend(prefix, held)
+            raise
+        return _or_back(prefix, spec, before, wanted, dialled)
 
 
 def released() -> Ruleset:
@@ -67,21 +78,23 @@ def _before(found: Live) -> Ruleset:
     return released() if strange else rules
 
 
-def _or_back(prefix: Path, spec: RedirectSpec, before: Live, after: Ruleset | None, wanted: Levels) -> None:
-    if lets_go(wanted):
-        return
-    problems = list(_problems(spec, after, wanted))
+def _or_back(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels, dialled: Packets | Findings) -> Done:
+    after = live.read(prefix).rules
+    found = levels(spec, after)
+    problems = list(_traced(spec, after, wanted))
+    tested = dialled.findings(wanted[0]) if isinstance(dialled, Packets) else dialled
+    # Rules that somebody else has changed meanwhile may miss what they are for, and do more: that is drift, and
+    # mended elsewhere. Harm that the tracer finds is harm.
+    problems += tested.problems if found == wanted else ()
     if not problems:
-        return
+        return Done(found, tested.said)
     live.replace(prefix, _before(before))
     detail = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if problems[3:] else "")
     state.suspend(prefix, Suspension(Cause.SELF_TEST, detail))
     raise Refusal(f"cannot keep the redirect, its self-test failed: {detail}", Reason.REDIRECT_SUSPENDED)
 
 
-def _problems(spec: RedirectSpec, after: Ruleset | None, wanted: Levels) -> Iterator[str]:
-    """Rules that somebody else has changed meanwhile may miss what they are for: that is drift, and mended
-    elsewhere. Harm is harm."""
+def _traced(spec: RedirectSpec, after: Ruleset | None, wanted: Levels) -> Iterator[str]:
     around = selftest.Around(sshd.ports(), surroundings.resolvers(), surroundings.gateways())
     yield from selftest.harms(spec, after, around)
     if levels(spec, after) == wanted:

@@ -15,13 +15,23 @@ def connected() -> frozenset[Network]:
     return frozenset([*_four(_ROUTES.read_text()), *_six(_ROUTES6.read_text() if _ROUTES6.exists() else "")])
 
 
+def routed() -> frozenset[Network]:
+    """Every IPv4 network that a route names, by a gateway or not; the default route names none."""
+    rows = (line.split() for line in _ROUTES.read_text().splitlines()[1:])
+    return frozenset(_four_network(row[1], row[7]) for row in rows if int(row[7], 16))
+
+
 def _four(text: str) -> Iterator[Network]:
-    """Destination and mask stand there as words in the machine's own byte order."""
     for line in text.splitlines()[1:]:
         _, destination, _, flags, _, _, _, mask, *_ = line.split()
         if int(flags, 16) & (_UP | _GATEWAY | _REJECT) == _UP and int(mask, 16):
-            start = int(destination, 16).to_bytes(4, sys.byteorder)
-            yield IPv4Network((start, int(mask, 16).bit_count()))
+            yield _four_network(destination, mask)
+
+
+def _four_network(destination: str, mask: str) -> IPv4Network:
+    """They stand there as words in the machine's own byte order."""
+    start = int(destination, 16).to_bytes(4, sys.byteorder)
+    return IPv4Network((start, int(mask, 16).bit_count()))
 
 
 def _six(text: str) -> Iterator[Network]:
