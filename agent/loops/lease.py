@@ -49,7 +49,7 @@ class LeaseLoop:
                 attempt, pause = 0, PERIOD
             except Trouble as trouble:
                 self._tell(trouble.fault)
-                pause = max(RETRY.delay(attempt, self._jitter()), trouble.retry_after or 0.0)
+                pause = RETRY.delay(attempt, self._jitter(), trouble.retry_after)
                 attempt += 1
             await asyncio.sleep(pause)
 

@@ -196,10 +196,7 @@ class StatusLoop:
         self._publish(self._fact)
 
     async def _pause(self, trouble: Trouble, attempt: int) -> None:
-        delay = RETRY.delay(attempt, self._jitter())
-        if trouble.retry_after is not None:
-            delay = max(delay, trouble.retry_after)
-        await asyncio.sleep(delay)
+        await asyncio.sleep(RETRY.delay(attempt, self._jitter(), trouble.retry_after))
 
 
 def _now() -> float:

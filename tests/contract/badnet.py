@@ -16,6 +16,7 @@ class BadNet:
         self._to = port
         self.port, self.delay, self.silent, self.refuse = 0, 0.0, False, False
         self._open: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def reset(self) -> None:
         """Break every connection with RST."""
@@ -26,20 +27,38 @@ class BadNet:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         self._open.add(writer)
         try:
-            if self.refuse:
-                return
-            there, back = await asyncio.open_connection("127.0.0.1", self._to)
-            self._open.add(back)
+            if not self.refuse:
+                await self._between(reader, writer)
+        except* (OSError, asyncio.CancelledError):
+            pass  # one of the two ends has gone, which is what happens to connections, or the net has
+        finally:
+            self._leave(writer)
+            self._tasks.discard(task)
+
+    async def _between(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._to)
+        self._open.add(back)
+        try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(reader, back))
                 group.create_task(self._pump(there, writer))
-        except* OSError:
-            pass  # one of the two ends has gone, which is what happens to connections
         finally:
-            for end in [writer, *self._open - {writer}][:1]:
-                end.transport.abort()
+            self._leave(back)
+
+    def _leave(self, writer: asyncio.StreamWriter) -> None:
+        self._open.discard(writer)
+        writer.transport.abort()
+
+    async def close(self) -> None:
+        self.reset()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while piece := await reader.read(65536):
@@ -60,5 +79,5 @@ async def bad_net(port: int) -> AsyncIterator[BadNet]:
         yield net
     finally:
         server.close()
-        net.reset()
+        await net.close()
         await server.wait_closed()

@@ -1,12 +1,12 @@
-"""The status loop over a bad network, to the embedded API server and a real one: the truth lands, and the writes
-are counted, at the server by its versions and at the loop by its own count."""
+"""The status loop over a bad network and through a proxy that makes faults, to the embedded API server and to a
+real one: the truth lands, and every request and every write on the way is counted."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -16,22 +16,28 @@ from agent.core.reasons import Reason
 from agent.loops.board import Board
 from agent.loops.status import StatusLoop
 from agent.sandbox.api_faults import Answer, Break, Raw
-from agent.sandbox.apiserver import EXTERNAL_WORKLOADS
 from tests.contract import status_worlds
 from tests.contract.badnet import BadNet, bad_net
-from tests.contract.status_worlds import NAME, EmbeddedWorld, HttpWorld
+from tests.contract.faultproxy import FaultProxy, fault_proxy
+from tests.contract.status_worlds import HttpWorld
 from tests.core.world import SPEC
 from tests.loops.running import running
 
+CONDITION = {"type": "Ready", "status": "False", "reason": "ByHand"}
 YES = Goals(advertise=Advertise.YES, reason=Reason.HOST_READY)
 NO = Goals(advertise=Advertise.NO, reason=Reason.PROBE_FAILING)
+PATIENCE, WATCH_SECONDS = 1.0, 3  # seconds for one call, and for one watch
 
 
 @dataclass
 class Scene:
+    """`proxy` counts what the loop asks; `made` is the version of the object before the loop's first write."""
+
     world: HttpWorld
     net: BadNet
+    proxy: FaultProxy
     board: Board
+    made: str
 
     @property
     def writes(self) -> int:
@@ -51,6 +57,13 @@ class Scene:
         await until(true)
         assert self.writes == times
 
+    async def landed(self) -> list[str]:
+        """What Ready said after each change that the server took since the beginning."""
+        query = {"watch": "1", "timeoutSeconds": "1", "resourceVersion": self.made}
+        lines = await self.world.lines(self.world.workloads, query)
+        changes = [json.loads(line)["object"].get("status", {}).get("conditions", []) for line in lines]
+        return [c["status"] for change in changes for c in change if c["type"] == "Ready"]
+
     async def until(self, goals: Goals) -> None:
         """What the mesh reads is what the goals say."""
         wanted = ("True" if goals.advertise is Advertise.YES else "False", goals.reason.value)
@@ -58,6 +71,16 @@ class Scene:
 
     async def _is(self, wanted: tuple[str, str]) -> bool:
         return await self.said() == [wanted]
+
+    async def settled(self) -> None:
+        """The loop watches again, and has seen the object as it is."""
+
+        async def true() -> bool:
+            fact, there = self.board.facts.value.workload, (await self.world.raw())["metadata"]["resourceVersion"]
+            return isinstance(fact, WorkloadFact) and fact.seen is not None and fact.seen.resource_version == there
+
+        await until(true)
+        await self.proxy.watched()
 
     async def troubled(self) -> None:
         async def true() -> bool:
@@ -68,7 +91,7 @@ class Scene:
 
 
 async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while not await true():  # type: ignore[misc]
             await asyncio.sleep(0.02)
 
@@ -78,20 +101,26 @@ async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     async with status_worlds.made(request, tmp_path) as world:
         assert isinstance(world, HttpWorld)
         await world.create()
-        async with started(world) as scene:
+        async with started(world, tmp_path / "proxy") as scene:
             yield scene
 
 
 @asynccontextmanager
-async def started(world: HttpWorld) -> AsyncIterator[Scene]:
-    board = Board()
-    async with bad_net(urlsplit(world.url).port or 443) as net:
-        host = urlsplit(world.url).hostname
-        api = world.client(server=f"https://{host}:{net.port}", timeout=0.5, watch_seconds=2)
+async def started(world: HttpWorld, folder: Path) -> AsyncIterator[Scene]:
+    """The loop, and between it and the server first the network, then the proxy."""
+    board, made = Board(), (await world.raw())["metadata"]["resourceVersion"]
+    async with fault_proxy(world, folder) as proxy, bad_net(proxy.port) as net:
+        api = world.client(
+            server=f"https://127.0.0.1:{net.port}",
+            ca_file=str(proxy.ca_file),
+            timeout=PATIENCE,
+            watch_seconds=WATCH_SECONDS,
+        )
         loop = StatusLoop(api, SPEC, board, board.setter("workload"), lambda: "2026-01-02T03:04:05Z", lambda: 0.0)
         try:
             async with running(loop.run()):
-                yield Scene(world, net, board)
+                await proxy.watched()
+                yield Scene(world, net, proxy, board, made)
         finally:
             await api.close()
 
@@ -103,6 +132,8 @@ async def test_each_flip_is_one_write(scene: Scene) -> None:
         await scene.wrote(n)
     scene.board.setter("agent")(AgentFact(0.0))
     await scene.wrote(3)
+    assert await scene.landed() == ["True", "False", "True"]
+    assert len(scene.proxy.asked("PATCH")) == 3
 
 
 async def test_latency(scene: Scene) -> None:
@@ -149,44 +180,98 @@ async def test_another_writer_makes_conflicts(scene: Scene) -> None:
     assert scene.writes <= 20
 
 
-@pytest.fixture
-async def embedded(tmp_path: Path) -> AsyncIterator[Scene]:
-    async with status_worlds.embedded(tmp_path) as world:
-        await world.create()
-        async with started(world) as scene:
-            yield scene
+async def test_a_server_that_was_away_is_told_the_truth_once(scene: Scene) -> None:
+    scene.board.goals.set(YES)
+    await scene.until(YES)
+    scene.net.refuse = True
+    scene.net.reset()
+    for goals in (NO, YES, NO, YES, NO):
+        scene.board.goals.set(goals)
+        await scene.troubled()
+    scene.net.refuse = False
+    await scene.until(NO)
+    assert await scene.landed() == ["True", "False"]
+
+
+# refusals ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("fault", "times"),
     [
-        (Answer(409), 3),
+        (Answer(409), 4),
+        (Answer(429), 3),
         (Answer(429, "1"), 2),
-        (Answer(503), 2),
+        (Answer(500), 3),
+        (Answer(503), 3),
+        (Answer(503, "1"), 2),
+        (Raw("<html>", 502), 2),
         (Break.TRUNCATE, 2),
         (Break.RESET, 2),
+        (Break.HANG, 2),
         (Raw('{"kind": "Extern'), 2),
     ],
     ids=str,
 )
-async def test_a_storm_of_refusals_is_outlived_by_few_requests(
-    embedded: Scene, fault: Answer | Break | Raw, times: int
+async def test_a_storm_of_refusals_costs_one_request_each_and_ends_in_one_write(
+    scene: Scene, fault: Answer | Break | Raw, times: int
 ) -> None:
-    world = embedded.world
-    assert isinstance(world, EmbeddedWorld)
-    world.server.faults.add(fault, times, method="PATCH")
-    embedded.board.goals.set(YES)
-    await embedded.until(YES)
-    patches = [seen for seen in world.server.requests if seen.method == "PATCH"]
-    assert len(patches) == times + 1, "each refusal costs one try"
+    scene.proxy.faults.add(fault, times, method="PATCH")
+    scene.board.goals.set(YES)
+    await scene.until(YES)
+    await scene.wrote(1)
+    assert await scene.landed() == ["True"]
+    assert len(scene.proxy.asked("PATCH")) == times + 1
 
 
-async def test_a_watch_that_is_too_old_is_read_again_and_written_once(embedded: Scene) -> None:
-    world = embedded.world
-    assert isinstance(world, EmbeddedWorld)
-    world.server.faults.add(Answer(410), 3, method="GET", path="externalworkloads")
-    embedded.board.goals.set(YES)
-    await embedded.wrote(1)
-    assert [c["status"] for c in world.server.get(EXTERNAL_WORKLOADS, "hosts", NAME)["status"]["conditions"]] == [
-        "True"
-    ]
+@pytest.mark.parametrize("fault", [Answer(429, "1"), Answer(503), Answer(410), Break.RESET], ids=str)
+async def test_a_storm_while_reading_does_not_hold_up_the_write(scene: Scene, fault: Answer | Break) -> None:
+    """The watch ends, and what comes then is refused: what was seen last is good enough to write upon."""
+    scene.proxy.faults.add(fault, 3, method="GET")
+    scene.proxy.hang_up()
+    scene.board.goals.set(YES)
+    await scene.until(YES)
+    await scene.wrote(1)
+    assert len(scene.proxy.asked("PATCH")) == 1
+    assert len(scene.proxy.asked("GET")) <= 2 * 3 + 2, "aiohttp itself tries a GET again after a reset"
+
+
+async def test_a_write_whose_answer_is_lost_is_not_made_again(scene: Scene) -> None:
+    scene.proxy.lose(1)
+    scene.board.goals.set(YES)
+    await scene.until(YES)
+    await scene.settled()
+    assert await scene.landed() == ["True"] and len(scene.proxy.asked("PATCH")) == 1
+
+
+# in the middle of a watch --------------------------------------------------------------------------
+
+EXPIRED = b'{"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old"}}\n'
+BROKEN = b'{"type": "ERROR", "object": {"kind": "Status", "code": 500, "message": "etcd is away"}}\n'
+
+
+@pytest.mark.parametrize("piece", [EXPIRED, BROKEN, b'{"type": "MODIF', b"nonsense\n", b"[]\n", b"\n" * 1000])
+async def test_what_breaks_a_watch_costs_one_reading_and_no_write(scene: Scene, piece: bytes) -> None:
+    scene.board.goals.set(YES)
+    await scene.wrote(1)
+    scene.proxy.requests.clear()
+    await scene.proxy.say(piece)
+    scene.proxy.hang_up()
+    await scene.world.patch({"metadata": {"labels": {"n": "1"}}})
+    await scene.settled()
+    assert (scene.writes, scene.proxy.asked("PATCH")) == (1, [])
+    assert 1 <= len(scene.proxy.asked("GET")) <= 2
+    scene.board.goals.set(NO)
+    await scene.until(NO)
+    await scene.wrote(2)
+
+
+async def test_a_server_that_stops_answering_in_the_middle_of_a_watch_is_left(scene: Scene) -> None:
+    """Nothing is closed and nothing comes: the edit is found when the watch is over by this host's clock."""
+    scene.board.goals.set(YES)
+    await scene.wrote(1)
+    scene.proxy.fall_silent()
+    await scene.world.patch({"status": {"conditions": [CONDITION]}}, "/status")
+    await scene.until(YES)
+    await scene.wrote(2)
+    assert await scene.landed() == ["True", "False", "True"]
