@@ -69,8 +69,10 @@ class Redirect:
     spec: RedirectSpec
     planned: Ruleset | None
     live: Live
-    inbound: Level
+    inbound: Level  # by the configuration in force
     outbound: Level
+    as_planned: bool  # what is live is a level of these very rules
+    edited: Fault | None = None  # the configuration is not the one in force
     refused: Fault | None = None
     unread: Fault | None = None
     suspended: str = ""
@@ -82,26 +84,41 @@ def redirect(prefix: str) -> Redirect:
     """Reads only, and needs root only for the live rules. Raises Refused: there is no usable configuration."""
     root = Path(prefix or "/")
     try:
-        spec, config = policy.spec(root), policy._config(root)
+        spec, config = policy.spec(root), policy.configuration(root)
     except Refusal as refusal:
         raise Refused(_fault(refusal)) from None
     outbound = Level.ON if listeners.outbound(spec) else Level.RELEASED
     off = config.redirect.mode == "off"
     planned = ruleset(spec, Level.RELEASED, Level.RELEASED) if off else ruleset(spec, Level.ON, outbound)
     found, unread = _live(root)
+    source = state.tried(root) if found.on_trial else state.approved(root)
     hand_made = () if unread else guide.chains()
     differences = differences_from_guide(spec) if config.redirect.mode == "linkerd-guide" else ()
     return Redirect(
         spec,
         planned,
         found,
-        *levels(spec, found.rules),
+        *_levels(source, found),
+        as_planned=Level.PARTIAL not in levels(spec, found.rules),
+        edited=_edited(root, source),
         refused=None if off else _refused(root),
         unread=unread,
         suspended=_suspended(root),
         guide=differences,
         hand_made=hand_made,
     )
+
+
+def _levels(source: Path, found: Live) -> tuple[Level, Level]:
+    try:
+        return levels(policy.spec(source), found.rules)
+    except Refusal as refusal:
+        raise Refused(_fault(refusal)) from None
+
+
+def _edited(root: Path, source: Path) -> Fault | None:
+    differing = policy.edited(root, source)
+    return Fault(Reason.REDIRECT_UNAPPROVED, differing) if differing else None
 
 
 def _live(root: Path) -> tuple[Live, Fault | None]:

@@ -124,8 +124,11 @@ class ProxyRuntime(Protocol):
 
 @dataclass(frozen=True)
 class LiveRedirect:
+    """`edited`: keys of the configuration that differ from the approved one, which is the one in force."""
+
     inbound: Level
     outbound: Level
+    edited: str = field(default="", compare=False)
 
 
 class Redirector(Protocol):

@@ -59,6 +59,9 @@ def test_plan_names_what_differs_from_what_is_live(host: Host, proxy: None) -> N
     assert json.loads(good(host, "plan --json"))["difference"] == []
     host.config.write_text(host.config.read_text().replace("[8080]", "[8080, 9090]"))
     output = good(host, "plan")
+    assert "RedirectUnapproved" in output and "(workload.ports)" in output
+    assert "  → see fairlead plan; fairlead redirect apply" in good(host, "redirect show")
+    assert json.loads(good(host, "redirect show --json"))["edited"] == "workload.ports"
     assert "  -  inbound: declared ports, IPv4: tcp that opens a connection, to 10.9.0.2/32, port 8080 →" in output
     assert (
         "  +  inbound: declared ports, IPv4: tcp that opens a connection, to 10.9.0.2/32, port 8080 9090" in output

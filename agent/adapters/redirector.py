@@ -94,6 +94,7 @@ def _drain(notices: socket.socket) -> None:
 
 def _live(answer: Mapping[str, Any]) -> LiveRedirect:
     try:
-        return LiveRedirect(Level(answer["inbound"]), Level(answer["outbound"]))
+        levels = Level(answer["inbound"]), Level(answer["outbound"])
+        return LiveRedirect(*levels, edited=str(answer.get("edited", "")))
     except (KeyError, ValueError):
         raise Trouble(Reason.REDIRECT_FAILED, f"the door's answer names no levels: {dict(answer)}") from None

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from agent.cli import rules
 from agent.cli.exits import Exit
 from agent.cli.main import prefix_argument
-from agent.core.facts import Level
 
 if TYPE_CHECKING:
     from agent.offline import Redirect
@@ -39,6 +38,7 @@ def as_json(found: "Redirect") -> dict[str, Any]:
         "rules": list(rules.lines(found.planned)),
         "live": live_json(found),
         "difference": difference(found),
+        "edited": _fault(found.edited),
         "refused": _fault(found.refused),
         "guide": list(found.guide),
         "hand_made": list(found.hand_made),
@@ -61,6 +61,7 @@ def render(found: "Redirect") -> Iterator[str]:
     yield from (f"  {line}" for line in rules.lines(found.planned))
     yield ""
     yield from _live(found)
+    yield from edited(found)
     if found.guide:
         yield ""
         yield "where this differs from Linkerd's guide:"
@@ -77,6 +78,14 @@ def render(found: "Redirect") -> Iterator[str]:
         yield ""
         yield f"suspended: {found.suspended}"
         yield "  → fairlead redirect apply"
+
+
+def edited(found: "Redirect") -> Iterator[str]:
+    """Nobody takes an edited configuration up by itself."""
+    if found.edited:
+        yield ""
+        yield f"{found.edited.reason}: {found.edited.entry.text} ({found.edited.detail})"
+        yield f"  → {found.edited.entry.remedy}"
 
 
 def _live(found: "Redirect") -> Iterator[str]:
@@ -96,7 +105,7 @@ def _live(found: "Redirect") -> Iterator[str]:
 
 def difference(found: "Redirect") -> list[str]:
     """Live rules at another level of the same plan differ in nothing: [] then, and where they are not known."""
-    if found.unread or Level.PARTIAL not in (found.inbound, found.outbound):
+    if found.unread or found.as_planned:
         return []
     live, planned = list(rules.lines(found.live.rules)), list(rules.lines(found.planned))
     return list(difflib.unified_diff(live, planned, lineterm="", n=1))[2:]

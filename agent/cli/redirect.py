@@ -118,14 +118,15 @@ def _adopt(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from agent.cli.plan import live_json
+    from agent.cli.plan import edited, live_json
 
     found = view(args.prefix, "show the redirect")
     if found.unread:
         raise _failure("show the redirect", found.unread)
     counters = _ask(args, "show the redirect", "redirect counters")["rules"]
     if args.json:
-        print(json.dumps({**live_json(found), "counters": counters}, indent=2))
+        shown = {**live_json(found), "edited": found.edited.detail if found.edited else "", "counters": counters}
+        print(json.dumps(shown, indent=2))
         return Exit.OK
     print(f"inbound {found.inbound.value}, outbound {found.outbound.value}")
     if found.live.trial is not None and found.live.on_trial:
@@ -136,6 +137,8 @@ def _show(args: argparse.Namespace) -> int:
     for one in counters:
         if one["packets"] is not None:
             print(f"{one['packets']:>10} packets {one['bytes']:>12} bytes  {one['name']}")
+    for line in edited(found):
+        print(line)
     return Exit.OK
 
 

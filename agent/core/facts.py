@@ -114,6 +114,7 @@ class RedirectFact:
     inbound: Maybe[Level] = UNKNOWN
     outbound: Maybe[Level] = UNKNOWN
     fault: Fault | None = None
+    edited: Fault | None = None  # the configuration is not the one in force
 
 
 # probes -------------------------------------------------------------------------------------------

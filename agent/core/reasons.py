@@ -67,6 +67,7 @@ class Reason(enum.StrEnum):
     REDIRECT_FAILED = "RedirectFailed"
     REDIRECT_SUSPENDED = "RedirectSuspended"
     REDIRECT_CONTESTED = "RedirectContested"
+    REDIRECT_UNAPPROVED = "RedirectUnapproved"
 
     PROBES_PASSING = "ProbesPassing"
     PROBE_FAILING = "ProbeFailing"
@@ -280,6 +281,11 @@ REGISTRY: Mapping[Reason, Entry] = {
         _FAULT,
         "another program changes fairlead's rules again and again, so they are not repaired any more for a while",
         "find it with: nft monitor; exclude the table inet fairlead there",
+    ),
+    Reason.REDIRECT_UNAPPROVED: Entry(
+        _WARN,
+        "the configuration was edited, and the redirect goes on by the one that was last approved",
+        "see fairlead plan; fairlead redirect apply (--confirm 60s) puts it in force",
     ),
     Reason.PROBES_PASSING: Entry(_OK, "every probe passes"),
     Reason.PROBE_FAILING: Entry(

@@ -78,6 +78,8 @@ def _asides(spec: Spec, facts: Facts) -> Iterator[Standing | None]:
         yield None if fact is UNKNOWN else fact.fault
     if facts.workload is not UNKNOWN:
         yield facts.workload.edited
+    if facts.redirect is not UNKNOWN:
+        yield facts.redirect.edited
     yield policy.ports_standing(spec, facts)
 
 

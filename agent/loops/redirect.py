@@ -147,7 +147,8 @@ class RedirectLoop:
 
     def _publish(self, live: LiveRedirect, fault: Fault | None = None) -> None:
         self._told = True
-        self._tell(RedirectFact(live.inbound, live.outbound, fault))
+        edited = Fault(Reason.REDIRECT_UNAPPROVED, live.edited) if live.edited else None
+        self._tell(RedirectFact(live.inbound, live.outbound, fault, edited))
 
 
 def _level(goal: RedirectGoal, live: Level) -> Level:

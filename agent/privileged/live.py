@@ -10,15 +10,25 @@ from pathlib import Path
 from agent.core.reasons import Reason
 from agent.core.redirect import Ruleset, timed
 from agent.core.redirect.timed import Live
-from agent.privileged import Refusal, kernel, policy
+from agent.privileged import Refusal, kernel, policy, state
 from agent.privileged.backends import nftables
 
 _NFT = "nftables"
 
 
 def read(prefix: Path) -> Live:
-    """Raises Refusal."""
-    backend = policy.backend(prefix)
+    """By the backend of the configuration in force: the one on trial, else the last approved. Raises Refusal."""
+    held = state.suspension(prefix)
+    if held is not None and held.cause is state.Cause.UNCONFIRMED:
+        found = by(state.tried(prefix))
+        if found.on_trial:
+            return found
+    return by(state.approved(prefix))
+
+
+def by(source: Path) -> Live:
+    """By the backend of the configuration below `source`. Raises Refusal."""
+    backend = policy.backend(source)
     name = kernel.chosen(backend)
     if name != _NFT:
         return Live(kernel.read(backend))
@@ -31,14 +41,14 @@ def read(prefix: Path) -> Live:
     return changed(found, rules=changed(found.rules, foreign=(*found.rules.foreign, *left)))
 
 
-def replace(prefix: Path, rules: Ruleset | None) -> None:
-    """Raises Refusal; then nothing changed."""
-    kernel.replace(rules, policy.backend(prefix))
+def replace(source: Path, rules: Ruleset | None) -> None:
+    """By the backend of the configuration below `source`. Raises Refusal; then nothing changed."""
+    kernel.replace(rules, policy.backend(source))
 
 
-def put_on_trial(prefix: Path, new: Ruleset, before: Ruleset, seconds: int) -> None:
+def put_on_trial(source: Path, new: Ruleset, before: Ruleset, seconds: int) -> None:
     """The new rules for so long, then those from before, with nobody needed. Raises Refusal; nothing changed."""
-    name = kernel.chosen(policy.backend(prefix))
+    name = kernel.chosen(policy.backend(source))
     if name != _NFT:
         detail = f"cannot put rules on trial: {name} keeps no time; apply them without --confirm"
         raise Refusal(detail, Reason.REDIRECT_UNSUPPORTED)

@@ -12,7 +12,7 @@ LET_GO: Levels = (Level.RELEASED, Level.RELEASED)
 
 def off(prefix: Path) -> bool:
     """The configuration wants no redirect. Raises Refusal."""
-    return policy._config(prefix).redirect.mode == "off"
+    return policy.configuration(prefix).redirect.mode == "off"
 
 
 def ready(prefix: Path) -> Levels:
@@ -24,7 +24,7 @@ def ready(prefix: Path) -> Levels:
 
 def failed(prefix: Path) -> Levels:
     """The failure policy of each direction. Raises Refusal."""
-    redirect = policy._config(prefix).redirect
+    redirect = policy.configuration(prefix).redirect
     if redirect.mode == "off":
         return LET_GO
     outbound = redirect.outbound_failure if listeners.outbound(policy.spec(prefix)) else "open"

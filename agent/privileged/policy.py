@@ -28,17 +28,19 @@ from agent.privileged import Refusal, files, published, sshd, subnets
 # Of linkerd-destination and the policy controller, where the configuration names none.
 _CONTROL_PORTS: Final = (8086, 8090)
 
+NOTHING: Final = RedirectSpec(proxy_uid=65534)  # released, it makes the same rules as every other
+
 
 def spec(prefix: Path) -> RedirectSpec:
     """The specification that PREFIX/etc/fairlead/fairlead.toml stands for. Raises Refusal."""
-    return _spec(_config(prefix))
+    return _spec(configuration(prefix))
 
 
 def approved(prefix: Path) -> RedirectSpec:
     """The same, where its rules would take nobody's way in as things stand now. Raises Refusal."""
-    found = _config(prefix)
+    found = configuration(prefix)
     if found.redirect.mode == "off":
-        raise Refusal('cannot redirect: redirect.mode is "off"', Reason.REDIRECT_REFUSED)
+        raise Refusal(f'cannot redirect: redirect.mode is "off" in {_path(prefix)}', Reason.REDIRECT_REFUSED)
     wanted = _spec(found)
     if ports := refused_ports(wanted, sshd.ports()):
         listed = ", ".join(map(str, sorted(ports)))
@@ -51,21 +53,59 @@ def approved(prefix: Path) -> RedirectSpec:
     return wanted
 
 
+def letting_go(prefix: Path) -> RedirectSpec:
+    """What rules are made of while nothing is redirected. Letting go works where the configuration is broken."""
+    try:
+        found = configuration(prefix)
+        return _spec(found) if found.redirect.mode == "off" else NOTHING
+    except Refusal:
+        return NOTHING
+
+
+def edited(prefix: Path, in_force: Path) -> str:
+    """What PREFIX's configuration says about the redirect otherwise than the one in force, for people; "" for
+    nothing."""
+    if in_force == prefix:
+        return ""
+    try:
+        now, then = _stated(configuration(prefix)), _stated(configuration(in_force))
+    except Refusal as refusal:
+        return refusal.detail
+    return ", ".join(key for key in now if now[key] != then[key])
+
+
+def _stated(found: config.Config) -> dict[str, object]:
+    """The keys that rules and levels follow from."""
+    return {
+        "workload.ports": sorted(found.workload.ports),
+        "host.addresses": found.host.addresses,
+        "proxy.user": found.proxy.user,
+        "api.server": found.api.server,
+        "control_plane": sorted(_control_ports(found.control_plane)),
+        **{f"redirect.{key}": value for key, value in vars(found.redirect).items()},
+    }
+
+
 def backend(prefix: Path) -> str:
     """What the configuration says about the kind of firewall; "auto" where it cannot be read, so that letting go
     works there too."""
     try:
-        return _config(prefix).redirect.backend
+        return configuration(prefix).redirect.backend
     except Refusal:
         return "auto"
 
 
-def _config(prefix: Path) -> config.Config:
-    path = prefix / "etc/fairlead/fairlead.toml"
+def configuration(prefix: Path) -> config.Config:
+    """Raises Refusal: it cannot be read, trusted or used."""
+    path = _path(prefix)
     try:
         return config.parse(files.read(path))
     except config.ConfigError as error:
         raise Refusal(f"cannot use {path}: {error}") from None
+
+
+def _path(prefix: Path) -> Path:
+    return prefix / "etc/fairlead/fairlead.toml"
 
 
 def _spec(found: config.Config) -> RedirectSpec:

@@ -23,7 +23,8 @@ _OFF: Levels = (Level.OFF, Level.OFF)
 
 def check(prefix: Path) -> Answer:
     found, held = live.read(prefix), state.suspension(prefix)
-    answer = _levels(_live_levels(_source(prefix, held, found), found))
+    source = _source(prefix, found)
+    answer = _answer(prefix, source, _live_levels(source, found))
     if held is not None:
         answer["suspended"] = f"{held.cause.value}: {held.detail}"
     if found.trial is not None and found.on_trial:
@@ -32,24 +33,27 @@ def check(prefix: Path) -> Answer:
 
 
 # the agent's ---------------------------------------------------------------------------------------
+#
+# Its levels are of the configuration in force, whatever has been written into the file since: what is redirected
+# changes when an operator says so. Only the very first configuration is approved by being applied.
 
 
 def apply(prefix: Path, inbound: Level, outbound: Level) -> Answer:
     """Bring the kernel to these levels, and say what it holds afterwards."""
     with files.lock(prefix):
-        return _levels(_bring(prefix, settle(inbound, outbound)))
+        return _bring(prefix, settle(inbound, outbound))
 
 
 def arm(prefix: Path) -> Answer:
-    """ON, if the proxy's ports are listened on by its own user."""
+    """ON, if the proxy is proved ready."""
     with files.lock(prefix):
-        return _levels(_bring(prefix, moment.ready(_source_now(prefix))))
+        return _bring(prefix, moment.ready(_source_now(prefix)))
 
 
 def failed(prefix: Path) -> Answer:
     """The failure policy of each direction."""
     with files.lock(prefix):
-        return _levels(_bring(prefix, moment.failed(_source_now(prefix))))
+        return _bring(prefix, moment.failed(_source_now(prefix)))
 
 
 def one_way(prefix: Path, direction: str, level: Level) -> Answer:
@@ -57,26 +61,26 @@ def one_way(prefix: Path, direction: str, level: Level) -> Answer:
     of the other are damaged it gets its failure policy."""
     with files.lock(prefix):
         if direction == "both":
-            return _levels(_bring(prefix, (level, level)))
+            return _bring(prefix, (level, level))
         source = _source_now(prefix)
         found, policies = _live_levels(source, live.read(prefix)), moment.failed(source)
         inbound, outbound = (p if f is Level.PARTIAL else f for f, p in zip(found, policies, strict=True))
         wanted = (level, outbound) if direction == "inbound" else (inbound, level)
-        return _levels(_bring(prefix, settle(*wanted)))
+        return _bring(prefix, settle(*wanted))
 
 
-def _bring(prefix: Path, wanted: Levels) -> Levels:
+def _bring(prefix: Path, wanted: Levels) -> Answer:
     before, held = live.read(prefix), state.suspension(prefix)
-    source = _source(prefix, held, before)
-    spec = safely.NOTHING if safely.lets_go(wanted) else policy.approved(source)
+    source = _source(prefix, before)
+    spec, found = _spec(source, wanted), wanted
     over = before.trial is not None and not before.on_trial
-    if levels(spec, before.rules) == wanted and not over:
-        return wanted
-    _permit(held, wanted)
-    found = safely.put(prefix, spec, before, wanted).levels
-    if Level.ON in wanted and found == wanted:
+    if levels(spec, before.rules) != wanted or over:
+        _permit(held, wanted)
+        found = safely.put(prefix, source, spec, before, wanted).levels
+    first = source == prefix and spec is not policy.NOTHING and wanted != _OFF
+    if first and found == wanted and not state.left(prefix):
         state.approve(prefix, source)
-    return found
+    return _answer(prefix, source, found)
 
 
 def _permit(held: Suspension | None, wanted: Levels) -> None:
@@ -97,13 +101,13 @@ def restore(prefix: Path) -> Answer:
     with files.lock(prefix):
         found, held = live.read(prefix), state.suspension(prefix)
         if state.left(prefix) or (held is not None and held.cause is Cause.REMOVED):
-            return _levels(_live_levels(_source(prefix, held, found), found))
+            return _levels(_live_levels(_source(prefix, found), found))
         source = state.approved(prefix)
         wanted = moment.failed(source) if held else moment.now(source)
-        spec = safely.NOTHING if safely.lets_go(wanted) else policy.approved(source)
+        spec = _spec(source, wanted)
         if levels(spec, found.rules) == wanted:
             return _levels(wanted)
-        return _levels(safely.put(prefix, spec, found, wanted).levels)
+        return _levels(safely.put(prefix, source, spec, found, wanted).levels)
 
 
 # an operator's -------------------------------------------------------------------------------------
@@ -116,17 +120,16 @@ def apply_configured(prefix: Path, confirm: str) -> Answer:
     """
     with files.lock(prefix):
         wanted = moment.now(prefix)
-        spec = safely.NOTHING if safely.lets_go(wanted) else policy.approved(prefix)
+        spec = _spec(prefix, wanted)
         before = live.read(prefix)
         if confirm == NO_TRIAL or levels(spec, before.rules) == wanted:
             return _tested(_keep(prefix, spec, before, wanted))
-        state.put_on_trial(prefix)
         found = safely.put_on_trial(prefix, spec, before, wanted, int(confirm))
         return {**_tested(found), "trial": int(confirm)}
 
 
 def _keep(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Done:
-    found = safely.put(prefix, spec, before, wanted)
+    found = safely.put(prefix, prefix, spec, before, wanted)
     state.suspend(prefix, None)
     state.approve(prefix, prefix)
     return found
@@ -138,8 +141,7 @@ def adopt_guide(prefix: Path) -> Answer:
     with files.lock(prefix):
         chains = guide.chains()
         wanted = moment.now(prefix)
-        spec = safely.NOTHING if safely.lets_go(wanted) else policy.approved(prefix)
-        found = _keep(prefix, spec, live.read(prefix), wanted)
+        found = _keep(prefix, _spec(prefix, wanted), live.read(prefix), wanted)
         guide.remove()
         return {**_tested(found), "adopted": list(chains)}
 
@@ -151,7 +153,7 @@ def confirm(prefix: Path) -> Answer:
         if not found.on_trial:
             raise _nothing_on_trial(prefix, "confirm")
         source = state.tried(prefix)
-        live.replace(prefix, found.rules)
+        live.replace(source, found.rules)
         state.suspend(prefix, None)
         state.approve(prefix, source)
         return _levels(_live_levels(source, live.read(prefix)))
@@ -163,9 +165,10 @@ def revert(prefix: Path) -> Answer:
         found = live.read(prefix)
         if found.trial is None or not found.on_trial:
             raise _nothing_on_trial(prefix, "revert")
-        live.replace(prefix, found.trial.before)
+        source = state.approved(prefix)
+        live.replace(source, found.trial.before)
         state.suspend(prefix, Suspension(Cause.REVERTED, "an operator took it back"))
-        return _levels(_live_levels(state.approved(prefix), live.read(prefix)))
+        return _levels(_live_levels(source, live.read(prefix)))
 
 
 def _nothing_on_trial(prefix: Path, verb: str) -> Refusal:
@@ -182,13 +185,14 @@ def remove(prefix: Path, *, now: bool) -> Answer:
     with files.lock(prefix):
         if live.read(prefix).rules is None:
             return _levels(_OFF)
-        streams = 0 if now else listeners.streams(safely.NOTHING)
-        live.replace(prefix, safely.released())
+        streams = 0 if now else listeners.streams(policy.NOTHING)
+        source = state.approved(prefix)
+        live.replace(source, safely.released())
         if not streams:
-            live.replace(prefix, None)
+            live.replace(source, None)
         if not state.left(prefix):
             state.suspend(prefix, Suspension(Cause.REMOVED, "an operator took the rules away"))
-        answer = _levels(levels(safely.NOTHING, live.read(prefix).rules))
+        answer = _levels(levels(policy.NOTHING, live.read(prefix).rules))
         return {**answer, "streams": streams} if streams else answer
 
 
@@ -196,19 +200,27 @@ def remove(prefix: Path, *, now: bool) -> Answer:
 
 
 def _source_now(prefix: Path) -> Path:
-    return _source(prefix, state.suspension(prefix), live.read(prefix))
+    return _source(prefix, live.read(prefix))
 
 
-def _source(prefix: Path, held: Suspension | None, found: Live) -> Path:
-    """Below which prefix the configuration lies that is in force: the one on trial; the last approved while
-    suspended; else the host's own."""
-    if found.on_trial:
-        return state.tried(prefix)
-    return prefix if held is None else state.approved(prefix)
+def _source(prefix: Path, found: Live) -> Path:
+    """Below which prefix the configuration lies that is in force: the one on trial, or the last approved; the
+    host's own while none was."""
+    return state.tried(prefix) if found.on_trial else state.approved(prefix)
+
+
+def _spec(source: Path, wanted: Levels) -> RedirectSpec:
+    return policy.letting_go(source) if safely.lets_go(wanted) else policy.approved(source)
 
 
 def _live_levels(source: Path, found: Live) -> Levels:
-    return levels(policy.spec(source) if found.rules else safely.NOTHING, found.rules)
+    return levels(policy.spec(source) if found.rules else policy.NOTHING, found.rules)
+
+
+def _answer(prefix: Path, source: Path, found: Levels) -> Answer:
+    """To the agent, who tells people of a configuration that waits for them."""
+    edited = policy.edited(prefix, source)
+    return _levels(found) | ({"edited": edited} if edited else {})
 
 
 def _tested(done: Done) -> Answer:

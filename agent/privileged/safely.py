@@ -12,13 +12,11 @@ from agent.core.facts import Level
 from agent.core.reasons import Reason
 from agent.core.redirect import RedirectSpec, Ruleset, levels, ruleset
 from agent.core.redirect.timed import Live
-from agent.privileged import Refusal, live, packets, selftest, sshd, state, surroundings
+from agent.privileged import Refusal, live, packets, policy, selftest, sshd, state, surroundings
 from agent.privileged.moment import Levels
 from agent.privileged.packets import Findings, Packets
 from agent.privileged.state import Cause, Suspension
 
-# Letting go needs no policy, so it works where the configuration is broken: these rules are the same for all.
-NOTHING: Final = RedirectSpec(proxy_uid=65534)
 _OFF: Final = (Level.OFF, Level.OFF)
 _LET_GO: Final = frozenset({Level.OFF, Level.RELEASED})
 
@@ -35,35 +33,38 @@ class Done:
     tested: str = ""
 
 
-def put(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Done:
-    """Bring the kernel to these levels. Raises Refusal."""
+def put(prefix: Path, source: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Done:
+    """Bring the kernel to these levels. `source`: below which prefix the configuration lies that `spec` is of.
+    Raises Refusal."""
     if lets_go(wanted):
         if wanted == _OFF:
-            live.replace(prefix, released())
-        live.replace(prefix, ruleset(spec, *wanted))
-        return Done(levels(spec, live.read(prefix).rules))
+            live.replace(source, released())
+        live.replace(source, ruleset(spec, *wanted))
+        return Done(levels(spec, live.by(source).rules))
     with packets.opened(spec, sshd.ports()) as dialled:
-        live.replace(prefix, ruleset(spec, *wanted))
-        return _or_back(prefix, spec, before, wanted, dialled)
+        live.replace(source, ruleset(spec, *wanted))
+        return _or_back(prefix, source, spec, before, wanted, dialled)
 
 
 def put_on_trial(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels, seconds: int) -> Done:
-    """The same for so long. The suspension is on the disk first, so that it outlives whatever comes."""
+    """The same of PREFIX's configuration, for so long. The suspension is on the disk first, so that it outlives
+    whatever comes."""
     held = state.suspension(prefix)
     state.suspend(prefix, Suspension(Cause.UNCONFIRMED, f"on trial for {seconds} s, and not confirmed"))
     new = ruleset(spec, *wanted)
     assert new is not None
     with packets.opened(spec, sshd.ports()) as dialled:
+        source = state.put_on_trial(prefix)
         try:
-            live.put_on_trial(prefix, new, _before(before), seconds)
+            live.put_on_trial(source, new, _before(before), seconds)
         except Refusal:
             state.suspend(prefix, held)
             raise
-        return _or_back(prefix, spec, before, wanted, dialled)
+        return _or_back(prefix, source, spec, before, wanted, dialled)
 
 
 def released() -> Ruleset:
-    found = ruleset(NOTHING, Level.RELEASED, Level.RELEASED)
+    found = ruleset(policy.NOTHING, Level.RELEASED, Level.RELEASED)
     assert found is not None
     return found
 
@@ -78,8 +79,10 @@ def _before(found: Live) -> Ruleset:
     return released() if strange else rules
 
 
-def _or_back(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels, dialled: Packets | Findings) -> Done:
-    after = live.read(prefix).rules
+def _or_back(
+    prefix: Path, source: Path, spec: RedirectSpec, before: Live, wanted: Levels, dialled: Packets | Findings
+) -> Done:
+    after = live.by(source).rules
     found = levels(spec, after)
     problems = list(_traced(spec, after, wanted))
     tested = dialled.findings(wanted[0]) if isinstance(dialled, Packets) else dialled
@@ -88,7 +91,7 @@ def _or_back(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels, dia
     problems += tested.problems if found == wanted else ()
     if not problems:
         return Done(found, tested.said)
-    live.replace(prefix, _before(before))
+    live.replace(state.approved(prefix), _before(before))
     detail = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if problems[3:] else "")
     state.suspend(prefix, Suspension(Cause.SELF_TEST, detail))
     raise Refusal(f"cannot keep the redirect, its self-test failed: {detail}", Reason.REDIRECT_SUSPENDED)

@@ -147,10 +147,29 @@ async def test_one_rule_deleted_by_hand_is_partial(host: Host, kernel: DoorRedir
     assert await kernel.check() == LiveRedirect(Level.PARTIAL, Level.ON)
 
 
-async def test_rules_for_another_configuration_are_partial(host: Host, kernel: DoorRedirector) -> None:
+async def test_an_edited_configuration_is_told_and_not_applied(host: Host, kernel: DoorRedirector) -> None:
+    """Not to mend drift either: what is redirected changes when an operator says so."""
     await kernel.apply(ON, ON)
+    before = host.space.run("nft", "-s", "list", "ruleset")
     host.config.write_text(host.config.read_text().replace("ports = [8080]", "ports = [8080, 8081]"))
-    assert await kernel.check() == LiveRedirect(Level.PARTIAL, Level.ON)
+    host.space.run("nft", "flush", "ruleset")
+    for found in (await kernel.apply(ON, ON), await kernel.check()):
+        assert (found, found.edited) == (live(ON, ON), "workload.ports")
+    assert host.space.run("nft", "-s", "list", "ruleset") == before
+
+
+async def test_another_backend_in_an_edited_configuration_waits_too(host: Host, kernel: DoorRedirector) -> None:
+    await kernel.apply(ON, ON)
+    force(host, "iptables-legacy")
+    found = await kernel.check()
+    assert (found, found.edited) == (live(ON, ON), "redirect.backend")
+    await kernel.apply(BLOCK, ON)
+    assert "FAIRLEAD" not in host.space.run("iptables-legacy-save")
+    await host.door().ask("redirect apply", Reason.REDIRECT_FAILED, confirm="none")
+    found = await kernel.check()
+    assert (found, found.edited) == (live(BLOCK, RELEASED), "")
+    assert "FAIRLEAD" in host.space.run("iptables-legacy-save")
+    assert host.space.run("nft", "list", "tables", "inet") == ""
 
 
 # the kernel: bad days ------------------------------------------------------------------------------

@@ -80,3 +80,14 @@ def test_somebody_who_edits_our_conditions_is_a_problem() -> None:
     found = shot(serving(workload=edited))
     assert [p["reason"] for p in found["problems"]] == ["StatusEdited"]  # type: ignore[attr-defined]
     assert found["facts"]["workload"]["fell_at"] == [-3.0]  # type: ignore[index]
+
+
+def test_an_edited_configuration_is_a_problem_that_leaves_ready_alone() -> None:
+    waiting = f.RedirectFact(f.Level.ON, f.Level.ON, edited=Fault(Reason.REDIRECT_UNAPPROVED, "workload.ports"))
+    found = shot(serving(redirect=waiting))
+    problems = found["problems"]
+    assert isinstance(problems, list)
+    problem = problems[0]
+    assert (problem["reason"], problem["severity"]) == ("RedirectUnapproved", "warn")
+    assert "fairlead redirect apply" in problem["remedy"]
+    assert str(found["headline"]).startswith("Ready: ")

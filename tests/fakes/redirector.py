@@ -1,6 +1,7 @@
 """A kernel that is a variable. Held to the contract of tests/contract/test_redirector.py."""
 
 import asyncio
+from dataclasses import replace
 
 from agent.core.facts import Level
 from agent.core.goals import RedirectGoal
@@ -19,6 +20,7 @@ class MemoryRedirector:
         self.live = live
         self.trouble: Trouble | None = None
         self.hang = False
+        self.edited = ""  # what of the configuration is not in force
         self.deaf = False  # rules are set, and something takes them away at once
         self.calls: list[str] = []
         self.changed = asyncio.Event()  # set it: somebody has changed the rules, and the kernel says so
@@ -27,13 +29,13 @@ class MemoryRedirector:
 
     async def check(self) -> LiveRedirect:
         await self._call("check")
-        return self.live
+        return replace(self.live, edited=self.edited)
 
     async def apply(self, inbound: RedirectGoal, outbound: RedirectGoal) -> LiveRedirect:
         await self._call(f"{inbound.value}/{outbound.value}")
         if not self.deaf:
             self.live = LiveRedirect(*settle(Level(inbound.value), Level(outbound.value)))
-        return self.live
+        return replace(self.live, edited=self.edited)
 
     async def drifted(self) -> None:
         self.asked_for_drift += 1

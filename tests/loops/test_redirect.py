@@ -305,3 +305,14 @@ async def test_the_agents_own_changes_are_no_drift() -> None:
                 await asyncio.sleep(PACE + 0.1)
         assert all(each.fault is None for each in scene.told)
         assert len(scene.applied) == 6 * REPAIRS
+
+
+async def test_an_edited_configuration_is_told_until_it_is_in_force() -> None:
+    scene = intended()
+    scene.kernel.edited = "workload.ports"
+    async with scene.playing():
+        waiting = Fault(Reason.REDIRECT_UNAPPROVED, "workload.ports")
+        assert scene.told[-1] == RedirectFact(ON, ON, edited=waiting)
+        scene.kernel.edited = ""
+        await asyncio.sleep(RECHECK + 1)
+        assert scene.told[-1] == fact(ON, ON)

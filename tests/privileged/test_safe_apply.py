@@ -188,12 +188,15 @@ def test_what_is_on_trial_is_judged_by_what_it_was_made_of(host: Host, ears: Lis
     """And what comes back by what was approved before, whatever stands in the file meanwhile."""
     ears.add_proxy(host.space)
     done(host, NOW)
-    approved = host.config.read_text()
-    host.config.write_text(approved.replace("ports = [8080]", "ports = [8080, 8081]"))
-    assert levels(host) == ("partial", "on")
+    host.config.write_text(host.config.read_text().replace("ports = [8080]", "ports = [8080, 8081]"))
+    assert levels(host) == ON
+    assert done(host, CHECK)["edited"] == "workload.ports"
     done(host, LONG_TRIAL)
+    assert "8081" in host.space.run("nft", "list", "ruleset")
+    assert "edited" not in done(host, CHECK)
     host.config.write_text("broken")
     assert levels(host) == ON
+    assert "not valid TOML" in str(done(host, CHECK)["edited"])
     done(host, REVERT)
     assert levels(host) == ON
     assert "8081" not in host.space.run("nft", "list", "ruleset")
@@ -253,9 +256,36 @@ def test_arm_needs_the_proxys_own_listeners(host: Host) -> None:
     ],
 )
 def test_failed_is_the_failure_policy(host: Host, policies: str, expected: tuple[str, str]) -> None:
-    done(host, apply(*ON))
     host.config.write_text(host.config.read_text().replace("[redirect]", f"[redirect]\n{policies}"))
     assert levels(host, FAILED) == expected
+
+
+def test_the_first_configuration_is_approved_by_its_first_rules_and_no_other(host: Host, ears: Listeners) -> None:
+    ears.add_proxy(host.space)
+    assert levels(host, apply(*BLOCKED)) == BLOCKED
+    host.config.write_text(host.config.read_text().replace("[8080]", "[8081]"))
+    for request in (apply(*ON), ARM, FAILED, RESTORE, {"verb": "redirect block", "direction": "both"}):
+        done(host, request)
+        assert "8081" not in host.space.run("nft", "list", "ruleset"), request
+    host.space.run("nft", "flush", "ruleset")
+    done(host, apply(*ON))
+    assert "8081" not in host.space.run("nft", "list", "ruleset")
+    assert levels(host, NOW) == ON
+    assert "8080" not in host.space.run("nft", "list", "ruleset")
+    assert "edited" not in done(host, CHECK)
+
+
+def test_comments_and_what_is_no_part_of_the_redirect_are_no_edit(host: Host) -> None:
+    done(host, apply(*BLOCKED))
+    host.config.write_text("# later\n" + host.config.read_text().replace("/etc/ca.pem", "/etc/other.pem"))
+    assert done(host, CHECK) == {"ok": True, "inbound": "block", "outbound": "released"}
+
+
+def test_what_only_lets_go_approves_nothing(host: Host) -> None:
+    done(host, apply(*RELEASED))
+    host.config.write_text(host.config.read_text().replace("[8080]", "[8081]"))
+    done(host, apply(*BLOCKED))
+    assert "8081" in host.space.run("nft", "list", "ruleset")
 
 
 def test_one_direction_at_a_time(host: Host) -> None:

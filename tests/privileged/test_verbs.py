@@ -28,6 +28,9 @@ class Kernel:
     def read(self, prefix: Path) -> Live:
         return self.live
 
+    def by(self, source: Path) -> Live:
+        return self.live
+
     def replace(self, prefix: Path, rules: Ruleset | None) -> None:
         self.live = Live(rules)
 
@@ -49,7 +52,7 @@ def host() -> Iterator[tuple[Path, Kernel]]:
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory())
         for module, stand_ins in (
-            ("live", {"read": kernel.read, "replace": kernel.replace, "put_on_trial": kernel.put_on_trial}),
+            ("live", {name: getattr(kernel, name) for name in ("read", "by", "replace", "put_on_trial")}),
             ("listeners", {"must_be_the_proxys": kernel.must_be_the_proxys, "streams": lambda spec: 0}),
             ("sshd", {"ports": frozenset}),
         ):
