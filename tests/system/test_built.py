@@ -1,0 +1,206 @@
+"""What is in the packages, before anybody installs them."""
+
+from __future__ import annotations
+
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent import __version__
+from agent.cli import main
+from tests.system import built
+
+pytestmark = pytest.mark.real
+ROOT = built.ROOT
+VERBS = sorted(verb for verb in main.VERBS if verb != "sandbox")
+
+
+def output(*argv: str | Path, code: int = 0) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def deb() -> Path:
+    return built.deb()
+
+
+@pytest.fixture(scope="module")
+def tree(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("tree")
+    output("dpkg-deb", "--extract", deb, folder)
+    yield folder
+    subprocess.run(["rm", "-r", folder], check=True)
+
+
+# the bytes ----------------------------------------------------------------------------------------------
+
+
+def test_two_builds_give_the_same_bytes(deb: Path, tmp_path: Path) -> None:
+    """The second from nothing: interpreter, wheels and byte code are made anew."""
+    built.build(tmp_path / "again", XDG_CACHE_HOME=str(tmp_path / "cache"))
+    for first in (deb, built.rpm()):
+        assert first.read_bytes() == (tmp_path / "again" / first.name).read_bytes(), first.name
+
+
+def test_everything_is_roots_and_nothing_is_setuid(deb: Path) -> None:
+    for line in output("dpkg-deb", "--contents", deb).splitlines():
+        mode, owner = line.split()[:2]
+        assert owner == "root/root" and mode in ("drwxr-xr-x", "-rw-r--r--", "-rwxr-xr-x"), line
+
+
+def test_it_lies_in_few_places(tree: Path) -> None:
+    files = {str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file()}
+    own = ("usr/lib/fairlead/", "usr/share/doc/fairlead/")
+    assert sorted(f for f in files if not f.startswith(own)) == sorted(
+        [
+            *("etc/needrestart/conf.d/fairlead.conf", "etc/ufw/applications.d/fairlead", "usr/bin/fairlead"),
+            *(f"usr/lib/systemd/system/{path.name}" for path in (ROOT / "systemd").iterdir()),
+            *("usr/lib/firewalld/services/fairlead.xml", "usr/lib/sysusers.d/fairlead.conf"),
+            *("usr/lib/tmpfiles.d/fairlead.conf", "usr/share/lintian/overrides/fairlead"),
+            "usr/share/bash-completion/completions/fairlead",
+            "usr/share/fish/vendor_completions.d/fairlead.fish",
+            *(f"usr/share/man/{name}.gz" for name in PAGES),
+            "usr/share/zsh/vendor-completions/_fairlead",
+        ]
+    )
+
+
+def test_both_packages_hold_the_same(deb: Path) -> None:
+    """But for where each family of distributions has its zsh, and lintian's own file."""
+    listed = (line.split(None, 5) for line in output("dpkg-deb", "--contents", deb).splitlines())
+    ours = {words[5].removeprefix(".") for words in listed if words[0].startswith("-")}
+    query = ("rpm", "--query", "--package", "--queryformat", "[%{FILEMODES:perms} %{FILENAMES}\\n]")
+    theirs = {line.split(None, 1)[1] for line in output(*query, built.rpm()).splitlines() if line.startswith("-")}
+    assert ours - theirs == {
+        "/usr/share/lintian/overrides/fairlead",
+        "/usr/share/zsh/vendor-completions/_fairlead",
+    }
+    assert theirs - ours == {"/usr/share/zsh/site-functions/_fairlead"}
+
+
+# what it needs ------------------------------------------------------------------------------------------
+
+
+def test_the_floor_is_what_the_files_ask_for(tree: Path, deb: Path) -> None:
+    asked = {
+        word.strip("()")
+        for path in (tree / "usr/lib/fairlead").rglob("*")
+        if path.is_file() and (".so" in path.name or path.parent.name == "bin")
+        for word in output("readelf", "--version-info", "--wide", path).split()
+        if word.startswith("GLIBC_2")
+    }
+    floor = max((word.removeprefix("GLIBC_") for word in asked), key=lambda v: [int(n) for n in v.split(".")])
+    depends = output("dpkg-deb", "--field", deb, "Depends")
+    assert f"libc6 (>= {floor})" in depends
+    assert f"glibc {floor}" in (ROOT / "docs/packaging.md").read_text()
+    requires = output("rpm", "--query", "--package", "--requires", built.rpm())
+    assert f"libc.so.6(GLIBC_{floor})(64bit)" in requires
+    assert "python" not in depends + requires
+
+
+def test_it_is_for_hosts(tree: Path) -> None:
+    lib = tree / "usr/lib/fairlead/lib"
+    assert not (lib / "agent/sandbox").exists() and not (lib / "jsonschema").exists()
+    assert f'"{__version__}"' in (lib / "agent/__init__.py").read_text()
+
+
+def test_every_source_has_its_byte_code(tree: Path) -> None:
+    """Checked against nothing (flag 1: by hash, unchecked): the files' times are the package manager's."""
+    for source in (tree / "usr/lib/fairlead/lib").rglob("*.py"):
+        (code,) = (source.parent / "__pycache__").glob(f"{source.stem}.cpython-*.pyc")
+        assert code.read_bytes()[4:8] == b"\x01\0\0\0", code
+
+
+def test_its_licences_are_named(tree: Path) -> None:
+    page = (tree / "usr/share/doc/fairlead/copyright").read_text()
+    locked = [
+        line.split("==")[0] for line in (ROOT / "packaging/package.lock").read_text().splitlines() if "==" in line
+    ]
+    said = page.lower().replace("_", "-")
+    assert [name for name in locked if f"  {name} " not in said] == []
+
+
+# what lints say -----------------------------------------------------------------------------------------
+
+
+def test_lintian_has_nothing_to_say(deb: Path) -> None:
+    assert output("lintian", "--allow-root", "--tag-display-limit", "0", deb) == ""
+
+
+def test_rpmlint_has_nothing_to_say() -> None:
+    said = output("rpmlint", "--config", ROOT / "packaging/files/rpmlint.toml", built.rpm())
+    assert "0 errors, 0 warnings" in said, said
+
+
+@pytest.mark.parametrize("step", ["postinst", "prerm", "postrm"])
+def test_the_maintainer_scripts_are_sound(step: str, deb: Path, tmp_path: Path) -> None:
+    output("dpkg-deb", "--control", deb, tmp_path / "control")
+    text = (tmp_path / "control" / step).read_text()
+    assert text.startswith("#!/bin/sh\n") and len(text.splitlines()) < 60
+    assert output("shellcheck", tmp_path / "control" / step) == ""
+    rpm = output("rpm", "--query", "--package", "--scripts", built.rpm())
+    assert text.strip() in rpm, "one source for both"
+
+
+# what teaches -------------------------------------------------------------------------------------------
+
+PAGES = ("man1/fairlead.1", "man5/fairlead.toml.5", "man8/fairlead.service.8")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_well_formed(tree: Path, page: str) -> None:
+    argv = ["man", "--local-file", "--warnings", "-Tutf8", "-Z", str(tree / "usr/share/man" / f"{page}.gz")]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def text(tree: Path, page: str) -> str:
+    argv = f"MANWIDTH=500 man --local-file {tree}/usr/share/man/{page}.gz | col -b"
+    return output("sh", "-c", argv)
+
+
+def test_every_verb_has_its_section(tree: Path) -> None:
+    page = text(tree, PAGES[0])
+    assert [verb for verb in VERBS if f"\n   fairlead {verb}\n" not in page] == []
+
+
+def test_every_key_has_its_place(tree: Path) -> None:
+    page = text(tree, PAGES[1])
+    for table, keys in tomllib.loads((ROOT / "config/fairlead.toml").read_text()).items():
+        assert f"\n{table.upper()}\n" in page or f"\n{table.upper()}" in page
+        for key in keys[0] if isinstance(keys, list) else keys:
+            assert f" {key} = " in page, (table, key)
+
+
+COMPLETE = {
+    "bash": """
+        source {tree}/usr/share/bash-completion/completions/fairlead
+        COMP_WORDS=(fairlead ''); COMP_CWORD=1
+        $(complete -p fairlead | sed -E 's/.*-F ([^ ]+) .*/\\1/') fairlead
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """,
+    "fish": "source {tree}/usr/share/fish/vendor_completions.d/fairlead.fish; complete -C 'fairlead '",
+    # zsh completes at a terminal alone.
+    "zsh": """
+        zmodload zsh/zpty
+        zpty z zsh -f -i
+        zpty -w z "PROMPT=; fpath=({tree}/usr/share/zsh/vendor-completions \\$fpath); autoload -U compinit;" \\
+            "compinit -u -D; bindkey '^I' list-choices; echo be""gin"
+        zpty -r z out '*begin*begin*'
+        zpty -w -n z $'fairlead \\t'
+        zpty -r z out '*status*'
+        print -r -- $out
+        zpty -d z
+    """,
+}
+
+
+@pytest.mark.parametrize("shell", COMPLETE)
+def test_the_shells_complete_every_verb(tree: Path, shell: str) -> None:
+    said = output(shell, "-c", COMPLETE[shell].format(tree=tree))
+    assert [verb for verb in VERBS if verb not in said] == []
