@@ -35,7 +35,7 @@ from agent.adapters import (
 from agent.config import Config
 from agent.core import snapshot
 from agent.core.facts import UNKNOWN
-from agent.loops import events, identity, lease, notify, policy, probe, proxy, redirect, report, status
+from agent.loops import events, identity, lease, notify, policy, probe, proxy, redirect, report, slices, status
 from agent.loops import phase as phase_loop
 from agent.loops.board import Board
 from agent.ports import Trouble
@@ -125,6 +125,7 @@ class Daemon:
             "probe": self._probe,
             "status": status.StatusLoop(self._api, spec, board, fact("workload"), _wall, dice),
             "lease": self._lease,
+            "slices": slices.SlicesLoop(self._api, board, fact("slices")),
             "events": events.EventsLoop(self._api, board, config.workload.name, _exact_wall, _token),
             "policy": policy.PolicyLoop(spec, board, fact("agent")),
             "report": report.ReportLoop(spec, board),

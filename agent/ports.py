@@ -97,6 +97,14 @@ class StatusApi(Protocol):
         ...
 
 
+class SliceApi(Protocol):
+    """What the mesh was last told to do with requests for this host."""
+
+    async def listed(self) -> bool:
+        """Some EndpointSlice of Linkerd's lists this ExternalWorkload as ready. Raises Trouble (API_*)."""
+        ...
+
+
 class ProxyRuntime(Protocol):
     """Owns the process of linkerd2-proxy; it survives the agent."""
 

@@ -39,6 +39,21 @@ def test_systemd_has_nothing_to_say(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_drain_stops_first_and_needs_no_other_unit_for_it() -> None:
+    """What starts before it stops after it; neither systemctl nor a socket unit is in its stop."""
+    found = unit("fairlead-drain.service")
+    before = found["Unit"]["After"].split()
+    assert {"multi-user.target", "fairlead.service", "fairlead-proxy.service", "network-online.target"} <= set(
+        before
+    )
+    assert found["Install"]["WantedBy"] == "multi-user.target"
+    service = found["Service"]
+    assert "ExecStart" not in service and service["RemainAfterExit"] == "yes"
+    program, *arguments = service["ExecStop"].split()
+    assert program.endswith("/python") and arguments == ["-m", "agent", "shutdown-drain"]
+    assert int(service["TimeoutStopSec"]) > 3600, "drain.timeout bounds it, and not systemd in the middle"
+
+
 def test_the_door_is_shut_to_others() -> None:
     socket = unit(SOCKET)["Socket"]
     assert (socket["SocketUser"], socket["SocketMode"], socket["Accept"]) == ("fairlead", "0600", "yes")

@@ -21,8 +21,7 @@ from agent.core.facts import PhaseKind
 from agent.ports import Trouble
 
 LONGEST_WAIT = 60.0
-# What an operator may ask for here; the other phases come from verbs of their own.
-ASKABLE = {PhaseKind.MEMBER.value: PhaseKind.MEMBER, PhaseKind.LEFT.value: PhaseKind.LEFT}
+ASKABLE = {kind.value: kind for kind in PhaseKind}
 
 
 class StatusSocket:

@@ -1,6 +1,7 @@
 """Asks the agent for a phase and follows it to its end, telling each step."""
 
 import argparse
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,12 +10,14 @@ from agent.cli.client import Client
 from agent.cli.exits import Exit, Failure
 from agent.cli.main import prefix_argument
 
+LATE = "it goes on; see: fairlead status --watch"
 Status = dict[str, Any]
 
 
 def arguments(parser: argparse.ArgumentParser, until: str, timeout: float) -> None:
     prefix_argument(parser)
     parser.add_argument("--no-wait", action="store_true", help=f"do not wait until {until}")
+    parser.add_argument("--json", action="store_true", help="each step as one line of JSON")
     parser.add_argument(
         "--timeout",
         type=float,
@@ -25,19 +28,51 @@ def arguments(parser: argparse.ArgumentParser, until: str, timeout: float) -> No
 
 
 def follow(args: argparse.Namespace, phase: str, doing: str, done: Callable[[Status], bool]) -> Exit:
-    """Ask for `phase`, and print each headline until `done`. Raises Failure: Exit.LATE after --timeout."""
+    """Ask for `phase`, and print each step until `done`. Raises Failure: Exit.LATE after --timeout."""
     client = Client(args.prefix, doing)
-    status = client.phase(phase)
+    return watch(client, client.phase(phase), args, doing, done)
+
+
+def watch(
+    client: Client, status: Status, args: argparse.Namespace, doing: str, done: Callable[[Status], bool]
+) -> Exit:
+    """Print each step from this status on, until `done`. Raises Failure: Exit.LATE after --timeout."""
     deadline = time.monotonic() + args.timeout
     said = ""
     while True:
-        if status["headline"] != said:
-            said = status["headline"]
-            print(said, flush=True)
+        step = json.dumps(_step(status, done(status))) if args.json else status["headline"]
+        if step != said:
+            said = step
+            print(step, flush=True)
         if args.no_wait or done(status):
             return Exit.OK
         rest = deadline - time.monotonic()
         if rest <= 0:
-            why = "; ".join(p["text"] for p in status["problems"]) or said
-            raise Failure(Exit.LATE, f"cannot {doing} in time: {why}", "it goes on; see: fairlead status --watch")
-        status = client.status(after=status["version"], wait=rest)
+            why = "; ".join(p["text"] for p in status["problems"]) or status["headline"]
+            raise Failure(Exit.LATE, f"cannot {doing} in time: {why}", LATE)
+        status = client.status(after=status["version"], wait=min(rest, 10.0))
+
+
+def _step(status: Status, done: bool) -> dict[str, Any]:
+    """`listed`: an EndpointSlice lists this host as ready; `in_flight`: connections; null where not known."""
+    slices, proxy = status["facts"]["slices"], status["facts"]["proxy"]
+    listed = "unknown" if slices == "unknown" else slices["listed"]
+    return {
+        "phase": status["phase"],
+        "headline": status["headline"],
+        "ready": status["ready"]["status"],
+        "listed": None if listed == "unknown" else listed,
+        "in_flight": None if proxy == "unknown" else proxy["in_flight"],
+        "problems": [problem["reason"] for problem in status["problems"]],
+        "done": done,
+    }
+
+
+def serves(status: Status) -> bool:
+    return bool(status["ready"]["status"] == "True" and status["goals"]["advertise"] == "yes")
+
+
+def must_not_have_left(args: argparse.Namespace, doing: str) -> None:
+    """Raises Failure: a host without a proxy can neither drain nor serve."""
+    if Client(args.prefix, doing).status()["phase"] == "left":
+        raise Failure(Exit.FAILED, f"cannot {doing}: it has left the mesh", "take it back first: fairlead join")

@@ -2,8 +2,8 @@
 
 import argparse
 
-from agent.cli.follow import Status, follow
 from agent.cli.follow import arguments as _arguments
+from agent.cli.follow import follow, serves
 
 HELP = "take this host back into the mesh"
 DESCRIPTION = """\
@@ -16,8 +16,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return follow(args, "member", "join the mesh", _serves)
-
-
-def _serves(status: Status) -> bool:
-    return bool(status["ready"]["status"] == "True" and status["goals"]["advertise"] == "yes")
+    return follow(args, "member", "join the mesh", serves)

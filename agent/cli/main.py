@@ -13,6 +13,8 @@ from agent.cli.exits import EPILOG, Exit, Failure, complain
 VERBS = {
     "run": "run",
     "status": "status",
+    "drain": "drain",
+    "undrain": "undrain",
     "leave": "leave",
     "join": "join",
     "probe": "probe",
@@ -21,6 +23,7 @@ VERBS = {
     "redirect": "redirect",
     "sandbox": "sandbox",
     "identity-gate": "identity_gate",
+    "shutdown-drain": "shutdown_drain",
 }
 
 DESCRIPTION = """\
@@ -31,6 +34,7 @@ fairlead makes this host a dependable member of a Linkerd mesh.
   fairlead plan                 the exact rules of the redirect, before they are set
   fairlead redirect …           set them by hand, on trial, and see which rule decides about a connection
   fairlead status --watch       what this host is to the mesh, and why
+  fairlead drain, undrain       let nobody come to this host, and let them come again
   fairlead leave, fairlead join take this host out of the mesh, and back in
 
 The agent itself is `fairlead run`, started by systemd."""

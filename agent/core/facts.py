@@ -181,6 +181,19 @@ class WorkloadFact:
 
 
 @dataclass(frozen=True)
+class SlicesFact:
+    """Whether the mesh still sends requests here: an EndpointSlice lists this ExternalWorkload as ready. Looked
+    for only while the host goes; UNKNOWN at all other times, and where it could not be read.
+
+    `unlisted_since`: when this process first saw that none does; None while one does, or while unknown.
+    """
+
+    listed: Maybe[bool] = UNKNOWN
+    unlisted_since: float | None = None
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True)
 class LeaseFact:
     """`boot_id`: what stood in the Lease when this process first read it ("" if nothing did)."""
 
@@ -205,10 +218,12 @@ class Facts:
     workload: Maybe[WorkloadFact] = UNKNOWN
     lease: Maybe[LeaseFact] = UNKNOWN
     agent: AgentFact = field(default_factory=AgentFact)
+    slices: Maybe[SlicesFact] = UNKNOWN
 
     def all_known_but_probes(self) -> bool:
         cells: Mapping[str, object] = vars(self)
-        return not any(value is UNKNOWN for name, value in cells.items() if name != "probes")
+        later = ("probes", "slices")  # nobody looks at slices before the host goes
+        return not any(value is UNKNOWN for name, value in cells.items() if name not in later)
 
 
 __all__ = [
@@ -230,6 +245,7 @@ __all__ = [
     "ProxyState",
     "Reason",
     "RedirectFact",
+    "SlicesFact",
     "Svid",
     "Unknown",
     "Workload",

@@ -4,7 +4,9 @@ Invariants, each proved over every state of a small world in tests/core/test_wor
 - on an UNKNOWN fact nothing is started, stopped, redirected or advertised;
 - Ready is advertised only while identity, proxy, redirect, probes and ExternalWorkload are all known good;
 - a redirect is ON only while the proxy is proved ready; on a closed port nothing comes between BLOCK and ON;
-- leaving goes Ready=False → settled → in-flight zero → outbound let go → proxy stopped → inbound let go;
+- leaving goes Ready=False → in no EndpointSlice (or settled) → in-flight zero → outbound let go → proxy stopped
+  → inbound let go; a drain ends at in-flight zero, and so does a shutdown: systemd stops the proxy then, after
+  the applications;
 - a known fault beats an unknown: advertise NO wins over HOLD.
 """
 
@@ -43,6 +45,8 @@ SILENT_SOURCE = frozenset(
         Reason.WORKLOAD_API_FAILED,
     }
 )
+# Who was taken out of a slice is dialled for a moment more, by those who have not read it yet; in seconds.
+HEARD_WITHIN = 1.0
 # There is no ExternalWorkload of this host, so the mesh was told nothing and has nothing to hear.
 NO_WORKLOAD = frozenset({Reason.WORKLOAD_MISSING, Reason.WORKLOAD_KIND_ABSENT})
 
@@ -276,27 +280,37 @@ def _leaving(spec: Spec, phase: Phase, facts: Facts, now: float, reason: Reason)
     """One step after another, each waiting for the fact that the one before is done."""
     late = now >= phase.since + spec.drain_timeout
     inbound, outbound = _redirect(spec, facts, now)
-    if not (late or _announced(spec, facts, now)):
+    if not (late or announced(spec, facts, now)):
         return Goals(ProxyGoal.HOLD, inbound, outbound, Advertise.NO, reason)
-    if not (late or _quiet(facts)):
+    if not (late or _quiet(facts)) or phase.kind is PhaseKind.SHUTTING_DOWN:
         return Goals(ProxyGoal.DRAINED, inbound, outbound, Advertise.NO, reason)
     let_go = _failed(spec.outbound and spec.outbound_closed)
     if not _stopped(facts):
         proxy = ProxyGoal.STOPPED if _outbound_is(facts, let_go) else ProxyGoal.DRAINED
         return Goals(proxy, inbound, let_go, Advertise.NO, reason)
-    if phase.kind is PhaseKind.SHUTTING_DOWN:  # the rules end with the kernel; closed stays closed
-        return Goals(ProxyGoal.STOPPED, inbound, let_go, Advertise.NO, reason)
     return Goals(ProxyGoal.STOPPED, RedirectGoal.OFF, RedirectGoal.OFF, Advertise.NO, reason)
 
 
-def _announced(spec: Spec, facts: Facts, now: float) -> bool:
-    """The mesh was told that this host is not ready, and has had time to hear it."""
+def announced(spec: Spec, facts: Facts, now: float) -> bool:
+    """The mesh was told that this host is not ready, and has heard it: no EndpointSlice lists it. Where those
+    may not be read, it has had time to hear it."""
     fact = facts.workload
     if fact is UNKNOWN or (fact.seen is None and fact.fault is None):
         return False
     if fact.seen is None:
         return fact.fault is not None and fact.fault.reason in NO_WORKLOAD
-    return fact.unready_since is not None and now >= fact.unready_since + spec.settle
+    if fact.unready_since is None:
+        return False
+    slices = facts.slices
+    if slices is UNKNOWN or slices.unlisted_since is None:
+        return _blind(facts) and now >= fact.unready_since + spec.settle
+    return now >= slices.unlisted_since + HEARD_WITHIN
+
+
+def _blind(facts: Facts) -> bool:
+    """This host may not read EndpointSlices. One that may and cannot right now waits, up to the limit."""
+    slices = facts.slices
+    return slices is not UNKNOWN and slices.fault is not None and slices.fault.reason is Reason.SLICES_FORBIDDEN
 
 
 def _quiet(facts: Facts) -> bool:
@@ -314,6 +328,12 @@ def _outbound_is(facts: Facts, goal: RedirectGoal) -> bool:
         return False
     reached = {Level.OFF.value, Level.RELEASED.value} if goal is RedirectGoal.RELEASED else {goal.value}
     return fact.outbound.value in reached
+
+
+def has_drained(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> bool:
+    """Told to go, and nobody comes any more: the end of a drain."""
+    going = phase is not UNKNOWN and phase.kind is not PhaseKind.MEMBER
+    return going and announced(spec, facts, now) and _quiet(facts)
 
 
 def has_left(phase: Maybe[Phase], facts: Facts) -> bool:
@@ -348,6 +368,8 @@ def _deadlines(spec: Spec, phase: Phase, facts: Facts) -> list[float]:
         found += [facts.proxy.certificate_expires_at - EXPIRY_MARGIN, facts.proxy.certificate_expires_at]
     if facts.workload is not UNKNOWN and facts.workload.unready_since is not None:
         found.append(facts.workload.unready_since + spec.settle)
+    if facts.slices is not UNKNOWN and facts.slices.unlisted_since is not None:
+        found.append(facts.slices.unlisted_since + HEARD_WITHIN)
     if facts.agent.ready_at is not None:
         found.append(facts.agent.ready_at + max(HOLD_WINDOW, spec.probe_window))
     return found

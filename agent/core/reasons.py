@@ -92,6 +92,7 @@ class Reason(enum.StrEnum):
     WORKLOAD_ADDRESS_MISMATCH = "WorkloadAddressMismatch"
     PORTS_MISMATCH = "PortsMismatch"
     LEASE_MISSING = "LeaseMissing"
+    SLICES_FORBIDDEN = "SlicesForbidden"
     EVENT_GONE = "EventGone"
 
 
@@ -136,7 +137,7 @@ REGISTRY: Mapping[Reason, Entry] = {
     ),
     Reason.NOT_DRAINING: Entry(_OK, "the host is a member of the mesh, and nobody takes it out"),
     Reason.STARTING: Entry(_WAIT, "the agent has just started and not all facts are known yet"),
-    Reason.DRAINING: Entry(_WAIT, "an operator drains this host", "fairlead join takes it back"),
+    Reason.DRAINING: Entry(_WAIT, "an operator drains this host", "fairlead undrain takes it back"),
     Reason.LEFT: Entry(_WAIT, "an operator took this host out of the mesh", "fairlead join takes it back"),
     Reason.SHUTTING_DOWN: Entry(_WAIT, "the host is shutting down"),
     Reason.PHASE_UNREADABLE: Entry(
@@ -361,6 +362,11 @@ REGISTRY: Mapping[Reason, Entry] = {
         "the host's Lease is missing, so nobody can notice when this host dies",
         "create a Lease with the ExternalWorkload's name beside it",
         _NO_WORKLOAD,
+    ),
+    Reason.SLICES_FORBIDDEN: Entry(
+        _WARN,
+        "this host may not see whether the mesh still sends it requests, so a drain waits drain.settle instead",
+        "allow list of endpointslices as config/cluster/host.yaml says",
     ),
     Reason.EVENT_GONE: Entry(_WAIT, "an Event has run out at the API server; the next one is a new one"),
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.core import conditions, policy
 from agent.core.facts import UNKNOWN, Facts, Maybe, Phase, PhaseKind
-from agent.core.goals import Advertise, Goals
+from agent.core.goals import Advertise, Goals, ProxyGoal
 from agent.core.policy import Spec, Standing, Sure
 from agent.core.reasons import REGISTRY, Fault, Reason
 
@@ -16,12 +16,13 @@ _GOOD = {**conditions.GOOD, "WorkloadMatches": Reason.WORKLOAD_MATCHES}
 
 
 def snapshot(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: float) -> dict[str, Any]:
-    """`{"phase", "ready", "headline", "left", "facts", "goals", "conditions", "problems"}`; times in facts
-    are seconds from now."""
+    """`{"phase", "ready", "headline", "drained", "left", "facts", "goals", "conditions", "problems"}`; times in
+    facts are seconds from now."""
     return {
         "phase": "unknown" if phase is UNKNOWN else phase.kind.value,
         "ready": _published(facts),
         "headline": headline(spec, phase, facts, goals, now),
+        "drained": policy.has_drained(spec, phase, facts, now),
         "left": policy.has_left(phase, facts),
         "facts": plain(facts, now),
         "goals": plain(goals, now),
@@ -37,7 +38,7 @@ def headline(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: f
     if policy.has_left(phase, facts):
         return "Left: this host is out of the mesh"
     if phase.kind is not PhaseKind.MEMBER:
-        return f"Leaving: {_step(facts, goals)}" if phase.kind is PhaseKind.LEFT else _why(goals)
+        return _going(spec, phase, facts, goals, now)
     match goals.advertise:
         case Advertise.YES:
             return "Ready: " + REGISTRY[goals.reason].text
@@ -52,15 +53,25 @@ def _why(goals: Goals) -> str:
     return f"Not ready: {goals.reason.value}: {REGISTRY[goals.reason].text}"
 
 
-def _step(facts: Facts, goals: Goals) -> str:
-    match goals.proxy.value:
-        case "hold":
-            return "telling the mesh, and giving it time to hear"
-        case "drained":
-            count = getattr(facts.proxy, "in_flight", None)
-            return f"waiting for open connections to end ({'?' if count is None else count} in flight)"
-        case _:
-            return "stopping the proxy, then taking the redirect away"
+_GOING = {PhaseKind.DRAINED: "Draining", PhaseKind.LEFT: "Leaving", PhaseKind.SHUTTING_DOWN: "Shutting down"}
+
+
+def _going(spec: Spec, phase: Phase, facts: Facts, goals: Goals, now: float) -> str:
+    if phase.kind is PhaseKind.LEFT and goals.proxy is ProxyGoal.STOPPED:
+        return "Leaving: stopping the proxy, then taking the redirect away"
+    if policy.has_drained(spec, phase, facts, now) and phase.kind is not PhaseKind.LEFT:
+        return "Drained: no request comes here any more, and the proxy runs on"
+    return f"{_GOING[phase.kind]}: {_step(spec, facts, now)}"
+
+
+def _step(spec: Spec, facts: Facts, now: float) -> str:
+    slices = facts.slices
+    if policy.announced(spec, facts, now):
+        count = None if facts.proxy is UNKNOWN else facts.proxy.in_flight
+        return f"waiting for open connections to end ({'?' if count is None else count} in flight)"
+    if slices is not UNKNOWN and slices.listed is True:
+        return "waiting until no EndpointSlice lists this host"
+    return "telling the mesh, and giving it time to hear"
 
 
 def problems(spec: Spec, facts: Facts, now: float) -> Iterator[Fault]:
@@ -74,7 +85,7 @@ def problems(spec: Spec, facts: Facts, now: float) -> Iterator[Fault]:
 
 
 def _asides(spec: Spec, facts: Facts) -> Iterator[Standing | None]:
-    for fact in (facts.identity, facts.proxy, facts.redirect, facts.workload, facts.lease):
+    for fact in (facts.identity, facts.proxy, facts.redirect, facts.workload, facts.lease, facts.slices):
         yield None if fact is UNKNOWN else fact.fault
     if facts.workload is not UNKNOWN:
         yield facts.workload.edited

@@ -23,8 +23,10 @@ class PhaseLoop:
                 await asyncio.sleep(RETRY)
 
     async def ask(self, phase: PhaseKind) -> None:
-        """Remember the phase, then act on it. Raises Trouble, and nothing has changed."""
-        await self._store.write(phase)
+        """Remember the phase, then act on it. Raises Trouble, and nothing has changed. A shutdown ends with this
+        boot, so nothing remembers it."""
+        if phase is not PhaseKind.SHUTTING_DOWN:
+            await self._store.write(phase)
         self._set(phase)
 
     def _set(self, kind: PhaseKind) -> None:

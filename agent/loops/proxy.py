@@ -181,7 +181,8 @@ class ProxyLoop:
                 await self._runtime.kill(life.process)
 
     def _pause(self, life: _Life) -> float:
-        if self._goal is ProxyGoal.DRAINED:
+        busy = self._fact is not None and self._fact.in_flight != 0
+        if self._goal is ProxyGoal.DRAINED or (busy and self._board.goals.value.reason is Reason.DRAINING):
             return POLL_DRAINING
         starting = self._fact is not None and self._fact.state is ProxyState.STARTING
         return POLL_STARTING if starting and self._now() < life.began + STARTING_FOR else POLL

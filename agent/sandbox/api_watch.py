@@ -19,6 +19,8 @@ async def watch(request: web.Request, place: Place, store: Store, closing: async
     A version that is forgotten gives an ERROR line with 410 in a 200 answer, as the real server does.
     Bookmarks are promised to nobody, so `allowWatchBookmarks` gives none.
     """
+    if "labelSelector" in request.query:
+        raise api_errors.bad_request("this server watches by no label")
     version, seconds = _number(request, "resourceVersion", 0), _number(request, "timeoutSeconds", 0)
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     await response.prepare(request)

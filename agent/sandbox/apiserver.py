@@ -1,9 +1,9 @@
 """An embedded Kubernetes API server: just enough to be one for a host, and strict in what it is.
 
-ExternalWorkload (with a real status subresource), Lease and Event; get, list, create, update, delete, watch,
-merge patch and JSON patch; a bearer token for each user. What it holds outlives stop() and start(). Its
-behaviour is checked against a real kube-apiserver by the same tests. Left out: label selectors, paging,
-server-side apply, dry runs, finalizers, owner references' garbage collection.
+ExternalWorkload (with a real status subresource), Lease, Event and EndpointSlice; get, list, create, update,
+delete, watch, merge patch and JSON patch; a bearer token for each user. What it holds outlives stop() and
+start(). Its behaviour is checked against a real kube-apiserver by the same tests. Left out: watches by label,
+paging, server-side apply, dry runs, finalizers, owner references' garbage collection.
 """
 
 import asyncio
@@ -19,7 +19,13 @@ from agent.sandbox import api_errors, api_faults, api_patch
 from agent.sandbox.api_errors import ApiError, Resource
 from agent.sandbox.api_store import Place, Store
 from agent.sandbox.api_watch import watch
-from agent.sandbox.schema import EVENT_SCHEMA, EXTERNAL_WORKLOAD_SCHEMA, LEASE_SCHEMA, Json
+from agent.sandbox.schema import (
+    ENDPOINT_SLICE_SCHEMA,
+    EVENT_SCHEMA,
+    EXTERNAL_WORKLOAD_SCHEMA,
+    LEASE_SCHEMA,
+    Json,
+)
 
 EXTERNAL_WORKLOADS = Resource(
     "workload.linkerd.io",
@@ -31,7 +37,8 @@ EXTERNAL_WORKLOADS = Resource(
 )
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", LEASE_SCHEMA)
 EVENTS = Resource("events.k8s.io", "v1", "events", "Event", EVENT_SCHEMA)
-RESOURCES = (EXTERNAL_WORKLOADS, LEASES, EVENTS)
+SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", ENDPOINT_SLICE_SCHEMA)
+RESOURCES = (EXTERNAL_WORKLOADS, LEASES, EVENTS, SLICES)
 MOST_BODY = 3 * 1024 * 1024
 
 
@@ -104,6 +111,9 @@ class ApiServer:
         """Raises ApiError 404."""
         return self.store.get(Place(resource, namespace, name))
 
+    def find(self, resource: Resource, namespace: str) -> list[Json]:
+        return self.store.find(Place(resource, namespace))
+
     def delete(self, resource: Resource, namespace: str, name: str) -> None:
         self.store.delete(Place(resource, namespace, name), {})
 
@@ -139,7 +149,7 @@ class ApiServer:
             raise api_errors.not_found(place.resource, place.name)
         match verb:
             case "list":
-                return web.json_response(_list(place, self.store))
+                return web.json_response(_list(place, self.store, _labels(request)))
             case "watch":
                 return await watch(request, place, self.store, self._closing)
             case "get":
@@ -204,8 +214,6 @@ def _place(path: str) -> tuple[Place, bool]:
 
 def _selected(place: Place, request: web.Request) -> Place:
     """The collection narrowed by fieldSelector: RBAC, too, takes metadata.name for the object's name."""
-    if "labelSelector" in request.query:
-        raise api_errors.bad_request("this server selects by no label")
     for term in filter(None, request.query.get("fieldSelector", "").split(",")):
         key, _, value = term.replace("==", "=").partition("=")
         match key:
@@ -216,6 +224,18 @@ def _selected(place: Place, request: web.Request) -> Place:
             case _:
                 raise api_errors.bad_request(f"field label not supported: {key}")
     return place
+
+
+def _labels(request: web.Request) -> dict[str, str]:
+    """Of a labelSelector: equality alone."""
+    terms = filter(None, request.query.get("labelSelector", "").split(","))
+    found = {}
+    for term in terms:
+        key, equals, value = term.replace("==", "=").partition("=")
+        if not equals or key.endswith("!") or " " in term:
+            raise api_errors.bad_request(f"this server does not select by {term!r}")
+        found[key] = value
+    return found
 
 
 def _verb(request: web.Request, place: Place, status: bool) -> str:
@@ -251,10 +271,11 @@ def _object(body: bytes) -> Json:
     return parsed
 
 
-def _list(place: Place, store: Store) -> Json:
+def _list(place: Place, store: Store, labels: Mapping[str, str]) -> Json:
+    there = store.find(place)
     return {
         "kind": f"{place.resource.kind}List",
         "apiVersion": place.resource.api_version,
         "metadata": {"resourceVersion": str(store.version)},
-        "items": store.find(place),
+        "items": [one for one in there if labels.items() <= one["metadata"].get("labels", {}).items()],
     }

@@ -16,9 +16,10 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from agent.sandbox import network
-from agent.sandbox.apiserver import EXTERNAL_WORKLOADS, ApiServer
+from agent.sandbox import network, slices
+from agent.sandbox.apiserver import EXTERNAL_WORKLOADS, SLICES, ApiServer
 from agent.sandbox.ca import Authority
+from agent.sandbox.slices import SliceWriter
 from agent.sandbox.workload_api import Entry, WorkloadApiServer
 
 TRUST_DOMAIN = "root.linkerd.cluster.local"
@@ -28,7 +29,8 @@ SERVER_NAME = f"{NAME}.{NAMESPACE}.external.identity.linkerd.cluster.local"
 PORT, SSH_PORT, POD_PORT, API_PORT = 8080, 22, 80, 6443
 AGENT_UID, PROXY_UID = 0, 2102
 TOKEN = "sandbox-token"  # noqa: S105 - it opens nothing but the server in this very process
-MANAGED_BY = "fairlead sandbox"
+WRITERS_TOKEN = "sandbox-writer"  # noqa: S105
+SERVICE = "db"
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Options:
     svid_ttl: float = 20.0
     probe_period: float = 1.0
     extra: str = ""
+    slice_delay: float = 0.0  # seconds from a Ready condition to the EndpointSlice
     log: int | None = None  # where the agent's log goes; None: a file
     replace: dict[str, str] = field(default_factory=dict)  # text in the configuration → other text
 
@@ -54,7 +57,8 @@ class Scene:
         socket = base / "workload-api.sock"
         entries = {AGENT_UID: entry, PROXY_UID: entry}
         self.workload_api = WorkloadApiServer(socket, self.ca, entries, ttl=options.svid_ttl)
-        self.api = ApiServer({TOKEN: "host-db-1"})
+        self.api = ApiServer({TOKEN: "host-db-1", WRITERS_TOKEN: "linkerd-destination"})
+        self.slices: SliceWriter
         self.agent: asyncio.subprocess.Process | None = None
         self.app: asyncio.subprocess.Process | None = None
         self.agent_log = base / "agent.log"
@@ -69,6 +73,7 @@ class Scene:
             await self.start_api()
             stack.push_async_callback(self.api.stop)
             await stack.enter_async_context(self.workload_api)
+            self.slices = await stack.enter_async_context(self._slice_writer())
             stack.push_async_callback(self.stop_app)
             stack.push_async_callback(self.end_agent)
             yield self
@@ -115,7 +120,7 @@ class Scene:
     async def cli(self, verb: str, *arguments: str) -> tuple[int, str]:
         """Run a fairlead verb on the host; its exit code and output."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "agent", verb, "--prefix", str(self.prefix), *arguments),
+            *(*network.ON_HOST, sys.executable, "-m", "agent", verb, "--prefix", str(self.prefix), *arguments),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -152,6 +157,11 @@ class Scene:
         text = self.agent_log.read_text(errors="replace") if self.agent_log.exists() else ""
         return text.splitlines()[-lines:]
 
+    def listed(self) -> list[str]:
+        """The addresses that EndpointSlices offer to clients."""
+        there = self.api.find(SLICES, NAMESPACE)
+        return [address for one in there if one["addressType"] == "IPv4" for address in slices.ready(one)]
+
     # set-up -------------------------------------------------------------------------------------
 
     async def start_api(self) -> None:
@@ -161,6 +171,20 @@ class Scene:
         _write(pem, key + certificate, 0o600)
         context.load_cert_chain(pem)
         await self.api.start(network.CLUSTER, API_PORT, ssl_context=context)
+
+    @contextlib.asynccontextmanager
+    async def _slice_writer(self) -> AsyncIterator[SliceWriter]:
+        """Linkerd's part in the cluster: who is Ready is in the Service's EndpointSlices."""
+        connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cadata=self.ca.pem))
+        headers = {"Authorization": f"Bearer {WRITERS_TOKEN}"}
+        async with aiohttp.ClientSession(self.api.url, headers=headers, connector=connector) as session:
+            writer = SliceWriter(session, NAMESPACE, SERVICE, {"app": "db"}, self.options.slice_delay)
+            task = asyncio.create_task(writer.run())
+            try:
+                yield writer
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
 
     def _furnish(self) -> None:
         self.api.create(_external_workload())

@@ -146,6 +146,30 @@ EVENT_SCHEMA: Json = _object(
     "type",
 )
 
+_TARGET = _object({key: _text() for key in ("kind", "namespace", "name", "uid", "apiVersion")})
+_ENDPOINT = _object(
+    {
+        "addresses": _list(_text(), minItems=1, maxItems=100),
+        "conditions": _object({key: {"type": "boolean"} for key in ("ready", "serving", "terminating")}),
+        "hostname": _text(),
+        "zone": _text(),
+        "targetRef": _TARGET,
+    },
+    "addresses",
+)
+ENDPOINT_SLICE_SCHEMA: Json = _object(
+    {
+        "apiVersion": _text(),
+        "kind": _text(),
+        "metadata": {"type": "object"},
+        "addressType": _text(enum=["IPv4", "IPv6", "FQDN"]),
+        "endpoints": _list(_ENDPOINT, maxItems=1000),
+        "ports": _list(_object({"name": _text(), "port": _INT32, "protocol": _text(default="TCP")})),
+    },
+    "addressType",
+    "endpoints",
+)
+
 _OWNER = _object(
     {key: _text() for key in ("apiVersion", "kind", "name", "uid")}
     | {"controller": {"type": "boolean"}, "blockOwnerDeletion": {"type": "boolean"}},

@@ -218,6 +218,33 @@ async def api_away(scene: Scene) -> str:
     return f"named as {', '.join(named)}; the host served on, and recovered when the server came back"
 
 
+async def drain(scene: Scene) -> str:
+    await until(scene, is_ready, "Ready=True")
+    await _until_listed(scene, [network.HOST])
+    scene.slices.delay = 1.5  # the mesh takes its time
+    slow = asyncio.create_task(ask(f"{URL}slow?seconds=7", aiohttp.ClientTimeout(total=20)))
+    status = await until(scene, lambda s: bool(s["facts"]["proxy"]["in_flight"]), "connection in flight")
+    proxy = status["facts"]["proxy"]["process"]["pid"]
+    code, output = await scene.cli("drain")
+    must(code == 0, f"exit {code}: {output}")
+    must(slow.done() and (await slow)["from"] == network.HOST, "the request in flight was not waited for")
+    must(not scene.listed(), f"EndpointSlices still list {scene.listed()}")
+    for step in ("no EndpointSlice lists", "open connections to end", "Drained:"):
+        must(step in output, f"it did not tell of {step!r}: {output}")
+    scene.slices.delay = 0.0
+    code, output = await scene.cli("undrain")
+    must(code == 0, f"exit {code}: {output}")
+    status = await until(scene, is_ready, "Ready=True")
+    must(status["facts"]["proxy"]["process"]["pid"] == proxy, "the proxy is another one")
+    return "out of every EndpointSlice, then the last request ended (7 s); back with the same proxy"
+
+
+async def _until_listed(scene: Scene, addresses: list[str]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while scene.listed() != addresses:
+            await scene.api.store.news().wait()
+
+
 async def leave(scene: Scene) -> str:
     slow = asyncio.create_task(ask(f"{URL}slow?seconds=3", aiohttp.ClientTimeout(total=20)))
     await until(scene, lambda s: bool(s["facts"]["proxy"]["in_flight"]), "connection in flight")
@@ -281,6 +308,7 @@ class Tour:
             ),
             Step("rotation", "replaces every SVID, as the Workload API does at half of its life", rotation),
             Step("API server away", "stops the API server for a while", api_away),
+            Step("drain", "takes the host out of service, and back", drain, "fairlead drain; fairlead undrain"),
             Step("leave", "takes the host out of the mesh, with a request in flight", leave, "fairlead leave"),
             Step("join again", "takes it back in", rejoin, "fairlead join"),
             Step("nothing left", "leaves for good and ends the agent", nothing_left, "fairlead leave"),

@@ -24,6 +24,7 @@ PROBES = (None, "pass", "fail")
 WORKLOADS = (None, "missing", "away", "True", "False")
 # Lease and readiness of the agent: what stands may be held, stands from another boot, or the window is over.
 AGES = ((f.LeaseFact("boot1"), JUST_NOW), (f.LeaseFact("boot2"), JUST_NOW), (f.LeaseFact("boot1"), LONG_AGO))
+BLIND = f.SlicesFact(fault=Fault(Reason.SLICES_FORBIDDEN))
 PHASES = [f.Phase(kind, since) for kind in f.PhaseKind for since in (JUST_NOW, LONG_AGO)]
 
 
@@ -37,7 +38,7 @@ def every_point() -> Iterator[tuple[f.Maybe[f.Phase], f.Facts, Goals]]:
         AGES,
     )
     for identity, proxy, redirect, probes, workload, (lease, ready_at) in axes:
-        facts = f.Facts(identity, proxy, redirect, probes, workload, lease, f.AgentFact(ready_at))
+        facts = f.Facts(identity, proxy, redirect, probes, workload, lease, f.AgentFact(ready_at), BLIND)
         for phase in PHASES:
             if phase.since == LONG_AGO and phase.kind in (f.PhaseKind.MEMBER, f.PhaseKind.DRAINED):
                 continue  # the drain limit is nothing to them
@@ -210,6 +211,62 @@ def test_time_alone_is_waited_for() -> None:
 
 def test_shutdown_leaves_closed_ports_closed() -> None:
     gone = serving(proxy=world.proxy("stopped"), redirect=world.redirect("block", "released"))
-    facts = dataclasses.replace(gone, workload=world.workload("False", settled=True))
+    facts = dataclasses.replace(gone, workload=world.workload("False", settled=True), slices=world.slices(True))
     assert decide(facts, kind=f.PhaseKind.SHUTTING_DOWN).inbound is RedirectGoal.BLOCK
     assert decide(facts, kind=f.PhaseKind.LEFT).inbound is RedirectGoal.OFF
+
+
+LISTED, UNLISTED = f.SlicesFact(listed=True), f.SlicesFact(False, LONG_AGO)
+JUST_UNLISTED = f.SlicesFact(False, NOW - policy.HEARD_WITHIN / 2)
+API_AWAY = f.SlicesFact(fault=Fault(Reason.API_UNREACHABLE))
+TOLD, JUST_TOLD = world.workload("False", settled=True), world.workload("False")
+
+
+@pytest.mark.parametrize(
+    ("workload", "slices", "drained"),
+    [
+        (TOLD, f.UNKNOWN, False),
+        (TOLD, f.SlicesFact(), False),
+        (TOLD, LISTED, False),
+        (TOLD, JUST_UNLISTED, False),
+        (TOLD, UNLISTED, True),
+        (JUST_TOLD, UNLISTED, True),
+        # Without the right to see, time to hear must do; an API server that is away says nothing of the mesh.
+        (TOLD, BLIND, True),
+        (JUST_TOLD, BLIND, False),
+        (TOLD, API_AWAY, False),
+        (world.workload("True"), UNLISTED, False),
+        (world.workload("missing"), f.UNKNOWN, True),
+        (world.workload("away"), UNLISTED, False),
+    ],
+)
+def test_a_drain_waits_for_what_the_mesh_was_told(
+    workload: f.WorkloadFact, slices: f.Maybe[f.SlicesFact], drained: bool
+) -> None:
+    facts = serving(workload=workload, slices=slices)
+    for kind in (f.PhaseKind.DRAINED, f.PhaseKind.LEFT, f.PhaseKind.SHUTTING_DOWN):
+        assert policy.has_drained(SPEC, f.Phase(kind, JUST_NOW), facts, NOW) is drained
+    assert not policy.has_drained(SPEC, f.Phase(f.PhaseKind.MEMBER), facts, NOW)
+
+
+def test_a_drain_waits_for_the_last_connection() -> None:
+    phase = f.Phase(f.PhaseKind.DRAINED, JUST_NOW)
+    busy = serving(workload=TOLD, slices=UNLISTED, proxy=world.proxy("ready", flying=1))
+    assert not policy.has_drained(SPEC, phase, busy, NOW)
+    assert policy.decide(SPEC, phase, busy, NOW).goals.proxy is ProxyGoal.RUNNING
+
+
+def test_a_shutdown_drains_and_leaves_the_proxy_to_systemd() -> None:
+    """Applications stop after the drain and before the proxy, and may need it till then."""
+    facts = serving(workload=TOLD, slices=UNLISTED)
+    goals = decide(facts, kind=f.PhaseKind.SHUTTING_DOWN)
+    assert (goals.proxy, goals.inbound, goals.outbound) == (ProxyGoal.DRAINED, RedirectGoal.ON, RedirectGoal.ON)
+    assert decide(facts, kind=f.PhaseKind.LEFT).outbound is RedirectGoal.RELEASED
+    gone = dataclasses.replace(facts, proxy=world.proxy("stopping"))
+    assert decide(gone, kind=f.PhaseKind.SHUTTING_DOWN).outbound is RedirectGoal.RELEASED
+
+
+def test_the_moment_at_which_peers_have_heard_is_waited_for() -> None:
+    facts = serving(workload=TOLD, slices=f.SlicesFact(False, NOW))
+    verdict = policy.decide(SPEC, f.Phase(f.PhaseKind.LEFT, JUST_NOW), facts, NOW)
+    assert verdict.recheck_after == policy.HEARD_WITHIN

@@ -14,7 +14,7 @@ from tests.core.world import Known, State, Step, Truth, goals, steps
 
 HOME = State(Truth(), Known())
 SERVING = State(
-    Truth(proxy="ready", inbound="on", outbound="on", mesh="True", lease=1, closed_since_boot=True),
+    Truth(proxy="ready", inbound="on", outbound="on", mesh="True", listed=True, lease=1, closed_since_boot=True),
     Known("usable", "ready", "on", "on", "pass", "True", 1, 0),
 )
 
@@ -104,7 +104,7 @@ def test_leaving_goes_in_order() -> None:
         if truth.phase != "left":
             continue
         if step.name == "stop proxy" and not truth.late:
-            assert known.mesh != "True" and known.settled
+            assert known.mesh != "True" and known.settled and not truth.listed
             assert known.flying == 0
             assert known.outbound in ("released", "off") and truth.outbound != "on"
         if step.name.startswith("redirect off"):
@@ -144,7 +144,7 @@ def settle(state: State) -> State:
 
 def test_a_restart_on_the_same_boot_never_flaps_ready() -> None:
     """The agent dies and comes back, at any moment and in any order of learning; the host is well."""
-    allowed = ("observe", "redirect", "write", "mesh", "renew", "start", "stop", "agent crashes")
+    allowed = ("observe", "redirect", "write", "mesh", "slices", "renew", "start", "stop", "agent crashes")
     for state, step in walk([SERVING], lambda s: s.name.startswith(allowed)):
         assert step.state.truth.mesh == "True", (state, step.name)
         assert (step.state.truth.proxy, step.state.truth.inbound) == ("ready", "on")

@@ -27,6 +27,7 @@ class Truth(NamedTuple):
     outbound: str = "off"
     app: str = "pass"  # pass | fail
     mesh: str = "False"  # the Ready condition at the API server
+    listed: bool = False  # as ready in an EndpointSlice, which follows `mesh` in its own time
     lease: int = 0  # the boot id in the Lease
     flying: int = 0  # connections in flight through the proxy
     phase: str = "member"
@@ -36,7 +37,7 @@ class Truth(NamedTuple):
 
 
 class Known(NamedTuple):
-    """None is UNKNOWN."""
+    """None is UNKNOWN. `settled`: no EndpointSlice lists the host, and its peers have had time to read that."""
 
     svid: str | None = None
     proxy: str | None = None
@@ -74,6 +75,7 @@ def facts(known: Known, boot: int) -> f.Facts:
         workload=workload(known.mesh, known.settled),
         lease=lease(known.lease),
         agent=f.AgentFact(ready_at),
+        slices=slices(known.settled),
     )
 
 
@@ -131,6 +133,10 @@ def workload(word: str | None, settled: bool = False, identity: str = ID) -> f.M
             seen = f.Workload("uid", "1", identity, "db.sni", ("10.9.0.2",), (8080,), (ready,))
             since = None if word == "True" else (LONG_AGO if settled else JUST_NOW)
             return f.WorkloadFact(seen, since)
+
+
+def slices(settled: bool) -> f.SlicesFact:
+    return f.SlicesFact(listed=not settled, unlisted_since=LONG_AGO if settled else None)
 
 
 def lease(boot: int | None) -> f.Maybe[f.LeaseFact]:
@@ -231,7 +237,9 @@ def time_passes(state: State) -> Iterator[Step]:
         yield Step("proxy becomes ready", State(truth._replace(proxy="ready"), known))
     if truth.proxy == "expired" and truth.svid == "usable":
         yield Step("proxy renews", State(truth._replace(proxy="ready"), known))
-    if known.mesh == "False" and not known.settled:
+    if truth.listed is not (truth.mesh == "True"):
+        yield Step("slices follow", State(truth._replace(listed=not truth.listed), known))
+    if known.mesh == "False" and not known.settled and not truth.listed:
         yield Step("settled", State(truth, known._replace(settled=True)))
     if truth.flying:
         yield Step("connection ends", State(truth._replace(flying=0), known))

@@ -1,6 +1,16 @@
 """Every bad day: importing its file enters it in DAYS."""
 
-from tests.host import days_api, days_host, days_identity, days_probe, days_proxy
+from tests.host import days_api, days_drain, days_host, days_identity, days_probe, days_proxy
 from tests.host.days import DAYS, LONGEST, Day
 
-__all__ = ["DAYS", "LONGEST", "Day", "days_api", "days_host", "days_identity", "days_probe", "days_proxy"]
+__all__ = [
+    "DAYS",
+    "LONGEST",
+    "Day",
+    "days_api",
+    "days_drain",
+    "days_host",
+    "days_identity",
+    "days_probe",
+    "days_proxy",
+]

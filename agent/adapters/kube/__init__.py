@@ -1,4 +1,4 @@
-"""StatusApi and EventApi on aiohttp: the few REST calls that a host makes, and nothing else of Kubernetes.
+"""StatusApi, EventApi and SliceApi on aiohttp: the few REST calls of a host, and nothing else of Kubernetes.
 
 Law: https only, verified against the configured CA alone; every call is bounded in time and size; the token
 stands in no log and no error. Whatever goes wrong outside becomes a Trouble; missing fields are "" or ().
@@ -10,6 +10,9 @@ from agent.adapters.kube import calls, shapes
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
 from agent.ports import Event, Lease, Trouble
+
+# Those that Linkerd writes for ExternalWorkloads (facts §6.1).
+SLICES = "endpointslice.kubernetes.io/managed-by=linkerd-external-workloads-controller"
 
 
 class KubeApi:
@@ -33,6 +36,7 @@ class KubeApi:
         self._workloads = f"/apis/workload.linkerd.io/v1beta1/namespaces/{namespace}/externalworkloads"
         self._lease = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
         self._events = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
+        self._slices = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
         self._whole = False  # the conditions go into the object itself, for it has no /status
 
     async def close(self) -> None:
@@ -116,6 +120,19 @@ class KubeApi:
         }
         body = {"metadata": {"annotations": dict(lease.annotations)}, "spec": spec}
         return shapes.lease(await self._caller.call("PATCH", self._lease, Reason.LEASE_MISSING, body))
+
+    # EndpointSlices -----------------------------------------------------------------------------
+
+    async def listed(self) -> bool:
+        """Page by page: one answer with every slice of a large namespace may be too much."""
+        query = {"labelSelector": SLICES, "limit": "200"}
+        while True:
+            page = await self._caller.call("GET", self._slices, Reason.API_REFUSED, query=query)
+            if any(shapes.lists(body, self._namespace, self._name) for body in shapes.parts(page, "items")):
+                return True
+            if not (more := shapes.text(shapes.part(page, "metadata"), "continue")):
+                return False
+            query["continue"] = more
 
     # Events -------------------------------------------------------------------------------------
 

@@ -45,9 +45,19 @@ class Caller:
             await self._session.close()
             self._session = None
 
-    async def call(self, method: str, path: str, missing: Reason, body: Json | None = None) -> Json:
+    async def call(
+        self,
+        method: str,
+        path: str,
+        missing: Reason,
+        body: Json | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Json:
         with self.as_trouble():
-            async with asyncio.timeout(self._timeout), self.answer(method, path, body=body) as response:
+            async with (
+                asyncio.timeout(self._timeout),
+                self.answer(method, path, body=body, query=query) as response,
+            ):
                 await self.refuse(response, missing)
                 return shapes.object(await _capped(response.content))
 

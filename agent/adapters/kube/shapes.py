@@ -68,6 +68,18 @@ def condition_json(condition: Condition) -> Json:
     return {key: value for field, key in _FIELDS.items() if (value := getattr(condition, field))}
 
 
+def lists(body: Json, namespace: str, name: str) -> bool:
+    """This EndpointSlice has that ExternalWorkload among its ready endpoints. No word of it means ready."""
+    wanted = {"kind": "ExternalWorkload", "namespace": namespace, "name": name}
+    for endpoint in parts(body, "endpoints"):
+        target = part(endpoint, "targetRef")
+        if {key: target.get(key) for key in wanted} == wanted and part(endpoint, "conditions").get(
+            "ready"
+        ) is not False:
+            return True
+    return False
+
+
 def lease(body: Json) -> Lease:
     spec, annotations = part(body, "spec"), part(part(body, "metadata"), "annotations")
     duration = spec.get("leaseDurationSeconds")

@@ -1,0 +1,54 @@
+"""fairlead shutdown-drain"""
+
+import argparse
+import time
+from pathlib import Path
+
+from agent.cli.check_config import load
+from agent.cli.client import Client
+from agent.cli.exits import Exit, Failure
+from agent.cli.follow import watch
+from agent.cli.main import prefix_argument
+
+HELP = "drain for the host's shutdown (fairlead-drain.service does)"
+DESCRIPTION = """\
+Drains this host and returns, as `fairlead drain` does, but nothing remembers it: after a reboot the host serves
+again. An agent that lives is told; with the agent dead this command does it by itself, so it needs no unit that
+a shutdown may have stopped already. It waits drain.timeout at most, and does nothing on a host that has left.
+
+Done is exit 0. Not in time is exit 75, and the shutdown goes on."""
+
+DOING = "drain this host"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    prefix_argument(parser)
+    parser.add_argument("--json", action="store_true", help="each step as one line of JSON, while the agent lives")
+
+
+def run(args: argparse.Namespace) -> int:
+    config = load(Path(args.prefix or "/") / "etc/fairlead/fairlead.toml")
+    args.timeout, args.no_wait = config.drain.timeout, False
+    deadline = time.monotonic() + config.drain.timeout
+    try:
+        return _by_the_agent(args)
+    except Failure as failure:
+        if failure.code is Exit.LATE:
+            raise Failure(Exit.LATE, failure.message, "the shutdown goes on") from None
+        if failure.code is not Exit.UNAVAILABLE:
+            raise
+    from agent.offline import shutdown
+
+    rest = max(0.0, deadline - time.monotonic())
+    if shutdown.drain(config, args.prefix, rest, lambda step: print(step, flush=True)):
+        return Exit.OK
+    raise Failure(Exit.LATE, f"cannot {DOING} within {config.drain.timeout:g} s", "the shutdown goes on")
+
+
+def _by_the_agent(args: argparse.Namespace) -> int:
+    """Raises Failure: Exit.UNAVAILABLE where there is none, or it ended meanwhile."""
+    client = Client(args.prefix, DOING, timeout=15.0)
+    status = client.status()
+    if status["phase"] == "left":
+        return Exit.OK
+    return watch(client, client.phase("shutting-down"), args, DOING, lambda found: bool(found["drained"]))

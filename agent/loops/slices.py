@@ -1,0 +1,57 @@
+"""The slices loop: while the host goes, whether an EndpointSlice still lists it as ready.
+
+It looks only then, and only from the moment on at which Ready was seen not to be True: a look before that says
+nothing of what peers will be told. Once no slice lists the host it looks no more.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from agent.core.facts import UNKNOWN, PhaseKind, SlicesFact
+from agent.core.reasons import Fault, Reason
+from agent.loops.board import Board, Waiter
+from agent.ports import SliceApi, Trouble
+
+POLL = 0.5  # seconds; a drain is short, and one host's at a time
+
+
+class SlicesLoop:
+    def __init__(self, api: SliceApi, board: Board, publish: Callable[[SlicesFact], None]) -> None:
+        self._api, self._board, self._publish = api, board, publish
+
+    async def run(self) -> None:
+        waiter = Waiter(self._board.phase, self._board.facts)
+        asked: float | None = None
+        done = False
+        self._publish(SlicesFact())
+        while True:
+            if self._asked() != asked:
+                asked, done = self._asked(), False
+                self._publish(SlicesFact())
+            if asked is None or done:
+                await waiter.wait()
+                continue
+            fact = await self._look()
+            if self._asked() == asked:
+                self._publish(fact)
+                done = fact.unlisted_since is not None or _forbidden(fact)
+            if not done:
+                await asyncio.sleep(POLL)
+
+    def _asked(self) -> float | None:
+        """Since when this host goes and Ready is not True; None: nobody needs to know."""
+        phase, fact = self._board.phase.value, self._board.facts.value.workload
+        going = phase is not UNKNOWN and phase.kind is not PhaseKind.MEMBER
+        return fact.unready_since if going and fact is not UNKNOWN else None
+
+    async def _look(self) -> SlicesFact:
+        try:
+            listed = await self._api.listed()
+        except Trouble as trouble:
+            forbidden = trouble.reason is Reason.API_FORBIDDEN
+            return SlicesFact(fault=Fault(Reason.SLICES_FORBIDDEN, trouble.detail) if forbidden else trouble.fault)
+        return SlicesFact(listed, None if listed else asyncio.get_running_loop().time())
+
+
+def _forbidden(fact: SlicesFact) -> bool:
+    return fact.fault is not None and fact.fault.reason is Reason.SLICES_FORBIDDEN

@@ -1,0 +1,98 @@
+"""The drain at the host's shutdown, where no agent lives: the agent's own loops, as far as a drain needs them.
+
+In-process and without a unit: a socket unit with a pending stop refuses connections, and `systemctl stop` inside
+an ExecStop waits for itself.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+
+from agent import __version__, values
+from agent.adapters import door, kube, phase, proxy_reading
+from agent.config import Config
+from agent.core import policy, proxy, snapshot
+from agent.core.facts import UNKNOWN, Phase, PhaseKind, ProxyFact, ProxyState
+from agent.core.reasons import Fault, Reason
+from agent.loops import policy as policy_loop
+from agent.loops import slices, status
+from agent.loops.board import Board, Waiter
+from agent.ports import Trouble
+
+READ_EVERY = 0.5  # seconds
+
+Tell = Callable[[str], None]
+
+
+def drain(config: Config, prefix: str, seconds: float, tell: Tell) -> bool:
+    """Until nobody comes to this host any more; False: not within so many seconds. On a host that has left there
+    is nothing to do. `tell` is called with each step, in words for people."""
+    try:
+        return asyncio.run(_drain(config, prefix or "/", seconds, tell))
+    except TimeoutError:
+        return False
+
+
+async def _drain(config: Config, prefix: str, seconds: float, tell: Tell) -> bool:
+    with contextlib.suppress(Trouble):  # one that cannot be read is no reason to go without a word
+        if await phase.DoorPhaseStore(prefix, door.Door(prefix)).read() is PhaseKind.LEFT:
+            return True
+    now = asyncio.get_running_loop().time
+    spec, board = values.policy_spec(config, boot_id=""), Board()
+    board.phase.set(Phase(PhaseKind.SHUTTING_DOWN, now()))
+    waiter, said = Waiter(board.facts, board.phase, board.goals), ""
+    async with asyncio.timeout(seconds), _looking(config, spec, board):
+        while not policy.has_drained(spec, board.phase.value, board.facts.value, now()):
+            step = snapshot.headline(spec, board.phase.value, board.facts.value, board.goals.value, now())
+            if step != said:
+                said = step
+                tell(step)
+            await waiter.wait(READ_EVERY)
+    return True
+
+
+@contextlib.asynccontextmanager
+async def _looking(config: Config, spec: policy.Spec, board: Board) -> AsyncIterator[None]:
+    api = kube.KubeApi(
+        server=config.api.server,
+        ca_file=config.api.ca,
+        token_file=config.api.token_file,
+        namespace=config.workload.namespace,
+        name=config.workload.name,
+        user_agent=f"fairlead/{__version__}",
+    )
+    loops = [
+        status.StatusLoop(api, spec, board, board.setter("workload"), _wall, random.random).run(),
+        slices.SlicesLoop(api, board, board.setter("slices")).run(),
+        policy_loop.PolicyLoop(spec, board, board.setter("agent")).run(),
+        _watch_proxy(config, board.setter("proxy")),
+    ]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(loop) for loop in loops]
+            yield
+            for task in tasks:
+                task.cancel()
+    finally:
+        await api.close()
+
+
+async def _watch_proxy(config: Config, publish: Callable[[ProxyFact], None]) -> None:
+    """How many connections are in flight, whoever started the proxy."""
+    settings, (uid, _) = values.proxy_settings(config), values.proxy_owner(config)
+    while True:
+        reading = await proxy_reading.read(settings)
+        state, fault, _left = proxy.judge(reading, uid, time.time())
+        if reading.live is False and reading.inbound_listening is False:
+            state, fault = ProxyState.STOPPED, Fault(Reason.PROXY_STOPPED)
+        publish(
+            ProxyFact(state, in_flight=None if reading.in_flight is UNKNOWN else reading.in_flight, fault=fault)
+        )
+        await asyncio.sleep(READ_EVERY)
+
+
+def _wall() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,109 @@
+"""Days on which a host drains: an agent that dies meanwhile, rights that are missing, the host's shutdown."""
+
+import asyncio
+
+import aiohttp
+
+from agent.core.reasons import Reason
+from agent.sandbox import network
+from agent.sandbox.client import ask
+from agent.sandbox.scene import Scene
+from agent.sandbox.tour import URL, is_ready, until
+from tests.host.days import day, serves, serving
+
+SLOW = aiohttp.ClientTimeout(total=30)
+
+
+async def in_flight(scene: Scene, seconds: int) -> "asyncio.Task[dict[str, object]]":
+    """A request that takes so long is under way."""
+    task = asyncio.create_task(ask(f"{URL}slow?seconds={seconds}", SLOW))
+    await until(scene, lambda s: bool(s["facts"]["proxy"]["in_flight"]), "connection in flight")
+    return task
+
+
+@day()
+async def a_drain_outlives_the_agent(scene: Scene) -> None:
+    """It is remembered; the next agent goes on with it, touches no proxy, and a second drain finds it done."""
+    await serving(scene)
+    scene.slices.delay = 3600
+    code, _ = await scene.cli("drain", "--no-wait")
+    assert code == 0
+    status = await until(scene, lambda s: s["facts"]["slices"]["listed"] is True, "a look at the slices")
+    assert not status["drained"]
+    await scene.kill_agent()
+    await scene.start_agent()
+    after = await until(scene, lambda s: s["phase"] == "drained", "phase")
+    code, text = await scene.cli("drain", "--timeout", "2")
+    assert code == 75 and "cannot drain this host in time" in text
+    scene.slices.hurry()
+    code, text = await scene.cli("drain")
+    assert code == 0 and "Drained" in text, text
+    assert after["facts"]["proxy"] == "unknown" or after["facts"]["proxy"]["adopted"]
+    assert (await scene.cli("undrain"))[0] == 0
+    await serves(scene)
+
+
+@day()
+async def a_drain_without_the_right_to_see_slices(scene: Scene) -> None:
+    """It waits drain.settle instead, and says so."""
+    scene.api.allow = lambda ask: ask.resource != "endpointslices" or ask.user != "host-db-1"
+    await serving(scene)
+    code, text = await scene.cli("drain", "--json")
+    assert code == 0 and '"done": true' in text.splitlines()[-1] and '"listed": null' in text, text
+    _, text = await scene.cli("status")
+    assert Reason.SLICES_FORBIDDEN.value in text, text
+    assert (await scene.cli("undrain"))[0] == 0
+
+
+@day()
+async def a_host_that_left_neither_drains_nor_serves(scene: Scene) -> None:
+    await serving(scene)
+    assert (await scene.cli("leave"))[0] == 0
+    for verb in ("drain", "undrain"):
+        code, text = await scene.cli(verb)
+        assert code == 1 and "fairlead join" in text, text
+    assert (await scene.cli("shutdown-drain"))[0] == 0
+    assert (await scene.cli("join"))[0] == 0
+    await serves(scene)
+
+
+@day()
+async def a_shutdown_drains_by_the_agent(scene: Scene) -> None:
+    """What is in flight is let end, the proxy runs on for the applications, and nothing remembers it."""
+    await serving(scene)
+    slow = await in_flight(scene, 5)
+    code, text = await scene.cli("shutdown-drain")
+    assert code == 0 and slow.done() and (await slow)["from"] == network.HOST, text
+    assert scene.ready() == ("False", "ShuttingDown") and not scene.listed()
+    status = await scene.status()
+    assert status["facts"]["proxy"]["state"] == "ready" and status["facts"]["redirect"]["inbound"] == "on"
+    await scene.end_agent()
+    await scene.start_agent()
+    await serves(scene)
+
+
+@day()
+async def a_shutdown_drains_without_an_agent(scene: Scene) -> None:
+    await serving(scene)
+    scene.slices.delay = 1.0
+    slow = await in_flight(scene, 6)
+    await scene.kill_agent()
+    code, text = await scene.cli("shutdown-drain")
+    assert code == 0 and slow.done() and (await slow)["from"] == network.HOST, text
+    assert "no EndpointSlice lists this host" in text and "open connections to end" in text
+    assert scene.ready() == ("False", "ShuttingDown") and not scene.listed()
+
+
+@day(replace={"timeout = 30": "timeout = 3"})
+async def a_shutdown_is_not_held_up(scene: Scene) -> None:
+    """Neither by an API server that is away, nor by a connection that never ends; agent or none."""
+    await serving(scene)
+    await scene.api.stop()
+    code, text = await scene.cli("shutdown-drain")
+    assert code == 75 and "the shutdown goes on" in text, text
+    await scene.kill_agent()
+    code, text = await scene.cli("shutdown-drain")
+    assert code == 75 and "within 3 s" in text, text
+    await scene.start_api()
+    await scene.start_agent()
+    await until(scene, is_ready, "Ready=True")
