@@ -58,7 +58,7 @@ class CannotStart(Exception):
 
 def run(config: Config, prefix: str, *, json_log: bool = False) -> None:
     """Run until SIGTERM or SIGINT. Raises CannotStart."""
-    logs.configure(json=json_log)
+    logs.configure(json=json_log, workload=f"{config.workload.namespace}/{config.workload.name}")
     try:
         owner = values.proxy_owner(config)
     except KeyError:

@@ -109,6 +109,20 @@ class Entry:
     depends_on: frozenset[Reason] = frozenset()
 
 
+_COMPONENTS = {
+    "identity": ("WORKLOAD_API_", "IDENTITY_", "CLOCK_"),
+    "proxy": ("PROXY_", "TRUST_ANCHORS_"),
+    "redirect": ("REDIRECT_",),
+    "probe": ("PROBE",),
+    "workload": ("API_", "STATUS_", "WORKLOAD_", "PORTS_", "LEASE_", "EVENT_"),
+}
+
+
+def component(reason: Reason) -> str:
+    """Which part of the agent a reason is about, as the log names it; "agent" for those about the host."""
+    return next((name for name, starts in _COMPONENTS.items() if reason.name.startswith(starts)), "agent")
+
+
 def _reasons(*prefixes: str) -> frozenset[Reason]:
     return frozenset(r for r in Reason if r.name.startswith(prefixes))
 

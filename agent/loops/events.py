@@ -49,7 +49,9 @@ class EventsLoop:
             await self._tell(seen.uid, now_said, now)
         except Trouble as trouble:
             if trouble.reason is not self._trouble:
-                self._log.info("cannot record an Event: it is left out", detail=trouble.detail)
+                self._log.info(
+                    "cannot record an Event: it is left out", detail=trouble.detail, component="workload"
+                )
             self._trouble = trouble.reason
 
     async def _tell(self, uid: str, what: Said, now: float) -> None:

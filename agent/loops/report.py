@@ -7,7 +7,7 @@ import structlog
 
 from agent.core import policy, snapshot
 from agent.core.goals import Goals
-from agent.core.reasons import Fault, Severity
+from agent.core.reasons import Fault, Severity, component
 from agent.loops.board import Board, Waiter
 
 
@@ -32,24 +32,29 @@ class ReportLoop:
         headline = snapshot.headline(self._spec, self._board.phase.value, facts, goals, now)
         if headline != self._headline:
             self._headline = headline
-            self._log.info(headline, reason=goals.reason.value)
+            self._log.info(headline, reason=goals.reason.value, component="agent")
 
     def _tell_problems(self, problems: dict[str, Fault]) -> None:
         for code, fault in problems.items():
             if code not in self._problems:
                 loud = fault.entry.severity in (Severity.FAULT, Severity.WARN)
                 say = self._log.warning if loud else self._log.info
-                say(f"{code}: {fault.entry.text}", **_detail(fault))
+                say(f"{code}: {fault.entry.text}", **_about(fault), **_detail(fault))
         for code in self._problems.keys() - problems.keys():
-            self._log.info(f"{code}: over")
+            self._log.info(f"{code}: over", **_about(self._problems[code]))
         self._problems = problems
 
     def _tell_goals(self, goals: Goals) -> None:
         for name in ("proxy", "inbound", "outbound"):
             was, now = getattr(self._goals, name), getattr(goals, name)
             if was is not now:
-                self._log.info(f"goal for {name}: {now.value}", was=was.value)
+                component = "proxy" if name == "proxy" else "redirect"
+                self._log.info(f"goal for {name}: {now.value}", was=was.value, component=component)
         self._goals = goals
+
+
+def _about(fault: Fault) -> dict[str, str]:
+    return {"reason": fault.reason.value, "component": component(fault.reason)}
 
 
 def _detail(fault: Fault) -> dict[str, Any]:
