@@ -39,6 +39,8 @@ TOOLS = {
         "setpriv": "util-linux",
         "pgrep": "procps",
         "systemd-analyze": "systemd",
+        "systemd-nspawn": "systemd-container",
+        "debootstrap": "debootstrap",
         "git": "git",
         "lintian": "lintian",
         "rpmlint": "rpmlint",

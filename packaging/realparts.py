@@ -3,17 +3,19 @@
     python packaging/realparts.py build         all of them, with progress: what `make test` does
     python packaging/realparts.py where NAME    the path of one that is built
 
-What is built is fixed by tests/real/ (go.mod, go.sum) and the table below. Standard library only.
+What is built is fixed by tests/real/ (go.mod, go.sum), the table below and debian.py. Standard library only.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import debian
 import golang
 import steps
 from steps import Trouble
@@ -53,6 +55,21 @@ class Part:
         name = f"{self.name}-{self.version}-{platform.machine()}-{recipe.hexdigest()[:12]}"
         return steps.cache() / "real" / name
 
+    def build(self) -> None:
+        go = golang.toolchain(_pinned(self.folder, "go"))
+        fresh = self.path.with_name(f".{self.path.name}.new")
+        argv = [str(go), "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", self.ldflags]
+        name = f"{self.name} {self.version.removeprefix('v')}"
+        steps.run(
+            f"building {name} (once{self.patience})",
+            f"build {name}",
+            [*argv, "-o", str(fresh), self.package],
+            "See the lines above; a Go module proxy must be reachable (Go's own settings apply).",
+            golang.environment(go),
+            self.folder,
+        )
+        fresh.rename(self.path)
+
 
 PARTS = (
     Part("judge", REAL / "judge", ".", "github.com/spiffe/go-spiffe/v2"),
@@ -66,20 +83,23 @@ PARTS = (
     ),
 )
 
+AnyPart = Part | debian.Root
+ALL: tuple[AnyPart, ...] = (*PARTS, *debian.ROOTS)
+
 
 def main(args: list[str]) -> None:
     match args:
         case ["build"]:
             build()
-        case ["where", name] if name in {part.name for part in PARTS}:
+        case ["where", name] if name in {part.name for part in ALL}:
             print(where(name))
         case _:
-            names = ", ".join(part.name for part in PARTS)
+            names = ", ".join(part.name for part in ALL)
             raise Trouble("cannot read the command line", f"Say build, or where and one of {names}.", steps.USAGE)
 
 
 def where(name: str) -> Path:
-    part = next(part for part in PARTS if part.name == name)
+    part = next(part for part in ALL if part.name == name)
     if not part.path.exists():
         raise Trouble(
             f"cannot find {name} {part.version}: it is not built yet",
@@ -91,29 +111,15 @@ def where(name: str) -> Path:
 def build() -> None:
     if _missing():
         with steps.lock(steps.cache() / "real.lock", "waiting for another build of the real parts to end"):
+            (steps.cache() / "real").mkdir(exist_ok=True)
             for part in _missing():
-                part.path.parent.mkdir(exist_ok=True)
-                _build(part)
+                part.build()
 
 
-def _missing() -> list[Part]:
-    return [part for part in PARTS if not part.path.exists()]
-
-
-def _build(part: Part) -> None:
-    go = golang.toolchain(_pinned(part.folder, "go"))
-    fresh = part.path.with_name(f".{part.path.name}.new")
-    argv = [str(go), "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", part.ldflags]
-    name = f"{part.name} {part.version.removeprefix('v')}"
-    steps.run(
-        f"building {name} (once{part.patience})",
-        f"build {name}",
-        [*argv, "-o", str(fresh), part.package],
-        "See the lines above; a Go module proxy must be reachable (Go's own settings apply).",
-        golang.environment(go),
-        part.folder,
-    )
-    fresh.rename(part.path)
+def _missing() -> list[AnyPart]:
+    """Only root can make a Debian, and only root's tests boot one."""
+    wanted = ALL if os.geteuid() == 0 else PARTS
+    return [part for part in wanted if not part.path.exists()]
 
 
 def _pinned(folder: Path, module: str) -> str:

@@ -11,7 +11,8 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,11 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from tests.machine import Machine
     from tests.realparts import ApiServer
 
 # Imported where they are used only: most runs are of core and loops, and are over in seconds.
-REAL_FIXTURES = {"real_apiserver", "real_namespace", "judge", "root"}
+REAL_FIXTURES = {"real_apiserver", "real_namespace", "judge", "root", "machine", "fresh_machine"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -85,3 +87,43 @@ def root() -> None:
         pytest.fail(
             "cannot do what only root may: this run is not root's\nRun: sudo make test, or pytest --no-real"
         )
+
+
+@pytest.fixture(scope="session")
+def machine(root: None) -> Iterator[Machine]:
+    """A booted machine, fairlead installed and no unit of it enabled, for the whole run: leave it as it was."""
+    from tests import installed
+    from tests.machine import Machine
+
+    with Machine(binds=installed.BINDS) as made:
+        installed.install(made)
+        with made.powered():
+            yield made
+
+
+@pytest.fixture
+def fresh_machine(root: None) -> Iterator[Callable[[], Machine]]:
+    """Makes machines of a test's own, laid out and not booted: see Machine.powered."""
+    from tests import installed
+    from tests.machine import Machine
+
+    with ExitStack() as stack:
+
+        def make() -> Machine:
+            made = stack.enter_context(Machine(binds=installed.BINDS))
+            installed.install(made)
+            return made
+
+        yield make
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails on the machine shows what that said."""
+    report = yield
+    found = getattr(item, "funcargs", {}).get("machine")
+    if report.failed and found is not None:
+        report.sections.append(("journal of the machine", found.journal(lines=60)))
+    return report

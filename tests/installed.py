@@ -1,0 +1,46 @@
+"""fairlead on a machine as its package would put it there, from this checkout and its virtual environment.
+
+A private interpreter under /usr/lib/fairlead, the two users, the units. None of it lies in a home: the units are
+kept out of those.
+"""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from pathlib import Path
+
+from tests.machine import Machine
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+LIBRARY = "/usr/lib/fairlead/lib"
+_BASE = "/usr/lib/fairlead/base"
+_VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+USERS = {"fairlead": 2101, "fairlead-proxy": 2102, "app": 2103}
+
+# Read-only in the machine: the interpreter that runs this, its packages, and fairlead.
+BINDS = (
+    (Path(sys.base_prefix), _BASE),
+    (Path(sysconfig.get_path("purelib")), f"{LIBRARY}/{_VERSION}/site-packages"),
+    (CHECKOUT / "agent", f"{LIBRARY}/agent"),
+    (CHECKOUT / "tests", f"{LIBRARY}/tests"),
+)
+
+
+def install(machine: Machine) -> None:
+    """Before its first boot. Units are there and none is enabled."""
+    users = [f"{name}:x:{uid}:{uid}::/:/usr/sbin/nologin" for name, uid in USERS.items()]
+    groups = [f"{name}:x:{uid}:" for name, uid in USERS.items()]
+    for path, lines in (("/etc/passwd", users), ("/etc/group", groups)):
+        machine.write(path, machine.read(path) + "".join(f"{line}\n" for line in lines))
+    # An interpreter that was built as a shared library looks for that in its own old place, and then here.
+    for library in (Path(sys.base_prefix) / "lib").glob("libpython*.so.*"):
+        machine.path(f"/usr/lib/{library.name}").symlink_to(f"{_BASE}/lib/{library.name}")
+    machine.write("/usr/lib/fairlead/pyvenv.cfg", f"home = {_BASE}/bin\n")
+    python = machine.path("/usr/lib/fairlead/bin/python")
+    python.parent.mkdir(parents=True)
+    python.symlink_to(f"{_BASE}/bin/{_VERSION}")
+    fairlead = f'#!/bin/sh\nPYTHONPATH={LIBRARY} exec /usr/lib/fairlead/bin/python -P -m agent "$@"\n'
+    machine.write("/usr/bin/fairlead", fairlead, 0o755)
+    for unit in (CHECKOUT / "systemd").iterdir():
+        machine.write(f"/usr/lib/systemd/system/{unit.name}", unit.read_text())
