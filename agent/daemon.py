@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from agent import __version__, logs, values
+from agent import __version__, logs, secrecy, values
 from agent.adapters import (
     door,
     instance,
@@ -58,6 +58,7 @@ class CannotStart(Exception):
 
 def run(config: Config, prefix: str, *, json_log: bool = False) -> None:
     """Run until SIGTERM or SIGINT. Raises CannotStart."""
+    secrecy.no_core_files()
     logs.configure(json=json_log, workload=f"{config.workload.namespace}/{config.workload.name}")
     try:
         owner = values.proxy_owner(config)

@@ -1,6 +1,6 @@
 """Every bad day: importing its file enters it in DAYS."""
 
-from tests.host import days_api, days_drain, days_host, days_identity, days_probe, days_proxy
+from tests.host import days_api, days_drain, days_host, days_identity, days_probe, days_proxy, days_secrets
 from tests.host.days import DAYS, LONGEST, Day
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "days_identity",
     "days_probe",
     "days_proxy",
+    "days_secrets",
 ]

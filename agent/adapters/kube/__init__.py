@@ -104,8 +104,8 @@ class KubeApi:
                         case "ERROR" if body.get("code") == 410:
                             return
                         case "ERROR":
-                            detail = f"the watch ended: {shapes.text(body, 'message')}"
-                            raise Trouble(Reason.API_FAILING, detail)
+                            said = calls.hidden(shapes.text(body, "message"), response)
+                            raise Trouble(Reason.API_FAILING, f"the watch ended: {said}")
 
     # the Lease ----------------------------------------------------------------------------------
 

@@ -112,7 +112,8 @@ class Caller:
             async with asyncio.timeout(self._timeout):
                 text = await _capped(response.content)
             retry_after = _retry_after(response.headers)
-            raise Trouble(_reason(response.status, missing, text), _said(text, response.status), retry_after)
+            said = hidden(_said(text, response.status), response)
+            raise Trouble(_reason(response.status, missing, text), said, retry_after)
 
     @contextmanager
     def as_trouble(self) -> Iterator[None]:
@@ -203,6 +204,12 @@ def _said(text: bytes, status: int) -> str:
     except (ValueError, RecursionError, KeyError, TypeError):
         message = ""
     return str(message or f"HTTP {status}")[:MOST_DETAIL]
+
+
+def hidden(said: str, response: aiohttp.ClientResponse) -> str:
+    """Without the token of that call: a proxy before the server may show the request in its error."""
+    token = response.request_info.headers.get("Authorization", "").removeprefix("Bearer ")
+    return said.replace(token, "(the token)") if token else said
 
 
 def _is_status(text: bytes) -> bool:

@@ -1,0 +1,103 @@
+"""What is secret on a host, and every place where the program says or leaves something.
+
+A new secret joins `secrets`, a new output joins OUTPUTS; the bad day `nothing_secret_is_said` looks for each
+of the first in each of the second.
+"""
+
+import base64
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from agent.sandbox.api_store import Place
+from agent.sandbox.apiserver import RESOURCES
+from agent.sandbox.ca import Authority, SvidMaterial
+from agent.sandbox.scene import TOKEN, Scene
+
+TOKEN_FILE = "etc/fairlead/token"  # the one file of a host that may hold a secret: its administrator put it there
+
+
+class Keys:
+    """Every private key that an authority hands out from now on, in the forms in which it might show."""
+
+    def __init__(self, authority: Authority) -> None:
+        self._issue, self.issued = authority.svid, list[bytes]()
+        authority.svid = self._recorded  # type: ignore[method-assign]
+
+    def _recorded(self, *args: Any, **more: Any) -> SvidMaterial:
+        made = self._issue(*args, **more)
+        self.issued.append(made.key_pkcs8_der)
+        return made
+
+
+def secrets(keys: Keys) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes. Of a key the middle: its beginning is the same for every key of the kind."""
+    yield "token", TOKEN.encode()
+    for der in keys.issued:
+        core = der[36:68]  # the private number itself: PKCS #8 of an EC P-256 key has it there
+        yield "private key", core
+        yield "private key, base64", base64.b64encode(der)[48:88]
+        yield "private key, hexadecimal", core.hex().encode()
+        yield "private key, as Python shows bytes", repr(core)[2:-1].encode()
+
+
+def _api_server(scene: Scene) -> bytes:
+    """What was sent to it, and what stands there: conditions, Events, the Lease."""
+    stored = [scene.api.store.find(Place(resource, "")) for resource in RESOURCES]
+    sent = [(seen.method, seen.path, seen.query, seen.body) for seen in scene.api.requests]
+    return json.dumps([stored, sent], default=str).encode()
+
+
+def _files(scene: Scene) -> bytes:
+    """All that lies below the host's prefix, names too, and any core file."""
+    found = [p for p in scene.prefix.rglob("*") if p.is_file() and p != scene.prefix / TOKEN_FILE]
+    cores = [p for p in Path("/").glob("core*") if p.is_file()]
+    return b"\n".join(str(p).encode() + b"\n" + p.read_bytes() for p in found + cores)
+
+
+def _processes(scene: Scene) -> bytes:
+    """Command line and environment of everything that runs on the host, as /proc shows them."""
+    said = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            said += [(process / "cmdline").read_bytes(), (process / "environ").read_bytes()]
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it ended a moment ago
+    return b"\n".join(said)
+
+
+def _log(scene: Scene) -> bytes:
+    return scene.agent_log.read_bytes()
+
+
+async def _socket(scene: Scene) -> bytes:
+    return json.dumps(await scene.status()).encode()
+
+
+def _look(read: Callable[[Scene], bytes]) -> Callable[[Scene], Awaitable[bytes]]:
+    async def say(scene: Scene) -> bytes:
+        return read(scene)
+
+    return say
+
+
+def _verb(*words: str) -> Callable[[Scene], Awaitable[bytes]]:
+    async def say(scene: Scene) -> bytes:
+        return (await scene.cli(*words))[1].encode()
+
+    return say
+
+
+# name → what it says at this moment
+OUTPUTS: dict[str, Callable[[Scene], Awaitable[bytes]]] = {
+    "the agent's log": _look(_log),
+    "the status socket": _socket,
+    "the API server": _look(_api_server),
+    "files on the host": _look(_files),
+    "processes": _look(_processes),
+    "fairlead status": _verb("status"),
+    "fairlead status --json": _verb("status", "--json"),
+    "fairlead plan": _verb("plan"),
+    "fairlead redirect show": _verb("redirect", "show"),
+}
