@@ -21,6 +21,7 @@ import structlog
 
 from agent import __version__, logs, secrecy, values
 from agent.adapters import (
+    anchors,
     door,
     instance,
     kube,
@@ -35,6 +36,7 @@ from agent.adapters import (
 from agent.config import Config
 from agent.core import snapshot
 from agent.core.facts import UNKNOWN
+from agent.loops import anchors as anchors_loop
 from agent.loops import events, identity, lease, notify, policy, probe, proxy, redirect, report, slices, status
 from agent.loops import phase as phase_loop
 from agent.loops.board import Board
@@ -120,7 +122,10 @@ class Daemon:
         notifier, watchdog = systemd.SystemdNotifier(os.environ), systemd.watchdog_seconds(os.environ)
         loops: dict[str, Loop] = {
             "phase": self._phase,
-            "identity": identity.IdentityLoop(workload_api, spec.identity, fact("identity"), time.time, dice),
+            "identity": identity.IdentityLoop(
+                workload_api, spec.identity, fact("identity"), time.time, dice, config.identity.hint
+            ),
+            "anchors": self._anchors_loop(),
             "proxy": self._proxy_loop(),
             "redirect": redirect.RedirectLoop(self._redirector, board, fact("redirect"), dice),
             "probe": self._probe,
@@ -134,11 +139,31 @@ class Daemon:
         }
         return {name: loop.run() for name, loop in loops.items()}
 
+    def _anchors_loop(self) -> anchors_loop.AnchorsLoop:
+        wanted, root = self._config.identity, self._root
+        roots = self._api.trust_roots(self._config.control_plane.namespace)
+        found = anchors.HostAnchors(
+            anchors.Places(values.anchors_in_force(self._config, root), values.anchors_kept(root)),
+            roots.read if wanted.anchors_source == "cluster" else None,
+            bundled=wanted.anchors_source == "workload-api",
+        )
+        publish = self._board.setter("anchors")
+        return anchors_loop.AnchorsLoop(
+            found,
+            self._board,
+            publish,
+            time.time,
+            self._name,
+            wanted.anchors_window,
+            follow=wanted.anchors_follow,
+            rooted=wanted.anchors_source == "workload-api",
+        )
+
     def _proxy_loop(self) -> proxy.ProxyLoop:
         settings, (uid, gid) = values.proxy_settings(self._config), self._owner
         paths = proxy_child.Paths(
             binary=self._config.proxy.binary,
-            trust_anchors=Path(self._config.identity.trust_anchors),
+            trust_anchors=values.anchors_in_force(self._config, self._root),
             record=self._root / "run/fairlead/proxy.json",
             log=self._root / "var/log/fairlead/proxy.log",
         )
@@ -168,6 +193,10 @@ class Daemon:
         fact = self._board.facts.value.identity
         if fact is not UNKNOWN and fact.svid is not None:
             found["fairlead.dev/svid-expires"] = datetime.fromtimestamp(fact.svid.not_after, UTC).isoformat()
+        anchored = self._board.facts.value.anchors
+        if anchored is not UNKNOWN and anchored.expires_at is not None:
+            ends = time.time() + anchored.expires_at - asyncio.get_running_loop().time()
+            found["fairlead.dev/anchors-expire"] = datetime.fromtimestamp(ends, UTC).date().isoformat()
         return found
 
     def _socket(self) -> status_socket.StatusSocket:

@@ -6,7 +6,7 @@ Expected trouble is raised as `Trouble`, and nothing else is caught by a loop.
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from agent.core.facts import Condition, Level, PhaseKind, Process, Svid, Workload
 from agent.core.goals import RedirectGoal
@@ -36,6 +36,31 @@ class WorkloadApi(Protocol):
         Raises Trouble (WORKLOAD_API_*) when the stream cannot be had or ends; the caller calls again.
         Closing the iterator ends the stream and leaves nothing behind.
         """
+        ...
+
+
+Certificates: TypeAlias = tuple[bytes, ...]  # DER, each once, sorted
+
+
+class TrustAnchors(Protocol):
+    """The anchors that the proxy is started with, and those that the mesh has elsewhere."""
+
+    async def in_force(self) -> Certificates:
+        """Raises Trouble (TRUST_ANCHORS_UNUSABLE)."""
+        ...
+
+    async def offered(self, bundle: Certificates) -> Certificates | None:
+        """What the configured source holds at this moment; None: it has nothing to say. `bundle`: the Workload
+        API's. Raises Trouble (API_*, TRUST_ANCHORS_MISSING, TRUST_ANCHORS_UNUSABLE)."""
+        ...
+
+    async def keep(self, found: Certificates) -> None:
+        """Keep these where root may accept them. Raises Trouble (TRUST_ANCHORS_UNWRITABLE)."""
+        ...
+
+    def covered_until(self, found: Certificates, chain: Certificates) -> float | None:
+        """When the last of the anchors ends that `chain` (leaf first) leads to, in seconds since the epoch; None:
+        it leads to none of them. Without a chain, when the last of all ends."""
         ...
 
 

@@ -2,8 +2,9 @@
 name is looked up."""
 
 import pwd
+from pathlib import Path
 
-from agent.config import Config, RedirectConfig
+from agent.config import Config, IdentityConfig, RedirectConfig
 from agent.core.policy import Spec
 from agent.core.probe import first_verdicts_within
 from agent.core.proxy import ProxySettings
@@ -49,6 +50,23 @@ def proxy_settings(config: Config) -> ProxySettings:
         policy=control.policy,
         cluster_networks=_texts(control.cluster_networks),
     )
+
+
+def anchors_in_force(config: Config, root: Path) -> tuple[Path, ...]:
+    """Where the trust anchors are that the proxy is started with: the first of these files that exists. Only a
+    configuration that says `follow` lets the agent's own copy count."""
+    configured, state = Path(config.identity.trust_anchors), root / "var/lib/fairlead"
+    match config.identity:
+        case IdentityConfig(anchors_source="file"):
+            return (configured,)
+        case IdentityConfig(anchors_follow=True):
+            return (anchors_kept(root), configured)
+    return (state / "trust-anchors.pem", configured)
+
+
+def anchors_kept(root: Path) -> Path:
+    """Where the agent keeps what it found: a proposal, or in force with `follow`."""
+    return root / "var/lib/fairlead/agent/trust-anchors.pem"
 
 
 def proxy_owner(config: Config) -> tuple[int, int]:

@@ -94,7 +94,7 @@ class Options:
     own_uid: int = 0
 
     def runtime(self) -> ChildProxy:
-        paths = Paths(self.binary, Path(self.anchors), BASE / "run/proxy.json", BASE / "log/proxy.log")
+        paths = Paths(self.binary, (Path(self.anchors),), BASE / "run/proxy.json", BASE / "log/proxy.log")
         return ChildProxy(self.settings, paths, self.uid, self.uid, self.gate)
 
 

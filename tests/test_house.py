@@ -51,7 +51,7 @@ def reasons_page() -> str:
         "# Reasons",
         "",
         "Every reason that fairlead gives, in conditions, logs, `fairlead status` and its JSON. Generated from",
-        "`agent/core/reasons.py`.",
+        "`agent/core/reasons.py` and its parts.",
         "",
         "A symptom stays silent among the problems while a reason that it depends on is named.",
         "",

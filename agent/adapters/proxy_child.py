@@ -35,11 +35,11 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True)
 class Paths:
-    """`record`: which process is the proxy, root-owned under /run. `log`: its output; the previous run's
-    is kept beside it with the suffix .1."""
+    """`trust_anchors`: the first of these that exists. `record`: which process is the proxy, root-owned under
+    /run. `log`: its output; the previous run's is kept beside it with the suffix .1."""
 
     binary: str
-    trust_anchors: Path
+    trust_anchors: tuple[Path, ...]
     record: Path
     log: Path
 
@@ -278,8 +278,9 @@ async def _readable(fd: int) -> None:
 # what a start needs --------------------------------------------------------------------------------
 
 
-def _read_anchors(path: Path) -> str:
+def _read_anchors(paths: Sequence[Path]) -> str:
     """The PEM as it stands, once it was seen to hold a certificate. Raises Trouble."""
+    path = next((path for path in paths if path.exists()), paths[-1])
     try:
         pem = path.read_text()
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)

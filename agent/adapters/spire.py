@@ -1,24 +1,33 @@
-"""Reads the SPIFFE Workload API through the `spiffe` package, as this process's own user.
+"""Reads the SPIFFE Workload API, as this process's own user: gRPC's stream, and `spiffe` to read what comes by it.
 
-The package follows the stream in a thread of its own and tells of it by callbacks; here they become an
-asynchronous iterator. Its own retries are silent, so they are off: the caller retries, and says why.
+The stream is followed here and not by the `spiffe` package's client, which knows neither gRPC's code and words
+where a call fails nor the hints, follows in a thread, and lets one SVID that cannot be read hide all others.
+Nothing is tried again here: the caller does, and says why.
 
-Of each SVID only its description is kept. The private key is never copied, held or logged here. The
-package drops the hints of the protocol, so `Svid.hint` stays empty.
+Of each SVID only its description is kept. Its private key is read once, to see that it belongs to the certificate,
+and is never held or logged.
 """
 
 import asyncio
-import contextlib
 import socket
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import TypeAlias
+from typing import Final
 
+import grpc
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
-from spiffe import WorkloadApiClient, X509Svid
+from cryptography.hazmat.primitives.serialization import Encoding
+from google.protobuf.message import DecodeError
+from spiffe import X509Svid
+
+# The output of protoc for the standard's .proto. The package keeps it under a private name; to make our own would
+# add a compiler to the build for the same bytes.
+from spiffe._proto import workload_pb2 as proto
+from spiffe.bundle.x509_bundle.x509_bundle import X509Bundle
 from spiffe.errors import PySpiffeError
-from spiffe.workloadapi.x509_context import X509Context
 
 from agent.core.facts import Svid
 from agent.core.reasons import Reason
@@ -26,9 +35,16 @@ from agent.ports import Trouble
 
 FIRST_ANSWER_WITHIN = 4.0
 
+_METHOD: Final = "/SpiffeWorkloadAPI/FetchX509SVID"
+_HEADER: Final = (("workload.spiffe.io", "true"),)  # SPIFFE Workload API standard, §4: against request forgery
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
-
-Updates: TypeAlias = asyncio.Queue[Sequence[Svid] | Trouble]
+_UNREADABLE = (PySpiffeError, ValueError, UnsupportedAlgorithm)
+# Linkerd's proxy asks no more after INVALID_ARGUMENT, as the standard has it (facts §1.6): that is not one
+# failure among others.
+_CODES = {
+    grpc.StatusCode.PERMISSION_DENIED: Reason.WORKLOAD_API_DENIED,
+    grpc.StatusCode.INVALID_ARGUMENT: Reason.WORKLOAD_API_INVALID,
+}
 
 
 class SpireWorkloadApi:
@@ -39,29 +55,29 @@ class SpireWorkloadApi:
 
     async def watch(self) -> AsyncGenerator[Sequence[Svid], None]:
         await _knock(self._path)
-        with _stream(self._path) as updates:
-            yield await self._first(updates)
-            while True:
-                yield _unless_trouble(await updates.get())
+        async with (
+            grpc.aio.insecure_channel(f"unix:{self._path}") as channel,
+            aclosing(_answers(channel)) as answers,
+        ):
+            yield await self._first(answers)
+            async for svids in answers:
+                yield svids
+        raise Trouble(Reason.WORKLOAD_API_FAILED, "the stream has ended")
 
-    async def _first(self, updates: Updates) -> Sequence[Svid]:
+    async def _first(self, answers: AsyncIterator[Sequence[Svid]]) -> Sequence[Svid]:
         try:
             async with asyncio.timeout(self._within):
-                return _unless_trouble(await updates.get())
+                return await anext(answers)
         except TimeoutError:
             raise Trouble(Reason.WORKLOAD_API_SILENT, f"no answer within {self._within:g} s") from None
+        except StopAsyncIteration:
+            raise Trouble(Reason.WORKLOAD_API_FAILED, "the stream ended without an answer") from None
 
 
 async def fetch_once(path: str, within: float = FIRST_ANSWER_WITHIN) -> Sequence[Svid]:
     """The SVIDs of this moment. Raises Trouble (WORKLOAD_API_*)."""
     async with aclosing(SpireWorkloadApi(path, within).watch()) as updates:
         return await anext(updates)
-
-
-def _unless_trouble(update: Sequence[Svid] | Trouble) -> Sequence[Svid]:
-    if isinstance(update, Trouble):
-        raise update
-    return update
 
 
 async def _knock(path: str) -> None:
@@ -78,44 +94,74 @@ async def _knock(path: str) -> None:
             ) from None
 
 
-@contextlib.contextmanager
-def _stream(path: str) -> Iterator[Updates]:
-    """What the package's thread hears, handed over to this loop. On leaving, the stream is cancelled and the
-    channel closed, which ends that thread within milliseconds."""
-    loop, updates = asyncio.get_running_loop(), Updates()
-
-    def heard(context: X509Context) -> None:
-        loop.call_soon_threadsafe(updates.put_nowait, [_describe(svid) for svid in context.x509_svids])
-
-    def failed(error: Exception) -> None:
-        loop.call_soon_threadsafe(updates.put_nowait, _trouble(error))
-
+async def _answers(channel: grpc.aio.Channel) -> AsyncGenerator[Sequence[Svid], None]:
+    # In bytes: an answer that gRPC's own decoding fails at it would hand over as None.
+    ask: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(_METHOD)
+    call = ask(b"", metadata=_HEADER)
     try:
-        client = WorkloadApiClient(f"unix:{path}")
-    except PySpiffeError as error:  # the path is no address for gRPC, or the socket went a moment ago
-        raise Trouble(Reason.WORKLOAD_API_FAILED, str(error)) from None
-    with client:
-        stream = client.stream_x509_contexts(heard, failed, retry_connect=False)
-        try:
-            yield updates
-        finally:
-            stream.cancel()
+        async for answer in call:
+            yield _read(answer)
+    except grpc.aio.AioRpcError as error:
+        raise _trouble(error) from None
+    finally:
+        call.cancel()
 
 
-def _trouble(error: Exception) -> Trouble:
-    """The package gives gRPC's code by its name in the text, and nothing else of it."""
-    denied = "PERMISSION_DENIED" in str(error)
-    return Trouble(Reason.WORKLOAD_API_DENIED if denied else Reason.WORKLOAD_API_FAILED, str(error))
+def _read(answer: bytes) -> Sequence[Svid]:
+    try:
+        svids = proto.X509SVIDResponse.FromString(answer).svids
+    except DecodeError as error:
+        raise Trouble(Reason.WORKLOAD_API_FAILED, f"an answer that cannot be read: {error}") from None
+    if not svids:
+        raise Trouble(Reason.WORKLOAD_API_FAILED, "an answer without any SVID")
+    return [_describe(svid) for svid in svids]
 
 
-def _describe(svid: X509Svid) -> Svid:
-    leaf = svid.leaf
+def _trouble(error: grpc.aio.AioRpcError) -> Trouble:
+    said = f"{error.code().name}: {error.details()}"
+    return Trouble(_CODES.get(error.code(), Reason.WORKLOAD_API_FAILED), said)
+
+
+# what an SVID is ------------------------------------------------------------------------------------
+
+
+def _describe(svid: proto.X509SVID) -> Svid:
+    """One that cannot be read is described as such: it hides no other, and what it says of itself stays."""
+    try:
+        found = X509Svid.parse_raw(svid.x509_svid, svid.x509_svid_key)
+    except _UNREADABLE as error:
+        return Svid(svid.spiffe_id, "", 0.0, 0.0, svid.hint, f"cannot read it: {error}")
+    leaf = found.leaf
     return Svid(
-        str(svid.spiffe_id),
+        str(found.spiffe_id),
         _key_type(leaf.public_key()),
         leaf.not_valid_before_utc.timestamp(),
         leaf.not_valid_after_utc.timestamp(),
+        svid.hint,
+        _flaw(found, svid.spiffe_id),
+        _der(found.cert_chain),
+        _bundle(found, svid.bundle),
     )
+
+
+def _flaw(found: X509Svid, claimed: str) -> str:
+    if found.private_key.public_key() != found.leaf.public_key():
+        return "its key does not belong to its certificate"
+    if claimed != str(found.spiffe_id):
+        return f"its certificate is for {found.spiffe_id}"
+    return ""
+
+
+def _bundle(found: X509Svid, der: bytes) -> tuple[bytes, ...]:
+    """() where it cannot be read: the proxy never looks at it, so it is no reason to refuse the SVID."""
+    try:
+        return tuple(sorted(_der(X509Bundle.parse_raw(found.spiffe_id.trust_domain, der).x509_authorities)))
+    except _UNREADABLE:
+        return ()
+
+
+def _der(certificates: "Sequence[x509.Certificate] | set[x509.Certificate]") -> tuple[bytes, ...]:
+    return tuple(certificate.public_bytes(Encoding.DER) for certificate in certificates)
 
 
 def _key_type(key: CertificatePublicKeyTypes) -> str:

@@ -1,22 +1,42 @@
-"""fairlead identity-gate SOCKET SPIFFE-ID"""
+"""fairlead identity-gate [SOCKET SPIFFE-ID]"""
 
 import argparse
 
+from agent.cli.exits import Exit, Failure
+from agent.cli.main import prefix_argument
+
 HELP = "say whether this user may get the proxy's identity"
 DESCRIPTION = """\
-Asks the SPIFFE Workload API, as the user who runs this, for an SVID that linkerd2-proxy can serve with.
-It is what stands before each start of the proxy. Exit 0: there is one; 69: there is none, and why."""
+Asks the SPIFFE Workload API, as the user who runs this, for an SVID that linkerd2-proxy can serve with and the
+mesh's trust anchors cover. It is what stands before each start of the proxy, as the proxy's own user: the agent's
+SVID proves nothing about the proxy's. Without arguments it asks for what root's configuration names, and leaves
+the reason in /run/fairlead-proxy for the agent. Each reason is said once. Exit 0: there is one; 69: none."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("socket", metavar="SOCKET", help="path of the Workload API's unix socket")
-    parser.add_argument("spiffe_id", metavar="SPIFFE-ID")
+    prefix_argument(parser)
+    parser.add_argument("socket", nargs="?", metavar="SOCKET", help="path of the Workload API's unix socket")
+    parser.add_argument("spiffe_id", nargs="?", metavar="SPIFFE-ID")
     parser.add_argument(
-        "--wait", type=float, default=10.0, metavar="SECONDS", help="how long to wait (default: 10)"
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="how long to wait for one that is not there yet; inf: without end (default: 0, look once)",
     )
+    parser.add_argument("--json", action="store_true", help="one line of JSON for each reason")
 
 
 def run(args: argparse.Namespace) -> int:
-    from agent import offline
+    from agent.offline import identity
 
-    return offline.identity_gate(args.socket, args.spiffe_id, args.wait)
+    if (args.socket is None) is not (args.spiffe_id is None):
+        raise Failure(Exit.USAGE, "cannot pass the gate: SOCKET and SPIFFE-ID come together", "name both, or none")
+    if args.socket is not None:
+        wanted = identity.Gate(args.socket, args.spiffe_id)
+    else:
+        try:
+            wanted = identity.gate_of(args.prefix)
+        except identity.Unconfigured as error:
+            raise Failure(Exit.CONFIG, f"cannot pass the gate: {error}", "fairlead check-config FILE") from None
+    return identity.pass_gate(wanted, args.wait, as_json=args.json)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from agent.config.reader import Bad, Check
 from agent.config.shape import Address, Endpoint, Network, PortRange
+from agent.core import spiffe
 
 T = TypeVar("T")
 
@@ -158,9 +159,15 @@ def declared_port(value: object) -> int:
 
 def spiffe_id(value: object) -> str:
     found = text(value)
-    segment = r"(?!\.{1,2}(/|$))[A-Za-z0-9._-]+"
-    if len(found) > 253 or not re.fullmatch(rf"spiffe://[a-z0-9._-]+(/{segment})+", found):
-        raise Bad(f"{found!r} is not a workload's SPIFFE ID", "write spiffe://TRUST-DOMAIN/PATH, 253 at most")
+    most = spiffe.MOST_IN_WORKLOAD
+    if len(found) > most:
+        raise Bad(f"has {len(found)} characters, and an ExternalWorkload holds {most}", "shorten the ID's path")
+    try:
+        if not spiffe.parse(found).path:
+            raise ValueError("it is that of a trust domain: it has no path")
+    except ValueError as error:
+        cause = f"{found!r} is not a workload's SPIFFE ID: {error}"
+        raise Bad(cause, "write spiffe://TRUST-DOMAIN/PATH") from None
     return found
 
 

@@ -56,8 +56,14 @@ def _host(t: Table) -> c.HostConfig:
 
 
 def _identity(t: Table) -> c.IdentityConfig:
+    d = c.IdentityConfig(trust_anchors="")
     found = c.IdentityConfig(
-        workload_api=t.take("workload_api", path), trust_anchors=t.take("trust_anchors", path)
+        trust_anchors=t.take("trust_anchors", path),
+        workload_api=t.take("workload_api", path),
+        hint=t.take("hint", matching(r"[ -~]+", "a hint in plain ASCII", 1024), d.hint),
+        anchors_source=t.take("anchors_source", choice("file", "cluster", "workload-api"), d.anchors_source),
+        anchors_follow=t.take("anchors_follow", checks.boolean, d.anchors_follow),
+        anchors_window=t.take("anchors_window", seconds(0, 7 * 86400), d.anchors_window),
     )
     t.close()
     return found

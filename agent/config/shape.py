@@ -35,8 +35,12 @@ class HostConfig:
 
 @dataclass(frozen=True)
 class IdentityConfig:
-    workload_api: str  # absolute path of the Workload API's unix socket (a "unix:" prefix is stripped)
     trust_anchors: str  # absolute path of a PEM file
+    workload_api: str = ""  # absolute path of the Workload API's unix socket (a "unix:" prefix is stripped)
+    hint: str = ""  # "" = any
+    anchors_source: Literal["file", "cluster", "workload-api"] = "file"
+    anchors_follow: bool = False
+    anchors_window: float = 3600.0  # seconds
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,15 @@ GOOD = {
     "RedirectActive": Reason.REDIRECT_ACTIVE,
     "ProbesPassing": Reason.PROBES_PASSING,
 }
+# Remarks on what is good all the same; each lasts until somebody acts, so it costs one write.
+LASTING = frozenset(
+    {
+        Reason.PORTS_MISMATCH,
+        Reason.TRUST_ANCHORS_EXPIRING,
+        Reason.TRUST_ANCHORS_PROPOSED,
+        Reason.TRUST_ANCHORS_REFUSED,
+    }
+)
 OURS = (READY, *(PREFIX + name for name in GOOD), DRAINING)
 _GOING = {
     PhaseKind.DRAINED: Reason.DRAINING,
@@ -57,12 +66,23 @@ def _words(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: flo
     for name, standing in policy.standings(spec, facts, now).items():
         if name not in GOOD:
             continue
-        if name == "RedirectActive" and standing is Sure.GOOD:
-            standing = policy.ports_standing(spec, facts)
+        if standing is Sure.GOOD:
+            standing = _remark(name, spec, facts, now) or standing
         if standing is not Sure.UNSURE or not hold:
             yield _word(name, _as_wanted(standing, going))
     if phase is not UNKNOWN:
         yield Word(DRAINING, "True" if going else "False", going or Reason.NOT_DRAINING)
+
+
+def _remark(name: str, spec: Spec, facts: Facts, now: float) -> Fault | None:
+    """What is worth a reason on a condition that is True all the same."""
+    match name:
+        case "RedirectActive":
+            ports = policy.ports_standing(spec, facts)
+            return ports if isinstance(ports, Fault) else None
+        case "IdentityValid":
+            return next((fault for fault in policy.identity_remarks(facts, now) if fault.reason in LASTING), None)
+    return None
 
 
 def _word(name: str, standing: Standing) -> Word:
@@ -71,7 +91,7 @@ def _word(name: str, standing: Standing) -> Word:
             return Word(PREFIX + name, "True", GOOD[name])
         case Sure.UNSURE:
             return Word(PREFIX + name, "Unknown", Reason.STARTING)
-        case Fault(Reason.PORTS_MISMATCH as reason):  # the redirect is active, for other ports than it says there
+        case Fault(reason) if reason in LASTING:
             return Word(PREFIX + name, "True", reason)
         case Fault(reason):
             return Word(PREFIX + name, "False", reason)

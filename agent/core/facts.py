@@ -5,6 +5,7 @@ monotonic clock, so that a jump of the wall clock changes no verdict.
 """
 
 import enum
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias, TypeVar
@@ -41,13 +42,28 @@ class Phase:
 
 @dataclass(frozen=True)
 class Svid:
-    """An X.509-SVID as the Workload API gave it. `not_*`: seconds since the epoch, by its issuer."""
+    """An X.509-SVID as the Workload API gave it. `not_*`: seconds since the epoch, by its issuer. `chain`: leaf
+    first, `bundle`: its trust domain's, both DER."""
 
     spiffe_id: str
     key_type: str  # "EC P-256" is the only one that linkerd2-proxy can serve with
     not_before: float
     not_after: float
     hint: str = ""
+    flaw: str = ""  # what is wrong with it, where that can be seen on it alone
+    chain: tuple[bytes, ...] = field(default=(), repr=False)
+    # Not compared: a bundle that changes makes no new SVID.
+    bundle: tuple[bytes, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds."""
+        return self.not_after - self.not_before
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells one SVID from any other; "" where there is no certificate."""
+        return hashlib.sha256(self.chain[0]).hexdigest()[:16] if self.chain else ""
 
 
 @dataclass(frozen=True)
@@ -56,7 +72,27 @@ class IdentityFact:
 
     svid: Svid | None = None
     expires_at: float = 0.0  # measured at receipt, counted on the monotonic clock
+    received_at: float = 0.0
+    rotates_at: float = 0.0  # when its issuer is due to replace it: SPIRE does at half of its life
     updates: int = 0  # SVIDs received by this process: a rotation moves it
+    bundle: tuple[bytes, ...] = field(default=(), repr=False)  # of its trust domain, DER
+    fault: Fault | None = None
+
+
+# trust anchors ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AnchorsFact:
+    """The mesh's trust anchors by their digests (`core.anchors`). `expires_at`: when the one ends that this host's
+    SVID leads to."""
+
+    in_force: str = ""  # what the proxy is started with from now on; "": there are none that can be read
+    proposed: str = ""  # what root may accept; "": nothing else was found
+    expires_at: float | None = None
+    # When a proxy that runs with others should be restarted for those in force: hosts are spread over a window.
+    restart_at: float = 0.0
+    untrusted: str = ""  # fingerprint of the SVID that those in force do not cover
     fault: Fault | None = None
 
 
@@ -219,6 +255,7 @@ class Facts:
     lease: Maybe[LeaseFact] = UNKNOWN
     agent: AgentFact = field(default_factory=AgentFact)
     slices: Maybe[SlicesFact] = UNKNOWN
+    anchors: Maybe[AnchorsFact] = UNKNOWN
 
     def all_known_but_probes(self) -> bool:
         cells: Mapping[str, object] = vars(self)
@@ -229,6 +266,7 @@ class Facts:
 __all__ = [
     "UNKNOWN",
     "AgentFact",
+    "AnchorsFact",
     "Condition",
     "Facts",
     "Fault",

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from agent.core.facts import Svid
 from agent.core.reasons import Fault, Reason
+from agent.core.spiffe import MOST_IN_WORKLOAD
 
 # linkerd2-proxy takes an SVID with an RSA key, says that it is ready, and every meshed handshake fails:
 # its peers verify no RSA-PSS, the only RSA that TLS 1.3 has (facts §1.7).
@@ -15,16 +16,44 @@ SUITABLE_KEY = "EC P-256"
 MOST_AHEAD = 60.0
 
 
-def choose(svids: Sequence[Svid], spiffe_id: str) -> Svid | Fault:
+# Of the validity that an SVID came with: SPIRE replaces it at half of its life, so one that has used up more tells
+# of a source that is stuck.
+OVERDUE = 0.75
+
+# A host whose SVID runs out goes unready this many seconds before its peers see errors: the time that Linkerd
+# needs to tell them (drain.settle has the same default), and that their clocks may be ahead. Where it came with
+# less than 20 s, a quarter of those: its successor comes at half, and must never come too late.
+EXPIRY_MARGIN = 5.0
+
+
+def margin(left: float) -> float:
+    """Seconds before the end of an SVID that was valid for `left` seconds when it came."""
+    return min(EXPIRY_MARGIN, left / 4)
+
+
+def choose(svids: Sequence[Svid], spiffe_id: str, hint: str = "") -> Svid | Fault:
     """The SVID that the proxy would take. Of several with one SPIFFE ID it takes the last: it keeps them in a
-    map by ID, and reads no hints."""
+    map by ID, and reads no hints. So a `hint` cannot choose; it says which one that must be."""
     mine = [svid for svid in svids if svid.spiffe_id == spiffe_id]
     if not mine:
-        seen = ", ".join(sorted({svid.spiffe_id for svid in svids})) or "none"
-        return Fault(Reason.IDENTITY_UNEXPECTED, f"{spiffe_id} is not among the SVIDs: {seen}")
-    if mine[-1].key_type != SUITABLE_KEY:
-        return Fault(Reason.IDENTITY_KEY_UNSUITABLE, f"{spiffe_id} has a key of type {mine[-1].key_type}")
-    return mine[-1]
+        return _missing(svids, spiffe_id)
+    taken = mine[-1]
+    if hint and taken.hint != hint:
+        return Fault(Reason.IDENTITY_UNEXPECTED, f"the proxy would take the hint {taken.hint!r}, not {hint!r}")
+    if taken.flaw:
+        return Fault(Reason.IDENTITY_MALFORMED, f"{spiffe_id}: {taken.flaw}")
+    if taken.key_type != SUITABLE_KEY:
+        return Fault(Reason.IDENTITY_KEY_UNSUITABLE, f"{spiffe_id} has a key of type {taken.key_type}")
+    return taken
+
+
+def _missing(svids: Sequence[Svid], spiffe_id: str) -> Fault:
+    for svid in svids:
+        if len(svid.spiffe_id) > MOST_IN_WORKLOAD:
+            detail = f"{svid.spiffe_id[:60]}… has {len(svid.spiffe_id)} characters"
+            return Fault(Reason.IDENTITY_TOO_LONG, detail)
+    seen = ", ".join(sorted({svid.spiffe_id for svid in svids})) or "none"
+    return Fault(Reason.IDENTITY_UNEXPECTED, f"{spiffe_id} is not among the SVIDs: {seen}")
 
 
 def validity(svid: Svid, wall_now: float) -> float | Fault:
@@ -41,19 +70,13 @@ def validity(svid: Svid, wall_now: float) -> float | Fault:
     return left
 
 
-def usable(svids: Sequence[Svid], spiffe_id: str, wall_now: float) -> tuple[Svid, float] | Fault:
+def usable(svids: Sequence[Svid], spiffe_id: str, wall_now: float, hint: str = "") -> tuple[Svid, float] | Fault:
     """The SVID that the proxy can serve with and the seconds it has left, or why there is none."""
-    svid = choose(svids, spiffe_id)
+    svid = choose(svids, spiffe_id, hint)
     if isinstance(svid, Fault):
         return svid
     left = validity(svid, wall_now)
     return left if isinstance(left, Fault) else (svid, left)
-
-
-def gate(svids: Sequence[Svid], spiffe_id: str, wall_now: float) -> Fault | None:
-    """What keeps the proxy from being started with these SVIDs; None: nothing does."""
-    found = usable(svids, spiffe_id, wall_now)
-    return found if isinstance(found, Fault) else None
 
 
 def _utc(seconds: float) -> str:

@@ -8,13 +8,12 @@ Invariants, each proved over every state of a small world in tests/core/test_wor
   → inbound let go; a drain ends at in-flight zero, and so does a shutdown: systemd stops the proxy then, after
   the applications;
 - a known fault beats an unknown: advertise NO wins over HOLD.
+
+An SVID is good only under the trust anchors in force. One that they do not cover never starts a proxy; a proxy
+that runs has refused it and serves on with the one before, as it does while the source is silent.
 """
 
-import enum
-from dataclasses import dataclass
-from typing import TypeAlias
-
-from agent.core import flaps
+from agent.core import anchors, flaps
 from agent.core.facts import (
     UNKNOWN,
     Facts,
@@ -27,55 +26,19 @@ from agent.core.facts import (
     Workload,
 )
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal, Verdict
+from agent.core.policy_identity import identity_remarks, identity_standing, margin_of, svid_usable, untrusted
 from agent.core.reasons import Fault, Reason
+from agent.core.standing import Spec, Standing, Sure
 
-# A host whose SVID runs out goes unready before its peers see errors.
-EXPIRY_MARGIN = 5.0
+__all__ = ["Spec", "Standing", "Sure", "identity_remarks", "svid_usable", "untrusted"]
+
 # After READY=1 an unknown fact holds Ready at least this long (design: truth of Ready).
 HOLD_WINDOW = 60.0
 
-# Trouble with the *source* of identity. It never by itself takes Ready away: while the source is silent the
-# proxy's own certificate is what counts.
-SILENT_SOURCE = frozenset(
-    {
-        Reason.WORKLOAD_API_ABSENT,
-        Reason.WORKLOAD_API_REFUSED,
-        Reason.WORKLOAD_API_DENIED,
-        Reason.WORKLOAD_API_SILENT,
-        Reason.WORKLOAD_API_FAILED,
-    }
-)
 # Who was taken out of a slice is dialled for a moment more, by those who have not read it yet; in seconds.
 HEARD_WITHIN = 1.0
 # There is no ExternalWorkload of this host, so the mesh was told nothing and has nothing to hear.
 NO_WORKLOAD = frozenset({Reason.WORKLOAD_MISSING, Reason.WORKLOAD_KIND_ABSENT})
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What the configuration and the boot say; constant for a process. Times in seconds."""
-
-    identity: str
-    server_name: str
-    addresses: tuple[str, ...]
-    ports: tuple[int, ...]
-    boot_id: str
-    redirect: bool = True
-    outbound: bool = True  # any outbound network is configured
-    inbound_closed: bool = True
-    outbound_closed: bool = False
-    probe_window: float = 0.0  # the longest that a first probe verdict can take
-    settle: float = 5.0
-    drain_timeout: float = 60.0
-
-
-class Sure(enum.Enum):
-    GOOD = "good"
-    UNSURE = "unsure"
-
-
-# What one aspect of the host is worth: known good, not known, or a known fault.
-Standing: TypeAlias = Sure | Fault
 
 
 def decide(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> Verdict:
@@ -106,37 +69,6 @@ def standings(spec: Spec, facts: Facts, now: float) -> dict[str, Standing]:
         "ProbesPassing": probes_standing(facts),
         "WorkloadMatches": workload_standing(spec, facts),
     }
-
-
-def svid_usable(spec: Spec, facts: Facts, now: float) -> bool:
-    """The Workload API has given a fitting SVID that is valid: the proxy may be started."""
-    fact = facts.identity
-    if fact is UNKNOWN or fact.svid is None or fact.svid.spiffe_id != spec.identity:
-        return False
-    return now < fact.expires_at - EXPIRY_MARGIN
-
-
-def identity_standing(spec: Spec, facts: Facts, now: float) -> Standing:
-    fact = facts.identity
-    if fact is UNKNOWN:
-        return Sure.UNSURE
-    if svid_usable(spec, facts, now):
-        return Sure.GOOD
-    fault = fact.fault or Fault(Reason.IDENTITY_EXPIRED)
-    if fact.svid is not None:  # it has run out; a proxy that renewed by itself proves the identity
-        fault = Fault(Reason.IDENTITY_EXPIRED)
-    elif fault.reason not in SILENT_SOURCE:
-        return fault
-    return _by_proxy_certificate(facts, now, fault)
-
-
-def _by_proxy_certificate(facts: Facts, now: float, fault: Fault) -> Standing:
-    proxy = facts.proxy
-    if proxy is UNKNOWN or proxy.state is ProxyState.UNREADABLE:
-        return Sure.UNSURE
-    expires = proxy.certificate_expires_at
-    alive = proxy.state not in (ProxyState.STOPPED, ProxyState.STOPPING)
-    return Sure.GOOD if alive and expires is not None and now < expires - EXPIRY_MARGIN else fault
 
 
 def proxy_standing(facts: Facts, now: float) -> Standing:
@@ -363,9 +295,11 @@ def _deadlines(spec: Spec, phase: Phase, facts: Facts) -> list[float]:
     """Every moment at which time alone may change the goals."""
     found = [phase.since + spec.drain_timeout]
     if facts.identity is not UNKNOWN:
-        found.append(facts.identity.expires_at - EXPIRY_MARGIN)
+        found.append(facts.identity.expires_at - margin_of(facts))
+    if facts.anchors is not UNKNOWN and facts.anchors.expires_at is not None:
+        found.append(facts.anchors.expires_at - anchors.ANNOUNCED)
     if facts.proxy is not UNKNOWN and facts.proxy.certificate_expires_at is not None:
-        found += [facts.proxy.certificate_expires_at - EXPIRY_MARGIN, facts.proxy.certificate_expires_at]
+        found += [facts.proxy.certificate_expires_at - margin_of(facts), facts.proxy.certificate_expires_at]
     if facts.workload is not UNKNOWN and facts.workload.unready_since is not None:
         found.append(facts.workload.unready_since + spec.settle)
     if facts.slices is not UNKNOWN and facts.slices.unlisted_since is not None:

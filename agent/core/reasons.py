@@ -1,126 +1,12 @@
-"""Every reason that fairlead gives, once: code, severity, text, what to do, and what it depends on.
+"""Every reason that fairlead gives, once: severity, text, what to do, and what it depends on."""
 
-The code stands alike in conditions, logs, the status socket and the documents. It is CamelCase, so it
-satisfies the pattern of the ExternalWorkload CRD (word characters, 1 to 1024).
-"""
-
-import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from agent.core.reason import Entry, Reason, Severity, component
+from agent.core.reasons_identity import IDENTITY
 
-class Severity(enum.Enum):
-    OK = "ok"
-    WAIT = "wait"  # passes by itself
-    WARN = "warn"  # the host serves on; somebody should look
-    FAULT = "fault"  # the host cannot serve, or cannot say that it does
-
-
-class Reason(enum.StrEnum):
-    HOST_READY = "HostReady"
-    HOST_UNREACHABLE = "HostUnreachable"
-    FLAPPING = "Flapping"
-    NOT_DRAINING = "NotDraining"
-    STARTING = "Starting"
-    DRAINING = "Draining"
-    LEFT = "Left"
-    SHUTTING_DOWN = "ShuttingDown"
-    PHASE_UNREADABLE = "PhaseUnreadable"
-    PHASE_UNWRITABLE = "PhaseUnwritable"
-    DOOR_REFUSED = "DoorRefused"
-
-    IDENTITY_VALID = "IdentityValid"
-    WORKLOAD_API_ABSENT = "WorkloadApiAbsent"
-    WORKLOAD_API_REFUSED = "WorkloadApiRefused"
-    WORKLOAD_API_DENIED = "WorkloadApiDenied"
-    WORKLOAD_API_SILENT = "WorkloadApiSilent"
-    WORKLOAD_API_FAILED = "WorkloadApiFailed"
-    IDENTITY_UNEXPECTED = "IdentityUnexpected"
-    IDENTITY_KEY_UNSUITABLE = "IdentityKeyUnsuitable"
-    IDENTITY_EXPIRED = "IdentityExpired"
-    CLOCK_SKEWED = "ClockSkewed"
-
-    PROXY_READY = "ProxyReady"
-    PROXY_STOPPED = "ProxyStopped"
-    PROXY_STARTING = "ProxyStarting"
-    PROXY_STOPPING = "ProxyStopping"
-    PROXY_UNREADABLE = "ProxyUnreadable"
-    PROXY_UNCERTIFIED = "ProxyUncertified"
-    PROXY_CERTIFICATE_EXPIRED = "ProxyCertificateExpired"
-    PROXY_LISTENER_ABSENT = "ProxyListenerAbsent"
-    PROXY_LISTENER_FOREIGN = "ProxyListenerForeign"
-    PROXY_IDENTITY_MISSING = "ProxyIdentityMissing"
-    PROXY_BINARY_UNUSABLE = "ProxyBinaryUnusable"
-    PROXY_NOT_PERMITTED = "ProxyNotPermitted"
-    PROXY_CONFIGURATION_REFUSED = "ProxyConfigurationRefused"
-    PROXY_FAILED_TO_START = "ProxyFailedToStart"
-    PROXY_PORT_TAKEN = "ProxyPortTaken"
-    PROXY_CRASHED = "ProxyCrashed"
-    TRUST_ANCHORS_UNUSABLE = "TrustAnchorsUnusable"
-
-    REDIRECT_ACTIVE = "RedirectActive"
-    REDIRECT_PENDING = "RedirectPending"
-    REDIRECT_BLOCKED = "RedirectBlocked"
-    REDIRECT_FORBIDDEN = "RedirectForbidden"
-    REDIRECT_UNSUPPORTED = "RedirectUnsupported"
-    REDIRECT_REFUSED = "RedirectRefused"
-    REDIRECT_FAILED = "RedirectFailed"
-    REDIRECT_SUSPENDED = "RedirectSuspended"
-    REDIRECT_CONTESTED = "RedirectContested"
-    REDIRECT_UNAPPROVED = "RedirectUnapproved"
-
-    PROBES_PASSING = "ProbesPassing"
-    PROBE_FAILING = "ProbeFailing"
-
-    API_UNREACHABLE = "ApiUnreachable"
-    API_TIMEOUT = "ApiTimeout"
-    API_UNVERIFIED = "ApiUnverified"
-    API_CREDENTIAL_UNREADABLE = "ApiCredentialUnreadable"
-    API_UNAUTHORIZED = "ApiUnauthorized"
-    API_FORBIDDEN = "ApiForbidden"
-    API_CONFLICT = "ApiConflict"
-    API_THROTTLED = "ApiThrottled"
-    API_FAILING = "ApiFailing"
-    API_REFUSED = "ApiRefused"
-    STATUS_EDITED = "StatusEdited"
-    STATUS_SUBRESOURCE_ABSENT = "StatusSubresourceAbsent"
-    WORKLOAD_MATCHES = "WorkloadMatches"
-    WORKLOAD_KIND_ABSENT = "WorkloadKindAbsent"
-    WORKLOAD_MISSING = "WorkloadMissing"
-    WORKLOAD_IDENTITY_MISMATCH = "WorkloadIdentityMismatch"
-    WORKLOAD_SERVER_NAME_MISMATCH = "WorkloadServerNameMismatch"
-    WORKLOAD_ADDRESS_MISMATCH = "WorkloadAddressMismatch"
-    PORTS_MISMATCH = "PortsMismatch"
-    LEASE_MISSING = "LeaseMissing"
-    SLICES_FORBIDDEN = "SlicesForbidden"
-    EVENT_GONE = "EventGone"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What is the case, in one sentence; and the way out ("" where there is nothing to do).
-
-    `depends_on`: while one of these is named too, this one is its symptom and stays silent among the problems.
-    """
-
-    severity: Severity
-    text: str
-    remedy: str = ""
-    depends_on: frozenset[Reason] = frozenset()
-
-
-_COMPONENTS = {
-    "identity": ("WORKLOAD_API_", "IDENTITY_", "CLOCK_"),
-    "proxy": ("PROXY_", "TRUST_ANCHORS_"),
-    "redirect": ("REDIRECT_",),
-    "probe": ("PROBE",),
-    "workload": ("API_", "STATUS_", "WORKLOAD_", "PORTS_", "LEASE_", "EVENT_"),
-}
-
-
-def component(reason: Reason) -> str:
-    """Which part of the agent a reason is about, as the log names it; "agent" for those about the host."""
-    return next((name for name, starts in _COMPONENTS.items() if reason.name.startswith(starts)), "agent")
+__all__ = ["REGISTRY", "Entry", "Fault", "Reason", "Severity", "component"]
 
 
 def _reasons(*prefixes: str) -> frozenset[Reason]:
@@ -128,8 +14,8 @@ def _reasons(*prefixes: str) -> frozenset[Reason]:
 
 
 _GOOD = frozenset({Reason.IDENTITY_VALID, Reason.PROXY_READY, Reason.REDIRECT_ACTIVE})
-_NO_IDENTITY = _reasons("WORKLOAD_API_", "IDENTITY_", "CLOCK_") - _GOOD
-_NO_PROXY = _reasons("PROXY_", "TRUST_ANCHORS_", "DOOR_") - _GOOD
+_NO_IDENTITY = _reasons("WORKLOAD_API_", "IDENTITY_", "CLOCK_") - _GOOD - {Reason.IDENTITY_OVERDUE}
+_NO_PROXY = _reasons("PROXY_", "TRUST_ANCHORS_UNUSABLE", "DOOR_") - _GOOD
 _NO_RULES = frozenset(
     {Reason.REDIRECT_FORBIDDEN, Reason.REDIRECT_UNSUPPORTED, Reason.REDIRECT_REFUSED, Reason.REDIRECT_FAILED}
 )
@@ -169,46 +55,7 @@ REGISTRY: Mapping[Reason, Entry] = {
         "the privileged program did not take a request of the agent for one",
         "they are of different versions: restart fairlead",
     ),
-    Reason.IDENTITY_VALID: Entry(_OK, "the identity is the configured one, and valid"),
-    Reason.WORKLOAD_API_ABSENT: Entry(
-        _FAULT,
-        "there is no SPIFFE Workload API socket at the configured path",
-        "start the SPIRE agent, or correct identity.workload_api",
-    ),
-    Reason.WORKLOAD_API_REFUSED: Entry(
-        _FAULT,
-        "the SPIFFE Workload API socket refuses connections",
-        "see whether the SPIRE agent runs: systemctl status spire-agent",
-    ),
-    Reason.WORKLOAD_API_DENIED: Entry(
-        _FAULT,
-        "the Workload API has no identity for this caller",
-        "create a registration entry for the users of the agent and the proxy; a new one takes seconds",
-    ),
-    Reason.WORKLOAD_API_SILENT: Entry(
-        _FAULT, "the Workload API accepted the connection and does not answer", "look at the SPIRE agent's log"
-    ),
-    Reason.WORKLOAD_API_FAILED: Entry(
-        _FAULT, "the Workload API answered with an error", "look at the SPIRE agent's log"
-    ),
-    Reason.IDENTITY_UNEXPECTED: Entry(
-        _FAULT,
-        "no SVID from the Workload API has the configured SPIFFE ID",
-        "correct workload.identity or the registration entry",
-    ),
-    Reason.IDENTITY_KEY_UNSUITABLE: Entry(
-        _FAULT,
-        "the SVID's key is not EC P-256, so the proxy's handshakes would fail",
-        "set the SPIRE server's CA and X.509 key type to ec-p256",
-    ),
-    Reason.IDENTITY_EXPIRED: Entry(
-        _FAULT, "the SVID has run out, or is about to", "see why SPIRE does not renew it"
-    ),
-    Reason.CLOCK_SKEWED: Entry(
-        _FAULT,
-        "the SVID is not valid yet by this host's clock, or was already over when it arrived",
-        "correct the host's clock: timedatectl status",
-    ),
+    **IDENTITY,
     Reason.PROXY_READY: Entry(_OK, "the proxy is ready, certified, and listens"),
     Reason.PROXY_STOPPED: Entry(_WAIT, "the proxy is not running", depends_on=_NO_IDENTITY),
     Reason.PROXY_STARTING: Entry(_WAIT, "the proxy runs and is not ready yet", depends_on=_NO_IDENTITY),
@@ -257,11 +104,6 @@ REGISTRY: Mapping[Reason, Entry] = {
         "find its holder: ss -ltnp 'sport = :4143 or sport = :4140 or sport = :4191'",
     ),
     Reason.PROXY_CRASHED: Entry(_FAULT, "the proxy ended unexpectedly", "look at the proxy's log"),
-    Reason.TRUST_ANCHORS_UNUSABLE: Entry(
-        _FAULT,
-        "the trust anchors cannot be read or hold no certificate",
-        "put the mesh's trust anchors (PEM) at identity.trust_anchors",
-    ),
     Reason.REDIRECT_ACTIVE: Entry(_OK, "the traffic redirect is as intended"),
     Reason.REDIRECT_PENDING: Entry(
         _WAIT,

@@ -78,13 +78,15 @@ def problems(spec: Spec, facts: Facts, now: float) -> Iterator[Fault]:
     """Every fault of the moment, once: standings first, then troubles that leave Ready alone. A symptom stays
     silent while its cause is among them."""
     found: dict[Reason, Fault] = {}
-    for standing in [*policy.standings(spec, facts, now).values(), *_asides(spec, facts)]:
+    for standing in [*policy.standings(spec, facts, now).values(), *_asides(spec, facts, now)]:
         if isinstance(standing, Fault):
             found.setdefault(standing.reason, standing)
     return (fault for fault in found.values() if not fault.entry.depends_on & found.keys())
 
 
-def _asides(spec: Spec, facts: Facts) -> Iterator[Standing | None]:
+def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
+    yield policy.untrusted(facts)
+    yield from policy.identity_remarks(facts, now)
     for fact in (facts.identity, facts.proxy, facts.redirect, facts.workload, facts.lease, facts.slices):
         yield None if fact is UNKNOWN else fact.fault
     if facts.workload is not UNKNOWN:
@@ -131,7 +133,9 @@ def plain(value: Any, now: float) -> Any:
     if isinstance(value, tuple | list):
         return [plain(item, now) for item in value]
     if dataclasses.is_dataclass(value):
-        return {f.name: _field(f.name, getattr(value, f.name), now) for f in dataclasses.fields(value)}
+        # What has no place in a repr has none here: certificates in binary, for one.
+        shown = [f.name for f in dataclasses.fields(value) if f.repr]
+        return {name: _field(name, getattr(value, name), now) for name in shown}
     return value
 
 

@@ -1,7 +1,7 @@
 """The identity loop: follows the Workload API and says which SVID this host has, and until when.
 
 Trouble with the source never takes away an SVID that was received: what was seen stays true until it runs
-out. Only SVIDs that arrive and do not fit do.
+out, and one that arrives and is no whole SVID is such trouble. Only SVIDs that arrive and do not fit do.
 """
 
 import asyncio
@@ -31,8 +31,9 @@ class IdentityLoop:
         publish: Callable[[IdentityFact], None],
         wall: Callable[[], float],
         jitter: Callable[[], float],
+        hint: str = "",
     ) -> None:
-        self._api, self._spiffe_id, self._publish = api, spiffe_id, publish
+        self._api, self._spiffe_id, self._publish, self._hint = api, spiffe_id, publish, hint
         self._wall, self._jitter = wall, jitter
         self._fact: IdentityFact | None = None
 
@@ -67,19 +68,34 @@ class IdentityLoop:
 
     def _received(self, svids: Sequence[Svid]) -> Fault | None:
         held = self._fact or IdentityFact()
-        if held.svid is not None and identity.choose(svids, self._spiffe_id) == held.svid:
+        chosen = identity.choose(svids, self._spiffe_id, self._hint)
+        if isinstance(chosen, Svid) and chosen == held.svid:
             # The source repeats an SVID whenever anything else changes. That is no update, and its validity
             # was measured when it came first: a wall clock that has jumped since is no reason to doubt it.
-            self._tell(fault=None)
+            self._tell(bundle=chosen.bundle, fault=None)
             return None
-        match identity.usable(svids, self._spiffe_id, self._wall()):
+        match identity.usable(svids, self._spiffe_id, self._wall(), self._hint):
+            case Fault(Reason.IDENTITY_MALFORMED) as fault:
+                self._tell(fault=fault)
+                return fault
             case Fault() as fault:
-                self._tell(svid=None, expires_at=0.0, fault=fault)
+                self._tell(svid=None, expires_at=0.0, rotates_at=0.0, fault=fault)
                 return fault
             case (svid, left):
-                expires_at = asyncio.get_running_loop().time() + left
-                self._tell(svid=svid, expires_at=expires_at, updates=held.updates + 1, fault=None)
+                self._take(svid, left, held.updates + 1)
                 return None
+
+    def _take(self, svid: Svid, left: float, updates: int) -> None:
+        now = asyncio.get_running_loop().time()
+        self._tell(
+            svid=svid,
+            expires_at=now + left,
+            received_at=now,
+            rotates_at=now + left - svid.lifetime / 2,
+            updates=updates,
+            bundle=svid.bundle,
+            fault=None,
+        )
 
     def _tell(self, **changes: object) -> None:
         fact = dataclasses.replace(self._fact or IdentityFact(), **changes)  # type: ignore[arg-type]

@@ -1,15 +1,12 @@
-"""The composition root of the verbs that work with the agent dead."""
+"""The composition root of the verbs of the redirect that work with the agent dead."""
 
 import asyncio
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.adapters import spire
 from agent.adapters.door import Door
-from agent.core import identity
 from agent.core.facts import Level
 from agent.core.reasons import Fault, Reason
 from agent.core.redirect import RedirectSpec, Ruleset, levels, ruleset
@@ -17,29 +14,6 @@ from agent.core.redirect.spec import differences_from_guide
 from agent.core.redirect.timed import Live
 from agent.ports import Trouble
 from agent.privileged import Refusal, guide, listeners, live, policy, state
-
-AVAILABLE, UNAVAILABLE = 0, 69
-
-
-def identity_gate(socket: str, spiffe_id: str, wait_seconds: float) -> int:
-    """Whether the Workload API has an SVID for whoever runs this that linkerd2-proxy can serve with.
-
-    Prints one line; 0 if there is one, else 69 with the reason.
-    """
-    fault = asyncio.run(_gate(socket, spiffe_id, wait_seconds))
-    if fault is None:
-        print(f"usable: {spiffe_id}")
-        return AVAILABLE
-    print(f"{fault.reason}: {fault.detail or fault.entry.text}")
-    return UNAVAILABLE
-
-
-async def _gate(socket: str, spiffe_id: str, wait_seconds: float) -> Fault | None:
-    try:
-        return identity.gate(await spire.fetch_once(socket, wait_seconds), spiffe_id, time.time())
-    except Trouble as trouble:
-        return trouble.fault
-
 
 # the redirect --------------------------------------------------------------------------------------
 

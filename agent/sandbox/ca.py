@@ -20,7 +20,7 @@ KeyType = Literal["ec-p256", "ec-p384", "rsa-2048"]
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 BACKDATED = -10.0  # seconds, as SPIRE does: clocks differ a little
-ROOT_TTL = 7 * 86400.0
+ROOT_TTL = 365 * 86400.0  # far from where the end of an anchor is announced
 SERVER_TTL = 86400.0
 
 

@@ -2,7 +2,6 @@
 then what only the adapter meets: sockets that are not there, not ours, or not a Workload API."""
 
 import asyncio
-import dataclasses
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from agent.adapters.spire import SpireWorkloadApi, fetch_once
 from agent.core.facts import Svid
 from agent.core.reasons import Reason
 from agent.ports import Trouble, WorkloadApi
-from agent.sandbox.ca import Authority, KeyType, SvidMaterial
+from agent.sandbox.ca import Authority, KeyType
 from agent.sandbox.workload_api import Entry, WorkloadApiServer
 from tests.contract.workload_worlds import (
     DOMAIN,
@@ -257,26 +256,6 @@ async def test_a_socket_that_this_user_may_not_open(root: None, folder: Path, cl
         with acting_as(NOBODY), pytest.raises(Trouble, match="Permission denied") as caught:
             await fetch_once(str(path))
     assert caught.value.reason is Reason.WORKLOAD_API_REFUSED
-
-
-class Scribbler(Authority):
-    """Issues SVIDs of which one part is garbage."""
-
-    def __init__(self, **garbage: bytes) -> None:
-        super().__init__(DOMAIN)
-        self._garbage = garbage
-
-    def svid(self, *args: object, **kwargs: object) -> SvidMaterial:
-        made = super().svid(*args, **kwargs)  # type: ignore[arg-type]
-        return dataclasses.replace(made, **self._garbage)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("part", ["cert_chain_der", "key_pkcs8_der"])
-@pytest.mark.parametrize("garbage", [b"", b"no certificate", b"\x30\x82"])
-async def test_garbage_is_trouble_and_no_crash(folder: Path, part: str, garbage: bytes) -> None:
-    path, entries = folder / "agent.sock", {os.geteuid(): (Entry(ID),)}
-    async with nothing_left(), WorkloadApiServer(path, Scribbler(**{part: garbage}), entries):
-        assert await reason(SpireWorkloadApi(str(path))) is Reason.WORKLOAD_API_FAILED
 
 
 async def test_a_server_that_never_accepts_is_silent(folder: Path) -> None:

@@ -1,9 +1,11 @@
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.facts import Svid
-from agent.core.identity import choose, gate, usable, validity
+from agent.core.identity import choose, margin, usable, validity
 from agent.core.reasons import Fault, Reason
 
 MINE = "spiffe://example.org/vm-1"
@@ -109,13 +111,48 @@ svids = st.lists(
 
 
 @given(svids)
-def test_the_gate_opens_for_exactly_what_is_usable(svids: list[Svid]) -> None:
+def test_what_is_usable_is_one_of_them_that_fits(svids: list[Svid]) -> None:
     found = usable(svids, MINE, NOW)
-    if isinstance(found, Fault):
-        assert gate(svids, MINE, NOW) == found
-    else:
+    if not isinstance(found, Fault):
         chosen, left = found
-        assert gate(svids, MINE, NOW) is None
         assert (chosen.spiffe_id, chosen.key_type) == (MINE, "EC P-256")
         assert chosen in svids
         assert left > 0
+
+
+def hinted(hint: str) -> Svid:
+    return dataclasses.replace(GOOD, hint=hint)
+
+
+@pytest.mark.parametrize(
+    ("svids", "hint", "expected"),
+    [
+        ([hinted("a"), hinted("b")], "b", hinted("b")),
+        ([hinted("b"), STRANGE], "b", hinted("b")),
+        ([hinted("a")], "", hinted("a")),  # not configured: hints mean nothing
+        ([hinted("b"), hinted("a")], "b", Reason.IDENTITY_UNEXPECTED),  # the proxy would take the other
+        ([GOOD], "b", Reason.IDENTITY_UNEXPECTED),
+    ],
+)
+def test_a_hint_says_which_one_the_proxy_must_take(svids: list[Svid], hint: str, expected: Svid | Reason) -> None:
+    found = choose(svids, MINE, hint)
+    assert (found.reason if isinstance(found, Fault) else found) == expected
+
+
+def test_what_cannot_be_read_is_named_and_hides_no_other() -> None:
+    broken = dataclasses.replace(STRANGE, flaw="garbage")
+    assert choose([GOOD, broken], MINE) == GOOD
+    mine = dataclasses.replace(GOOD, flaw="garbage")
+    assert choose([mine], MINE) == Fault(Reason.IDENTITY_MALFORMED, f"{MINE}: garbage")
+
+
+def test_an_id_that_no_workload_can_name_is_said_to_be_too_long() -> None:
+    long = svid("spiffe://example.org/" + "a" * 233)
+    found = choose([long], MINE)
+    assert isinstance(found, Fault) and found.reason is Reason.IDENTITY_TOO_LONG
+    assert "254 characters" in found.detail
+    assert choose([long, GOOD], MINE) == GOOD
+
+
+def test_the_margin_is_a_quarter_of_a_short_life() -> None:
+    assert [margin(left) for left in (3600.0, 20.0, 10.0)] == [5.0, 5.0, 2.5]

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from agent.core import anchors, policy
 from agent.core import facts as f
-from agent.core import policy
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal
 from agent.core.reasons import Fault, Reason
 from tests.core import world
@@ -25,6 +25,7 @@ WORKLOADS = (None, "missing", "away", "True", "False")
 # Lease and readiness of the agent: what stands may be held, stands from another boot, or the window is over.
 AGES = ((f.LeaseFact("boot1"), JUST_NOW), (f.LeaseFact("boot2"), JUST_NOW), (f.LeaseFact("boot1"), LONG_AGO))
 BLIND = f.SlicesFact(fault=Fault(Reason.SLICES_FORBIDDEN))
+READY = world.proxy("ready")
 PHASES = [f.Phase(kind, since) for kind in f.PhaseKind for since in (JUST_NOW, LONG_AGO)]
 
 
@@ -38,7 +39,9 @@ def every_point() -> Iterator[tuple[f.Maybe[f.Phase], f.Facts, Goals]]:
         AGES,
     )
     for identity, proxy, redirect, probes, workload, (lease, ready_at) in axes:
-        facts = f.Facts(identity, proxy, redirect, probes, workload, lease, f.AgentFact(ready_at), BLIND)
+        facts = f.Facts(
+            identity, proxy, redirect, probes, workload, lease, f.AgentFact(ready_at), BLIND, world.ANCHORED
+        )
         for phase in PHASES:
             if phase.since == LONG_AGO and phase.kind in (f.PhaseKind.MEMBER, f.PhaseKind.DRAINED):
                 continue  # the drain limit is nothing to them
@@ -100,6 +103,7 @@ def serving(**changes: object) -> f.Facts:
         workload=world.workload("True"),
         lease=world.lease(1),
         agent=f.AgentFact(JUST_NOW),
+        anchors=world.ANCHORED,
     )
     return dataclasses.replace(facts, **changes)  # type: ignore[arg-type]
 
@@ -120,9 +124,13 @@ def other(**changes: object) -> f.WorkloadFact:
     return f.WorkloadFact(dataclasses.replace(fact.seen, **changes))  # type: ignore[arg-type]
 
 
+UNCOVERED = dataclasses.replace(world.ANCHORED, untrusted=world.SVID.fingerprint)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
+        ({"anchors": UNCOVERED, "proxy": world.proxy("stopped")}, Reason.IDENTITY_UNTRUSTED),
         ({"identity": world.identity("unexpected")}, Reason.IDENTITY_UNEXPECTED),
         ({"identity": world.identity("expired"), "proxy": world.proxy("stopped")}, Reason.IDENTITY_EXPIRED),
         ({"identity": world.identity("silent"), "proxy": world.proxy("stopped")}, Reason.WORKLOAD_API_ABSENT),
@@ -199,9 +207,65 @@ def test_redirect_off_is_ready_once_tracking_is_on() -> None:
     assert (goals.advertise, goals.reason) == (Advertise.NO, Reason.REDIRECT_PENDING)
 
 
+# identity -------------------------------------------------------------------------------------------
+
+
+def test_an_svid_that_the_anchors_do_not_cover_starts_no_proxy_and_stops_none() -> None:
+    """The proxy has refused it too, and serves on with the one before."""
+    assert decide(serving(anchors=UNCOVERED, proxy=world.proxy("stopped"))).proxy is ProxyGoal.HOLD
+    assert decide(serving(anchors=UNCOVERED)).advertise is Advertise.YES
+    assert policy.untrusted(serving(anchors=UNCOVERED)) == Fault(Reason.IDENTITY_UNTRUSTED, ID)
+
+
+def test_a_verdict_on_an_earlier_svid_is_none_on_this_one() -> None:
+    facts = serving(anchors=dataclasses.replace(world.ANCHORED, untrusted="of another"))
+    assert policy.untrusted(facts) is None and policy.svid_usable(SPEC, facts, NOW)
+
+
+def test_unknown_anchors_hold() -> None:
+    goals = decide(serving(anchors=f.UNKNOWN, proxy=world.proxy("stopped")))
+    assert goals.proxy is ProxyGoal.HOLD
+    assert decide(serving(anchors=f.UNKNOWN)).advertise is Advertise.HOLD
+
+
+@pytest.mark.parametrize(("lifetime", "early"), [(3600, 5), (20, 5), (10, 2.5), (4, 1)])
+def test_a_host_whose_svid_runs_out_is_unready_before_its_end(lifetime: float, early: float) -> None:
+    """And one whose successor comes at half of its life, however short that is, never is."""
+
+    def advertise(left: float) -> Advertise:
+        end = NOW + left
+        fact = f.IdentityFact(f.Svid(ID, "EC P-256", 0, lifetime), end, received_at=end - lifetime)
+        assert isinstance(READY, f.ProxyFact)
+        proxy = dataclasses.replace(READY, certificate_expires_at=end)
+        return decide(serving(identity=fact, proxy=proxy)).advertise
+
+    assert advertise(early + 0.01) is Advertise.YES
+    assert advertise(early) is Advertise.NO
+    assert early < lifetime / 2
+
+
+def test_an_overdue_svid_and_its_anchors_are_remarked_on_and_leave_ready_alone() -> None:
+    fact = f.IdentityFact(f.Svid(ID, "EC P-256", 0, 100), NOW + 24, received_at=NOW - 76)
+    fault = Fault(Reason.TRUST_ANCHORS_PROPOSED)
+    ending = dataclasses.replace(world.ANCHORED, expires_at=NOW + 86400, fault=fault)
+    facts = serving(identity=fact, anchors=ending)
+    assert [fault.reason for fault in policy.identity_remarks(facts, NOW)] == [
+        Reason.TRUST_ANCHORS_EXPIRING,
+        Reason.TRUST_ANCHORS_PROPOSED,
+        Reason.IDENTITY_OVERDUE,
+    ]
+    assert decide(facts).advertise is Advertise.YES
+    assert policy.identity_remarks(serving(), NOW) == []
+
+
+def test_the_moment_from_which_anchors_are_announced_is_waited_for() -> None:
+    facts = serving(anchors=dataclasses.replace(world.ANCHORED, expires_at=NOW + anchors.ANNOUNCED + 3))
+    assert policy.decide(SPEC, f.Phase(f.PhaseKind.MEMBER, LONG_AGO), facts, NOW).recheck_after == 3
+
+
 def test_time_alone_is_waited_for() -> None:
     """The next moment at which the goals may change is named: here the SVID's end, five seconds early."""
-    svid = f.IdentityFact(f.Svid(ID, "EC P-256", 0, 0), NOW + 30)
+    svid = f.IdentityFact(f.Svid(ID, "EC P-256", 0, 60), NOW + 30)
     facts = serving(identity=svid)
     verdict = policy.decide(SPEC, f.Phase(f.PhaseKind.MEMBER, LONG_AGO), facts, NOW)
     assert verdict.recheck_after == 25

@@ -17,6 +17,8 @@ NOW = 10_000.0
 LONG_AGO, JUST_NOW, FAR = NOW - 5_000, NOW - 1, NOW + 5_000
 ID = "spiffe://td/db"
 SPEC = policy.Spec(ID, "db.sni", ("10.9.0.2",), (8080,), boot_id="boot1")
+SVID = f.Svid(ID, "EC P-256", 0, 0, chain=(b"leaf",))
+ANCHORED = f.AnchorsFact("digest")  # the anchors in force cover the SVID
 
 
 class Truth(NamedTuple):
@@ -69,6 +71,7 @@ def facts(known: Known, boot: int) -> f.Facts:
     ready_at = (LONG_AGO if known.window_over else JUST_NOW) if everything or known.window_over else None
     return f.Facts(
         identity=identity(known.svid),
+        anchors=ANCHORED,
         proxy=proxy(known.proxy, known.flying),
         redirect=redirect(known.inbound, known.outbound),
         probes=probes(known.app),
@@ -80,14 +83,13 @@ def facts(known: Known, boot: int) -> f.Facts:
 
 
 def identity(word: str | None) -> f.Maybe[f.IdentityFact]:
-    svid = f.Svid(ID, "EC P-256", 0, 0)
     match word:
         case None:
             return f.UNKNOWN
         case "usable":
-            return f.IdentityFact(svid, FAR)
+            return f.IdentityFact(SVID, FAR)
         case "expired":
-            return f.IdentityFact(svid, JUST_NOW)
+            return f.IdentityFact(SVID, JUST_NOW)
         case "silent":
             return f.IdentityFact(fault=Fault(Reason.WORKLOAD_API_ABSENT))
         case _:

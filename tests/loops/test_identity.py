@@ -1,8 +1,10 @@
 import asyncio
+import dataclasses
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 import pytest
 
+from agent.core import identity
 from agent.core.facts import IdentityFact, Svid
 from agent.core.reasons import Fault, Reason
 from agent.loops.identity import IdentityLoop
@@ -83,7 +85,7 @@ async def test_trouble_with_the_source_takes_no_svid_away() -> None:
         api.serve(svid(not_after=3600))
         await asyncio.sleep(10)
     first = desk.facts[0]
-    down = IdentityFact(first.svid, first.expires_at, 1, Fault(Reason.WORKLOAD_API_REFUSED))
+    down = dataclasses.replace(first, fault=Fault(Reason.WORKLOAD_API_REFUSED))
     assert desk.facts == [first, down, first]
 
 
@@ -219,3 +221,57 @@ class Broken:
 async def test_the_unexpected_is_a_crash() -> None:
     with pytest.raises(RuntimeError, match="a fault of our own"):
         await Desk(Broken()).loop.run()
+
+
+async def test_an_svid_that_cannot_be_used_as_it_is_takes_no_other_away() -> None:
+    api = MemoryWorkloadApi()
+    desk = Desk(api)
+    api.serve(svid(not_after=3600))
+    async with running(desk.loop.run()):
+        await asyncio.sleep(1)
+        api.serve(dataclasses.replace(svid(not_after=7200), flaw="garbage"))
+        await asyncio.sleep(1)
+    assert desk.reasons == [None, Reason.IDENTITY_MALFORMED]
+    assert desk.facts[1].svid == desk.facts[0].svid
+
+
+async def test_a_bundle_that_changes_is_told_and_makes_no_new_svid() -> None:
+    api = MemoryWorkloadApi()
+    desk = Desk(api)
+    async with running(desk.loop.run()):
+        for bundle in ((b"old",), (b"new", b"old"), (b"new", b"old")):
+            api.serve(dataclasses.replace(svid(), bundle=bundle))
+            await asyncio.sleep(1)
+    assert [(fact.bundle, fact.updates) for fact in desk.facts] == [((b"old",), 1), ((b"new", b"old"), 1)]
+
+
+async def test_200_rotations_of_a_10_s_svid_miss_no_deadline() -> None:
+    """Each comes at half of the life of the one before; never is the host within its margin of the end."""
+    api = MemoryWorkloadApi()
+    desk = Desk(api)
+    loop = asyncio.get_running_loop()
+    async with running(desk.loop.run()):
+        for number in range(1, 201):
+            now = loop.time()
+            api.serve(svid(not_before=now - 10, not_after=now + 10))
+            await asyncio.sleep(5)
+            fact = desk.facts[-1]
+            assert fact.updates == number
+            assert loop.time() < fact.expires_at - identity.margin(fact.expires_at - fact.received_at)
+    assert len(desk.facts) == 200 and set(desk.reasons) == {None}
+
+
+async def test_200_rotations_through_a_source_that_breaks_at_each_miss_no_deadline() -> None:
+    api = MemoryWorkloadApi()
+    desk = Desk(api)
+    loop = asyncio.get_running_loop()
+    async with running(desk.loop.run()):
+        for _ in range(200):
+            now = loop.time()
+            api.serve(svid(not_before=now - 10, not_after=now + 10))
+            await asyncio.sleep(3)
+            api.fail(Reason.WORKLOAD_API_ABSENT)
+            await asyncio.sleep(2)
+            fact = desk.facts[-1]
+            assert loop.time() < fact.expires_at - identity.margin(fact.expires_at - fact.received_at)
+    assert desk.facts[-1].updates == 200

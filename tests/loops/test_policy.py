@@ -18,6 +18,7 @@ async def test_it_beats_and_decides_at_each_change() -> None:
         for _ in range(20):
             await asyncio.sleep(30)
             assert board.alive(loop.time(), ALIVE_WITHIN)
+        board.setter("anchors")(world.ANCHORED)
         board.setter("identity")(world.identity("usable"))
         await asyncio.sleep(0)
         await asyncio.sleep(0.01)
@@ -28,7 +29,7 @@ async def test_ready_is_when_every_fact_but_the_probes_has_a_first_value() -> No
     board = Board()
     async with running(PolicyLoop(SPEC, board, board.setter("agent")).run()):
         known = serving()
-        for field in ("identity", "proxy", "redirect", "workload", "lease"):
+        for field in ("identity", "anchors", "proxy", "redirect", "workload", "lease"):
             await asyncio.sleep(1)
             assert board.facts.value.agent.ready_at is None
             board.setter(field)(getattr(known, field))
@@ -41,7 +42,8 @@ async def test_it_wakes_when_time_alone_changes_the_goals() -> None:
     board, loop = Board(), asyncio.get_running_loop()
     board.phase.set(Phase(PhaseKind.MEMBER))
     ends = loop.time() + 8
-    svid = IdentityFact(Svid(ID, "EC P-256", 0, 0), ends)
+    received = ends - 3600
+    svid = IdentityFact(Svid(ID, "EC P-256", 0, 0), ends, received_at=received)
     board.facts.set(dataclasses.replace(serving(identity=svid, agent=AgentFact(loop.time()))))
     async with running(PolicyLoop(SPEC, board, board.setter("agent")).run()):
         seen = []

@@ -6,7 +6,7 @@ stands in no log and no error. Whatever goes wrong outside becomes a Trouble; mi
 
 from collections.abc import AsyncGenerator, Sequence
 
-from agent.adapters.kube import calls, shapes
+from agent.adapters.kube import calls, roots, shapes
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
 from agent.ports import Event, Lease, Trouble
@@ -38,6 +38,9 @@ class KubeApi:
         self._events = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
         self._slices = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
         self._whole = False  # the conditions go into the object itself, for it has no /status
+
+    def trust_roots(self, namespace: str) -> roots.TrustRoots:
+        return roots.TrustRoots(self._caller, namespace)
 
     async def close(self) -> None:
         await self._caller.close()

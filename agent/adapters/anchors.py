@@ -1,0 +1,118 @@
+"""The mesh's trust anchors: files that hold them, where others may come from, and whether a set covers an SVID."""
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+from agent.adapters import files
+from agent.core import anchors
+from agent.core.reasons import Reason
+from agent.ports import Certificates, Trouble
+
+MOST = 1 << 20  # bytes of a file of anchors
+_DEPTH = 8  # certificates of one chain, as webpki has it
+
+
+@dataclass(frozen=True)
+class Places:
+    """`in_force`: the first of these that exists. `kept`: where the agent keeps what it found, for root to
+    accept."""
+
+    in_force: tuple[Path, ...]
+    kept: Path
+
+
+class HostAnchors:
+    """Implements ports.TrustAnchors. `fetch`: the PEM that the cluster has; None: it is not asked. `bundled`: the
+    Workload API's bundle is the source."""
+
+    def __init__(
+        self, places: Places, fetch: Callable[[], Awaitable[str]] | None = None, *, bundled: bool = False
+    ) -> None:
+        self._places, self._fetch, self._bundled = places, fetch, bundled
+
+    async def in_force(self) -> Certificates:
+        return await asyncio.to_thread(in_force, self._places)
+
+    async def offered(self, bundle: Certificates) -> Certificates | None:
+        if self._bundled:
+            return bundle or None
+        return None if self._fetch is None else _checked(await self._fetch(), "the cluster's ConfigMap")
+
+    async def keep(self, found: Certificates) -> None:
+        try:
+            await asyncio.to_thread(files.write_atomically, self._places.kept, anchors.pem(found))
+        except OSError as error:
+            detail = f"cannot write {self._places.kept}: {error.strerror}"
+            raise Trouble(Reason.TRUST_ANCHORS_UNWRITABLE, detail) from error
+
+    def covered_until(self, found: Certificates, chain: Certificates) -> float | None:
+        return covered_until(found, chain)
+
+
+def in_force(places: Places) -> Certificates:
+    """Raises Trouble (TRUST_ANCHORS_UNUSABLE)."""
+    path = next((path for path in places.in_force if path.exists()), places.in_force[-1])
+    try:
+        with path.open("rb") as file:
+            return _checked(file.read(MOST).decode("ascii", "replace"), str(path))
+    except OSError as error:
+        raise Trouble(Reason.TRUST_ANCHORS_UNUSABLE, f"cannot read {path}: {error.strerror}") from error
+
+
+def _checked(pem: str, where: str) -> Certificates:
+    """Every certificate of it can be read. Raises Trouble."""
+    try:
+        found = anchors.certificates(pem)
+        for der in found:
+            _load(der)
+    except ValueError as error:
+        raise Trouble(Reason.TRUST_ANCHORS_UNUSABLE, f"cannot use {where}: {error}") from error
+    return found
+
+
+# chains ---------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=64)
+def _load(der: bytes) -> x509.Certificate:
+    return x509.load_der_x509_certificate(der)
+
+
+@functools.lru_cache(maxsize=16)
+def covered_until(found: Certificates, chain: Certificates) -> float | None:
+    """When the last of the anchors ends that `chain` leads to, in seconds since the epoch; None: it leads to none.
+    Without a chain, when the last of all ends.
+
+    Only signatures and names are looked at, as rustls does at an anchor: the proxy takes one that has run out.
+    """
+    roots = [_load(der) for der in found]
+    reached = roots if not chain else _reached(_load(chain[0]), [_load(der) for der in chain[1:]], roots)
+    return max((root.not_valid_after_utc.timestamp() for root in reached), default=None)
+
+
+def _reached(
+    leaf: x509.Certificate, between: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]
+) -> list[x509.Certificate]:
+    """Every anchor to which a path of issuers leads. What is sent along may come in any order, or be of no use."""
+    found, path, seen = [], [leaf], {leaf}
+    while path and len(seen) <= _DEPTH:
+        certificate = path.pop()
+        found += [root for root in roots if root == certificate or _issued(certificate, root)]
+        issuers = [each for each in between if each not in seen and _issued(certificate, each)]
+        path += issuers
+        seen |= set(issuers)
+    return found
+
+
+def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True

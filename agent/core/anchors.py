@@ -1,0 +1,52 @@
+"""The mesh's trust anchors as values: what is in a PEM file, by what name two sets are told apart, and when a
+host that has new ones should restart its proxy.
+
+The proxy reads its anchors once, at its start (facts §1.1). New ones come in by a restart of the proxy, and a
+mesh whose hosts all restarted at once would be gone for that moment: so each waits a while of its own.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Iterable
+
+# Anchors that end sooner than this many seconds are announced: a new root is carried to every host and every
+# namespace, one after the other, before the old one ends.
+ANNOUNCED = 42 * 86400.0
+
+_BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)-----END CERTIFICATE-----")
+
+
+def certificates(pem: str) -> tuple[bytes, ...]:
+    """The certificates (DER) of a PEM text, each once, in an order of their own. Whether they are any good is not
+    looked at. Raises ValueError: there is none, or one is no base64."""
+    try:
+        found = {base64.b64decode("".join(block.split()), validate=True) for block in _BLOCK.findall(pem)}
+    except binascii.Error as error:
+        raise ValueError(f"it holds a certificate that is no base64: {error}") from None
+    if not found:
+        raise ValueError("it holds no certificate")
+    return tuple(sorted(found))
+
+
+def pem(ders: Iterable[bytes]) -> str:
+    return "".join(_armoured(der) for der in sorted(set(ders)))
+
+
+def _armoured(der: bytes) -> str:
+    text = base64.b64encode(der).decode()
+    lines = "\n".join(text[i : i + 64] for i in range(0, len(text), 64))
+    return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
+
+
+def digest(ders: Iterable[bytes]) -> str:
+    """The name of a set of anchors: neither order nor repetition nor comments of a file matter."""
+    return hashlib.sha256(b"".join(hashlib.sha256(der).digest() for der in sorted(set(ders)))).hexdigest()
+
+
+def restart_delay(name: str, digest: str, window: float) -> float:
+    """Seconds, in [0, window), that the host `name` waits before it restarts its proxy for these anchors: always
+    the same for both, and spread evenly over hosts."""
+    drawn = hashlib.sha256(f"{name}\0{digest}".encode()).digest()
+    return window * int.from_bytes(drawn[:8], "big") / 2**64

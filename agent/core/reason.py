@@ -1,0 +1,132 @@
+"""The names of all reasons, and what is said of each. What is said stands in `core.reasons`.
+
+The code stands alike in conditions, logs, the status socket and the documents. It is CamelCase, so it
+satisfies the pattern of the ExternalWorkload CRD (word characters, 1 to 1024).
+"""
+
+import enum
+from dataclasses import dataclass
+
+
+class Severity(enum.Enum):
+    OK = "ok"
+    WAIT = "wait"  # passes by itself
+    WARN = "warn"  # the host serves on; somebody should look
+    FAULT = "fault"  # the host cannot serve, or cannot say that it does
+
+
+class Reason(enum.StrEnum):
+    HOST_READY = "HostReady"
+    HOST_UNREACHABLE = "HostUnreachable"
+    FLAPPING = "Flapping"
+    NOT_DRAINING = "NotDraining"
+    STARTING = "Starting"
+    DRAINING = "Draining"
+    LEFT = "Left"
+    SHUTTING_DOWN = "ShuttingDown"
+    PHASE_UNREADABLE = "PhaseUnreadable"
+    PHASE_UNWRITABLE = "PhaseUnwritable"
+    DOOR_REFUSED = "DoorRefused"
+
+    IDENTITY_VALID = "IdentityValid"
+    WORKLOAD_API_ABSENT = "WorkloadApiAbsent"
+    WORKLOAD_API_REFUSED = "WorkloadApiRefused"
+    WORKLOAD_API_DENIED = "WorkloadApiDenied"
+    WORKLOAD_API_SILENT = "WorkloadApiSilent"
+    WORKLOAD_API_FAILED = "WorkloadApiFailed"
+    WORKLOAD_API_INVALID = "WorkloadApiInvalid"
+    IDENTITY_UNEXPECTED = "IdentityUnexpected"
+    IDENTITY_TOO_LONG = "IdentityTooLong"
+    IDENTITY_MALFORMED = "IdentityMalformed"
+    IDENTITY_UNTRUSTED = "IdentityUntrusted"
+    IDENTITY_OVERDUE = "IdentityOverdue"
+    IDENTITY_KEY_UNSUITABLE = "IdentityKeyUnsuitable"
+    IDENTITY_EXPIRED = "IdentityExpired"
+    CLOCK_SKEWED = "ClockSkewed"
+
+    PROXY_READY = "ProxyReady"
+    PROXY_STOPPED = "ProxyStopped"
+    PROXY_STARTING = "ProxyStarting"
+    PROXY_STOPPING = "ProxyStopping"
+    PROXY_UNREADABLE = "ProxyUnreadable"
+    PROXY_UNCERTIFIED = "ProxyUncertified"
+    PROXY_CERTIFICATE_EXPIRED = "ProxyCertificateExpired"
+    PROXY_LISTENER_ABSENT = "ProxyListenerAbsent"
+    PROXY_LISTENER_FOREIGN = "ProxyListenerForeign"
+    PROXY_IDENTITY_MISSING = "ProxyIdentityMissing"
+    PROXY_BINARY_UNUSABLE = "ProxyBinaryUnusable"
+    PROXY_NOT_PERMITTED = "ProxyNotPermitted"
+    PROXY_CONFIGURATION_REFUSED = "ProxyConfigurationRefused"
+    PROXY_FAILED_TO_START = "ProxyFailedToStart"
+    PROXY_PORT_TAKEN = "ProxyPortTaken"
+    PROXY_CRASHED = "ProxyCrashed"
+    TRUST_ANCHORS_UNUSABLE = "TrustAnchorsUnusable"
+    TRUST_ANCHORS_PROPOSED = "TrustAnchorsProposed"
+    TRUST_ANCHORS_REFUSED = "TrustAnchorsRefused"
+    TRUST_ANCHORS_MISSING = "TrustAnchorsMissing"
+    TRUST_ANCHORS_UNWRITABLE = "TrustAnchorsUnwritable"
+    TRUST_ANCHORS_EXPIRING = "TrustAnchorsExpiring"
+
+    REDIRECT_ACTIVE = "RedirectActive"
+    REDIRECT_PENDING = "RedirectPending"
+    REDIRECT_BLOCKED = "RedirectBlocked"
+    REDIRECT_FORBIDDEN = "RedirectForbidden"
+    REDIRECT_UNSUPPORTED = "RedirectUnsupported"
+    REDIRECT_REFUSED = "RedirectRefused"
+    REDIRECT_FAILED = "RedirectFailed"
+    REDIRECT_SUSPENDED = "RedirectSuspended"
+    REDIRECT_CONTESTED = "RedirectContested"
+    REDIRECT_UNAPPROVED = "RedirectUnapproved"
+
+    PROBES_PASSING = "ProbesPassing"
+    PROBE_FAILING = "ProbeFailing"
+
+    API_UNREACHABLE = "ApiUnreachable"
+    API_TIMEOUT = "ApiTimeout"
+    API_UNVERIFIED = "ApiUnverified"
+    API_CREDENTIAL_UNREADABLE = "ApiCredentialUnreadable"
+    API_UNAUTHORIZED = "ApiUnauthorized"
+    API_FORBIDDEN = "ApiForbidden"
+    API_CONFLICT = "ApiConflict"
+    API_THROTTLED = "ApiThrottled"
+    API_FAILING = "ApiFailing"
+    API_REFUSED = "ApiRefused"
+    STATUS_EDITED = "StatusEdited"
+    STATUS_SUBRESOURCE_ABSENT = "StatusSubresourceAbsent"
+    WORKLOAD_MATCHES = "WorkloadMatches"
+    WORKLOAD_KIND_ABSENT = "WorkloadKindAbsent"
+    WORKLOAD_MISSING = "WorkloadMissing"
+    WORKLOAD_IDENTITY_MISMATCH = "WorkloadIdentityMismatch"
+    WORKLOAD_SERVER_NAME_MISMATCH = "WorkloadServerNameMismatch"
+    WORKLOAD_ADDRESS_MISMATCH = "WorkloadAddressMismatch"
+    PORTS_MISMATCH = "PortsMismatch"
+    LEASE_MISSING = "LeaseMissing"
+    SLICES_FORBIDDEN = "SlicesForbidden"
+    EVENT_GONE = "EventGone"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is the case, in one sentence; and the way out ("" where there is nothing to do).
+
+    `depends_on`: while one of these is named too, this one is its symptom and stays silent among the problems.
+    """
+
+    severity: Severity
+    text: str
+    remedy: str = ""
+    depends_on: frozenset[Reason] = frozenset()
+
+
+_COMPONENTS = {
+    "identity": ("WORKLOAD_API_", "IDENTITY_", "CLOCK_", "TRUST_ANCHORS_"),
+    "proxy": ("PROXY_",),
+    "redirect": ("REDIRECT_",),
+    "probe": ("PROBE",),
+    "workload": ("API_", "STATUS_", "WORKLOAD_", "PORTS_", "LEASE_", "EVENT_"),
+}
+
+
+def component(reason: Reason) -> str:
+    """Which part of the agent a reason is about, as the log names it; "agent" for those about the host."""
+    return next((name for name, starts in _COMPONENTS.items() if reason.name.startswith(starts)), "agent")

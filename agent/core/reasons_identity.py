@@ -1,0 +1,106 @@
+"""What is said of the reasons that are about identity: the Workload API, the SVID, the trust anchors."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from agent.core.reason import Entry, Reason, Severity
+
+_OK, _WARN, _FAULT = Severity.OK, Severity.WARN, Severity.FAULT
+
+IDENTITY: Final[Mapping[Reason, Entry]] = {
+    Reason.IDENTITY_VALID: Entry(_OK, "the identity is the configured one, and valid"),
+    Reason.WORKLOAD_API_ABSENT: Entry(
+        _FAULT,
+        "there is no SPIFFE Workload API socket at the configured path",
+        "start the SPIRE agent, or correct identity.workload_api",
+    ),
+    Reason.WORKLOAD_API_REFUSED: Entry(
+        _FAULT,
+        "the SPIFFE Workload API socket refuses connections",
+        "see whether the SPIRE agent runs: systemctl status spire-agent",
+    ),
+    Reason.WORKLOAD_API_DENIED: Entry(
+        _FAULT,
+        "the Workload API has no identity for this caller",
+        "create a registration entry for the users of the agent and the proxy; a new one takes seconds",
+    ),
+    Reason.WORKLOAD_API_SILENT: Entry(
+        _FAULT, "the Workload API accepted the connection and does not answer", "look at the SPIRE agent's log"
+    ),
+    Reason.WORKLOAD_API_FAILED: Entry(
+        _FAULT, "the Workload API answered with an error", "look at the SPIRE agent's log"
+    ),
+    Reason.WORKLOAD_API_INVALID: Entry(
+        _FAULT,
+        "the Workload API calls the request invalid, and a proxy that hears this asks no more",
+        "see what listens at identity.workload_api; when it is SPIRE again, restart the proxy",
+    ),
+    Reason.IDENTITY_UNEXPECTED: Entry(
+        _FAULT,
+        "no SVID from the Workload API has the configured SPIFFE ID",
+        "correct workload.identity or the registration entry",
+    ),
+    Reason.IDENTITY_TOO_LONG: Entry(
+        _FAULT,
+        "the SPIFFE ID that the Workload API gives is longer than the 253 characters of an ExternalWorkload",
+        "give the registration entry a shorter path",
+    ),
+    Reason.IDENTITY_MALFORMED: Entry(
+        _FAULT,
+        "an SVID came that cannot be used as it is: garbage, or a key that is not its own",
+        "look at the SPIRE agent's log",
+    ),
+    Reason.IDENTITY_UNTRUSTED: Entry(
+        _FAULT,
+        "the trust anchors do not cover the SVID, so the proxy would not take it, nor would its peers",
+        "let SPIRE issue under the mesh's root (UpstreamAuthority), or correct identity.trust_anchors",
+    ),
+    Reason.IDENTITY_OVERDUE: Entry(
+        _WARN,
+        "the SVID is valid still, but its successor is overdue",
+        "see whether the SPIRE agent reaches its server: its log, and spire-agent healthcheck",
+    ),
+    Reason.IDENTITY_KEY_UNSUITABLE: Entry(
+        _FAULT,
+        "the SVID's key is not EC P-256, so the proxy's handshakes would fail",
+        "set the SPIRE server's CA and X.509 key type to ec-p256",
+    ),
+    Reason.IDENTITY_EXPIRED: Entry(
+        _FAULT, "the SVID has run out, or is about to", "see why SPIRE does not renew it"
+    ),
+    Reason.CLOCK_SKEWED: Entry(
+        _FAULT,
+        "the SVID is not valid yet by this host's clock, or was already over when it arrived",
+        "correct the host's clock: timedatectl status",
+    ),
+    Reason.TRUST_ANCHORS_UNUSABLE: Entry(
+        _FAULT,
+        "the trust anchors cannot be read or hold no certificate",
+        "put the mesh's trust anchors (PEM) at identity.trust_anchors",
+    ),
+    Reason.TRUST_ANCHORS_PROPOSED: Entry(
+        _WARN,
+        "the mesh has other trust anchors than this host, which await an operator's word",
+        "compare them: fairlead anchors show; then: fairlead anchors accept DIGEST",
+    ),
+    Reason.TRUST_ANCHORS_REFUSED: Entry(
+        _WARN,
+        "new trust anchors were found that would cut this host off, so they are not proposed",
+        "see the detail; the set must cover the present SVID and share an anchor with those in force",
+    ),
+    Reason.TRUST_ANCHORS_MISSING: Entry(
+        _WARN,
+        "there is no ConfigMap linkerd-identity-trust-roots with a ca-bundle.crt",
+        'correct control_plane.namespace, or set identity.anchors_source to "file"',
+    ),
+    Reason.TRUST_ANCHORS_UNWRITABLE: Entry(
+        _WARN,
+        "new trust anchors cannot be kept for an operator to see",
+        "see the detail; /var/lib/fairlead/agent must be the agent's, with space left",
+    ),
+    Reason.TRUST_ANCHORS_EXPIRING: Entry(
+        _WARN,
+        "the trust anchor that this host's identity leads to ends within six weeks, or has ended",
+        "rotate the mesh's trust anchors, on hosts as in the cluster: fairlead anchors show",
+    ),
+}

@@ -1,0 +1,34 @@
+"""What the decision is made by beside the facts, and what one aspect of the host is worth."""
+
+import enum
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from agent.core.reasons import Fault
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the configuration and the boot say; constant for a process. Times in seconds."""
+
+    identity: str
+    server_name: str
+    addresses: tuple[str, ...]
+    ports: tuple[int, ...]
+    boot_id: str
+    redirect: bool = True
+    outbound: bool = True  # any outbound network is configured
+    inbound_closed: bool = True
+    outbound_closed: bool = False
+    probe_window: float = 0.0  # the longest that a first probe verdict can take
+    settle: float = 5.0
+    drain_timeout: float = 60.0
+
+
+class Sure(enum.Enum):
+    GOOD = "good"
+    UNSURE = "unsure"
+
+
+# What one aspect of the host is worth: known good, not known, or a known fault.
+Standing: TypeAlias = Sure | Fault

@@ -1,0 +1,151 @@
+"""The identity verbs that work with the agent dead."""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent import values
+from agent.adapters import anchors, files, spire
+from agent.config import Config
+from agent.core import gate, identity
+from agent.core.backoff import Backoff
+from agent.core.facts import Svid
+from agent.core.reasons import Fault, Reason
+from agent.ports import Trouble
+from agent.privileged import Refusal, policy
+
+OPEN, CONFIG, CLOSED = 0, 64, 69
+
+RETRY = Backoff(first=0.2, factor=2.0, most=5.0)
+
+
+class Unconfigured(Exception):
+    """Root's configuration cannot be used."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What is asked for whom. `places`: None where nothing is known of trust anchors. `record`: where the outcome
+    is left for the agent; None: nowhere."""
+
+    socket: str
+    spiffe_id: str
+    hint: str = ""
+    places: anchors.Places | None = None
+    record: Path | None = None
+
+
+def configuration(prefix: str) -> Config:
+    """Root's own. Raises Unconfigured."""
+    try:
+        return policy.configuration(Path(prefix or "/"))
+    except Refusal as refusal:
+        raise Unconfigured(refusal.detail) from None
+
+
+def gate_of(prefix: str) -> Gate:
+    """The gate that stands before the proxy of this host. Raises Unconfigured."""
+    root, config = Path(prefix or "/"), configuration(prefix)
+    places = anchors.Places(values.anchors_in_force(config, root), values.anchors_kept(root))
+    record = root / gate.RECORD if _is_proxys_user(config) else None
+    return Gate(config.identity.workload_api, config.workload.identity, config.identity.hint, places, record)
+
+
+def _is_proxys_user(config: Config) -> bool:
+    """Only what the proxy's own user gets is worth a record."""
+    try:
+        return values.proxy_owner(config)[0] == os.geteuid()
+    except KeyError:
+        return False
+
+
+# the gate -------------------------------------------------------------------------------------------
+
+
+def pass_gate(wanted: Gate, wait: float, *, as_json: bool = False) -> int:
+    """Print each reason once, as it comes. Return OPEN once the Workload API has an SVID that the proxy can serve
+    with, or CLOSED after `wait` seconds; with 0 after one look."""
+    fault = asyncio.run(_watch(wanted, wait, _Crier(wanted, as_json).cry))
+    return OPEN if fault is None else CLOSED
+
+
+class _Crier:
+    """Says what has changed, and leaves it for the agent too."""
+
+    def __init__(self, wanted: Gate, as_json: bool) -> None:
+        self._wanted, self._json = wanted, as_json
+        self._said: Reason | None = None
+
+    def cry(self, fault: Fault | None) -> None:
+        if fault is None:
+            self._print(ok=True, line=f"usable: {self._wanted.spiffe_id}", identity=self._wanted.spiffe_id)
+        elif fault.reason is not self._said:
+            self._said = fault.reason
+            line = f"{fault.reason}: {fault.detail or fault.entry.text}"
+            self._print(ok=False, line=line, reason=fault.reason.value, detail=fault.detail)
+        self._record(fault)
+
+    def _print(self, *, ok: bool, line: str, **words: str) -> None:
+        print(json.dumps({"ok": ok, **words}) if self._json else line, flush=True)
+
+    def _record(self, fault: Fault | None) -> None:
+        path = self._wanted.record
+        if path is None or not path.parent.is_dir():
+            return
+        if fault is None:
+            path.unlink(missing_ok=True)
+        else:
+            files.write_atomically(path, gate.written(fault))
+
+
+async def _watch(wanted: Gate, wait: float, cry: Callable[[Fault | None], None]) -> Fault | None:
+    loop = asyncio.get_running_loop()
+    until, attempt = loop.time() + wait, 0
+    while True:
+        fault = await _look(wanted, until, cry)
+        rest = until - loop.time()
+        if fault is None or rest <= 0:
+            return fault
+        await asyncio.sleep(min(RETRY.delay(attempt, 1.0), rest))
+        attempt += 1
+
+
+async def _look(wanted: Gate, until: float, cry: Callable[[Fault | None], None]) -> Fault | None:
+    """Follow one stream until it gives what is needed, ends, or the time is over; one answer is always heard."""
+    fault: Fault | None = Fault(Reason.WORKLOAD_API_SILENT)
+    loop = asyncio.get_running_loop()
+    try:
+        async with aclosing(spire.SpireWorkloadApi(wanted.socket).watch()) as updates:
+            patience = None
+            while fault is not None:
+                async with asyncio.timeout(patience):
+                    fault = _judge(wanted, await anext(updates))
+                cry(fault)
+                patience = max(0.0, until - loop.time())
+    except TimeoutError:
+        return fault
+    except Trouble as trouble:
+        fault = trouble.fault
+        cry(fault)
+    return fault
+
+
+def _judge(wanted: Gate, svids: Sequence[Svid]) -> Fault | None:
+    """What keeps the proxy from being started with these; None: nothing does."""
+    found = identity.usable(svids, wanted.spiffe_id, time.time(), wanted.hint)
+    if isinstance(found, Fault):
+        return found
+    if wanted.places is None:
+        return None
+    try:
+        mine = anchors.in_force(wanted.places)
+    except Trouble as trouble:
+        return trouble.fault
+    svid, _ = found
+    covered = anchors.covered_until(mine, svid.chain) is not None
+    return None if covered else Fault(Reason.IDENTITY_UNTRUSTED, wanted.spiffe_id)

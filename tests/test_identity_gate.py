@@ -1,0 +1,162 @@
+"""The gate as a program, before the embedded Workload API."""
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from agent.core import gate
+from agent.core.reasons import Fault, Reason
+from agent.sandbox.ca import Authority
+from agent.sandbox.workload_api import Entry, WorkloadApiServer
+
+ROOT = Path(__file__).parent.parent
+DOMAIN = "root.linkerd.cluster.local"
+ID = f"spiffe://{DOMAIN}/db-1"
+PROXY = 2102
+
+
+@pytest.fixture
+def host() -> Iterator[Path]:
+    """A prefix with root's configuration, where every user may look."""
+    prefix = Path(tempfile.mkdtemp(prefix="fairlead-gate-"))
+    prefix.chmod(0o755)
+    text = (ROOT / "config/fairlead.toml").read_text()
+    for old, new in (
+        ("/run/spire/agent/public/api.sock", str(prefix / "agent.sock")),
+        ("/etc/fairlead/trust-anchors.pem", str(prefix / "anchors.pem")),
+        ('user = "fairlead-proxy"', f"user = {PROXY}"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    (prefix / "etc/fairlead").mkdir(parents=True)
+    (prefix / "etc/fairlead/fairlead.toml").write_text(text)
+    (prefix / "run/fairlead-proxy").mkdir(parents=True)
+    os.chown(prefix / "run/fairlead-proxy", PROXY, PROXY)
+    yield prefix
+    shutil.rmtree(prefix)
+
+
+@asynccontextmanager
+async def served(
+    host: Path, *entries: Entry, trusted: Authority | None = None
+) -> AsyncIterator[WorkloadApiServer]:
+    authority = Authority(DOMAIN)
+    (host / "anchors.pem").write_text((trusted or authority).pem)
+    async with WorkloadApiServer(host / "agent.sock", authority, {PROXY: entries}) as server:
+        yield server
+
+
+# The interpreter of a test may lie where the proxy's user may not look, so it becomes that user when it is loaded.
+BECOME = """\
+import os, sys
+import agent.offline.identity
+from agent.cli import main
+os.setgroups([]); os.setgid({uid}); os.setuid({uid})
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+@asynccontextmanager
+async def running(host: Path, *options: str, uid: int = PROXY) -> AsyncIterator[asyncio.subprocess.Process]:
+    program = [sys.executable, "-c", BECOME.format(uid=uid)]
+    process = await asyncio.create_subprocess_exec(
+        *program,
+        *("identity-gate", "--prefix", str(host)),
+        *options,
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def outcome(host: Path, *options: str, uid: int = PROXY) -> tuple[int | None, str]:
+    async with running(host, *options, uid=uid) as process:
+        assert process.stdout is not None
+        said = (await process.stdout.read()).decode()
+        await process.wait()
+        return process.returncode, said
+
+
+def record(host: Path) -> Fault | None:
+    path = host / gate.RECORD
+    return gate.read(path.read_text()) if path.exists() else None
+
+
+async def test_the_units_line_needs_no_arguments(root: None, host: Path) -> None:
+    (host / gate.RECORD).write_text("{}")  # what an earlier run left
+    os.chown(host / gate.RECORD, PROXY, PROXY)
+    async with served(host, Entry(ID)):
+        assert await outcome(host) == (0, f"usable: {ID}\n")
+    assert not (host / gate.RECORD).exists()
+
+
+async def test_an_entry_for_the_agents_user_alone_is_told_to_the_agent(root: None, host: Path) -> None:
+    async with served(host) as server:
+        server.register(0, Entry(ID))
+        code, said = await outcome(host)
+        assert (code, said) == (69, "WorkloadApiDenied: PERMISSION_DENIED: no identity issued\n")
+        assert record(host) == Fault(Reason.WORKLOAD_API_DENIED, "PERMISSION_DENIED: no identity issued")
+        assert (await outcome(host, uid=0))[0] == 0, "root may get it, and that is no record"
+        assert record(host) is not None
+
+
+@pytest.mark.parametrize(
+    ("entry", "foreign", "reason"),
+    [
+        (Entry(f"{ID}-other"), False, Reason.IDENTITY_UNEXPECTED),
+        (Entry(ID, key_type="rsa-2048"), False, Reason.IDENTITY_KEY_UNSUITABLE),
+        (Entry(f"spiffe://{DOMAIN}/{'x' * 230}"), False, Reason.IDENTITY_TOO_LONG),
+        (Entry(ID), True, Reason.IDENTITY_UNTRUSTED),
+    ],
+)
+async def test_each_wrong_identity_has_its_own_reason(
+    root: None, host: Path, entry: Entry, foreign: bool, reason: Reason
+) -> None:
+    async with served(host, entry, trusted=Authority(DOMAIN) if foreign else None):
+        code, said = await outcome(host, "--json")
+    assert code == 69
+    assert json.loads(said)["reason"] == reason.value
+    found = record(host)
+    assert found is not None and found.reason is reason
+
+
+async def test_it_waits_and_says_each_reason_once(root: None, host: Path) -> None:
+    async with running(host, "--wait", "inf") as process:
+        assert process.stdout is not None
+        async with asyncio.timeout(60):
+            assert (await process.stdout.readline()).startswith(b"WorkloadApiAbsent: ")
+            async with served(host) as server:
+                assert (await process.stdout.readline()).startswith(b"WorkloadApiDenied: ")
+                server.register(PROXY, Entry(f"{ID}-other"))
+                assert (await process.stdout.readline()).startswith(b"IdentityUnexpected: ")
+                server.register(PROXY, Entry(ID))
+                assert await process.stdout.read() == f"usable: {ID}\n".encode()
+                assert await process.wait() == 0
+    assert record(host) is None
+
+
+async def test_a_configuration_that_is_not_roots_opens_nothing(root: None, host: Path) -> None:
+    os.chown(host / "etc/fairlead/fairlead.toml", PROXY, PROXY)
+    code, said = await outcome(host)
+    assert code == 64 and "not to root" in said
+
+
+async def test_socket_and_id_by_hand(root: None, host: Path) -> None:
+    async with served(host, Entry(ID)):
+        assert await outcome(host, str(host / "agent.sock"), ID) == (0, f"usable: {ID}\n")
+        code, _ = await outcome(host, str(host / "agent.sock"))
+        assert code == 2
