@@ -65,7 +65,7 @@ def redirect(prefix: str) -> Redirect:
     off = config.redirect.mode == "off"
     planned = ruleset(spec, Level.RELEASED, Level.RELEASED) if off else ruleset(spec, Level.ON, outbound)
     found, unread = _live(root)
-    source = state.tried(root) if found.on_trial else state.approved(root)
+    source = live.source(root, found)
     hand_made = () if unread else guide.chains()
     differences = differences_from_guide(spec) if config.redirect.mode == "linkerd-guide" else ()
     return Redirect(

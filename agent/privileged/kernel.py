@@ -38,11 +38,14 @@ def replace(rules: Ruleset | None, wanted: str = AUTO) -> None:
     """Put these rules in place of what is live, by whichever backend, or nothing at all (None). Raises Refusal;
     then the rules of the backend in use are what they were."""
     name = chosen(wanted)
+    if rules is None:  # whatever another program says: the rules in use go
+        BACKENDS[name].replace(None)
     for other in leftovers(name):
         BACKENDS[other].replace(None)
-    BACKENDS[name].replace(rules)
+    if rules is not None:
+        BACKENDS[name].replace(rules)
 
 
 def leftovers(name: str) -> tuple[str, ...]:
-    """The other backends that hold something of ours."""
+    """The other backends that hold something of ours. Raises Refusal: nobody can tell of one."""
     return tuple(other for other, backend in BACKENDS.items() if other != name and backend.holds())

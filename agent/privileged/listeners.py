@@ -44,6 +44,12 @@ def streams(spec: RedirectSpec) -> int:
     return sum(state not in _OVER and port in ports for table in tables() for port, state, _ in _sockets(table))
 
 
+def uids(*ports: int) -> frozenset[int]:
+    """Who listens on any of them."""
+    found = _uids()
+    return frozenset(uid for port in ports for uid in found.get(port, set()))
+
+
 _LISTEN = procfs.LISTEN
 _OVER = frozenset({_LISTEN, "06", "07"})  # TIME_WAIT, CLOSE
 

@@ -26,6 +26,12 @@ def read(prefix: Path) -> Live:
     return by(state.approved(prefix))
 
 
+def source(prefix: Path, found: Live) -> Path:
+    """Below which prefix the configuration lies that is in force: the one on trial, or the last approved; the
+    host's own while none was."""
+    return state.tried(prefix) if found.on_trial else state.approved(prefix)
+
+
 def by(source: Path) -> Live:
     """By the backend of the configuration below `source`. Raises Refusal."""
     backend = policy.backend(source)

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from agent.core.facts import Level
-from agent.privileged import Refusal, listeners, policy
+from agent.core.reasons import Reason
+from agent.privileged import Refusal, listeners, policy, readiness
 
 Levels = tuple[Level, Level]  # inbound, outbound
 
@@ -16,9 +17,9 @@ def off(prefix: Path) -> bool:
 
 
 def ready(prefix: Path) -> Levels:
-    """What holds while the proxy is proved ready. Raises Refusal: its listeners are not there, or not its own."""
+    """What holds while the proxy is proved ready. Raises Refusal: it is not, or that cannot be told."""
     spec = policy.approved(prefix)
-    listeners.must_be_the_proxys(spec)
+    readiness.must_hold(spec)
     return Level.ON, Level.ON if listeners.outbound(spec) else Level.RELEASED
 
 
@@ -32,14 +33,17 @@ def failed(prefix: Path) -> Levels:
 
 
 def now(prefix: Path) -> Levels:
-    """Whichever of the two it is. Raises Refusal: the configuration is unusable."""
+    """Whichever of the two it is. Raises Refusal: the configuration is unusable, or nobody can tell
+    (PROXY_UNREADABLE)."""
     if off(prefix):
         return LET_GO
     policy.approved(prefix)
     try:
         return ready(prefix)
-    except Refusal:  # of the listeners: that is what the failure policy is for
-        return failed(prefix)
+    except Refusal as refusal:
+        if refusal.reason is Reason.PROXY_UNREADABLE:
+            raise
+        return failed(prefix)  # a known fault: that is what the failure policy is for
 
 
 def _failed(policy: str) -> Level:

@@ -110,8 +110,9 @@ def _path(prefix: Path) -> Path:
 
 def _spec(found: config.Config) -> RedirectSpec:
     redirect = found.redirect
-    guide = redirect.mode == "linkerd-guide"
-    inbound = Inbound.ALL if guide else Inbound(redirect.inbound)
+    guide, off = redirect.mode == "linkerd-guide", redirect.mode == "off"
+    inbound = Inbound.ALL if guide else Inbound.OFF if off else Inbound(redirect.inbound)
+    outbound = Outbound.ALL if guide else Outbound.OFF if off else Outbound(redirect.outbound)
     every = inbound is Inbound.ALL
     return RedirectSpec(
         proxy_uid=_proxy_uid(found.proxy.user),
@@ -120,7 +121,7 @@ def _spec(found: config.Config) -> RedirectSpec:
         networks=redirect.outbound_networks,
         exempt=(*((one.address, one.port) for one in redirect.exempt), *_api_server(found.api.server)),
         inbound=inbound,
-        outbound=Outbound.ALL if guide else Outbound(redirect.outbound),
+        outbound=outbound,
         uids=_numbers(redirect.outbound_uids, _uid),
         inbound_except=Exceptions(
             ports=GUIDE_INBOUND_EXCEPT if guide else _ports(redirect.inbound_except_ports),
@@ -138,6 +139,7 @@ def _spec(found: config.Config) -> RedirectSpec:
         ssh_ports=sshd.ports({}) | {SSH_PORT} if every else frozenset({SSH_PORT}),
         published=published.ports() if every else frozenset(),
         control_ports=frozenset(_control_ports(found.control_plane)),
+        guarded=off and bool(found.workload.ports),
     )
 
 

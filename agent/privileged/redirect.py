@@ -23,7 +23,7 @@ _OFF: Levels = (Level.OFF, Level.OFF)
 
 def check(prefix: Path) -> Answer:
     found, held = live.read(prefix), state.suspension(prefix)
-    source = _source(prefix, found)
+    source = live.source(prefix, found)
     answer = _answer(prefix, source, _live_levels(source, found))
     if held is not None:
         answer["suspended"] = f"{held.cause.value}: {held.detail}"
@@ -71,7 +71,7 @@ def one_way(prefix: Path, direction: str, level: Level) -> Answer:
 
 def _bring(prefix: Path, wanted: Levels) -> Answer:
     before, held = live.read(prefix), state.suspension(prefix)
-    source = _source(prefix, before)
+    source = live.source(prefix, before)
     spec, found = _spec(source, wanted), wanted
     over = before.trial is not None and not before.on_trial
     if levels(spec, before.rules) != wanted or over:
@@ -101,13 +101,25 @@ def restore(prefix: Path) -> Answer:
     with files.lock(prefix):
         found, held = live.read(prefix), state.suspension(prefix)
         if state.left(prefix) or (held is not None and held.cause is Cause.REMOVED):
-            return _levels(_live_levels(_source(prefix, found), found))
+            return _levels(_live_levels(live.source(prefix, found), found))
         source = state.approved(prefix)
-        wanted = moment.failed(source) if held else moment.now(source)
+        wanted = moment.failed(source) if held else _at_boot(source, found)
         spec = _spec(source, wanted)
         if levels(spec, found.rules) == wanted:
             return _levels(wanted)
         return _levels(safely.put(prefix, source, spec, found, wanted).levels)
+
+
+def _at_boot(source: Path, found: Live) -> Levels:
+    """Where nobody can tell whether the proxy is ready, what is live stays; what is gone or damaged gets its
+    failure policy."""
+    try:
+        return moment.now(source)
+    except Refusal as refusal:
+        if refusal.reason is not Reason.PROXY_UNREADABLE:
+            raise
+    held = _live_levels(source, found)
+    return moment.failed(source) if {Level.OFF, Level.PARTIAL} & set(held) else held
 
 
 # an operator's -------------------------------------------------------------------------------------
@@ -200,13 +212,7 @@ def remove(prefix: Path, *, now: bool) -> Answer:
 
 
 def _source_now(prefix: Path) -> Path:
-    return _source(prefix, live.read(prefix))
-
-
-def _source(prefix: Path, found: Live) -> Path:
-    """Below which prefix the configuration lies that is in force: the one on trial, or the last approved; the
-    host's own while none was."""
-    return state.tried(prefix) if found.on_trial else state.approved(prefix)
+    return live.source(prefix, live.read(prefix))
 
 
 def _spec(source: Path, wanted: Levels) -> RedirectSpec:

@@ -12,6 +12,8 @@ from agent.core.facts import Level
 from agent.core.redirect import levels, ruleset
 from agent.privileged import kernel, policy
 from tests.netns import Namespace
+from tests.privileged.asking import CHECK, apply, ask
+from tests.privileged.firewalls import force
 from tests.privileged.hosts import (
     APP,
     INBOUND,
@@ -159,6 +161,25 @@ def test_who_comes_by_the_proxy_reaches_declared_ports_alone(
                 assert ears.heard(host.space, address, port)[0] == (address, port)  # nobody else is kept from it
             for port in (APP, 53, 8086):
                 assert ears.heard(host.space, address, port, PROXY_UID)[0] == (address, port)
+
+
+def test_with_the_redirect_off_a_peer_that_dials_4143_reaches_declared_ports_alone(
+    host: Host, backend: str, family: Family
+) -> None:
+    host.config.write_text(host.config.read_text().replace("[redirect]", '[redirect]\nmode = "off"'))
+    force(host, backend)
+    with Listeners() as ears:
+        ears.add(host.space, family.everywhere, APP, UNDECLARED, 53)
+        answer = ask(host, apply("released", "released"))
+        assert answer == (0, {"ok": True, "inbound": "released", "outbound": "released"})
+        assert ask(host, CHECK) == answer
+        for uid in (PROXY_UID, 1000):
+            assert ears.heard(host.space, family.host, APP, uid)[0] == (family.host, APP)
+            assert ears.heard(host.space, family.host, 53, uid)[0] == (family.host, 53)
+        with pytest.raises(ConnectionRefusedError):
+            dial(host.space, family.host, UNDECLARED, PROXY_UID)
+        for space, uid in ((host.space, 1000), (host.peer, PROXY_UID)):
+            assert ears.heard(space, family.host, UNDECLARED, uid)[0] == (family.host, UNDECLARED)
 
 
 def test_the_proxys_udp_is_untouched(host: Host, backend: str, family: Family) -> None:

@@ -74,6 +74,7 @@ specs = st.builds(
     ssh_ports=st.sampled_from([frozenset({22}), frozenset({22, 443})]),
     published=_some_ports,
     control_ports=_some_ports,
+    guarded=st.booleans(),
 )
 
 packets = st.builds(

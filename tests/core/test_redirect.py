@@ -10,7 +10,9 @@ from agent.core.facts import Level
 from agent.core.redirect import (
     Action,
     Chain,
+    Inbound,
     Match,
+    Outbound,
     RedirectSpec,
     Rule,
     Ruleset,
@@ -235,3 +237,12 @@ def test_anything_else_is_partial(seen: Ruleset, amounts_to: tuple[Level, Level]
 def test_a_rule_is_what_it_does_and_not_what_it_is_called() -> None:
     renamed = tuple(replace(rule, name="?") for rule in rules_of("inbound"))
     assert levels(BOTH, changed("inbound", rules=renamed)) == (ON, ON)
+
+
+def test_the_guard_stands_alone_where_the_redirect_is_off_and_peers_dial_the_proxy() -> None:
+    off = replace(BOTH, inbound=Inbound.OFF, outbound=Outbound.OFF, guarded=True)
+    found = ruleset(off, Level.RELEASED, Level.RELEASED)
+    assert found is not None
+    assert {chain.name for chain in found.chains if chain.rules} == {"guard", "tracking"}
+    assert levels(off, found) == (Level.RELEASED, Level.RELEASED)
+    assert levels(off, ruleset(BOTH, Level.RELEASED, Level.RELEASED)) == (Level.PARTIAL, Level.RELEASED)

@@ -2,14 +2,16 @@
 
 import contextlib
 import errno
+import http.server
 import select
 import shutil
 import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from agent.adapters.door import PROGRAM, Door
 from tests.netns import Namespace, join, namespace
 
 PROXY_UID = 2102
-APP, SSH, UNDECLARED, INBOUND, OUTBOUND = 8080, 22, 9000, 4143, 4140
+APP, SSH, UNDECLARED, INBOUND, OUTBOUND, ADMIN = 8080, 22, 9000, 4143, 4140, 4191
 
 CONFIG = """
 [workload]
@@ -135,11 +137,13 @@ class Listeners:
 
     def __init__(self) -> None:
         self._sockets: list[socket.socket] = []
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "Listeners":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stack.close()
         for each in self._sockets:
             each.close()
 
@@ -149,10 +153,11 @@ class Listeners:
             made.listen()
             self._sockets.append(made)
 
-    def add_proxy(self, space: Namespace, uid: int = PROXY_UID) -> None:
-        """The listeners that linkerd2-proxy would have, over IPv4."""
+    def add_proxy(self, space: Namespace, uid: int = PROXY_UID) -> "Admin":
+        """The listeners that linkerd2-proxy would have, over IPv4, and an admin port that says all is well."""
         self.add(space, "0.0.0.0", INBOUND, uid=uid)
         self.add(space, "127.0.0.1", OUTBOUND, uid=uid)
+        return self._stack.enter_context(admin_port(space, uid))
 
     def accept(self) -> socket.socket:
         """The one connection that waits."""
@@ -169,6 +174,58 @@ class Listeners:
 
     def stream(self, space: Namespace, address: str, port: int) -> "Stream":
         return Stream(dial(space, address, port), self.accept())
+
+
+@dataclass
+class Admin:
+    """What the admin port answers: HTTP status, and what `/metrics` says of the certificate."""
+
+    live: int = 200
+    ready: int = 200
+    metrics: int = 200
+    expires: float = 4102444800.0  # seconds since the epoch
+    hangs: bool = False
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def answer(self, path: str) -> tuple[int, str]:
+        if self.hangs:
+            self.over.wait()
+        match path:
+            case "/live":
+                return self.live, "live"
+            case "/ready":
+                return self.ready, "ready"
+        text = f"control_identity_cert_expiration_timestamp_seconds {self.expires}\n# EOF\n"
+        return self.metrics, text
+
+
+@contextlib.contextmanager
+def admin_port(space: Namespace, uid: int) -> Iterator[Admin]:
+    admin = Admin()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, text = admin.answer(self.path)
+            with contextlib.suppress(ConnectionError):
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("", 0), Handler, bind_and_activate=False) as server:
+        server.socket.close()
+        server.socket = space.inside(partial(_server, "127.0.0.1", ADMIN), uid)
+        server.socket.listen()
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield admin
+        finally:
+            admin.over.set()
+            server.shutdown()
+            thread.join()
 
 
 class Stream:

@@ -1,8 +1,7 @@
 """Which backend sets the rules, and what it says when it cannot."""
 
-import fcntl
+import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -62,16 +61,6 @@ def test_a_backend_that_the_host_lacks_is_named(
     assert caught.value.detail.startswith(f"cannot find {program}")
 
 
-def test_a_lock_that_another_program_holds_is_waited_for_and_named(space: Namespace) -> None:
-    with Path("/run/xtables.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(Refusal, match="xtables lock"):
-            space.inside(lambda: kernel.replace(RULES, "iptables-legacy"))
-        assert space.inside(lambda: kernel.read("iptables-legacy")) is None
-    space.inside(lambda: kernel.replace(RULES, "iptables-legacy"))
-    assert space.inside(lambda: kernel.read("iptables-legacy")) == RULES
-
-
 def test_ipv4_goes_back_when_ipv6_cannot_follow(space: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = iptables.Iptables("legacy")
     released = ruleset(BOTH, Level.RELEASED, Level.RELEASED)
@@ -99,3 +88,38 @@ def test_ipv4_goes_back_when_ipv6_cannot_follow(space: Namespace, monkeypatch: p
 )
 def test_what_a_program_says_becomes_a_reason(said: str, reason: Reason | None) -> None:
     assert programs.refusal("set the rules", said, "x").reason is reason
+
+
+@pytest.mark.parametrize("broken", ["iptables-nft-save", "ip6tables-legacy-save", "nft"])
+def test_a_program_of_another_backend_that_fails_is_named(
+    space: Namespace, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """It may hold something of ours; but what is in use goes all the same, when it is to go."""
+    wanted = "iptables-legacy" if broken != "ip6tables-legacy-save" else "iptables-nft"
+    space.inside(lambda: kernel.replace(RULES, wanted))
+    real = programs.run
+
+    def fails(program: str, *arguments: str, input: str = "") -> "subprocess.CompletedProcess[str]":
+        if program.endswith(f"/{broken}"):
+            return subprocess.CompletedProcess([program], 1, "", "it exploded")
+        return real(program, *arguments, input=input)
+
+    monkeypatch.setattr(programs, "run", fails)
+    for call in (lambda: kernel.read(wanted), lambda: kernel.replace(RULES, wanted)):
+        with pytest.raises(Refusal, match="it exploded"):
+            space.inside(call)
+    with pytest.raises(Refusal, match="it exploded"):
+        space.inside(lambda: kernel.replace(None, wanted))
+    assert space.inside(kernel.BACKENDS[wanted].read) is None
+
+
+def test_a_program_that_is_missing_or_finds_no_part_of_the_kernel_holds_nothing(
+    space: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacks = subprocess.CompletedProcess[str](
+        [], 1, "", "iptables: Failed to initialize nft: Protocol not supported"
+    )
+    monkeypatch.setattr(programs, "run", lambda *_, **__: lacks)
+    assert kernel.leftovers("nftables") == ()
+    has(monkeypatch)
+    assert kernel.leftovers("iptables-nft") == ()

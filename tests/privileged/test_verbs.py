@@ -41,7 +41,7 @@ class Kernel:
         if self.live.trial is not None:
             self.live = Live(self.live.trial.before, Trial(self.live.trial.new, self.live.trial.before, None))
 
-    def must_be_the_proxys(self, spec: object) -> None:
+    def must_hold(self, spec: object) -> None:
         if not self.listeners:
             raise Refusal("nobody listens")
 
@@ -53,7 +53,8 @@ def host() -> Iterator[tuple[Path, Kernel]]:
         folder = stack.enter_context(TemporaryDirectory())
         for module, stand_ins in (
             ("live", {name: getattr(kernel, name) for name in ("read", "by", "replace", "put_on_trial")}),
-            ("listeners", {"must_be_the_proxys": kernel.must_be_the_proxys, "streams": lambda spec: 0}),
+            ("listeners", {"streams": lambda spec: 0}),
+            ("readiness", {"must_hold": kernel.must_hold}),
             ("sshd", {"ports": frozenset}),
         ):
             stack.enter_context(mock.patch.multiple(f"agent.privileged.{module}", **stand_ins))

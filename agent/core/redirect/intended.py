@@ -48,7 +48,7 @@ def ruleset(spec: RedirectSpec, inbound: Level, outbound: Level) -> Ruleset | No
         **_filled("outbound", outbound, tuple(_outbound(spec, _hit(outbound, spec.outbound_listener)))),
         "tracking": (_TRACKING,),
     }
-    if inbound is not Level.RELEASED:
+    if inbound is not Level.RELEASED or spec.guarded:
         rules["guard"] = tuple(_guard(spec))
     return Ruleset(tuple(replace(chain, rules=ordered(rules.get(chain.name, ()))) for chain in SKELETON))
 

@@ -57,6 +57,7 @@ class RedirectSpec:
     ssh_ports: frozenset[int] = frozenset({SSH_PORT})  # where operators come in
     published: frozenset[int] = frozenset()  # by container runtimes; left out of Inbound.ALL unless declared
     control_ports: frozenset[int] = frozenset()  # of a control plane that the proxy may dial on this host
+    guarded: bool = False  # the guard stands while nothing is redirected too: peers dial the proxy itself
 
     def __post_init__(self) -> None:
         if self.proxy_uid <= 0:

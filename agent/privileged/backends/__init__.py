@@ -1,4 +1,4 @@
-"""The kinds of firewall that the kernel's rules can be set by, each behind the same three calls.
+"""The kinds of firewall that the kernel's rules can be set by, each behind the same calls.
 
 Law: a backend renders and reads by `core.redirect` and runs the programs; it decides nothing. None of them
 knows another.
@@ -11,7 +11,8 @@ from agent.core.redirect import Ruleset
 
 class Backend(Protocol):
     def holds(self) -> bool:
-        """Something of ours is there, whole or not. A backend that this host lacks holds nothing."""
+        """Something of ours is there, whole or not. A backend whose program or kernel part this host lacks holds
+        nothing; of one that is there and fails nobody knows. Raises Refusal."""
         ...
 
     def read(self) -> Ruleset | None:
@@ -20,4 +21,8 @@ class Backend(Protocol):
 
     def replace(self, rules: Ruleset | None) -> None:
         """Put these in place of whatever is there; None: leave nothing. Raises Refusal."""
+        ...
+
+    def counters(self) -> list[dict[str, object]]:
+        """The keys "chain", "name", "packets" and "bytes" of each live rule; [] without any. Raises Refusal."""
         ...

@@ -5,10 +5,11 @@ not have our rules in both.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from agent.core.redirect import Ruleset, guide, iptables, iptables_read
+from agent.core.redirect import Ruleset, guide, iptables, iptables_counts, iptables_read
 from agent.privileged import Refusal
 from agent.privileged.backends import programs
 
@@ -37,14 +38,7 @@ class Iptables:
         self._kind = kind
 
     def holds(self) -> bool:
-        """A kind that cannot be read here is one by which nothing can have been set here."""
-        if self._program(4, "save") is None:
-            return False
-        try:
-            texts = self._texts()
-        except Refusal:
-            return False
-        return any(iptables.parse(text).holds for text in texts.values())
+        return any(iptables.parse(text).holds for text in self.seen().values())
 
     def read(self) -> Ruleset | None:
         texts = self._texts()
@@ -64,6 +58,17 @@ class Iptables:
                     self._restore(4, _inputs(self._texts(), before)[4])
                 raise
 
+    def counters(self) -> list[dict[str, object]]:
+        texts = [self._save(version, "-c") for version in _versions()]
+        return [vars(count) for count in iptables_counts.counts(texts)]
+
+    def seen(self) -> dict[int, str]:
+        """IP version → what save says, without those of which this host lacks the program or the kernel part.
+        Raises Refusal."""
+        able = [version for version in _versions() if self._program(version, "save") is not None]
+        texts = {version: programs.there(partial(self._save, version)) for version in able}
+        return {version: text for version, text in texts.items() if text is not None}
+
     def guide_chains(self) -> tuple[str, ...]:
         """Those that Linkerd's guide has made by hand, and the tables that they are in. Raises Refusal."""
         if self._program(4, "save") is None:
@@ -82,12 +87,13 @@ class Iptables:
 
     def _texts(self) -> dict[int, str]:
         """IP version → what save says. It says nothing of a table that nobody uses, and makes none."""
-        return {version: self._save(version) for version in ((4, 6) if _IPV6.exists() else (4,))}
+        return {version: self._save(version) for version in _versions()}
 
-    def _save(self, version: int) -> str:
-        done = programs.run(self._need(version, "save"))
+    def _save(self, version: int, *more: str) -> str:
+        program = self._need(version, "save")
+        done = programs.run(program, *more)
         if done.returncode != 0:
-            raise programs.refusal("read the rules", done.stderr, _NEEDS)
+            raise programs.refusal(f"read the rules by {program}", done.stderr, _NEEDS)
         return done.stdout
 
     def _restore(self, version: int, text: str, *more: str) -> None:
@@ -108,6 +114,10 @@ class Iptables:
         if found := programs.find(f"{prefix}-{self._kind}-{what}"):
             return found
         return programs.find(f"{prefix}-{what}") if hosts_kind() == self._kind else None
+
+
+def _versions() -> tuple[int, ...]:
+    return (4, 6) if _IPV6.exists() else (4,)
 
 
 def _inputs(texts: Mapping[int, str], rules: Ruleset | None) -> dict[int, str]:

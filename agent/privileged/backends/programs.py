@@ -3,10 +3,13 @@ what root runs."""
 
 import os
 import subprocess
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from agent.core.reasons import Reason
 from agent.privileged import Refusal
+
+T = TypeVar("T")
 
 _PLACES: Final = ("/usr/sbin", "/sbin", "/usr/bin")
 _ENVIRONMENT: Final = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -37,6 +40,16 @@ def run(program: str, *arguments: str, input: str = "") -> subprocess.CompletedP
         cwd="/",
         check=False,
     )
+
+
+def there(read: Callable[[], T]) -> T | None:
+    """What it reads; None: this kernel lacks what it is read from, so nothing is there. Raises Refusal."""
+    try:
+        return read()
+    except Refusal as refusal:
+        if refusal.reason is not Reason.REDIRECT_UNSUPPORTED:
+            raise
+        return None
 
 
 def missing(name: str) -> Refusal:

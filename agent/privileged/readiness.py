@@ -1,0 +1,58 @@
+"""Whether the proxy is proved ready: read from its admin port and from who listens on its ports, and judged
+exactly as the agent judges it.
+
+Law: a part that cannot be read (a timeout, a 403) is no fault. Then nobody knows, and whoever asked holds what is
+live.
+"""
+
+import http.client
+import time
+from typing import Final
+
+from agent.core import proxy
+from agent.core.facts import UNKNOWN, ProxyState
+from agent.core.redirect import RedirectSpec
+from agent.privileged import Refusal, listeners
+
+_HOST, _PORT = proxy.ADMIN_LISTENER
+_WITHIN: Final = 0.7  # seconds for each of three pages; all of them below the door's own limit
+_MOST: Final = 8 << 20  # bytes of a page
+_REFUSED, _UNREADABLE = 0, -1  # in the place of an HTTP status
+
+
+def must_hold(spec: RedirectSpec) -> None:
+    """Raises Refusal: it is not ready; PROXY_UNREADABLE where that cannot be told."""
+    listeners.must_be_the_proxys(spec)
+    state, fault, _ = proxy.judge(_reading(spec), spec.proxy_uid, time.time())
+    if state is not ProxyState.READY and fault is not None:
+        detail = f"cannot redirect: {fault.entry.text}" + (f" ({fault.detail})" if fault.detail else "")
+        raise Refusal(detail, fault.reason)
+
+
+def _reading(spec: RedirectSpec) -> proxy.Reading:
+    """The admin port's owner counts as well: the rest is that port's word."""
+    (live, _), (ready, _), (metrics, text) = (_page(path) for path in ("/live", "/ready", "/metrics"))
+    return proxy.Reading(
+        live={200: True, _REFUSED: False}.get(live, UNKNOWN),
+        ready={200: True, 503: False}.get(ready, UNKNOWN),
+        certificate_expires=proxy.read_metrics(text)[0] if metrics == 200 else UNKNOWN,
+        inbound_listening=True,
+        outbound_listening=True,
+        listener_uids=listeners.uids(spec.inbound_listener, spec.outbound_listener, _PORT),
+    )
+
+
+def _page(path: str) -> tuple[int, str]:
+    """(status, text)"""
+    connection = http.client.HTTPConnection(_HOST, _PORT, timeout=_WITHIN)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read(_MOST + 1)
+    except ConnectionRefusedError:
+        return _REFUSED, ""
+    except (OSError, http.client.HTTPException):
+        return _UNREADABLE, ""
+    finally:
+        connection.close()
+    return (_UNREADABLE, "") if len(body) > _MOST else (answer.status, body.decode(errors="replace"))

@@ -1,0 +1,207 @@
+"""A redirect that never cuts a host off: tested when it is set, on trial where asked, and taken back whole."""
+
+import fcntl
+from pathlib import Path
+
+import pytest
+
+from tests.privileged.asking import CHECK, apply, ask
+from tests.privileged.firewalls import BACKENDS, force
+from tests.privileged.hosts import APP, INBOUND, SSH, Host, Listeners, nft_and_then, with_nft
+from tests.privileged.levels import (
+    APPLICATION,
+    ARM,
+    BLOCKED,
+    CONFIRM,
+    LONG_TRIAL,
+    NETWORK,
+    NOW,
+    OFF,
+    ON,
+    RELEASED,
+    RESTORE,
+    REVERT,
+    TRIAL,
+    V4,
+    closed,
+    counted,
+    done,
+    levels,
+    plain,
+    redirected,
+    refused,
+)
+
+HARM = "insert rule inet fairlead inbound tcp dport 22 dnat to :4143"
+
+
+# the self-test -------------------------------------------------------------------------------------
+
+
+def test_rules_that_catch_ssh_are_taken_back_at_once(host: Host, ears: Listeners, tmp_path: Path) -> None:
+    ears.add(host.space, "0.0.0.0", SSH)
+    harmful = with_nft(nft_and_then(tmp_path, HARM))
+    done(host, apply(*BLOCKED))
+    before = host.space.run("nft", "-s", "list", "ruleset")
+
+    reason, detail = refused(host, apply(*ON), *harmful)
+    assert reason == "RedirectSuspended"
+    assert "SSH on 10.9.0.2 port 22" in detail
+    assert closed(host)
+    assert host.space.run("nft", "-s", "list", "ruleset") == before
+
+
+def test_a_suspension_stays_until_an_operator_acts(host: Host, ears: Listeners, tmp_path: Path) -> None:
+    ears.add_proxy(host.space)
+    refused(host, apply(*ON), *with_nft(nft_and_then(tmp_path, HARM)))
+    assert str(done(host, CHECK)["suspended"]).startswith("self-test: SSH on 10.9.0.2")
+    for request in (apply(*ON), apply("released", "on"), ARM):
+        assert refused(host, request)[0] == "RedirectSuspended"
+    assert levels(host, apply(*BLOCKED)) == BLOCKED  # to close a port is allowed
+    assert levels(host, RESTORE) == BLOCKED
+
+    assert levels(host, NOW) == ON
+    assert "suspended" not in done(host, CHECK)
+    assert levels(host, apply(*BLOCKED)) == BLOCKED
+    assert levels(host, apply(*ON)) == ON
+
+
+def test_where_nothing_was_tracking_stays(host: Host, tmp_path: Path) -> None:
+    """Taken back without it, a stream that was caught meanwhile would be reset."""
+    refused(host, apply(*ON), *with_nft(nft_and_then(tmp_path, HARM)))
+    rules = host.space.run("nft", "list", "ruleset")
+    assert "ct state" in rules
+    assert "4140" not in rules
+
+
+def test_what_somebody_changed_by_hand_does_not_come_back_in_part(host: Host, tmp_path: Path) -> None:
+    done(host, apply(*BLOCKED))
+    host.space.run(
+        "nft", "insert rule inet fairlead inbound_block ip ttl 7 tcp dport 1-1000 reject with tcp reset"
+    )
+    refused(host, apply(*ON), *with_nft(nft_and_then(tmp_path, HARM)))
+    assert "reject" not in host.space.run("nft", "list", "ruleset")
+
+
+# on trial ------------------------------------------------------------------------------------------
+
+
+def test_confirmed_rules_stay(host: Host, ears: Listeners) -> None:
+    ears.add_proxy(host.space)
+    ears.add(host.space, V4.host, APP)
+    answer = done(host, LONG_TRIAL)
+    assert (answer["inbound"], answer["trial"]) == ("on", 600)
+    assert redirected(host, ears)
+    assert str(done(host, CHECK)["suspended"]).startswith("unconfirmed")
+    assert levels(host, apply(*ON)) == ON  # what the agent wants is so already, and the trial goes on
+    assert "trial" in done(host, CHECK)
+
+    assert levels(host, CONFIRM) == ON
+    assert done(host, CHECK) == {"ok": True, "inbound": "on", "outbound": "on"}
+    assert "trial" not in host.space.run("nft", "list", "ruleset")
+    assert redirected(host, ears)
+    assert "none is on trial" in refused(host, CONFIRM)[1]
+
+
+@pytest.mark.parametrize("before", [BLOCKED, RELEASED, OFF])
+def test_unconfirmed_rules_go_with_nobody_there_to_take_them(
+    host: Host, ears: Listeners, before: tuple[str, str]
+) -> None:
+    ears.add_proxy(host.space)
+    ears.add(host.space, V4.host, APP)
+    ears.add(host.peer, V4.cluster, 80)
+    done(host, apply(*before))
+    done(host, TRIAL)
+    with ears.stream(host.peer, *APPLICATION) as stream:
+        assert stream.arrived == (V4.host, INBOUND)
+        while "elements" in host.space.run("nft", "list", "set", "inet", "fairlead", "trial"):
+            stream.flow()
+        assert closed(host) if before == BLOCKED else plain(host, ears)
+        assert ears.heard(host.space, *NETWORK)[0] == NETWORK
+        stream.flow()
+
+    assert levels(host) == (RELEASED if before == OFF else before)
+    reason, detail = refused(host, CONFIRM)
+    assert reason == "RedirectSuspended"
+    assert "its time is over" in detail
+    assert refused(host, apply(*ON))[0] == "RedirectSuspended"
+    assert levels(host, apply(*BLOCKED)) == BLOCKED
+    assert "trial" not in host.space.run("nft", "list", "ruleset")
+
+
+def test_an_operator_may_take_it_back_before(host: Host, ears: Listeners) -> None:
+    ears.add_proxy(host.space)
+    done(host, apply(*BLOCKED))
+    before = host.space.run("nft", "-s", "list", "ruleset")
+    done(host, LONG_TRIAL)
+    assert levels(host, REVERT) == BLOCKED
+    assert host.space.run("nft", "-s", "list", "ruleset") == before
+    assert refused(host, apply(*ON))[0] == "RedirectSuspended"
+    assert "none is on trial" in refused(host, REVERT)[1]
+
+
+def test_what_is_on_trial_is_judged_by_what_it_was_made_of(host: Host, ears: Listeners) -> None:
+    """And what comes back by what was approved before, whatever stands in the file meanwhile."""
+    ears.add_proxy(host.space)
+    done(host, NOW)
+    host.config.write_text(host.config.read_text().replace("ports = [8080]", "ports = [8080, 8081]"))
+    assert levels(host) == ON
+    assert done(host, CHECK)["edited"] == "workload.ports"
+    done(host, LONG_TRIAL)
+    assert "8081" in host.space.run("nft", "list", "ruleset")
+    assert "edited" not in done(host, CHECK)
+    host.config.write_text("broken")
+    assert levels(host) == ON
+    assert "not valid TOML" in str(done(host, CHECK)["edited"])
+    done(host, REVERT)
+    assert levels(host) == ON
+    assert "8081" not in host.space.run("nft", "list", "ruleset")
+
+
+def test_a_trial_with_harm_in_it_ends_at_once(host: Host, ears: Listeners, tmp_path: Path) -> None:
+    ears.add_proxy(host.space)
+    reason, _ = refused(host, LONG_TRIAL, *with_nft(nft_and_then(tmp_path, HARM)))
+    assert reason == "RedirectSuspended"
+    assert "trial" not in done(host, CHECK)
+    assert "4143" not in host.space.run("nft", "list", "ruleset")
+
+
+# another backend -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "nftables"])
+def test_by_iptables_rules_are_set_and_none_are_on_trial(host: Host, ears: Listeners, backend: str) -> None:
+    """Nothing there keeps the time; what cannot be promised is refused, and nothing has changed."""
+    force(host, backend)
+    ears.add_proxy(host.space)
+    ears.add(host.space, V4.host, APP)
+    reason, detail = refused(host, TRIAL)
+    assert reason == "RedirectUnsupported"
+    assert "keeps no time" in detail
+    assert done(host, CHECK) == {"ok": True, "inbound": "off", "outbound": "off"}
+
+    assert levels(host, NOW) == ON
+    assert redirected(host, ears)
+    for hit, level in ((redirected, ON), (lambda host, _: closed(host), BLOCKED)):
+        done(host, apply(*level))
+        before = counted(host)
+        assert hit(host, ears) and hit(host, ears)
+        after = counted(host)
+        assert after.pop("inbound: declared ports, IPv4") == before.pop("inbound: declared ports, IPv4") + 2
+        assert after == before
+    assert levels(host, {"verb": "redirect remove", "now": "yes"}) == OFF
+    assert ears.heard(host.peer, *APPLICATION)[0] == APPLICATION
+
+
+def test_a_lock_that_another_program_holds_is_waited_for_and_named(host: Host, tmp_path: Path) -> None:
+    """A lock of this test's own: the real one is the whole machine's."""
+    force(host, "iptables-legacy")
+    Path("/run/xtables.lock").touch()
+    path = tmp_path / "xtables.lock"
+    around = ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /run/xtables.lock; exec "$@"', str(path))
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "xtables lock" in refused(host, apply(*BLOCKED), *around)[1]
+        assert levels(host) == OFF
+    assert ask(host, apply(*BLOCKED), *around)[0] == 0
+    assert levels(host) == BLOCKED
