@@ -160,15 +160,18 @@ class Daemon:
         )
 
     def _proxy_loop(self) -> proxy.ProxyLoop:
-        settings, (uid, gid) = values.proxy_settings(self._config), self._owner
+        prefix, (uid, gid) = str(self._root), self._owner
+        settings = values.proxy_settings(self._config, prefix)
         paths = proxy_child.Paths(
-            binary=self._config.proxy.binary,
+            binary=values.proxy_binary(self._config, prefix),
             trust_anchors=values.anchors_in_force(self._config, self._root),
             record=self._root / "run/fairlead/proxy.json",
             log=self._root / "var/log/fairlead/proxy.log",
         )
         gate = [sys.executable, "-m", "agent", "identity-gate", settings.workload_api, settings.identity]
-        runtime = proxy_child.ChildProxy(settings, paths, uid, gid, gate)
+        runtime = proxy_child.ChildProxy(
+            lambda: values.proxy_settings(self._config, prefix), paths, uid, gid, gate
+        )
         publish = self._board.setter("proxy")
         return proxy.ProxyLoop(runtime, self._board, publish, uid, time.time, random.random, float(settings.grace))
 
@@ -188,7 +191,7 @@ class Daemon:
         """What changes often, and so must not stand in a condition."""
         found = {
             "fairlead.dev/agent-version": __version__,
-            "fairlead.dev/proxy-version": self._config.proxy.version,
+            "fairlead.dev/proxy-version": values.proxy_version(self._config, str(self._root)),
         }
         fact = self._board.facts.value.identity
         if fact is not UNKNOWN and fact.svid is not None:

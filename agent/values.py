@@ -1,10 +1,12 @@
 """Config → the plain values that core and the adapters take. Same law as `agent.config`, but that a user's
-name is looked up."""
+name is looked up, and which version of the proxy is the current one."""
 
+import os
 import pwd
 from pathlib import Path
 
 from agent.config import Config, IdentityConfig, RedirectConfig
+from agent.core import releases
 from agent.core.policy import Spec
 from agent.core.probe import first_verdicts_within
 from agent.core.proxy import ProxySettings
@@ -27,10 +29,26 @@ def policy_spec(config: Config, boot_id: str) -> Spec:
     )
 
 
-def proxy_settings(config: Config) -> ProxySettings:
+# Of a binary that does not say which version it is.
+USUAL_VERSION = "2.366.0"
+
+
+def proxy_binary(config: Config, prefix: str) -> str:
+    """Where it lies; a symlink that leads elsewhere after an upgrade may be on the way."""
+    return config.proxy.binary or str(Path(prefix or "/") / "var/lib/fairlead/proxy/current/linkerd2-proxy")
+
+
+def proxy_version(config: Config, prefix: str) -> str:
+    """Of what would be started now."""
+    binary = os.path.realpath(proxy_binary(config, prefix))
+    return config.proxy.version or releases.installed(binary) or USUAL_VERSION
+
+
+def proxy_settings(config: Config, prefix: str = "") -> ProxySettings:
+    """With the version of what would be started now."""
     proxy, control = config.proxy, config.control_plane
     return ProxySettings(
-        version=proxy.version,
+        version=proxy_version(config, prefix),
         workload=config.workload.name,
         namespace=config.workload.namespace,
         identity=config.workload.identity,

@@ -95,7 +95,7 @@ class Options:
 
     def runtime(self) -> ChildProxy:
         paths = Paths(self.binary, (Path(self.anchors),), BASE / "run/proxy.json", BASE / "log/proxy.log")
-        return ChildProxy(self.settings, paths, self.uid, self.uid, self.gate)
+        return ChildProxy(lambda: self.settings, paths, self.uid, self.uid, self.gate)
 
 
 @dataclass(frozen=True)

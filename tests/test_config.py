@@ -102,7 +102,6 @@ def test_every_problem_at_once() -> None:
         "api.server",
         "api.ca",
         "api.token_file",
-        "proxy.binary",
         "proxy.user",
         "proxy.cores",
         "proxy.version",

@@ -43,13 +43,30 @@ def test_each_key_reaches_the_policy(old: str, new: str, changed: dict[str, obje
 
 def test_the_example_as_settings_of_the_proxy() -> None:
     settings, file = values.proxy_settings(of()), of()
-    for name in ("version", "log", "log_format", "cores", "grace", "default_inbound_policy"):
+    for name in ("log", "log_format", "cores", "grace", "default_inbound_policy"):
         assert getattr(settings, name) == getattr(file.proxy, name)
     for name in ("cluster_domain", "trust_domain", "destination", "policy"):
         assert getattr(settings, name) == getattr(file.control_plane, name)
     assert (settings.workload, settings.namespace, settings.ports) == ("db-1", "shop", (5432,))
     assert (settings.addresses, settings.cluster_networks) == (("192.0.2.10",), ("10.0.0.0/8",))
     assert settings.workload_api == "/run/spire/agent/public/api.sock"
+
+
+def test_the_current_proxy_is_the_default(tmp_path: Path) -> None:
+    home = tmp_path / "var/lib/fairlead/proxy"
+    (home / "2.350.0").mkdir(parents=True)
+    prefix = str(tmp_path)
+    assert values.proxy_version(of(), prefix) == values.USUAL_VERSION
+    (home / "current").symlink_to("2.350.0")
+    assert values.proxy_binary(of(), prefix) == f"{home}/current/linkerd2-proxy"
+    assert values.proxy_settings(of(), prefix).version == values.proxy_version(of(), prefix) == "2.350.0"
+    by_hand = of('#version = "2.366.0"', 'version = "2.360.0"')
+    assert values.proxy_version(by_hand, prefix) == "2.360.0"
+    by_hand = of('#binary = "/var/lib/fairlead/proxy/current/linkerd2-proxy"', 'binary = "/opt/linkerd2-proxy"')
+    assert (values.proxy_binary(by_hand, prefix), values.proxy_version(by_hand, prefix)) == (
+        "/opt/linkerd2-proxy",
+        values.USUAL_VERSION,
+    )
 
 
 def test_the_proxys_owner() -> None:

@@ -16,7 +16,7 @@ import signal
 import socket
 import ssl
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,13 @@ class _Handle:
 
 
 class ChildProxy:
-    """Implements ports.ProxyRuntime. `gate`: the command that says, run as the proxy's own user, whether
+    """Implements ports.ProxyRuntime. `settings`: asked anew for each start, since the version may be another
+    one by then. `gate`: the command that says, run as the proxy's own user, whether
     the Workload API has a usable SVID for it (exit 0); what it prints is the reason why not."""
 
-    def __init__(self, settings: ProxySettings, paths: Paths, uid: int, gid: int, gate: Sequence[str]) -> None:
+    def __init__(
+        self, settings: Callable[[], ProxySettings], paths: Paths, uid: int, gid: int, gate: Sequence[str]
+    ) -> None:
         self._settings, self._paths, self._gate = settings, paths, gate
         self._uid, self._gid = uid, gid
         self._boot_id = BOOT_ID.read_text().strip()
@@ -113,13 +116,14 @@ class ChildProxy:
 
     def _environment(self) -> dict[str, str]:
         try:
-            return proxy.environment(self._settings, _read_anchors(self._paths.trust_anchors))
+            return proxy.environment(self._settings(), _read_anchors(self._paths.trust_anchors))
         except proxy.Refused as refused:
             raise Trouble(refused.fault.reason, refused.fault.detail) from refused
 
     def _check_ports(self) -> None:
         """Bind as the proxy will, so that a port that is taken is named before and not guessed after."""
-        listeners = [proxy.inbound_listener(self._settings), *proxy.outbound_listeners(self._settings)]
+        settings = self._settings()
+        listeners = [proxy.inbound_listener(settings), *proxy.outbound_listeners(settings)]
         for address, port in [*listeners, proxy.ADMIN_LISTENER]:
             with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -148,7 +152,7 @@ class ChildProxy:
             inode = _inode(os.fstat(log))
             self._remember(inode, None)
             child = subprocess.Popen(
-                [self._paths.binary],
+                [os.path.realpath(self._paths.binary)],  # which version runs shall be plain to see
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -201,7 +205,7 @@ class ChildProxy:
         return self._handle
 
     async def inspect(self, process: Process) -> Reading:
-        return await proxy_reading.read(self._settings)
+        return await proxy_reading.read(self._settings())
 
 
 # /proc and the record of it ------------------------------------------------------------------------

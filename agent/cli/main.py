@@ -18,6 +18,7 @@ VERBS = {
     "leave": "leave",
     "join": "join",
     "probe": "probe",
+    "proxy": "proxy",
     "check-config": "check_config",
     "plan": "plan",
     "redirect": "redirect",

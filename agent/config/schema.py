@@ -78,9 +78,9 @@ def _api(t: Table) -> c.ApiConfig:
 
 
 def _proxy(t: Table) -> c.ProxyConfig:
-    d = c.ProxyConfig(binary="")
+    d = c.ProxyConfig()
     found = c.ProxyConfig(
-        binary=t.take("binary", path),
+        binary=t.take("binary", path, d.binary),
         version=t.take("version", checks.version, d.version),
         user=t.take("user", checks.user, d.user),
         log=t.take("log", matching(r"[\w:=,\[\]{}.\"-]+", "a log filter"), d.log),

@@ -52,8 +52,8 @@ class ApiConfig:
 
 @dataclass(frozen=True)
 class ProxyConfig:
-    binary: str
-    version: str = "2.366.0"
+    binary: str = ""  # "" = the current one of those that were installed
+    version: str = ""  # "" = that of the installed one, else USUAL_VERSION
     user: str = "fairlead-proxy"  # a name or a uid > 0
     log: str = "warn,linkerd=info,hickory=error"
     log_format: Literal["plain", "json"] = "plain"

@@ -4,7 +4,8 @@ Law: nothing here names a port, a network, a file or a user: those are read from
 """
 
 import json
-from collections.abc import Mapping, Set
+import re
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,25 @@ _LEVELS = frozenset({"off", "released", "block", "on"})
 _DIRECTIONS = frozenset({"inbound", "outbound", "both"})
 # How long rules are on trial, in whole seconds.
 _CONFIRM = frozenset({NO_TRIAL, *map(str, range(5, 3601))})
+
+
+class _Shaped(Set[str]):
+    """Every text of one shape. Which of them there is, is seen where it is used."""
+
+    def __init__(self, pattern: str, name: str) -> None:
+        self._pattern, self.name = re.compile(pattern, re.ASCII), name
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, str) and self._pattern.fullmatch(value) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((self.name,))
+
+    def __len__(self) -> int:
+        return 1
+
+
+_VERSION = _Shaped(r"\d{1,4}\.\d{1,5}\.\d{1,5}", "a version like 2.366.0")
 
 Words = Mapping[str, Set[str]]  # each key, and what it may be
 _NONE: Final[Words] = {}
@@ -38,10 +58,11 @@ VERBS: Final[Mapping[str, tuple[Words, ...]]] = {
     "redirect block": ({"direction": _DIRECTIONS},),
     "redirect release": ({"direction": _DIRECTIONS},),
     "phase set": ({"phase": frozenset({"member", "drained", "left"})},),
+    "proxy set-current": ({"version": _VERSION},),
 }
 
 # Why a verb failed, where there is no better reason.
-_FAILURES: Final = {"phase set": Reason.PHASE_UNWRITABLE}
+_FAILURES: Final = {"phase set": Reason.PHASE_UNWRITABLE, "proxy set-current": Reason.PROXY_BINARY_UNUSABLE}
 # An operator's word ends or lifts a suspension: the agent, which may be compromised, has no say in it.
 _OPERATORS: Final = frozenset(f"redirect {word}" for word in ("confirm", "revert", "remove", "adopt-guide"))
 

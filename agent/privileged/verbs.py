@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from agent.core.facts import Level
-from agent.privileged import counters, files, redirect
+from agent.privileged import counters, files, redirect, versions
 from agent.privileged.redirect import Answer
 from agent.privileged.request import Request
 
@@ -28,6 +28,8 @@ def carry_out(prefix: Path, request: Request) -> Answer:
             return redirect.remove(prefix, now="now" in words)
         case "phase set":
             return set_phase(prefix, words["phase"])
+        case "proxy set-current":
+            return versions.set_current(prefix, words["version"])
     return _PLAIN[request.verb](prefix)
 
 

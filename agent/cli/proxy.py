@@ -1,0 +1,143 @@
+"""fairlead proxy VERB"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from agent.cli.check_config import load
+from agent.cli.exits import Exit, Failure
+from agent.cli.main import prefix_argument
+
+HELP = "install and choose versions of linkerd2-proxy"
+DESCRIPTION = """\
+Versions of linkerd2-proxy lie side by side under /var/lib/fairlead/proxy, root's alone; one is current.
+
+  fairlead proxy install FILE --sha256 HASH   a release's tarball or folder, a binary, an OCI image layout
+  fairlead proxy list                         what is installed, and what is known of it
+  fairlead proxy use VERSION                  only for the next start; the running proxy is left alone
+  fairlead proxy remove VERSION"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    prefix_argument(parser)
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    install = verbs.add_parser("install", help="check a delivery by its hash, try it, and keep it")
+    install.add_argument("source", type=Path, metavar="FILE|DIR")
+    which = install.add_mutually_exclusive_group(required=True)
+    which.add_argument("--sha256", metavar="HASH", help="of the file; of the manifest, for a folder of OCI layout")
+    which.add_argument("--checksums", type=Path, metavar="FILE", help="a list of hashes that names the file")
+    install.add_argument("--version", default="", help="where the delivery does not say it")
+    install.add_argument("--dry-run", action="store_true", help="check and try it, and keep nothing")
+    install.add_argument("--json", action="store_true")
+    install.set_defaults(act=_install)
+    listing = verbs.add_parser("list", help="what is installed")
+    listing.add_argument("--json", action="store_true")
+    listing.set_defaults(act=_list)
+    for verb, act, text in (
+        ("use", _use, "make a version the one of the next start"),
+        ("remove", _remove, "remove a version that is not current"),
+    ):
+        one = verbs.add_parser(verb, help=text)
+        one.add_argument("version", metavar="VERSION")
+        one.set_defaults(act=act)
+
+
+def run(args: argparse.Namespace) -> int:
+    code: int = args.act(args)
+    return code
+
+
+def _root(args: argparse.Namespace) -> Path:
+    return Path(args.prefix or "/")
+
+
+def _must_be_root(doing: str) -> None:
+    if os.geteuid() != 0:
+        raise Failure(Exit.NOT_PERMITTED, f"cannot {doing}: not root", "run it with sudo")
+
+
+def _install(args: argparse.Namespace) -> int:
+    from agent import values
+    from agent.offline import versions
+    from agent.offline.artefact import Unusable
+    from agent.privileged import Refusal
+
+    _must_be_root("install the proxy")
+    config = load(_root(args) / "etc/fairlead/fairlead.toml")
+    tell = (lambda line: None) if args.json else (lambda line: print(f"  {line}", flush=True))
+    try:
+        owner = values.proxy_owner(config)
+        found = versions.install(
+            _root(args), args.source, _digest(args), args.version.removeprefix("v"), owner, args.dry_run, tell
+        )
+    except Unusable as error:
+        raise Failure(Exit.FAILED, f"cannot install {args.source}: {error.cause}", error.remedy) from None
+    except Refusal as refusal:
+        raise Failure(Exit.FAILED, f"cannot install {args.source}: {refusal.detail}") from None
+    except KeyError:
+        raise Failure(Exit.CONFIG, f"cannot install {args.source}: no user {config.proxy.user!r}") from None
+    if args.json:
+        print(json.dumps(versions.plain(found)))
+        return Exit.OK
+    if found.warning:
+        print(f"  beware: {found.warning}")
+    how = "could be installed" if args.dry_run else "is installed" + (", and current" if found.current else "")
+    print(f"linkerd2-proxy {found.version} {how}")
+    return Exit.OK
+
+
+def _digest(args: argparse.Namespace) -> str:
+    from agent.core import releases
+
+    if args.sha256:
+        found = args.sha256.removeprefix("sha256:").lower()
+        if not releases.is_digest(found):
+            raise Failure(Exit.USAGE, f"cannot use {args.sha256!r}: it is no SHA-256 in hexadecimal")
+        return str(found)
+    try:
+        found = releases.checksum(args.checksums.read_text(), args.source.name)
+    except OSError as error:
+        raise Failure(Exit.USAGE, f"cannot read {args.checksums}: {error.strerror}") from None
+    if not found:
+        raise Failure(Exit.FAILED, f"cannot install {args.source}: {args.checksums} does not name it")
+    return found
+
+
+def _list(args: argparse.Namespace) -> int:
+    from agent.offline import versions
+
+    found = versions.installed(_root(args))
+    if args.json:
+        print(json.dumps([versions.plain(one) for one in found], indent=2))
+        return Exit.OK
+    for one in found:
+        mark = "current" if one.current else "previous" if one.previous else ""
+        print(f"{one.version:<12} {mark:<10}{one.warning}".rstrip())
+    if not found:
+        print("none is installed; see: fairlead proxy install --help")
+    return Exit.OK
+
+
+def _use(args: argparse.Namespace) -> int:
+    from agent.privileged import Refusal, versions
+
+    _must_be_root("change the current version")
+    try:
+        versions.set_current(_root(args), args.version.removeprefix("v"))
+    except Refusal as refusal:
+        raise Failure(Exit.FAILED, refusal.detail, "see what is installed: fairlead proxy list") from None
+    print("at its next start the proxy is this one; the one that runs is left alone")
+    return Exit.OK
+
+
+def _remove(args: argparse.Namespace) -> int:
+    from agent.offline import versions
+    from agent.privileged import Refusal
+
+    _must_be_root("remove a version")
+    try:
+        versions.remove(_root(args), args.version.removeprefix("v"))
+    except Refusal as refusal:
+        raise Failure(Exit.FAILED, refusal.detail, "make another the current one first") from None
+    return Exit.OK

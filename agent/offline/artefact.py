@@ -1,0 +1,244 @@
+"""linkerd2-proxy out of what it is delivered in: a bare binary, a release's tarball or folder, an OCI image.
+
+Law: nothing of an archive is unpacked but the one file, into a file of our own naming; a name in an archive
+decides nothing. The hash is checked before anything is read out of it.
+"""
+
+import hashlib
+import json
+import platform
+import tarfile
+import zlib
+from collections.abc import Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+from agent.core import releases
+
+IN_IMAGE: Final = "usr/lib/linkerd/linkerd2-proxy"
+VERSION_IN_IMAGE: Final = "usr/lib/linkerd/linkerd2-proxy-version.txt"
+MOST: Final = 512 << 20  # bytes of a binary
+MOST_JSON: Final = 4 << 20
+ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+_ELF: Final = b"\x7fELF"
+_INDEXES = frozenset(
+    {
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+    }
+)
+
+
+class Unusable(Exception):
+    """What was given cannot be installed: why, and what to do."""
+
+    def __init__(self, cause: str, remedy: str = "") -> None:
+        super().__init__(cause)
+        self.cause, self.remedy = cause, remedy
+
+
+@dataclass(frozen=True)
+class Taken:
+    """`version`: as the delivery says, "" where it says nothing."""
+
+    digest: str
+    version: str
+
+
+def take(source: Path, digest: str, target: Path) -> Taken:
+    """Write the binary in `source` to `target`, once `source` was found to be the one with that SHA-256: of the
+    file; of the binary, in a release's folder; of the image's manifest, in a folder of OCI layout. What is hashed
+    is a copy beside `target`, so nobody can exchange it afterwards. Raises Unusable.
+    """
+    copy = target.with_name("delivery")
+    try:
+        return _take(source, digest, target, copy)
+    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+        raise Unusable(f"it cannot be read: {error}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unusable(f"it is damaged: {error!r}") from None
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _take(source: Path, digest: str, target: Path, copy: Path) -> Taken:
+    if source.is_dir() and (source / "index.json").exists():
+        return _from_image(_Folder(source), digest, target)
+    if source.is_dir():
+        binary = source / releases.NAME
+        _must_be(_copied(binary.open("rb"), target), digest, binary)
+        return Taken(digest, releases.in_name(source.resolve().name))
+    _must_be(_copied(source.open("rb"), copy), digest, source)
+    if not _is_archive(copy):
+        copy.rename(target)
+        return Taken(digest, releases.in_name(source.name))
+    with tarfile.open(copy) as archive:
+        members = {_plain(member.name): member for member in archive}
+        if "index.json" in members:
+            return _from_image(_Archive(archive, members), "", target, digest)
+        return _from_release(archive, members, digest, target, source.name)
+
+
+def _is_archive(source: Path) -> bool:
+    with source.open("rb") as file:
+        head = file.read(4)
+    return head != _ELF and head[:2] != b"#!" and tarfile.is_tarfile(source)
+
+
+def _from_release(
+    archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo], digest: str, target: Path, name: str
+) -> Taken:
+    """The binary lies in the archive's top folder, or at its top."""
+    found = [m for path, m in members.items() if path.split("/")[-1] == releases.NAME and path.count("/") <= 1]
+    if not found:
+        raise Unusable(f"there is no {releases.NAME} in it", "give a release of linkerd2-proxy or an image of it")
+    _extract(archive, found[0], target)
+    return Taken(digest, releases.in_name(name) or releases.in_name(found[0].name))
+
+
+# OCI images ----------------------------------------------------------------------------------------
+
+
+class _Folder:
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def open(self, name: str) -> IO[bytes]:
+        return (self._root / name).open("rb")
+
+
+class _Archive:
+    def __init__(self, archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> None:
+        self._archive, self._members = archive, members
+
+    def open(self, name: str) -> IO[bytes]:
+        found = self._archive.extractfile(self._members[name])
+        if found is None:
+            raise Unusable(f"{name} is no file in it")
+        return found
+
+
+_Layout = _Folder | _Archive
+
+
+def _from_image(layout: _Layout, manifest: str, target: Path, whole: str = "") -> Taken:
+    """`manifest`: the digest that its manifest must have, "" where the whole was checked already (`whole`)."""
+    with layout.open("index.json") as file:
+        index = json.loads(file.read(MOST_JSON))
+    digest = _manifest_digest(layout, index)
+    if manifest:
+        _must_be(digest, manifest, "the image's manifest")
+    layers = [_hex(layer["digest"]) for layer in _blob(layout, digest)["layers"]]
+    _find(layout, layers, IN_IMAGE, target)
+    version = target.with_name(target.name + ".version")
+    try:
+        _find(layout, layers, VERSION_IN_IMAGE, version)
+        said = releases.number(version.read_text())
+    except Unusable:  # an old image has none
+        said = ""
+    finally:
+        version.unlink(missing_ok=True)
+    return Taken(whole or digest, said)
+
+
+def _manifest_digest(layout: _Layout, index: dict[str, Any], depth: int = 3) -> str:
+    """Of this machine's platform. An index may stand in an index."""
+    here = ARCHITECTURES.get(platform.machine(), platform.machine())
+    entries = index["manifests"]
+    fitting = [e for e in entries if e.get("platform", {}).get("architecture", here) == here]
+    fitting = [e for e in fitting if e.get("platform", {}).get("os", "linux") == "linux"]
+    if not fitting or depth == 0:
+        raise Unusable(f"there is no image for linux/{here} in it", "fetch the one for this machine's platform")
+    chosen = _hex(fitting[0]["digest"])
+    if fitting[0].get("mediaType") in _INDEXES:
+        return _manifest_digest(layout, _blob(layout, chosen), depth - 1)
+    return chosen
+
+
+def _hex(digest: str) -> str:
+    algorithm, _, found = digest.partition(":")
+    if algorithm != "sha256" or not releases.is_digest(found):
+        raise Unusable(f"{digest!r} in it is no sha256 digest")
+    return found
+
+
+def _blob(layout: _Layout, digest: str) -> dict[str, Any]:
+    with layout.open(f"blobs/sha256/{digest}") as file:
+        text = file.read(MOST_JSON)
+    _must_be(hashlib.sha256(text).hexdigest(), digest, f"blob {digest[:12]}")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _find(layout: _Layout, layers: list[str], path: str, target: Path) -> None:
+    """The file as the topmost layer that has it, or takes it away, says."""
+    copy = target.with_name("layer")
+    try:
+        for layer in reversed(layers):
+            _must_be(_copied(layout.open(f"blobs/sha256/{layer}"), copy), layer, f"layer {layer[:12]}")
+            with _opened(copy) as archive:
+                members = {_plain(member.name): member for member in archive}
+                if path in members:
+                    _extract(archive, members[path], target)
+                    return
+                if _whited_out(members.keys(), path):
+                    break
+    finally:
+        copy.unlink(missing_ok=True)
+    raise Unusable(f"there is no /{path} in the image", "give an image of linkerd/proxy")
+
+
+def _opened(layer: Path) -> tarfile.TarFile:
+    with layer.open("rb") as file:
+        if file.read(4) == b"\x28\xb5\x2f\xfd":
+            remedy = "pack it with gzip: skopeo copy --dest-compress-format gzip"
+            raise Unusable("a layer is packed with zstd", remedy)
+    return tarfile.open(layer)
+
+
+def _whited_out(names: Set[str], path: str) -> bool:
+    """The layer takes away the file, or a folder on its way, or all that was in one before."""
+    parts = path.split("/")
+    for depth in range(len(parts)):
+        folder = "/".join(parts[:depth])
+        if {_join(folder, f".wh.{parts[depth]}"), _join(folder, ".wh..wh..opq")} & names:
+            return True
+    return False
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+# bytes ---------------------------------------------------------------------------------------------
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("./").strip("/")
+
+
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    if not member.isreg():
+        raise Unusable(f"{member.name} in it is no plain file")
+    tarfile.data_filter(member, str(target.parent))
+    file = archive.extractfile(member)
+    assert file is not None
+    _copied(file, target)
+
+
+def _copied(source: IO[bytes], target: Path) -> str:
+    """The SHA-256 of what was copied."""
+    digest, size = hashlib.sha256(), 0
+    with source, target.open("wb") as file:
+        while part := source.read(1 << 20):
+            if (size := size + len(part)) > MOST:
+                raise Unusable(f"it is larger than {MOST >> 20} MiB")
+            digest.update(part)
+            file.write(part)
+    return digest.hexdigest()
+
+
+def _must_be(found: str, wanted: str, what: object) -> None:
+    if found != wanted:
+        raise Unusable(f"{what} has the SHA-256 {found}, not {wanted}", "fetch it anew, or correct the hash")
