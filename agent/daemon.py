@@ -29,6 +29,7 @@ from agent.adapters import (
     probes,
     proxy_child,
     redirector,
+    spawn,
     spire,
     status_socket,
     systemd,
@@ -70,6 +71,7 @@ def run(config: Config, prefix: str, *, json_log: bool = False) -> None:
     lock = Path(prefix or "/") / "run/fairlead/agent.lock"
     try:
         with instance.only_one(lock):
+            spawn.gain_nothing()
             asyncio.run(Daemon(config, prefix, owner).run())
     except instance.Held:
         raise CannotStart("another agent is running", "stop it: systemctl stop fairlead") from None
@@ -97,7 +99,9 @@ class Daemon:
             user_agent=f"fairlead/{__version__}",
         )
         self._phase = phase_loop.PhaseLoop(phase.DoorPhaseStore(prefix or "/", self._door), self._board)
-        self._probe = probe.ProbeLoop(probes.HostProber(), config.probes, self._board.setter("probes"))
+        self._probe = probe.ProbeLoop(
+            probes.HostProber(door=self._door), config.probes, self._board.setter("probes")
+        )
         self._lease = self._lease_loop()
 
     async def run(self) -> None:

@@ -212,6 +212,10 @@ KINDS = {
     "tcp": ('port = 80\nhost = "::1"', ProbeSpec("p", "tcp", "::1", 80)),
     "grpc": ('port = 80\nservice = "a.B"', ProbeSpec("p", "grpc", "192.0.2.10", 80, service="a.B")),
     "exec": ('command = ["/bin/a", "", "-b"]', ProbeSpec("p", "exec", command=("/bin/a", "", "-b"))),
+    "exec by a unit": (
+        'unit = "fairlead-probe@p.service"',
+        ProbeSpec("p", "exec", unit="fairlead-probe@p.service"),
+    ),
     "systemd": ('unit = "a@b.service"', ProbeSpec("p", "systemd", unit="a@b.service")),
     "push": ("ttl = 90", ProbeSpec("p", "push", ttl=90)),
 }
@@ -220,8 +224,16 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_of_probe(kind: str) -> None:
     keys, spec = KINDS[kind]
-    text = EXAMPLE.read_text() + f'\n[[probe]]\nname = "p"\nkind = "{kind}"\n{keys}\n'
+    text = EXAMPLE.read_text() + f'\n[[probe]]\nname = "p"\nkind = "{spec.kind}"\n{keys}\n'
     assert config.parse(text).probes[1] == spec
+
+
+def test_the_examples_of_the_page_of_probes_are_good() -> None:
+    page = (EXAMPLE.parents[1] / "docs/probes.md").read_text()
+    blocks = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    base = EXAMPLE.read_text().replace('name = "db"', 'name = "first"')
+    kinds = [probe.kind for block in blocks for probe in config.parse(base + block).probes[1:]]
+    assert set(kinds) == {"http", "grpc", "exec", "systemd", "push"}
 
 
 def test_headers_and_the_rhythm_of_a_probe() -> None:
@@ -249,6 +261,10 @@ def test_headers_and_the_rhythm_of_a_probe() -> None:
         ('name = "p"\nkind = "exec"\ncommand = "/bin/true -v"', "command"),
         ('name = "p"\nkind = "exec"\ncommand = ["true"]', "command"),
         ('name = "p"\nkind = "exec"\ncommand = ["/bin/true", 1]', "command"),
+        ('name = "p"\nkind = "exec"', "command"),
+        ('name = "p"\nkind = "exec"\nunit = "fairlead-probe@q.service"', "unit"),
+        ('name = "p"\nkind = "exec"\nunit = "ssh.service"', "unit"),
+        ('name = "p"\nkind = "exec"\nunit = "fairlead-probe@p.service"\ncommand = ["/bin/a"]', "command"),
         ('kind = "exec"\ncommand = ["/bin/true"]', "name"),
         ('name = "p"\nkind = "systemd"\nunit = "--help"', "unit"),
         ('name = "p"\nkind = "systemd"\nunit = "db"', "unit"),

@@ -7,7 +7,7 @@ from agent.config import checks, redirects
 from agent.config import shape as c
 from agent.config.checks import choice, each, integer, matching, network, path, seconds
 from agent.config.reader import Table
-from agent.core.probe import ProbeKind, ProbeSpec
+from agent.core.probe import ProbeKind, ProbeSpec, exec_unit
 
 NEEDS_CLUSTER_NETWORKS = frozenset({"cluster-authenticated", "cluster-unauthenticated", "audit"})
 LONGEST_TTL = 86400
@@ -168,7 +168,8 @@ def _probe(t: Table, host: str) -> ProbeSpec:
         case "grpc":
             target["service"] = t.take("service", matching(r"[A-Za-z0-9._/-]+", "a gRPC service", 127), d.service)
         case "exec":
-            target["command"] = t.take("command", checks.command)
+            target["unit"] = t.take("unit", checks.unit, d.unit)
+            target["command"] = t.take("command", checks.command, *([d.command] if target["unit"] else []))
         case "systemd":
             target["unit"] = t.take("unit", checks.unit)
         case "push":
@@ -179,8 +180,18 @@ def _probe(t: Table, host: str) -> ProbeSpec:
         **target,
         **({} if kind == "push" else _rhythm(t, d)),
     )
+    if kind == "exec" and found.unit:
+        _one_way_to_run(t, found)
     t.close()
     return found
+
+
+def _one_way_to_run(t: Table, found: ProbeSpec) -> None:
+    if found.command:
+        t.problem("command", "stands beside unit", "keep one of them: the unit says what it runs")
+    if found.unit != exec_unit(found.name):
+        remedy = f'write unit = "{exec_unit(found.name)}", which root writes'
+        t.problem("unit", f"{found.unit!r} is not the unit of the probe {found.name!r}", remedy)
 
 
 def _rhythm(t: Table, d: ProbeSpec) -> dict[str, Any]:

@@ -11,6 +11,11 @@ Scheme = Literal["http", "https"]
 LONGEST_DETAIL = 200  # characters
 
 
+def exec_unit(name: str) -> str:
+    """The unit that an exec probe of that name may be: root wrote it, and the door starts no other."""
+    return f"fairlead-probe@{name}.service"
+
+
 @dataclass(frozen=True)
 class ProbeSpec:
     """One probe. Times in seconds; defaults and meaning are kubelet's. What a kind does not use is left alone."""
@@ -24,7 +29,7 @@ class ProbeSpec:
     headers: tuple[tuple[str, str], ...] = ()
     service: str = ""  # grpc: whose health is asked; "" is the server's as a whole
     command: tuple[str, ...] = ()  # exec: a program by its absolute path, and its arguments
-    unit: str = ""  # systemd
+    unit: str = ""  # systemd: the unit that must be active; exec: the one of root's that is run, or ""
     ttl: float = 60.0  # push: the longest that one push may vouch
     initial_delay: float = 0.0
     period: float = 10.0

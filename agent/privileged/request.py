@@ -37,6 +37,7 @@ class _Shaped(Set[str]):
 
 
 _VERSION = _Shaped(r"\d{1,4}\.\d{1,5}\.\d{1,5}", "a version like 2.366.0")
+_PROBE = _Shaped(r"[A-Za-z0-9._-]{1,63}", "the name of a probe")
 
 Words = Mapping[str, Set[str]]  # each key, and what it may be
 _NONE: Final[Words] = {}
@@ -57,12 +58,19 @@ VERBS: Final[Mapping[str, tuple[Words, ...]]] = {
     "redirect restore": (_NONE,),
     "redirect block": ({"direction": _DIRECTIONS},),
     "redirect release": ({"direction": _DIRECTIONS},),
+    "probe run": ({"probe": _PROBE},),
+    "probe stop": ({"probe": _PROBE},),
     "phase set": ({"phase": frozenset({"member", "drained", "left"})},),
     "proxy set-current": ({"version": _VERSION},),
 }
 
 # Why a verb failed, where there is no better reason.
-_FAILURES: Final = {"phase set": Reason.PHASE_UNWRITABLE, "proxy set-current": Reason.PROXY_BINARY_UNUSABLE}
+_FAILURES: Final = {
+    "phase set": Reason.PHASE_UNWRITABLE,
+    "proxy set-current": Reason.PROXY_BINARY_UNUSABLE,
+    "probe run": Reason.PROBE_FAILING,
+    "probe stop": Reason.PROBE_FAILING,
+}
 # An operator's word ends or lifts a suspension: the agent, which may be compromised, has no say in it.
 _OPERATORS: Final = frozenset(f"redirect {word}" for word in ("confirm", "revert", "remove", "adopt-guide"))
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from agent.core.facts import Level
-from agent.privileged import counters, files, redirect, versions
+from agent.privileged import counters, files, probe, redirect, versions
 from agent.privileged.redirect import Answer
 from agent.privileged.request import Request
 
@@ -26,6 +26,10 @@ def carry_out(prefix: Path, request: Request) -> Answer:
             return redirect.one_way(prefix, words["direction"], Level.RELEASED)
         case "redirect remove":
             return redirect.remove(prefix, now="now" in words)
+        case "probe run":
+            return probe.run(prefix, words["probe"])
+        case "probe stop":
+            return probe.stop(prefix, words["probe"])
         case "phase set":
             return set_phase(prefix, words["phase"])
         case "proxy set-current":

@@ -6,12 +6,14 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def server(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+async def server(serve: Serve, tls: ssl.SSLContext | None = None, path: Path | None = None) -> AsyncIterator[int]:
+    """On a port of its own, or on a unix socket (the port is 0 then)."""
     open_: set[asyncio.Task[None]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -26,9 +28,12 @@ async def server(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterat
             open_.discard(task)
             writer.transport.abort()
 
-    listener = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
+    if path is not None:
+        listener: asyncio.Server = await asyncio.start_unix_server(handle, path)
+    else:
+        listener = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
     try:
-        yield listener.sockets[0].getsockname()[1]
+        yield 0 if path is not None else listener.sockets[0].getsockname()[1]
     finally:
         listener.close()
         for task in list(open_):

@@ -3,7 +3,11 @@
 import asyncio
 import os
 import resource
+import shutil
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from agent.adapters import spawn
-from agent.adapters.probes import HostProber
+from agent.adapters.door import Door
+from agent.adapters.probes import HostProber, jobs
 from agent.core.probe import LONGEST_DETAIL, Attempt, ProbeSpec
+from tests.contract.probe_servers import Serve, endless_body, hangs, lies, resets, server
 
 
 async def sh(script: str, timeout: float = 5.0) -> Attempt:
@@ -176,3 +182,63 @@ async def test_a_systemd_that_does_not_answer_is_no_verdict(
 
 async def test_no_systemd_at_all_is_said_plainly() -> None:
     assert await unit("/nonexistent/systemctl") == Attempt(None, "there is no systemd on this host")
+
+
+# nobody becomes more -----------------------------------------------------------------------------------
+
+AGENT = """
+import asyncio, os, sys
+from agent.adapters import spawn
+from agent.adapters.probes import HostProber
+from agent.core.probe import ProbeSpec
+os.setresuid(7, 7, 7)
+if sys.argv[1] == "as the daemon does":
+    spawn.gain_nothing()
+spec = ProbeSpec("p", "exec", command=("/bin/sh", "-c", "exit $(" + sys.argv[2] + " -u)"), timeout=30.0)
+print(asyncio.run(HostProber().attempt(spec)).detail)
+"""
+
+
+@pytest.mark.parametrize(("how", "uid"), [("as the daemon does", 7), ("carelessly", 0)])
+def test_a_set_uid_program_gains_nothing(root: None, how: str, uid: int) -> None:
+    """It would be root's, and an agent that is not could not kill it at its timeout."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        program = Path(shutil.copy("/usr/bin/id", folder))
+        program.chmod(0o4755)
+        command = [sys.executable, "-c", AGENT, how, str(program)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == ("exit 0\n" if uid == 0 else f"/bin/sh: exit {uid}: it said nothing\n")
+
+
+# units of root's: the real systemd is in test_prober_systemd.py ------------------------------------------
+
+
+async def nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(1000)
+
+
+async def by_unit(path: Path, timeout: float = 5.0) -> Attempt:
+    spec = ProbeSpec("p", "exec", unit="fairlead-probe@p.service", timeout=timeout)
+    return await jobs.run(spec, Door("/nonexistent"), str(path))
+
+
+async def test_a_bus_that_is_not_there_is_no_verdict(tmp_path: Path) -> None:
+    found = await by_unit(tmp_path / "bus")
+    assert found.ok is None and "No such file" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("serve", "said"),
+    [
+        (hangs, "no answer within 0.3 s"),
+        (resets, "cannot ask systemd on"),
+        (lies, "cannot ask systemd on"),
+        (endless_body, "cannot ask systemd on"),
+        (nothing, "hung up"),
+    ],
+)
+async def test_a_bus_that_is_none_is_no_verdict(tmp_path: Path, serve: Serve, said: str) -> None:
+    async with server(serve, path=tmp_path / "bus"):
+        found = await by_unit(tmp_path / "bus", timeout=0.3)
+    assert found.ok is None and said in found.detail

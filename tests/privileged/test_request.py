@@ -26,6 +26,8 @@ def line(**fields: object) -> bytes:
         {"verb": "redirect remove", "now": "yes"},
         {"verb": "redirect block", "direction": "both"},
         {"verb": "phase set", "phase": "left"},
+        {"verb": "probe run", "probe": "db"},
+        {"verb": "probe stop", "probe": "a.b-c_D9"},
     ],
 )
 def test_a_request(words: dict[str, str]) -> None:
@@ -66,6 +68,12 @@ def test_a_request(words: dict[str, str]) -> None:
         line(verb="redirect block", direction="eth0"),
         line(verb="phase set", phase="shutting-down"),
         line(verb="phase set", phase="../../etc/passwd"),
+        *(
+            line(verb="probe run", probe=value)
+            for value in ("", "../x", "a@b", "a b", "a\n", "x" * 64, "ä", 1, None)
+        ),
+        line(verb="probe run"),
+        line(verb="probe run", probe="db", unit="ssh.service"),
         line(verb="x" * LIMIT),
     ],
 )

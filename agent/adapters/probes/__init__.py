@@ -6,15 +6,17 @@ descriptor or memory left, no systemd to ask) is no verdict: Attempt(None).
 
 import dataclasses
 
+from agent.adapters.door import Door
 from agent.adapters.probes import command, network
 from agent.core.probe import Attempt, ProbeSpec, brief
 
 
 class HostProber:
-    """Implements ports.Prober. `systemctl`: the program that is asked about units."""
+    """Implements ports.Prober. `systemctl`: the program that is asked about units. `door`: what starts those of
+    exec probes."""
 
-    def __init__(self, systemctl: str = "systemctl") -> None:
-        self._systemctl = systemctl
+    def __init__(self, systemctl: str = "systemctl", door: Door | None = None) -> None:
+        self._systemctl, self._door = systemctl, door or Door("/")
 
     async def attempt(self, spec: ProbeSpec) -> Attempt:
         found = await self._attempt(spec)
@@ -30,6 +32,10 @@ class HostProber:
                 from agent.adapters.probes import health  # gRPC takes its time to load
 
                 return await network.bounded(spec, health.check)
+            case "exec" if spec.unit:
+                from agent.adapters.probes import jobs  # the bus is of no use to the others
+
+                return await jobs.run(spec, self._door)
             case "exec":
                 return await command.run(spec)
             case "systemd":
