@@ -134,3 +134,10 @@ def test_the_table_of_a_host_that_knows_nothing() -> None:
 
 def test_a_silent_source_is_said_so() -> None:
     assert "by the proxy's own certificate" in shown(serving(identity=world.identity("silent")))
+
+
+def test_status_shows_identity_its_end_its_next_rotation_and_the_anchors() -> None:
+    svid = f.IdentityFact(world.SVID, NOW + 3000, received_at=NOW, rotates_at=NOW + 1200)
+    anchored = f.AnchorsFact("0123456789abcdef", expires_at=NOW + 86400 * 100)
+    line = f"{world.ID}, 3000 s left, next rotation in 1200 s, anchors 0123456789ab for 100 days"
+    assert line in shown(serving(identity=svid, anchors=anchored))

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,21 @@ def _checked(pem: str, where: str) -> Certificates:
     except ValueError as error:
         raise Trouble(Reason.TRUST_ANCHORS_UNUSABLE, f"cannot use {where}: {error}") from error
     return found
+
+
+@dataclass(frozen=True)
+class Described:
+    """A certificate for people. `not_after`: seconds since the epoch."""
+
+    subject: str
+    not_after: float
+    sha256: str
+
+
+def describe(der: bytes) -> Described:
+    certificate = _load(der)
+    digest = hashlib.sha256(der).hexdigest()
+    return Described(certificate.subject.rfc4514_string(), certificate.not_valid_after_utc.timestamp(), digest)
 
 
 # chains ---------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ VERBS = {
     "plan": "plan",
     "redirect": "redirect",
     "sandbox": "sandbox",
+    "anchors": "anchors",
     "identity-gate": "identity_gate",
     "shutdown-drain": "shutdown_drain",
 }

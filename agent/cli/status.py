@@ -92,7 +92,14 @@ def _identity(facts: dict[str, Any]) -> str:
     fact = facts["identity"]
     if fact["svid"] is None:
         return "by the proxy's own certificate; the Workload API is silent"
-    return f"{fact['svid']['spiffe_id']}, {fact['expires_at']:.0f} s left, {fact['updates']} received"
+    turns = f"next rotation in {fact['rotates_at']:.0f} s" if fact["rotates_at"] > 0 else "rotation is due"
+    return f"{fact['svid']['spiffe_id']}, {fact['expires_at']:.0f} s left, {turns}{_anchors(facts['anchors'])}"
+
+
+def _anchors(fact: Any) -> str:
+    if fact == "unknown" or fact["expires_at"] is None:
+        return ""
+    return f", anchors {fact['in_force'][:12]} for {fact['expires_at'] / 86400:.0f} days"
 
 
 def _proxy(facts: dict[str, Any]) -> str:

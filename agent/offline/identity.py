@@ -12,6 +12,7 @@ from pathlib import Path
 from agent import values
 from agent.adapters import anchors, files, spire
 from agent.config import Config
+from agent.core import anchors as core_anchors
 from agent.core import gate, identity
 from agent.core.backoff import Backoff
 from agent.core.facts import Svid
@@ -149,3 +150,36 @@ def _judge(wanted: Gate, svids: Sequence[Svid]) -> Fault | None:
     svid, _ = found
     covered = anchors.covered_until(mine, svid.chain) is not None
     return None if covered else Fault(Reason.IDENTITY_UNTRUSTED, wanted.spiffe_id)
+
+
+# trust anchors --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AnchorSet:
+    """One set of trust anchors in a file. `fault`: why there is none."""
+
+    path: str
+    digest: str = ""
+    certificates: tuple[anchors.Described, ...] = ()
+    fault: Fault | None = None
+
+
+def anchor_sets(prefix: str) -> tuple[AnchorSet, AnchorSet | None]:
+    """Those in force, and those that await root's word. Raises Unconfigured."""
+    root, config = Path(prefix or "/"), configuration(prefix)
+    places = anchors.Places(values.anchors_in_force(config, root), values.anchors_kept(root))
+    mine = _anchor_set(places)
+    if config.identity.anchors_source == "file" or not places.kept.exists():
+        return mine, None
+    kept = _anchor_set(anchors.Places((places.kept,), places.kept))
+    return mine, None if kept.digest == mine.digest else kept
+
+
+def _anchor_set(places: anchors.Places) -> AnchorSet:
+    path = next((path for path in places.in_force if path.exists()), places.in_force[-1])
+    try:
+        found = anchors.in_force(places)
+    except Trouble as trouble:
+        return AnchorSet(str(path), fault=trouble.fault)
+    return AnchorSet(str(path), core_anchors.digest(found), tuple(anchors.describe(der) for der in found))

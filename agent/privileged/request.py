@@ -38,6 +38,7 @@ class _Shaped(Set[str]):
 
 _VERSION = _Shaped(r"\d{1,4}\.\d{1,5}\.\d{1,5}", "a version like 2.366.0")
 _PROBE = _Shaped(r"[A-Za-z0-9._-]{1,63}", "the name of a probe")
+_DIGEST = _Shaped(r"[0-9a-f]{64}", "a SHA-256 in hexadecimal digits")
 
 Words = Mapping[str, Set[str]]  # each key, and what it may be
 _NONE: Final[Words] = {}
@@ -62,6 +63,8 @@ VERBS: Final[Mapping[str, tuple[Words, ...]]] = {
     "probe stop": ({"probe": _PROBE},),
     "phase set": ({"phase": frozenset({"member", "drained", "left"})},),
     "proxy set-current": ({"version": _VERSION},),
+    # What the agent found and keeps, under the digest that an operator read.
+    "anchors accept": ({"digest": _DIGEST},),
 }
 
 # Why a verb failed, where there is no better reason.
@@ -70,9 +73,13 @@ _FAILURES: Final = {
     "proxy set-current": Reason.PROXY_BINARY_UNUSABLE,
     "probe run": Reason.PROBE_FAILING,
     "probe stop": Reason.PROBE_FAILING,
+    "anchors accept": Reason.TRUST_ANCHORS_UNWRITABLE,
 }
-# An operator's word ends or lifts a suspension: the agent, which may be compromised, has no say in it.
-_OPERATORS: Final = frozenset(f"redirect {word}" for word in ("confirm", "revert", "remove", "adopt-guide"))
+# An operator's word ends or lifts a suspension, and says whom the host trusts: the agent, which may be
+# compromised, has no say in it.
+_OPERATORS: Final = frozenset(
+    {"anchors accept", *(f"redirect {word}" for word in ("confirm", "revert", "remove", "adopt-guide"))}
+)
 
 
 class BadRequest(Exception):

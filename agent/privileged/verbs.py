@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from agent.core.facts import Level
-from agent.privileged import counters, files, probe, redirect, versions
+from agent.privileged import anchors, counters, files, probe, redirect, versions
 from agent.privileged.redirect import Answer
 from agent.privileged.request import Request
 
@@ -34,6 +34,8 @@ def carry_out(prefix: Path, request: Request) -> Answer:
             return set_phase(prefix, words["phase"])
         case "proxy set-current":
             return versions.set_current(prefix, words["version"])
+        case "anchors accept":
+            return anchors.accept(prefix, words["digest"])
     return _PLAIN[request.verb](prefix)
 
 

@@ -1,0 +1,120 @@
+"""fairlead anchors show|accept"""
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from agent.cli.exits import Exit, Failure
+from agent.cli.main import prefix_argument
+
+if TYPE_CHECKING:
+    from agent.offline.identity import AnchorSet
+
+HELP = "the mesh's trust anchors: what is in force, and what awaits your word"
+DESCRIPTION = """\
+The proxy trusts whom these certificates vouch for. What the agent finds elsewhere (identity.anchors_source) is
+checked against this host's SVID and kept as a proposal; it is the proxy's only when root accepts it.
+  show      those in force and those proposed, certificate by certificate
+  accept    make the proposal the proxy's; needs its digest, so that nothing else is accepted in its place.
+            The proxy reads them at its next start, which is at a moment of this host's own within
+            identity.anchors_window. Accepting the same again changes nothing."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(metavar="show|accept", required=True)
+    show = verbs.add_parser("show", help="what is in force, and what is proposed")
+    show.set_defaults(act=_show)
+    accept = verbs.add_parser("accept", help="make the proposal the proxy's (root only)")
+    accept.add_argument("digest", type=_digest, metavar="DIGEST", help="as `fairlead anchors show` prints it")
+    accept.add_argument("--dry-run", action="store_true", help="only say what would be accepted")
+    accept.set_defaults(act=_accept)
+    for verb in (show, accept):
+        prefix_argument(verb)
+        verb.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    code: int = args.act(args)
+    return code
+
+
+def _digest(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{12,64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no digest: write at least its first 12 digits")
+    return text
+
+
+def _sets(prefix: str) -> "tuple[AnchorSet, AnchorSet | None]":
+    from agent.offline import identity
+
+    try:
+        return identity.anchor_sets(prefix)
+    except identity.Unconfigured as error:
+        raise Failure(
+            Exit.CONFIG, f"cannot read the trust anchors: {error}", "fairlead check-config FILE"
+        ) from None
+
+
+def _show(args: argparse.Namespace) -> int:
+    mine, proposed = _sets(args.prefix)
+    if args.json:
+        print(json.dumps({"in_force": _plain(mine), "proposed": _plain(proposed)}, indent=2))
+    else:
+        print("\n".join(render(mine, proposed)))
+    return Exit.FAILED if mine.fault else Exit.OK
+
+
+def _plain(found: "AnchorSet | None") -> dict[str, Any] | None:
+    if found is None:
+        return None
+    fault = {"reason": found.fault.reason.value, "detail": found.fault.detail} if found.fault else None
+    return {**asdict(found), "fault": fault}
+
+
+def render(mine: "AnchorSet", proposed: "AnchorSet | None") -> Iterator[str]:
+    yield f"in force: {mine.path}"
+    yield from _lines(mine)
+    if proposed is not None:
+        yield ""
+        yield f"proposed: {proposed.path}"
+        yield from _lines(proposed)
+        yield f"  → fairlead anchors accept {proposed.digest}"
+
+
+def _lines(found: "AnchorSet") -> Iterator[str]:
+    if found.fault is not None:
+        yield f"  {found.fault.reason}: {found.fault.detail}"
+        return
+    yield f"  digest {found.digest}"
+    for each in found.certificates:
+        ends = datetime.fromtimestamp(each.not_after, UTC).date()
+        yield f"  {each.subject}, until {ends}, sha256 {each.sha256[:16]}…"
+
+
+def _accept(args: argparse.Namespace) -> int:
+    mine, proposed = _sets(args.prefix)
+    if mine.digest.startswith(args.digest):
+        return _say(args, mine.digest, "in force already")
+    if proposed is None or not proposed.digest.startswith(args.digest):
+        remedy = "see what is proposed: fairlead anchors show"
+        raise Failure(Exit.FAILED, f"cannot accept {args.digest[:12]}: it is not what is proposed", remedy)
+    if args.dry_run:
+        return _say(args, proposed.digest, "would be accepted")
+    from agent import offline
+
+    try:
+        offline.ask_door(args.prefix, "anchors accept", digest=proposed.digest)
+    except offline.Refused as refused:
+        raise Failure(
+            Exit.FAILED, str(refused), "run it with sudo, or look again: fairlead anchors show"
+        ) from None
+    return _say(args, proposed.digest, "accepted; the proxy has them at its next start")
+
+
+def _say(args: argparse.Namespace, digest: str, what: str) -> int:
+    print(json.dumps({"digest": digest, "outcome": what}) if args.json else f"{digest[:12]}: {what}")
+    return Exit.OK
