@@ -3,7 +3,8 @@
     python packaging/realparts.py build         all of them, with progress: what `make test` does
     python packaging/realparts.py where NAME    the path of one that is built
 
-What is built is fixed by tests/real/ (go.mod, go.sum), the table below and debian.py. Standard library only.
+What is built is fixed by tests/real/ (go.mod, go.sum), the table below, debian.py and unpacked.py.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 import debian
 import golang
 import steps
+import unpacked
 from steps import Trouble
 
 REAL = Path(__file__).resolve().parent.parent / "tests" / "real"
@@ -83,8 +85,8 @@ PARTS = (
     ),
 )
 
-AnyPart = Part | debian.Root
-ALL: tuple[AnyPart, ...] = (*PARTS, *debian.ROOTS)
+AnyPart = Part | unpacked.Packages | debian.Root
+ALL: tuple[AnyPart, ...] = (*unpacked.FOLDERS, *PARTS, *debian.ROOTS)
 
 
 def main(args: list[str]) -> None:
@@ -117,7 +119,7 @@ def build() -> None:
 
 
 def _missing() -> list[AnyPart]:
-    """Only root can make a Debian, and only root's tests boot one."""
+    """Only root can make a Debian or run a firewall, and only root's tests do."""
     wanted = ALL if os.geteuid() == 0 else PARTS
     return [part for part in wanted if not part.path.exists()]
 

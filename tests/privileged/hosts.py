@@ -109,10 +109,10 @@ def wired_host(prefix: Path) -> Iterator[Host]:
 Place = tuple[str, int]
 
 
-def dial(space: Namespace, address: str, port: int, uid: int = 1000) -> socket.socket:
+def dial(space: Namespace, address: str, port: int, uid: int = 1000, within: float = 5) -> socket.socket:
     """Raises ConnectionRefusedError on a reset."""
     made = space.inside(lambda: socket.socket(_kind(address)), uid)
-    made.settimeout(5)
+    made.settimeout(within)
     try:
         made.connect((address, port))
     except OSError:
@@ -136,7 +136,7 @@ class Listeners:
     """Sockets that listen, in whatever namespace. Close by leaving the context."""
 
     def __init__(self) -> None:
-        self._sockets: list[socket.socket] = []
+        self.sockets: list[socket.socket] = []
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "Listeners":
@@ -144,24 +144,25 @@ class Listeners:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
-        for each in self._sockets:
+        for each in self.sockets:
             each.close()
 
     def add(self, space: Namespace, address: str, *ports: int, uid: int = 0) -> None:
         for port in ports:
             made = space.inside(partial(_server, address, port), uid)
             made.listen()
-            self._sockets.append(made)
+            self.sockets.append(made)
 
-    def add_proxy(self, space: Namespace, uid: int = PROXY_UID) -> "Admin":
-        """The listeners that linkerd2-proxy would have, over IPv4, and an admin port that says all is well."""
-        self.add(space, "0.0.0.0", INBOUND, uid=uid)
+    def add_proxy(self, space: Namespace, uid: int = PROXY_UID, everywhere: str = "0.0.0.0") -> "Admin":
+        """The listeners that linkerd2-proxy would have, over IPv4 (inbound over both where `everywhere` is "::"),
+        and an admin port that says all is well."""
+        self.add(space, everywhere, INBOUND, uid=uid)
         self.add(space, "127.0.0.1", OUTBOUND, uid=uid)
         return self._stack.enter_context(admin_port(space, uid))
 
     def accept(self) -> socket.socket:
         """The one connection that waits."""
-        ready, _, _ = select.select(self._sockets, [], [], 5)
+        ready, _, _ = select.select(self.sockets, [], [], 5)
         assert len(ready) == 1
         connection: socket.socket = ready[0].accept()[0]
         connection.settimeout(5)

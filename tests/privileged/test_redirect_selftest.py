@@ -33,6 +33,10 @@ from tests.privileged.hosts import (
 
 NOW = {"verb": "redirect apply", "confirm": "none"}
 HOSTS = ("10.9.0.2", "fd09::2")
+STRICT = (
+    "add table inet f; add chain inet f c {{ type filter hook {}; policy drop; }};"
+    "add rule inet f c iifname lo accept"
+)
 TESTED = "by the tracer, and by 6 connections from outside"
 
 
@@ -52,8 +56,7 @@ def host(root: None, tmp_path: Path) -> Iterator[Host]:
 def ears(host: Host) -> Iterator[Listeners]:
     with Listeners() as made:
         made.add(host.space, "::", APP, SSH, UNDECLARED)
-        made.add(host.space, "::", INBOUND, uid=2102)
-        made.add(host.space, "127.0.0.1", 4140, uid=2102)
+        made.add_proxy(host.space, everywhere="::")
         yield made
 
 
@@ -119,8 +122,8 @@ def test_ssh_that_is_reset_since_then_is_harm(host: Host, ears: Listeners, tmp_p
 @pytest.mark.parametrize(
     ("strict", "silent"),
     [
-        ("add table inet f; add chain inet f c { type filter hook input priority 0; policy drop; }", 2),
-        ("add table inet f; add chain inet f c { type filter hook prerouting priority -300; policy drop; }", 2),
+        (STRICT.format("input priority 0"), 2),
+        (STRICT.format("prerouting priority -300"), 2),
         (
             "add table inet f; add chain inet f c { type filter hook prerouting priority -290; };"
             "add rule inet f c fib saddr . iif oif missing drop",
