@@ -7,10 +7,9 @@ import json
 from dataclasses import replace as changed
 from pathlib import Path
 
-from agent.core.reasons import Reason
 from agent.core.redirect import Ruleset, timed
-from agent.core.redirect.timed import Live
-from agent.privileged import Refusal, kernel, policy, state
+from agent.core.redirect.timed import Live, Trial
+from agent.privileged import kernel, policy, state, trial
 from agent.privileged.backends import nftables
 
 _NFT = "nftables"
@@ -20,10 +19,18 @@ def read(prefix: Path) -> Live:
     """By the backend of the configuration in force: the one on trial, else the last approved. Raises Refusal."""
     held = state.suspension(prefix)
     if held is not None and held.cause is state.Cause.UNCONFIRMED:
-        found = by(state.tried(prefix))
+        found = _tried(prefix)
         if found.on_trial:
             return found
     return by(state.approved(prefix))
+
+
+def _tried(prefix: Path) -> Live:
+    """What lost its rules is on trial no more, whether there is a timer or not."""
+    found, timer = by(state.tried(prefix)), trial.record(prefix)
+    if timer is None or found.rules is None:
+        return found
+    return Live(found.rules, Trial(found.rules, timer.before, timer.left))
 
 
 def source(prefix: Path, found: Live) -> Path:
@@ -52,12 +59,16 @@ def replace(source: Path, rules: Ruleset | None) -> None:
     kernel.replace(rules, policy.backend(source))
 
 
-def put_on_trial(source: Path, new: Ruleset, before: Ruleset, seconds: int) -> None:
-    """The new rules for so long, then those from before, with nobody needed. Raises Refusal; nothing changed."""
-    name = kernel.chosen(policy.backend(source))
+def put_on_trial(prefix: Path, new: Ruleset, before: Ruleset, seconds: int) -> None:
+    """The new rules of the configuration that is tried for so long, then those from before, with nobody needed.
+    Raises Refusal; nothing changed."""
+    backend = policy.backend(state.tried(prefix))
+    name = kernel.chosen(backend)
     if name != _NFT:
-        detail = f"cannot put rules on trial: {name} keeps no time; apply them without --confirm"
-        raise Refusal(detail, Reason.REDIRECT_UNSUPPORTED)
+        trial.begin(prefix, before, seconds)
+        kernel.replace(new, backend)
+        return
+    trial.end(prefix)
     for other in kernel.leftovers(name):
         kernel.BACKENDS[other].replace(None)
     done = nftables.run("-f", "-", input=json.dumps(timed.transaction(new, before, seconds)))

@@ -7,7 +7,7 @@ from agent.core.facts import Level
 from agent.core.reasons import Reason
 from agent.core.redirect import RedirectSpec, levels, settle
 from agent.core.redirect.timed import Live
-from agent.privileged import Refusal, files, guide, listeners, live, moment, policy, safely, state
+from agent.privileged import Refusal, files, guide, listeners, live, moment, policy, safely, state, trial
 from agent.privileged.moment import Levels
 from agent.privileged.request import NO_TRIAL
 from agent.privileged.safely import Done
@@ -77,10 +77,15 @@ def _bring(prefix: Path, wanted: Levels) -> Answer:
     if levels(spec, before.rules) != wanted or over:
         _permit(held, wanted)
         found = safely.put(prefix, source, spec, before, wanted).levels
-    first = source == prefix and spec is not policy.NOTHING and wanted != _OFF
-    if first and found == wanted and not state.left(prefix):
-        state.approve(prefix, source)
+    if found == wanted:
+        _approve_first(prefix, source, spec, wanted)
     return _answer(prefix, source, found)
+
+
+def _approve_first(prefix: Path, source: Path, spec: RedirectSpec, wanted: Levels) -> None:
+    """Where none was approved yet, the one that the rules were made of."""
+    if source == prefix and spec is not policy.NOTHING and wanted != _OFF and not state.left(prefix):
+        state.approve(prefix, source)
 
 
 def _permit(held: Suspension | None, wanted: Levels) -> None:
@@ -105,9 +110,12 @@ def restore(prefix: Path) -> Answer:
         source = state.approved(prefix)
         wanted = moment.failed(source) if held else _at_boot(source, found)
         spec = _spec(source, wanted)
-        if levels(spec, found.rules) == wanted:
-            return _levels(wanted)
-        return _levels(safely.put(prefix, source, spec, found, wanted).levels)
+        after = wanted
+        if levels(spec, found.rules) != wanted:
+            after = safely.put(prefix, source, spec, found, wanted).levels
+        if after == wanted:
+            _approve_first(prefix, source, spec, wanted)
+        return _levels(after)
 
 
 def _at_boot(source: Path, found: Live) -> Levels:
@@ -165,22 +173,34 @@ def confirm(prefix: Path) -> Answer:
         if not found.on_trial:
             raise _nothing_on_trial(prefix, "confirm")
         source = state.tried(prefix)
-        live.replace(source, found.rules)
+        safely.for_good(prefix, source, found.rules)
         state.suspend(prefix, None)
         state.approve(prefix, source)
         return _levels(_live_levels(source, live.read(prefix)))
 
 
-def revert(prefix: Path) -> Answer:
-    """What was before the trial comes back at once, and the suspension stays."""
+def revert(prefix: Path, *, due: bool = False) -> Answer:
+    """What was before the trial comes back at once, and the suspension stays. `due`: a timer asks."""
     with files.lock(prefix):
+        if due:
+            return _levels(_time_is_over(prefix))
         found = live.read(prefix)
         if found.trial is None or not found.on_trial:
             raise _nothing_on_trial(prefix, "revert")
         source = state.approved(prefix)
-        live.replace(source, found.trial.before)
+        safely.for_good(prefix, source, found.trial.before)
         state.suspend(prefix, Suspension(Cause.REVERTED, "an operator took it back"))
         return _levels(_live_levels(source, live.read(prefix)))
+
+
+def _time_is_over(prefix: Path) -> Levels:
+    """Also where somebody has taken the rules on trial away meanwhile."""
+    found, source = trial.record(prefix), state.approved(prefix)
+    if found is not None and found.left > 0:
+        raise Refusal(f"cannot revert the redirect: {found.left} s are left")
+    if found is not None:
+        safely.for_good(prefix, source, found.before)
+    return _live_levels(source, live.read(prefix))
 
 
 def _nothing_on_trial(prefix: Path, verb: str) -> Refusal:
@@ -199,7 +219,7 @@ def remove(prefix: Path, *, now: bool) -> Answer:
             return _levels(_OFF)
         streams = 0 if now else listeners.streams(policy.NOTHING)
         source = state.approved(prefix)
-        live.replace(source, safely.released())
+        safely.for_good(prefix, source, safely.released())
         if not streams:
             live.replace(source, None)
         if not state.left(prefix):

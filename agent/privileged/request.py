@@ -51,7 +51,7 @@ VERBS: Final[Mapping[str, tuple[Words, ...]]] = {
     # Levels: what the agent decided. A time: an operator wants the configuration as it stands now.
     "redirect apply": ({"inbound": _LEVELS, "outbound": _LEVELS}, {"confirm": _CONFIRM}),
     "redirect confirm": (_NONE,),
-    "redirect revert": (_NONE,),
+    "redirect revert": (_NONE, {"due": frozenset({"yes"})}),  # due: where a timer asks
     "redirect remove": (_NONE, {"now": frozenset({"yes"})}),
     "redirect adopt-guide": (_NONE,),
     "redirect arm": (_NONE,),

@@ -12,7 +12,7 @@ from agent.core.facts import Level
 from agent.core.reasons import Reason
 from agent.core.redirect import RedirectSpec, Ruleset, levels, ruleset
 from agent.core.redirect.timed import Live
-from agent.privileged import Refusal, live, packets, policy, selftest, sshd, state, surroundings
+from agent.privileged import Refusal, live, packets, policy, selftest, sshd, state, surroundings, trial
 from agent.privileged.moment import Levels
 from agent.privileged.packets import Findings, Packets
 from agent.privileged.state import Cause, Suspension
@@ -39,10 +39,10 @@ def put(prefix: Path, source: Path, spec: RedirectSpec, before: Live, wanted: Le
     if lets_go(wanted):
         if wanted == _OFF:
             live.replace(source, released())
-        live.replace(source, ruleset(spec, *wanted))
+        for_good(prefix, source, ruleset(spec, *wanted))
         return Done(levels(spec, live.by(source).rules))
     with packets.opened(spec, sshd.ports()) as dialled:
-        live.replace(source, ruleset(spec, *wanted))
+        for_good(prefix, source, ruleset(spec, *wanted))
         return _or_back(prefix, source, spec, before, wanted, dialled)
 
 
@@ -56,11 +56,18 @@ def put_on_trial(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels,
     with packets.opened(spec, sshd.ports()) as dialled:
         source = state.put_on_trial(prefix)
         try:
-            live.put_on_trial(source, new, _before(before), seconds)
+            live.put_on_trial(prefix, new, _before(before), seconds)
         except Refusal:
             state.suspend(prefix, held)
+            trial.end(prefix)
             raise
         return _or_back(prefix, source, spec, before, wanted, dialled)
+
+
+def for_good(prefix: Path, source: Path, rules: Ruleset | None) -> None:
+    """Set these for good; whatever was on trial is so no more. Raises Refusal."""
+    live.replace(source, rules)
+    trial.end(prefix)
 
 
 def released() -> Ruleset:
@@ -91,7 +98,7 @@ def _or_back(
     problems += tested.problems if found == wanted else ()
     if not problems:
         return Done(found, tested.said)
-    live.replace(state.approved(prefix), _before(before))
+    for_good(prefix, state.approved(prefix), _before(before))
     detail = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if problems[3:] else "")
     state.suspend(prefix, Suspension(Cause.SELF_TEST, detail))
     raise Refusal(f"cannot keep the redirect, its self-test failed: {detail}", Reason.REDIRECT_SUSPENDED)

@@ -24,6 +24,8 @@ def carry_out(prefix: Path, request: Request) -> Answer:
             return redirect.one_way(prefix, words["direction"], Level.BLOCK)
         case "redirect release":
             return redirect.one_way(prefix, words["direction"], Level.RELEASED)
+        case "redirect revert":
+            return redirect.revert(prefix, due="due" in words)
         case "redirect remove":
             return redirect.remove(prefix, now="now" in words)
         case "probe run":
@@ -44,7 +46,6 @@ _PLAIN = {
     "redirect failed": redirect.failed,
     "redirect restore": redirect.restore,
     "redirect confirm": redirect.confirm,
-    "redirect revert": redirect.revert,
     "redirect adopt-guide": redirect.adopt_guide,
 }
 

@@ -25,8 +25,8 @@ def done(host: Host, request: dict[str, str], *around: str) -> dict[str, object]
     return answer
 
 
-def levels(host: Host, request: dict[str, str] = CHECK) -> tuple[object, object]:
-    answer = done(host, request)
+def levels(host: Host, request: dict[str, str] = CHECK, *around: str) -> tuple[object, object]:
+    answer = done(host, request, *around)
     return answer["inbound"], answer["outbound"]
 
 

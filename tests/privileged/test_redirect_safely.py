@@ -1,6 +1,8 @@
 """A redirect that never cuts a host off: tested when it is set, on trial where asked, and taken back whole."""
 
+import base64
 import fcntl
+import json
 from pathlib import Path
 
 import pytest
@@ -169,19 +171,15 @@ def test_a_trial_with_harm_in_it_ends_at_once(host: Host, ears: Listeners, tmp_p
 # another backend -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "nftables"])
-def test_by_iptables_rules_are_set_and_none_are_on_trial(host: Host, ears: Listeners, backend: str) -> None:
-    """Nothing there keeps the time; what cannot be promised is refused, and nothing has changed."""
+IPTABLES = [name for name in BACKENDS if name != "nftables"]
+
+
+@pytest.mark.parametrize("backend", IPTABLES)
+def test_by_iptables_rules_are_set_and_counted(host: Host, ears: Listeners, backend: str) -> None:
     force(host, backend)
     ears.add_proxy(host.space)
     ears.add(host.space, V4.host, APP)
-    reason, detail = refused(host, TRIAL)
-    assert reason == "RedirectUnsupported"
-    assert "keeps no time" in detail
-    assert done(host, CHECK) == {"ok": True, "inbound": "off", "outbound": "off"}
-
     assert levels(host, NOW) == ON
-    assert redirected(host, ears)
     for hit, level in ((redirected, ON), (lambda host, _: closed(host), BLOCKED)):
         done(host, apply(*level))
         before = counted(host)
@@ -191,6 +189,102 @@ def test_by_iptables_rules_are_set_and_none_are_on_trial(host: Host, ears: Liste
         assert after == before
     assert levels(host, {"verb": "redirect remove", "now": "yes"}) == OFF
     assert ears.heard(host.peer, *APPLICATION)[0] == APPLICATION
+
+
+@pytest.mark.parametrize("backend", IPTABLES)
+def test_by_iptables_none_are_on_trial_where_nothing_keeps_the_time(
+    host: Host, ears: Listeners, tmp_path: Path, backend: str
+) -> None:
+    """What cannot be promised is refused, and nothing has changed."""
+    force(host, backend)
+    ears.add_proxy(host.space)
+    systemd = Systemd(tmp_path)
+    systemd.run.write_text("#!/bin/sh\necho no bus >&2\nexit 1\n")
+    no_systemd = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run; exec "$@"', "sh")
+    made = "mount -t tmpfs none /run; mkdir -p /run/systemd/system"
+    elsewhere = ("unshare", "--mount", "sh", "-c", f'{made}; exec "$@"')
+    for around, why in (
+        (no_systemd, "does not run here"),
+        ((*elsewhere, "sh"), "is not in this network namespace"),
+        (systemd.around, "systemd-run says: no bus"),
+    ):
+        reason, detail = refused(host, TRIAL, *around)
+        assert reason == "RedirectUnsupported"
+        assert why in detail and "without --confirm" in detail
+        assert done(host, CHECK) == {"ok": True, "inbound": "off", "outbound": "off"}
+
+
+class Systemd:
+    """A stand-in of systemd-run, which notes what it is told. Seen from `around` the door is in the network
+    namespace of process 1, and systemd runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.run, self._notes = folder / "systemd-run", folder / "notes"
+        self.run.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >{self._notes}\n')
+        self.run.chmod(0o755)
+        stop = folder / "systemctl"
+        stop.write_text(f'#!/bin/sh\n[ "$1" != stop ] || rm -f {self._notes}\n')
+        stop.chmod(0o755)
+        mounts = (
+            "mount -t tmpfs none /run; mkdir -p /run/systemd/system",
+            f"mount --bind {self.run} /usr/bin/systemd-run; mount --bind {stop} /usr/bin/systemctl",
+        )
+        script = f'{"; ".join(mounts)}; exec "$@"'
+        self.around = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", script, "sh")
+
+    @property
+    def told(self) -> list[str]:
+        return self._notes.read_text().splitlines() if self._notes.exists() else []
+
+
+@pytest.mark.parametrize("backend", IPTABLES)
+def test_by_iptables_a_timer_is_told_to_take_back_what_is_on_trial(
+    host: Host, ears: Listeners, tmp_path: Path, backend: str
+) -> None:
+    force(host, backend)
+    ears.add_proxy(host.space)
+    ears.add(host.space, V4.host, APP)
+    systemd = Systemd(tmp_path)
+    done(host, apply(*BLOCKED))
+    assert done(host, LONG_TRIAL, *systemd.around)["trial"] == 600
+    assert redirected(host, ears)
+    assert "--on-active=600" in systemd.told
+    assert systemd.told[-2:] == ["--prefix", str(host.prefix)]
+    (data,) = (word for word in systemd.told if "StandardInputData=" in word)
+    request = json.loads(base64.b64decode(data.partition("Data=")[2]))
+    assert "s are left" in refused(host, request, *systemd.around)[1]
+    assert 590 <= int(str(done(host, CHECK)["trial"])) <= 600
+
+    record = host.prefix / "var/lib/fairlead/trial"
+    noted = record.read_text()
+    record.write_text(json.dumps({**json.loads(noted), "until": 1.0}))  # its time is over
+    assert levels(host, request) == BLOCKED
+    assert closed(host)
+    assert str(done(host, CHECK)["suspended"]).startswith("unconfirmed")
+    assert levels(host, request) == BLOCKED  # once more: there is no trial, and nothing to do
+
+    record.write_text(noted.replace(json.loads(noted)["boot"], "another"))  # of the boot before
+    assert "trial" not in done(host, CHECK)
+    assert levels(host, request) == BLOCKED
+    record.write_text("{}")
+    assert "it is no record of a trial" in refused(host, CHECK)[1]
+
+
+@pytest.mark.parametrize("backend", IPTABLES)
+def test_by_iptables_confirmed_or_taken_back_the_timer_is_gone(
+    host: Host, ears: Listeners, tmp_path: Path, backend: str
+) -> None:
+    force(host, backend)
+    ears.add_proxy(host.space)
+    systemd = Systemd(tmp_path)
+    ends = ((7071, CONFIRM, ON), (7072, REVERT, ON), (7073, apply(*BLOCKED), BLOCKED))
+    for port, end, expected in ends:
+        host.config.write_text(host.config.read_text().replace("ports = [", f"ports = [{port}, "))
+        done(host, LONG_TRIAL, *systemd.around)
+        assert systemd.told
+        assert levels(host, end, *systemd.around) == expected
+        assert systemd.told == []
+        assert "trial" not in done(host, CHECK)
 
 
 def test_a_lock_that_another_program_holds_is_waited_for_and_named(host: Host, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The door's verbs are a closed set: whatever else comes in is refused before anything is done."""
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -83,9 +84,9 @@ def test_no_request(text: bytes) -> None:
 
 
 @given(st.binary(max_size=LIMIT * 2))
-def test_any_bytes_are_refused_in_one_way(text: bytes) -> None:
-    with pytest.raises(BadRequest):
-        parse(text)
+def test_any_bytes_are_a_request_or_refused_in_one_way(text: bytes) -> None:
+    with suppress(BadRequest):
+        assert parse(text).verb in VERBS
 
 
 _words = st.sampled_from(

@@ -25,7 +25,7 @@ _ON_TRIAL: Json = {"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "
 class Trial:
     """`before`: the rules that hold when the time is over. `left`: whole seconds; None: it is over."""
 
-    new: Ruleset
+    new: Ruleset | None
     before: Ruleset
     left: int | None
 
