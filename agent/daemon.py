@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from agent import __version__, logs, secrecy, values
+from agent import __version__, credential, logs, secrecy, values
 from agent.adapters import (
     anchors,
     door,
@@ -90,10 +90,9 @@ class Daemon:
         self._board = Board()
         self._spec = values.policy_spec(config, BOOT_ID.read_text().strip())
         self._name = f"{config.workload.namespace}/{config.workload.name}"
+        self._credential = credential.credential(config)
         self._api = kube.KubeApi(
-            server=config.api.server,
-            ca_file=config.api.ca,
-            token_file=config.api.token_file,
+            self._credential,
             namespace=config.workload.namespace,
             name=config.workload.name,
             user_agent=f"fairlead/{__version__}",
@@ -216,7 +215,13 @@ class Daemon:
     def _snapshot(self) -> dict[str, Any]:
         board, now = self._board, asyncio.get_running_loop().time()
         shot = snapshot.snapshot(self._spec, board.phase.value, board.facts.value, board.goals.value, now)
-        return {"workload": self._name, "agent": __version__, "version": board.version, **shot}
+        return {
+            "workload": self._name,
+            "agent": __version__,
+            "version": board.version,
+            **shot,
+            "credential": snapshot.timed(self._credential.about(), now),
+        }
 
     async def _hand_over(self) -> None:
         log = structlog.get_logger()

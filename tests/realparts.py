@@ -62,7 +62,9 @@ class ApiServer:
     url: str
     ca_file: Path
 
-    def __init__(self) -> None:
+    def __init__(self, authentication: str = "") -> None:
+        """`authentication`: an AuthenticationConfiguration, beside the tokens."""
+        self._authentication = authentication
         self.admin_token = secrets.token_hex(16)
         self.host_token = secrets.token_hex(16)  # of the user fairlead-host: no right but those of `grant`
         self._programs: list[subprocess.Popen[bytes]] = []
@@ -167,6 +169,7 @@ class ApiServer:
         (self._home / "tokens").write_text(
             f"{self.admin_token},admin,admin,system:masters\n{self.host_token},{HOST_USER},{HOST_USER}\n"
         )
+        (self._home / "authentication.yaml").write_text(self._authentication)
         self._reserved, self._port = _reserve_port()
         self.url = f"https://127.0.0.1:{self._port}"
         self._run("etcd", [str(programs["etcd"]), *self._etcd_flags()])
@@ -196,6 +199,7 @@ class ApiServer:
             f"--tls-cert-file={tls}/server.crt",
             f"--tls-private-key-file={tls}/server.key",
             f"--token-auth-file={self._home}/tokens",
+            *([f"--authentication-config={self._home}/authentication.yaml"] if self._authentication else []),
             "--authorization-mode=RBAC",
             # It would wait for service accounts that only a controller manager makes.
             "--disable-admission-plugins=ServiceAccount",

@@ -50,6 +50,16 @@ def test_check_config_good(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "check-config", str(EXAMPLE)) == (0, f"{EXAMPLE}: good\n", "")
 
 
+def test_check_config_warns_of_a_policy_that_refuses_every_foreign_identity(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "f.toml"
+    file.write_text(EXAMPLE.read_text().replace('"all-unauthenticated"\n', '"all-authenticated"\n'))
+    code, out, err = run(capsys, "check-config", str(file))
+    assert (code, out) == (0, f"{file}: good\n")
+    assert f"{file}: warning: proxy.default_inbound_policy: " in err
+
+
 def test_check_config_names_file_key_cause_and_way_out(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "f.toml"
     file.write_text(EXAMPLE.read_text().replace("cores = 1", "cors = 1").replace("[5432]", "[22]"))
@@ -111,13 +121,18 @@ def test_run_without_the_proxys_user(capsys: pytest.CaptureFixture[str], tmp_pat
 def shown(facts: f.Facts) -> str:
     goals = policy.decide(SPEC, phase("member"), facts, NOW).goals
     shot: dict[str, Any] = snapshot.snapshot(SPEC, phase("member"), facts, goals, NOW)
-    return "\n".join(status.render({"workload": "shop/db-1", **shot}))
+    credential = {"kind": "spiffe", "audience": "kubernetes", "subject": "spiffe://a/b", "expires_at": 120.4}
+    return "\n".join(status.render({"workload": "shop/db-1", **shot, "credential": credential}))
 
 
 def test_the_table_of_a_host_that_serves() -> None:
     text = shown(serving())
     assert text.startswith("shop/db-1  Ready: identity, proxy, redirect and probes are as intended")
     assert "Ready=True (Because)" in text and text.count("✓") == 5 and "→" not in text
+
+
+def test_the_table_says_where_the_token_for_the_api_comes_from() -> None:
+    assert "API credential   spiffe, audience kubernetes, 120 s left" in shown(serving())
 
 
 def test_the_table_names_each_problem_and_its_way_out() -> None:

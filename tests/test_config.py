@@ -131,6 +131,12 @@ def test_every_problem_at_once() -> None:
         ('"/run/spire/agent/public/api.sock"', '"api.sock"', "identity.workload_api"),
         ('"https://192.0.2.1:6443"', '"http://192.0.2.1:6443"', "api.server"),
         ('"https://192.0.2.1:6443"', '"https://192.0.2.1:x"', "api.server"),
+        ('auth = "spiffe"', 'auth = "token-file"\ntoken_file = "/a"', "api.audience"),
+        ('audience = "kubernetes"', "", "api.audience"),
+        ('audience = "kubernetes"', 'audience = "a b"', "api.audience"),
+        ('audience = "kubernetes"', 'audience = "a"\ntoken_file = "/a"', "api.token_file"),
+        ('audience = "kubernetes"', 'audience = "a"\ncontext = "c"', "api.context"),
+        ('audience = "kubernetes"', 'audience = "a"\ninsecure = true', "api.insecure"),
         ('user = "fairlead-proxy"', "user = 0", "proxy.user"),
         ('log = "warn,linkerd=info,hickory=error"', 'log = ""', "proxy.log"),
         ('"all-unauthenticated"\n', '"everybody"\n', "proxy.default_inbound_policy"),
@@ -165,6 +171,49 @@ def test_every_problem_at_once() -> None:
 )
 def test_one_problem(old: str, new: str, key: str) -> None:
     assert set(problems(example(old, new))) == {key}
+
+
+def way(table: str) -> str:
+    """The example with another [api]."""
+    before, _, rest = EXAMPLE.read_text().partition("[api]\n")
+    return f"{before}[api]\n{table}\n[proxy]{rest.partition('[proxy]')[2]}"
+
+
+FILES = 'server = "https://a:1"\nca = "/ca"\n'
+
+
+@pytest.mark.parametrize(
+    ("table", "found"),
+    [
+        (FILES + 'token_file = "/t"', config.ApiConfig("token-file", "https://a:1", "/ca", token_file="/t")),
+        (
+            FILES + 'auth = "spiffe"\naudience = "https://k"',
+            config.ApiConfig("spiffe", "https://a:1", "/ca", "https://k"),
+        ),
+        ('auth = "kubeconfig"\nkubeconfig = "/k"', config.ApiConfig("kubeconfig", kubeconfig="/k")),
+        (
+            'auth = "kubeconfig"\nkubeconfig = "/k"\ncontext = "c"',
+            config.ApiConfig("kubeconfig", kubeconfig="/k", context="c"),
+        ),
+    ],
+)
+def test_each_way_to_prove_the_hosts_identity_to_the_api_server(table: str, found: config.ApiConfig) -> None:
+    """A file of before there was a choice, with nothing but a token, reads as it did."""
+    assert config.parse(way(table)).api == found
+
+
+def test_there_is_exactly_one_way_to_prove_the_identity() -> None:
+    every = FILES + 'token_file = "/t"\naudience = "a"\nkubeconfig = "/k"\ncontext = "c"\n'
+    assert set(problems(way(every))) == {"api.audience", "api.kubeconfig", "api.context"}
+    kubeconfig = problems(way(every + 'auth = "kubeconfig"'))
+    assert set(kubeconfig) == {"api.server", "api.ca", "api.audience", "api.token_file"}
+
+
+def test_a_kubeconfig_tells_the_redirect_no_address() -> None:
+    text = way('auth = "kubeconfig"\nkubeconfig = "/k"').replace('outbound = "networks"', 'outbound = "all"')
+    text = text.replace("force = false", "force = true")
+    assert set(problems(text)) == {"redirect.exempt"}
+    assert config.parse(text.replace("exempt = []", 'exempt = ["192.0.2.1:6443"]', 1))
 
 
 def test_every_form_of_a_port_an_account_and_a_choice() -> None:

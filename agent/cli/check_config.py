@@ -1,6 +1,7 @@
 """fairlead check-config FILE"""
 
 import argparse
+import sys
 from pathlib import Path
 
 from agent import config
@@ -9,7 +10,7 @@ from agent.cli.exits import Exit, Failure, complain
 HELP = "name every problem of a configuration file"
 DESCRIPTION = """\
 Reads a configuration and names every problem at once: file, key, what is wrong, what to do.
-Touches nothing of the host, so it works anywhere. Exit 0: good; 64: problems."""
+Touches nothing of the host, so it works anywhere. Exit 0: good, perhaps with warnings; 64: problems."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +18,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    load(args.file)
+    for warning in config.warnings(load(args.file)):
+        print(f"{args.file}: warning: {warning.key}: {warning.cause}\n  {warning.remedy}", file=sys.stderr)
     print(f"{args.file}: good")
     return Exit.OK
 

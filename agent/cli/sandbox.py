@@ -10,7 +10,8 @@ from agent.cli.exits import Exit, Failure
 HELP = "watch a host join a mesh, here and now"
 DESCRIPTION = """\
 Runs the whole product on embedded stand-ins: a host in a network namespace of its own with an application,
-a Workload API with its own authority, an API server, and a stand-in for linkerd2-proxy. Your machine's
+a Workload API with its own authority, an API server, and a stand-in for linkerd2-proxy. The host comes to the
+API server with its SPIFFE identity (api.auth = "spiffe"), so it holds no credential file. Your machine's
 network is not touched, and nothing is left when it ends, however it ends.
 
 It shows each step in plain words and what to type next. With --check it takes the whole tour by itself and

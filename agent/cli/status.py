@@ -73,6 +73,7 @@ def render(status: dict[str, Any]) -> Iterator[str]:
     yield f"  the mesh was told  {told}"
     for condition in status["conditions"]:
         yield f"  {MARKS[condition['status']]} {condition['type']:<16} {_detail(condition, status['facts'])}"
+    yield f"    API credential   {_credential(status['credential'])}"
     for problem in status["problems"]:
         yield ""
         yield f"  {problem['reason']}: {problem['text']}" + (
@@ -100,6 +101,17 @@ def _anchors(fact: Any) -> str:
     if fact == "unknown" or fact["expires_at"] is None:
         return ""
     return f", anchors {fact['in_force'][:12]} for {fact['expires_at'] / 86400:.0f} days"
+
+
+def _credential(credential: dict[str, Any]) -> str:
+    """Where it comes from and how long it lasts; never what it is."""
+    words = [credential["kind"]]
+    words += [f"{name} {credential[name]}" for name in ("audience", "file", "context", "by") if name in credential]
+    if "expires_at" in credential:
+        words.append(f"{credential['expires_at']:.0f} s left")
+    elif credential["kind"] == "spiffe":
+        words.append("none received yet")
+    return ", ".join(words)
 
 
 def _proxy(facts: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ from agent.config.shape import (
     RedirectConfig,
     WorkloadConfig,
 )
+from agent.config.warnings import warnings
 
 
 def parse(text: str) -> Config:
@@ -54,4 +55,5 @@ __all__ = [
     "RedirectConfig",
     "WorkloadConfig",
     "parse",
+    "warnings",
 ]

@@ -49,6 +49,12 @@ class Table:
             self.problem(key, bad.cause, bad.remedy)
             return self._filler(default)
 
+    def refuse(self, key: str, cause: str, remedy: str) -> None:
+        """A key that is known, and must not be here."""
+        self._known.append(key)
+        if key in self._tree:
+            self.problem(key, cause, remedy)
+
     @staticmethod
     def _filler(default: T) -> T:
         return cast(T, None) if default is _REQUIRED else default

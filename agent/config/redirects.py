@@ -29,12 +29,13 @@ def _everything(found: Config) -> list[Problem]:
         cause = "redirecting everything outbound catches package updates, SPIRE and whatever manages this host"
         remedy = "list the cluster's networks instead, or set redirect.force = true"
         noted.append(Problem("redirect.outbound", cause, remedy))
-    if name := _name(found.api.server):
-        port = urlsplit(found.api.server).port or 443
-        if not any(endpoint.port in (0, port) for endpoint in found.redirect.exempt):
-            cause = f"everything outbound would catch the API server, which is known by the name {name} alone"
-            remedy = "write api.server with an address, or list its ADDRESS:PORT here"
-            noted.append(Problem("redirect.exempt", cause, remedy))
+    server = found.api.server
+    name = _name(server) if server else "in the kubeconfig"
+    port = urlsplit(server).port or 443
+    if name and not any(not server or endpoint.port in (0, port) for endpoint in found.redirect.exempt):
+        cause = f"everything outbound would catch the API server, which is known by the name {name} alone"
+        remedy = "write api.server with an address, or list its ADDRESS:PORT here"
+        noted.append(Problem("redirect.exempt", cause, remedy))
     return noted
 
 

@@ -69,10 +69,30 @@ def _identity(t: Table) -> c.IdentityConfig:
     return found
 
 
+# Which keys belong to which way in; the last of each may be left out where it has a default.
+_WAYS: Mapping[str, tuple[str, ...]] = {
+    "spiffe": ("server", "ca", "audience"),
+    "token-file": ("server", "ca", "token_file"),
+    "kubeconfig": ("kubeconfig", "context"),
+}
+
+
 def _api(t: Table) -> c.ApiConfig:
-    found = c.ApiConfig(
-        server=t.take("server", checks.server), ca=t.take("ca", path), token_file=t.take("token_file", path)
-    )
+    keys = {
+        "server": checks.server,
+        "ca": path,
+        "audience": matching(r"[!-~]+", "an audience"),
+        "token_file": path,
+        "kubeconfig": path,
+        "context": checks.text,
+    }
+    auth = t.take("auth", choice(*_WAYS), c.ApiConfig.auth)
+    own = _WAYS[auth]
+    found = c.ApiConfig(auth, **{k: t.take(k, keys[k], *([""] if k == "context" else ())) for k in own})
+    for key in keys.keys() - set(own):
+        t.refuse(
+            key, f"does not belong to auth = {auth!r}", "remove it, or choose api.auth: there is exactly one way"
+        )
     t.close()
     return found
 

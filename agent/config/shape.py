@@ -45,9 +45,15 @@ class IdentityConfig:
 
 @dataclass(frozen=True)
 class ApiConfig:
-    server: str  # https://host:port
-    ca: str  # absolute path of a PEM file
-    token_file: str  # absolute path
+    """`auth` says which of the other keys there are; those that do not belong to it are ""."""
+
+    auth: Literal["spiffe", "token-file", "kubeconfig"] = "token-file"
+    server: str = ""  # https://host:port
+    ca: str = ""  # absolute path of a PEM file
+    audience: str = ""
+    token_file: str = ""  # absolute path
+    kubeconfig: str = ""  # absolute path
+    context: str = ""  # "" = the kubeconfig's current one
 
 
 @dataclass(frozen=True)

@@ -154,11 +154,44 @@ REGISTRY: Mapping[Reason, Entry] = {
     Reason.API_TIMEOUT: Entry(_WARN, "the API server does not answer in time", "check the route to it"),
     Reason.API_UNVERIFIED: Entry(
         _FAULT,
-        "the API server's certificate is not trusted by the configured CA, or is for another name",
-        "correct api.ca or api.server",
+        "the API server's certificate does not come from the configured CA",
+        "put the CA that signed it at api.ca; it is read anew at once, and verification is never turned off",
+    ),
+    Reason.API_NAME_MISMATCH: Entry(
+        _FAULT,
+        "the API server's certificate is for another name or address than it was dialled by",
+        "dial it by a name that its certificate has (api.server), or add this one to the certificate",
+    ),
+    Reason.API_CERTIFICATE_EXPIRED: Entry(
+        _FAULT,
+        "the API server's certificate has run out, or is not valid yet by this host's clock",
+        "renew it at the API server; if others find it valid, correct the clock: timedatectl status",
     ),
     Reason.API_CREDENTIAL_UNREADABLE: Entry(
-        _FAULT, "the credential for the API server cannot be read", "correct api.token_file or its mode"
+        _FAULT,
+        "a file that belongs to the credential for the API server cannot be read or used",
+        "correct the file that the detail names, or its mode",
+    ),
+    Reason.API_KUBECONFIG_UNUSABLE: Entry(
+        _FAULT,
+        "the kubeconfig cannot be read, or has what is refused",
+        "correct it; kubectl --kubeconfig FILE config view shows it, without its secrets",
+    ),
+    Reason.API_PLUGIN_FAILED: Entry(
+        _FAULT,
+        "the program that the kubeconfig names gave no credential",
+        "run it by hand as the agent's user; it inherits nothing but what env in the kubeconfig says",
+    ),
+    Reason.API_JWT_MISSING: Entry(
+        _FAULT,
+        "the Workload API gives no JWT-SVID for the API server",
+        "see the SPIRE agent's log, and that the registration entry is of the agent's user",
+        _NO_IDENTITY,
+    ),
+    Reason.API_JWT_REFUSED: Entry(
+        _FAULT,
+        "the API server does not accept this host's JWT-SVID (401)",
+        "make issuer and audience those of its AuthenticationConfiguration; after its start it may take 10 s",
     ),
     Reason.API_UNAUTHORIZED: Entry(
         _FAULT, "the API server does not accept this host's credential (401)", "renew the token"

@@ -2,7 +2,7 @@
 
 import dataclasses
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agent.core import conditions, policy
@@ -137,6 +137,11 @@ def plain(value: Any, now: float) -> Any:
         shown = [f.name for f in dataclasses.fields(value) if f.repr]
         return {name: _field(name, getattr(value, name), now) for name in shown}
     return value
+
+
+def timed(values: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """A flat mapping as JSON, by the same rule."""
+    return {name: _field(name, value, now) for name, value in values.items()}
 
 
 def _field(name: str, value: Any, now: float) -> Any:

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
-from agent import __version__, values
+from agent import __version__, credential, values
 from agent.adapters import door, kube, phase, proxy_reading
 from agent.config import Config
 from agent.core import policy, proxy, snapshot
@@ -57,9 +57,7 @@ async def _drain(config: Config, prefix: str, seconds: float, tell: Tell) -> boo
 @contextlib.asynccontextmanager
 async def _looking(config: Config, spec: policy.Spec, board: Board) -> AsyncIterator[None]:
     api = kube.KubeApi(
-        server=config.api.server,
-        ca_file=config.api.ca,
-        token_file=config.api.token_file,
+        credential.credential(config),
         namespace=config.workload.namespace,
         name=config.workload.name,
         user_agent=f"fairlead/{__version__}",

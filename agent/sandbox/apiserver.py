@@ -1,7 +1,7 @@
 """An embedded Kubernetes API server: just enough to be one for a host, and strict in what it is.
 
 ExternalWorkload (with a real status subresource), Lease, Event and EndpointSlice; get, list, create, update,
-delete, watch, merge patch and JSON patch; a bearer token for each user. What it holds outlives stop() and
+delete, watch, merge patch and JSON patch; bearer tokens and JWT-SVIDs. What it holds outlives stop() and
 start(). Its behaviour is checked against a real kube-apiserver by the same tests. Left out: watches by label,
 paging, server-side apply, dry runs, finalizers, owner references' garbage collection.
 """
@@ -19,6 +19,7 @@ from agent.sandbox import api_errors, api_faults, api_patch
 from agent.sandbox.api_errors import ApiError, Resource
 from agent.sandbox.api_store import Place, Store
 from agent.sandbox.api_watch import watch
+from agent.sandbox.jwt_authority import JwtAuthenticator
 from agent.sandbox.schema import (
     ENDPOINT_SLICE_SCHEMA,
     EVENT_SCHEMA,
@@ -60,6 +61,7 @@ class ApiServer:
     def __init__(self, tokens: Mapping[str, str], allow: Callable[[Ask], bool] = lambda _: True) -> None:
         self.tokens = dict(tokens)
         self.allow = allow
+        self.authenticators: list[JwtAuthenticator] = []  # asked after the tokens; may be changed at any time
         self.served = frozenset(RESOURCES)  # may be changed at any time, as a CRD may
         self.store = Store()
         self.faults = api_faults.Faults()
@@ -132,7 +134,10 @@ class ApiServer:
 
     def _user(self, request: web.Request) -> str:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        return self.tokens.get(token.strip(), "") if scheme.lower() == "bearer" else ""
+        if scheme.lower() != "bearer":
+            return _common_name(request)
+        found = (one.user(token.strip()) for one in self.authenticators)
+        return self.tokens.get(token.strip(), "") or next(filter(None, found), "")
 
     async def _answer(self, request: web.Request, body: bytes, user: str) -> web.StreamResponse:
         if not user:
@@ -174,6 +179,13 @@ class ApiServer:
         details = {"name": place.name, "group": place.resource.group, "kind": place.resource.plural}
         details["uid"] = gone["metadata"]["uid"]
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+
+def _common_name(request: web.Request) -> str:
+    """Of the client's certificate, where TLS asks for one: the name of a user, as Kubernetes has it."""
+    certificate = request.get_extra_info("peercert") or {}
+    names = (pair for part in certificate.get("subject", ()) for pair in part)
+    return next((str(value) for key, value in names if key == "commonName"), "")
 
 
 def _forbid(ask: Ask) -> NoReturn:

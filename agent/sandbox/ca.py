@@ -70,12 +70,15 @@ class Authority:
             end.timestamp(),
         )
 
-    def tls_server(self, names: Sequence[str]) -> tuple[str, str]:
-        """Certificate and key (PEM) of a plain TLS server under `names`: DNS names and IP addresses."""
+    def tls_server(
+        self, names: Sequence[str], start: float = BACKDATED, end: float = SERVER_TTL
+    ) -> tuple[str, str]:
+        """Certificate and key (PEM) of a plain TLS server under `names`: DNS names and IP addresses; valid from
+        `start` to `end`, in seconds from now."""
         key = _generate("ec-p256")
-        start, end = _window(BACKDATED, SERVER_TTL)
+        since, until = _window(start, end)
         sans = [_general_name(name) for name in names]
-        certificate = self._leaf(key, sans, [ExtendedKeyUsageOID.SERVER_AUTH], start, end)
+        certificate = self._leaf(key, sans, [ExtendedKeyUsageOID.SERVER_AUTH], since, until)
         return certificate.public_bytes(Encoding.PEM).decode(), _key_pem(key)
 
     def _root(self) -> x509.Certificate:

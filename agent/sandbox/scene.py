@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from aiohttp import web
 from agent.sandbox import network, slices
 from agent.sandbox.apiserver import EXTERNAL_WORKLOADS, SLICES, ApiServer
 from agent.sandbox.ca import Authority
+from agent.sandbox.jwt_authority import JwtAuthenticator, JwtAuthority
 from agent.sandbox.slices import SliceWriter
 from agent.sandbox.workload_api import Entry, WorkloadApiServer
 
@@ -31,12 +32,15 @@ AGENT_UID, PROXY_UID = 0, 2102
 TOKEN = "sandbox-token"  # noqa: S105 - it opens nothing but the server in this very process
 WRITERS_TOKEN = "sandbox-writer"  # noqa: S105
 SERVICE = "db"
+AUDIENCE, ISSUER = "kubernetes", "https://spire-oidc.sandbox"
 
 
 @dataclass
 class Options:
-    """What a scene differs in. `extra`: TOML at the end of the configuration."""
+    """What a scene differs in. `extra`: TOML at the end of the configuration. `token`: the host has a token file;
+    else it comes to the API server with its JWT-SVID, and holds no secret at all."""
 
+    token: bool = False
     proxy: Path | None = None
     svid_ttl: float = 20.0
     probe_period: float = 1.0
@@ -56,8 +60,12 @@ class Scene:
         entry = (Entry(IDENTITY),)
         socket = base / "workload-api.sock"
         entries = {AGENT_UID: entry, PROXY_UID: entry}
-        self.workload_api = WorkloadApiServer(socket, self.ca, entries, ttl=options.svid_ttl)
-        self.api = ApiServer({TOKEN: "host-db-1", WRITERS_TOKEN: "linkerd-destination"})
+        keys = JwtAuthority(TRUST_DOMAIN, ISSUER)
+        self.workload_api = WorkloadApiServer(socket, self.ca, entries, ttl=options.svid_ttl, jwt=keys)
+        self.api = ApiServer(
+            {WRITERS_TOKEN: "linkerd-destination", **({TOKEN: "host-db-1"} if options.token else {})}
+        )
+        self.api.authenticators = [JwtAuthenticator(keys, [AUDIENCE])]
         self.slices: SliceWriter
         self.agent: asyncio.subprocess.Process | None = None
         self.app: asyncio.subprocess.Process | None = None
@@ -87,10 +95,11 @@ class Scene:
     async def stop_app(self) -> None:
         await _end(self.app)
 
-    async def start_agent(self, *wrapper: str) -> None:
-        """`wrapper`: a program that starts the agent in some other way (env, setpriv), with its arguments."""
+    async def start_agent(self, *wrapper: str, arguments: Sequence[str] = ()) -> None:
+        """`wrapper`: a program that starts the agent in some other way (env, setpriv), with its arguments.
+        `arguments`: of the agent's own."""
         with self.agent_log.open("ab") as log:
-            command = [*wrapper, sys.executable, "-m", "agent", "run", "--prefix", str(self.prefix)]
+            command = [*wrapper, sys.executable, "-m", "agent", "run", "--prefix", str(self.prefix), *arguments]
             self.agent = await self.on_host(
                 *command, log=log.fileno() if self.options.log is None else self.options.log
             )
@@ -199,7 +208,8 @@ class Scene:
             proxy.write_executable(binary)
         _write(etc / "api-ca.pem", self.ca.pem)
         _write(etc / "anchors.pem", self.ca.pem)
-        _write(etc / "token", TOKEN, 0o600)
+        if self.options.token:
+            _write(etc / "token", TOKEN, 0o600)
         self.configure(binary)
 
     def configure(self, binary: Path) -> None:
@@ -211,6 +221,8 @@ class Scene:
 
     def _configuration(self, binary: Path) -> str:
         etc = self.prefix / "etc/fairlead"
+        way = f'auth = "spiffe"\naudience = "{AUDIENCE}"'
+        way = f'auth = "token-file"\ntoken_file = "{etc / "token"}"' if self.options.token else way
         return f"""\
 [workload]
 name = "{NAME}"
@@ -229,7 +241,7 @@ trust_anchors = "{etc / "anchors.pem"}"
 [api]
 server = "https://{network.CLUSTER}:{API_PORT}"
 ca = "{etc / "api-ca.pem"}"
-token_file = "{etc / "token"}"
+{way}
 
 [proxy]
 binary = "{binary}"

@@ -4,6 +4,7 @@ is so, and tells what it saw."""
 import asyncio
 import contextlib
 import json
+import re
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -100,6 +101,25 @@ async def join(scene: Scene) -> str:
 
 def proved_identity(status: dict[str, Any]) -> str:
     return str(status["facts"]["identity"]["svid"]["spiffe_id"])
+
+
+SECRETS = re.compile(rb"PRIVATE KEY|eyJ[\w-]+\.|[Tt]oken *[:=]|password")
+
+
+async def keyless(scene: Scene) -> str:
+    """Looks into every file of the host, and into the agent's open ones."""
+    status = await until(scene, lambda s: "expires_at" in s["credential"], "API credential")
+    credential = status["credential"]
+    must(credential["kind"] == "spiffe" and credential["subject"] == IDENTITY, f"the credential is {credential}")
+    named = {seen.user for seen in scene.api.requests if seen.path.endswith("/status")}
+    must(named == {IDENTITY}, f"the API server saw the status written by {sorted(named)}")
+    files = [path for path in scene.prefix.rglob("*") if path.is_file()]
+    found = [str(path) for path in files if SECRETS.search(path.read_bytes())]
+    must(not found, f"something like a secret is in {', '.join(found)}")
+    return (
+        f"{len(files)} files on the host, no secret in any; the API server knows it as {IDENTITY}, by a JWT-SVID"
+        f" for {credential['audience']} ({credential['expires_at']:.0f} s left, in memory)"
+    )
 
 
 async def plain_request(scene: Scene) -> str:
@@ -294,6 +314,7 @@ class Tour:
                 "systemctl start fairlead",
             ),
             Step("join", "gives the host its identity", join, "fairlead status --watch"),
+            Step("no secret", "looks for a credential on the host's disk", keyless, "fairlead status"),
             Step("plain request", "a client in the cluster asks the application", plain_request, f"curl {URL}"),
             Step("meshed request", "a meshed peer asks over mTLS, with an SVID of its own", meshed_request),
             Step("SSH untouched", "asks what listens on port 22 of the host", ssh_untouched),

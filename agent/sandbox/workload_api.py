@@ -1,6 +1,7 @@
 """A SPIFFE Workload API that really attests, issues and rotates: the sandbox's SPIRE agent."""
 
 import asyncio
+import json
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from spiffe._proto import workload_pb2 as proto
 
 from agent.sandbox.attestor import Attestor
 from agent.sandbox.ca import Authority, KeyType
+from agent.sandbox.jwt_authority import JwtAuthority, Refused
 
 _HEADER: Final = ("workload.spiffe.io", "true")  # SPIFFE Workload API standard, §4: against request forgery
 
@@ -34,7 +36,8 @@ class Entry:
 
 
 class WorkloadApiServer:
-    """Serves X.509-SVIDs and bundles of `authority` at the unix socket `path` from `start` to `stop`.
+    """Serves X.509-SVIDs and bundles of `authority`, and JWT-SVIDs of `jwt`, at the unix socket `path` from
+    `start` to `stop`.
 
     `entries`: uid → what it gets; a uid without entries is denied. `ttl`: seconds that an SVID lives; all are
     replaced at half of it and pushed on every open stream. `federated`: trust domain → its bundle (DER).
@@ -51,8 +54,12 @@ class WorkloadApiServer:
         *,
         ttl: float = 60.0,
         federated: Mapping[str, bytes] | None = None,
+        jwt: JwtAuthority | None = None,
+        jwt_ttl: float = 300.0,
     ) -> None:
         self._path, self._authority, self._ttl = path, authority, ttl
+        self.jwt, self.jwt_ttl = jwt or JwtAuthority(authority.trust_domain), jwt_ttl
+        self.jwts_given = 0
         # Where gRPC listens: an abstract socket leaves no file behind, however this process ends.
         self.inner = f"fairlead-{secrets.token_hex(8)}"
         self._entries = dict(entries or {})
@@ -76,6 +83,11 @@ class WorkloadApiServer:
         """Issue every SVID anew, now."""
         self._issued.clear()
         self._ring()
+
+    def rotate_jwt_keys(self) -> None:
+        """Sign JWT-SVIDs with a new key, and tell everybody."""
+        self.jwt.rotate()
+        self.rotate()
 
     @property
     def deny(self) -> bool:
@@ -140,6 +152,9 @@ class WorkloadApiServer:
         served = {
             "FetchX509SVID": _serve(self._fetch_svids, proto.X509SVIDRequest),
             "FetchX509Bundles": _serve(self._fetch_bundles, proto.X509BundlesRequest),
+            "FetchJWTSVID": _serve_one(self._fetch_jwts, proto.JWTSVIDRequest),
+            "FetchJWTBundles": _serve(self._fetch_jwt_bundles, proto.JWTBundlesRequest),
+            "ValidateJWTSVID": _serve_one(self._validate_jwt, proto.ValidateJWTSVIDRequest),
         }
         return grpc.method_handlers_generic_handler("SpiffeWorkloadAPI", served)
 
@@ -152,18 +167,55 @@ class WorkloadApiServer:
             own = {f"spiffe://{self._authority.trust_domain}": self._authority.der}
             yield proto.X509BundlesResponse(bundles={**own, **self._federated})
 
-    async def _attested(self, context: Context) -> AsyncIterator[int]:
-        """Yield the caller's uid now and whenever something has changed for it; abort when it has nothing."""
+    async def _fetch_jwts(self, request: proto.JWTSVIDRequest, context: Context) -> Message:
+        await self._called(context)
+        if not any(request.audience):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "audience must be specified")
+        entries = self._entries.get(await self._entitled(context), ())
+        mine = [entry for entry in entries if request.spiffe_id in ("", entry.spiffe_id)]
+        if not mine:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "no identity issued")
+        self.jwts_given += 1
+        signed = [(e, self.jwt.sign(e.spiffe_id, request.audience, self.jwt_ttl)) for e in mine]
+        svids = [proto.JWTSVID(spiffe_id=e.spiffe_id, svid=token, hint=e.hint) for e, token in signed]
+        return proto.JWTSVIDResponse(svids=svids)
+
+    async def _fetch_jwt_bundles(self, request: Message, context: Context) -> AsyncIterator[Message]:
+        async for _ in self._attested(context):
+            keys = json.dumps(self.jwt.keys("jwt-svid")).encode()
+            yield proto.JWTBundlesResponse(bundles={f"spiffe://{self._authority.trust_domain}": keys})
+
+    async def _validate_jwt(self, request: proto.ValidateJWTSVIDRequest, context: Context) -> Message:
+        await self._called(context)
+        try:
+            claims = self.jwt.check(request.svid, [request.audience])
+        except Refused as refused:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(refused))
+        answer = proto.ValidateJWTSVIDResponse(spiffe_id=claims["sub"])
+        answer.claims.update(claims)
+        return answer
+
+    async def _called(self, context: Context) -> None:
         if _HEADER not in [tuple(pair) for pair in context.invocation_metadata() or ()]:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "security header missing from request")
         self._count_call()
-        uid, told = self._attestor.uid(context.peer()), None
+
+    async def _entitled(self, context: Context) -> int:
+        """The caller's uid; abort when it has nothing."""
+        await self._speaking.wait()
+        uid = self._attestor.uid(context.peer())
+        if self._deny or uid is None or not self._entries.get(uid):
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "no identity issued")
+        return uid
+
+    async def _attested(self, context: Context) -> AsyncIterator[int]:
+        """Yield the caller's uid now and whenever something has changed for it; abort when it has nothing."""
+        await self._called(context)
+        told = None
         while True:
             changed = self._changed
-            await self._speaking.wait()
-            if self._deny or uid is None or not self._entries.get(uid):
-                await context.abort(grpc.StatusCode.PERMISSION_DENIED, "no identity issued")
-            elif self._svids(uid) is not told:
+            uid = await self._entitled(context)
+            if self._svids(uid) is not told:
                 told = self._svids(uid)
                 yield uid
             await changed.wait()
@@ -191,6 +243,10 @@ class WorkloadApiServer:
             bundle=self._authority.der,
             hint=entry.hint,
         )
+
+
+def _serve_one(behaviour: Any, request: type[Message]) -> "grpc.RpcMethodHandler[Any, Any]":
+    return grpc.unary_unary_rpc_method_handler(behaviour, request.FromString, methodcaller("SerializeToString"))
 
 
 def _serve(behaviour: Any, request: type[Message]) -> "grpc.RpcMethodHandler[Any, Any]":

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import aiohttp
 import pytest
 
-from agent.adapters.kube import KubeApi
+from agent.adapters.kube import KubeApi, TokenFile
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
 from agent.ports import Lease, StatusApi, Trouble
@@ -120,11 +120,10 @@ class HttpWorld:
             "server": self.url,
             "ca_file": str(self.ca_file),
             "token_file": str(self.token_file),
-            "namespace": self.namespace,
-            "name": NAME,
-            "watch_seconds": 30,
         }
-        return KubeApi(**{**standard, **other})
+        files = {key: other.pop(key, value) for key, value in standard.items()}
+        more = {"namespace": self.namespace, "name": NAME, "watch_seconds": 30, **other}
+        return KubeApi(more.pop("credential", None) or TokenFile(**files), **more)
 
     def trust(self, token: str) -> None:
         self.host_token = token
@@ -215,8 +214,9 @@ class EmbeddedWorld(HttpWorld):
         self.server.store.apart = status
 
 
-def server_tls(authority: Authority, names: Sequence[str], folder: Path) -> ssl.SSLContext:
-    for path, pem in zip((folder / "server.crt", folder / "server.key"), authority.tls_server(names), strict=True):
+def server_tls(authority: Authority, names: Sequence[str], folder: Path, *window: float) -> ssl.SSLContext:
+    made = authority.tls_server(names, *window)
+    for path, pem in zip((folder / "server.crt", folder / "server.key"), made, strict=True):
         path.write_text(pem)
     return loaded(folder)
 

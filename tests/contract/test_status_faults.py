@@ -232,8 +232,20 @@ async def test_a_server_of_another_authority(world: EmbeddedWorld, tmp_path: Pat
 async def test_a_server_of_another_name(tmp_path: Path) -> None:
     async with status_worlds.embedded(tmp_path, names=["api.example.org"]) as world:
         found = await trouble(world.api.read())
-    assert found.reason is Reason.API_UNVERIFIED
+    assert found.reason is Reason.API_NAME_MISMATCH
     assert "127.0.0.1" in found.detail
+
+
+@pytest.mark.parametrize("window", [(-7200.0, -3600.0), (3600.0, 7200.0)])
+async def test_a_servers_identity_that_is_not_valid_now(
+    world: EmbeddedWorld, tmp_path: Path, window: tuple[float, float]
+) -> None:
+    authority = Authority("example.org")
+    (tmp_path / "ca.crt").write_text(authority.pem)
+    tls = server_tls(authority, ["127.0.0.1"], tmp_path, *window)
+    await world.server.stop()
+    await world.server.start(port=world.server.port, ssl_context=tls)
+    assert (await trouble(world.api.read())).reason is Reason.API_CERTIFICATE_EXPIRED
 
 
 async def test_a_server_without_tls(world: EmbeddedWorld) -> None:
@@ -242,9 +254,10 @@ async def test_a_server_without_tls(world: EmbeddedWorld) -> None:
     assert (await trouble(world.api.read())).reason is Reason.API_UNVERIFIED
 
 
-def test_plain_http_is_refused() -> None:
+async def test_plain_http_is_refused(world: EmbeddedWorld) -> None:
+    """The configuration has been checked: a bug, and no trouble."""
     with pytest.raises(ValueError, match="not https"):
-        KubeApi(server="http://a", ca_file="ca", token_file="token", namespace="hosts", name="vm-1")
+        await world.client(server="http://127.0.0.1:1").read()
 
 
 async def test_the_authority_changes_beneath_us(world: EmbeddedWorld, tmp_path: Path) -> None:

@@ -187,7 +187,12 @@ async def code(address: str, method: str, metadata: tuple[tuple[str, str], ...])
         ("FetchX509SVID", (("workload.spiffe.io", "yes"),), grpc.StatusCode.INVALID_ARGUMENT),
         ("FetchX509Bundles", (), grpc.StatusCode.INVALID_ARGUMENT),
         ("FetchX509Bundles", HEADER, grpc.StatusCode.PERMISSION_DENIED),
-        ("FetchJWTSVID", HEADER, grpc.StatusCode.UNIMPLEMENTED),
+        ("FetchJWTSVID", (), grpc.StatusCode.INVALID_ARGUMENT),
+        ("FetchJWTSVID", HEADER, grpc.StatusCode.INVALID_ARGUMENT),  # for no audience
+        ("FetchJWTBundles", HEADER, grpc.StatusCode.PERMISSION_DENIED),
+        ("ValidateJWTSVID", (), grpc.StatusCode.INVALID_ARGUMENT),
+        ("ValidateJWTSVID", HEADER, grpc.StatusCode.INVALID_ARGUMENT),
+        ("FetchNothing", HEADER, grpc.StatusCode.UNIMPLEMENTED),
     ],
 )
 async def test_refusals(

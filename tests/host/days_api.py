@@ -48,9 +48,19 @@ async def _answers(scene: Scene, answer: Answer, reason: Reason) -> None:
     await serves(scene)
 
 
-@day()
+@day(token=True)
 async def api_answers_401(scene: Scene) -> None:
     await _answers(scene, Answer(401), Reason.API_UNAUTHORIZED)
+
+
+@day()
+async def api_knows_no_jwt_svid_yet(scene: Scene) -> None:
+    """Its issuer was away when it started: it answers 401 for a while."""
+    authenticators, scene.api.authenticators = scene.api.authenticators, []
+    await started(scene)
+    await named(scene, Reason.API_JWT_REFUSED)
+    scene.api.authenticators = authenticators
+    await serves(scene)
 
 
 @day()
@@ -133,7 +143,7 @@ async def no_lease(scene: Scene) -> None:
     await named(scene, Reason.LEASE_MISSING, ready=True)
 
 
-@day()
+@day(token=True)
 async def a_token_that_is_not_there_yet(scene: Scene) -> None:
     token = scene.prefix / "etc/fairlead/token"
     text = token.read_text()

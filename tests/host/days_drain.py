@@ -7,7 +7,7 @@ import aiohttp
 from agent.core.reasons import Reason
 from agent.sandbox import network
 from agent.sandbox.client import ask
-from agent.sandbox.scene import Scene
+from agent.sandbox.scene import IDENTITY, Scene
 from agent.sandbox.tour import URL, is_ready, until
 from tests.host.days import day, serves, serving
 
@@ -46,7 +46,7 @@ async def a_drain_outlives_the_agent(scene: Scene) -> None:
 @day()
 async def a_drain_without_the_right_to_see_slices(scene: Scene) -> None:
     """It waits drain.settle instead, and says so."""
-    scene.api.allow = lambda ask: ask.resource != "endpointslices" or ask.user != "host-db-1"
+    scene.api.allow = lambda ask: ask.resource != "endpointslices" or ask.user != IDENTITY
     await serving(scene)
     code, text = await scene.cli("drain", "--json")
     assert code == 0 and '"done": true' in text.splitlines()[-1] and '"listed": null' in text, text
@@ -86,11 +86,11 @@ async def a_shutdown_drains_by_the_agent(scene: Scene) -> None:
 async def a_shutdown_drains_without_an_agent(scene: Scene) -> None:
     await serving(scene)
     scene.slices.delay = 1.0
-    slow = await in_flight(scene, 6)
+    slow = await in_flight(scene, 10)
     await scene.kill_agent()
     code, text = await scene.cli("shutdown-drain")
     assert code == 0 and slow.done() and (await slow)["from"] == network.HOST, text
-    assert "no EndpointSlice lists this host" in text and "open connections to end" in text
+    assert "no EndpointSlice lists this host" in text and "open connections to end" in text, text
     assert scene.ready() == ("False", "ShuttingDown") and not scene.listed()
 
 

@@ -1,30 +1,56 @@
-"""A bad day on which no secret may show anywhere: not in good times, not when the API server throws the token
-back at us, and not in what an agent leaves that dies by a signal that asks for a core file."""
+"""Bad days on which no secret may show anywhere: not in good times, not when the API server throws the token back
+at us, and not in what an agent leaves that dies by a signal that asks for a core file. One for each way in."""
 
+import json
+import re
 import resource
 import signal
+from pathlib import Path
 
 from agent.core.reasons import Reason
+from agent.sandbox import network
 from agent.sandbox.api_faults import Answer
-from agent.sandbox.scene import TOKEN, Scene
+from agent.sandbox.scene import API_PORT, TOKEN, Scene
 from agent.sandbox.tour import until
 from tests.host.days import day, serves, serving
 from tests.host.secrets import OUTPUTS, Keys, secrets
 
 
+@day(svid_ttl=10.0, token=True)
+async def no_token_is_said(scene: Scene) -> None:
+    await _nothing_secret_is_said(scene, Reason.API_UNAUTHORIZED)
+
+
 @day(svid_ttl=10.0)
-async def nothing_secret_is_said(scene: Scene) -> None:
+async def no_jwt_is_said(scene: Scene) -> None:
+    await _nothing_secret_is_said(scene, Reason.API_JWT_REFUSED)
+
+
+@day(svid_ttl=10.0, token=True)
+async def no_token_of_a_kubeconfig_is_said(scene: Scene) -> None:
+    """A program gives it; other users of the same file have a password, a token, a variable."""
+    etc = scene.prefix / "etc/fairlead"
+    _kubeconfig(etc)
+    file = etc / "fairlead.toml"
+    way = f'[api]\nauth = "kubeconfig"\nkubeconfig = "{etc / "kubeconfig"}"\n\n'
+    file.write_text(re.sub(r"\[api\]\n.*?\n\n", way, file.read_text(), flags=re.DOTALL))
+    await _nothing_secret_is_said(scene, Reason.API_UNAUTHORIZED)
+
+
+async def _nothing_secret_is_said(scene: Scene, refusal: Reason) -> None:
     keys = Keys(scene.ca)
     scene.workload_api.rotate()
     await serving(scene)
     await _nothing_shows(scene, keys)
-    scene.api.faults.add(Answer(401, message=f"who is Bearer {TOKEN}?"), times=10_000)
-    await until(scene, lambda s: any(p["reason"] == Reason.API_UNAUTHORIZED for p in s["problems"]), "a refusal")
+    said = f"who is Bearer {TOKEN}?" if scene.options.token else "who is that?"
+    scene.api.faults.add(Answer(401, message=said), times=10_000)
+    scene.api.cut()
+    await until(scene, lambda s: any(p["reason"] == refusal for p in s["problems"]), "a refusal")
     await _nothing_shows(scene, keys)
     scene.api.faults.clear()
     await serves(scene)
     await _dies_without_a_core_file(scene)
-    await scene.start_agent()
+    await scene.start_agent(arguments=["--log", "json"])
     await serves(scene)
     await _nothing_shows(scene, keys)
     assert keys.issued, "no key was looked for"
@@ -43,3 +69,25 @@ async def _dies_without_a_core_file(scene: Scene) -> None:
     assert resource.prlimit(scene.agent.pid, resource.RLIMIT_CORE)[0] == 0
     scene.agent.send_signal(signal.SIGQUIT)
     assert await scene.agent.wait() == -signal.SIGQUIT
+
+
+def _kubeconfig(etc: Path) -> None:
+    version = "client.authentication.k8s.io/v1"
+    answer = {"apiVersion": version, "kind": "ExecCredential", "status": {"token": TOKEN}}
+    program = etc / "login"
+    program.write_text(f"#!/bin/sh\necho planted-complaint >&2\necho '{json.dumps(answer)}'\n")
+    program.chmod(0o755)
+    env = [{"name": "SECRET", "value": "planted-variable"}]
+    users = {
+        "here": {"exec": {"apiVersion": version, "command": "./login", "env": env, "interactiveMode": "Never"}},
+        "old": {"username": "me", "password": "planted-password"},
+        "other": {"token": "planted-other-token"},
+    }
+    server = {"server": f"https://{network.CLUSTER}:{API_PORT}", "certificate-authority": "api-ca.pem"}
+    tree = {
+        "current-context": "here",
+        "contexts": [{"name": name, "context": {"cluster": "c", "user": name}} for name in users],
+        "clusters": [{"name": "c", "cluster": server}],
+        "users": [{"name": name, "user": user} for name, user in users.items()],
+    }
+    (etc / "kubeconfig").write_text(json.dumps(tree))

@@ -6,6 +6,7 @@ of the first in each of the second.
 
 import base64
 import json
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from agent.sandbox.apiserver import RESOURCES
 from agent.sandbox.ca import Authority, SvidMaterial
 from agent.sandbox.scene import TOKEN, Scene
 
-TOKEN_FILE = "etc/fairlead/token"  # the one file of a host that may hold a secret: its administrator put it there
+# The files of a host that may hold a secret: its administrator put it there.
+ADMINISTRATORS = ("etc/fairlead/token", "etc/fairlead/kubeconfig", "etc/fairlead/login")
+# What stands in a kubeconfig, beside the token that its program gives.
+PLANTED = ("planted-password", "planted-other-token", "planted-variable", "planted-complaint")
 
 
 class Keys:
@@ -34,6 +38,8 @@ class Keys:
 def secrets(keys: Keys) -> Iterator[tuple[str, bytes]]:
     """Name and bytes. Of a key the middle: its beginning is the same for every key of the kind."""
     yield "token", TOKEN.encode()
+    yield "JWT", b"eyJhbGciOi"  # as every one with a signature begins
+    yield from (("planted in the kubeconfig", word.encode()) for word in PLANTED)
     for der in keys.issued:
         core = der[36:68]  # the private number itself: PKCS #8 of an EC P-256 key has it there
         yield "private key", core
@@ -51,7 +57,8 @@ def _api_server(scene: Scene) -> bytes:
 
 def _files(scene: Scene) -> bytes:
     """All that lies below the host's prefix, names too, and any core file."""
-    found = [p for p in scene.prefix.rglob("*") if p.is_file() and p != scene.prefix / TOKEN_FILE]
+    administrators = {scene.prefix / name for name in ADMINISTRATORS}
+    found = [p for p in scene.prefix.rglob("*") if p.is_file() and p not in administrators]
     cores = [p for p in Path("/").glob("core*") if p.is_file()]
     return b"\n".join(str(p).encode() + b"\n" + p.read_bytes() for p in found + cores)
 
@@ -61,7 +68,9 @@ def _processes(scene: Scene) -> bytes:
     said = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            said += [(process / "cmdline").read_bytes(), (process / "environ").read_bytes()]
+            command, environment = ((process / name).read_bytes() for name in ("cmdline", "environ"))
+            own = b"fairlead/login" not in command  # what a kubeconfig gives its own program is that program's
+            said += [command, environment if own else b""]
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue  # it ended a moment ago
     return b"\n".join(said)
@@ -89,6 +98,11 @@ def _verb(*words: str) -> Callable[[Scene], Awaitable[bytes]]:
     return say
 
 
+async def _checked(scene: Scene) -> bytes:
+    file = scene.prefix / "etc/fairlead/fairlead.toml"
+    return (await scene.read_on_host(sys.executable, "-m", "agent", "check-config", str(file))).encode()
+
+
 # name → what it says at this moment
 OUTPUTS: dict[str, Callable[[Scene], Awaitable[bytes]]] = {
     "the agent's log": _look(_log),
@@ -100,4 +114,5 @@ OUTPUTS: dict[str, Callable[[Scene], Awaitable[bytes]]] = {
     "fairlead status --json": _verb("status", "--json"),
     "fairlead plan": _verb("plan"),
     "fairlead redirect show": _verb("redirect", "show"),
+    "fairlead check-config": _checked,
 }

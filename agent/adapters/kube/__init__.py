@@ -1,12 +1,14 @@
 """StatusApi, EventApi and SliceApi on aiohttp: the few REST calls of a host, and nothing else of Kubernetes.
 
-Law: https only, verified against the configured CA alone; every call is bounded in time and size; the token
-stands in no log and no error. Whatever goes wrong outside becomes a Trouble; missing fields are "" or ().
+Law: https only, verified against the configured CA alone; every call is bounded in time and size; a credential
+stands in no log and no error, and there is exactly one. Whatever goes wrong outside becomes a Trouble; missing
+fields are "" or ().
 """
 
 from collections.abc import AsyncGenerator, Sequence
 
 from agent.adapters.kube import calls, roots, shapes
+from agent.adapters.kube.access import Credential, TokenFile
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
 from agent.ports import Event, Lease, Trouble
@@ -16,22 +18,20 @@ SLICES = "endpointslice.kubernetes.io/managed-by=linkerd-external-workloads-cont
 
 
 class KubeApi:
-    """`server`: https://host:port. `ca_file`, `token_file`: read anew at each call, for both are rotated
-    beneath us. `timeout`: seconds for one call. `watch_seconds`: after so long the server ends a watch."""
+    """`credential`: where the server is, whom to trust there, and what proves who we are. `timeout`:
+    seconds for one call. `watch_seconds`: after so long the server ends a watch."""
 
     def __init__(
         self,
+        credential: Credential,
         *,
-        server: str,
-        ca_file: str,
-        token_file: str,
         namespace: str,
         name: str,
         user_agent: str = "fairlead",
         timeout: float = 4.0,
         watch_seconds: int = 300,
     ) -> None:
-        self._caller = calls.Caller(server, ca_file, token_file, user_agent, timeout, watch_seconds + timeout)
+        self._caller = calls.Caller(credential, user_agent, timeout, watch_seconds + timeout)
         self._namespace, self._name, self._watch_seconds = namespace, name, watch_seconds
         self._workloads = f"/apis/workload.linkerd.io/v1beta1/namespaces/{namespace}/externalworkloads"
         self._lease = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
@@ -146,3 +146,6 @@ class KubeApi:
     async def repeat_event(self, name: str, count: int, last: str) -> None:
         body = {"series": {"count": count, "lastObservedTime": last}}
         await self._caller.call("PATCH", f"{self._events}/{name}", Reason.EVENT_GONE, body)
+
+
+__all__ = ["Credential", "KubeApi", "TokenFile"]

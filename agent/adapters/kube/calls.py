@@ -8,11 +8,11 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 
 import aiohttp
 
-from agent.adapters.kube import shapes
+from agent.adapters.kube import shapes, tls
+from agent.adapters.kube.access import Credential
 from agent.adapters.kube.shapes import Json
 from agent.core.reasons import Reason
 from agent.ports import Trouble
@@ -26,21 +26,17 @@ KEEPALIVE = {socket.TCP_KEEPIDLE: 20, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCN
 
 
 class Caller:
-    """`ca_file`, `token_file`: read anew at each call, for both are rotated beneath us."""
+    """`credential`: asked anew at each call, for what it gives is rotated beneath us."""
 
-    def __init__(
-        self, server: str, ca_file: str, token_file: str, user_agent: str, timeout: float, rest: float
-    ) -> None:
+    def __init__(self, credential: Credential, user_agent: str, timeout: float, rest: float) -> None:
         """`timeout`: seconds for one call. `rest`: seconds for which an answer that has begun may be silent."""
-        if not server.startswith("https://"):
-            raise ValueError(f"cannot use API server {server}: it is not https")
-        self._server = server.rstrip("/")
-        self._ca = _TrustStore(Path(ca_file))
-        self._token_file = Path(token_file)
+        self._credential, self._tls = credential, tls.Contexts()
+        self._server = "the API server"  # what troubles call it
         self._user_agent, self._timeout, self._rest = user_agent, timeout, rest
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
+        await self._credential.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -66,18 +62,25 @@ class Caller:
         self, method: str, path: str, *, body: Json | None = None, query: Mapping[str, str] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer as soon as its head is there. Its body may rest for as long as a watch may."""
-        headers = {"Authorization": f"Bearer {self._token()}", "Accept": "application/json"}
+        access = await self._credential.access()
+        if not access.server.startswith("https://"):
+            raise ValueError(f"cannot use API server {access.server}: it is not https")
+        self._server = access.server
+        headers = {"Accept": "application/json"}
+        if access.token:
+            headers["Authorization"] = f"Bearer {access.token}"
         if body is not None:
             headers["Content-Type"] = MERGE_PATCH if method == "PATCH" else "application/json"
         patience = aiohttp.ClientTimeout(total=None, sock_read=self._rest)
         async with asyncio.timeout(self._timeout):
             response = await self._open().request(
                 method,
-                self._server + path,
+                access.server + path,
                 params=query,
                 data=None if body is None else json.dumps(body).encode(),
                 headers=headers,
-                ssl=self._ca.context(),
+                ssl=self._tls.context(access),
+                server_hostname=access.server_name or None,
                 timeout=patience,
                 allow_redirects=False,  # the token is for this server only
             )
@@ -98,12 +101,6 @@ class Caller:
             )
         return self._session
 
-    def _token(self) -> str:
-        token = _contents(self._token_file, "token").decode(errors="replace").strip()
-        if not token or not token.isascii() or not token.isprintable() or " " in token:
-            raise _unreadable("token", self._token_file, "it holds no token")
-        return token
-
     # what goes wrong ----------------------------------------------------------------------------
 
     async def refuse(self, response: aiohttp.ClientResponse, missing: Reason) -> None:
@@ -113,6 +110,9 @@ class Caller:
                 text = await _capped(response.content)
             retry_after = _retry_after(response.headers)
             said = hidden(_said(text, response.status), response)
+            if response.status == 401:
+                fault = self._credential.refused(said)
+                raise Trouble(fault.reason, fault.detail, retry_after)
             raise Trouble(_reason(response.status, missing, text), said, retry_after)
 
     @contextmanager
@@ -123,52 +123,15 @@ class Caller:
         except TimeoutError as error:
             raise Trouble(Reason.API_TIMEOUT, f"no answer from {self._server}") from error
         except aiohttp.ClientSSLError as error:
-            raise Trouble(Reason.API_UNVERIFIED, f"cannot trust {self._server}: {_cause(error)}") from error
+            raise Trouble(tls.reason(error), f"cannot trust {self._server}: {_cause(error)}") from error
         except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
             raise Trouble(Reason.API_FAILING, f"{self._server} broke off its answer") from error
         except (aiohttp.ClientConnectionError, OSError) as error:
             raise Trouble(Reason.API_UNREACHABLE, f"cannot reach {self._server}: {_cause(error)}") from error
 
 
-class _TrustStore:
-    """The TLS context for the CA in a file; the same one for as long as the file says the same."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._pem = path, b""
-        self._context: ssl.SSLContext | None = None
-
-    def context(self) -> ssl.SSLContext:
-        pem = _contents(self._path, "CA certificate")
-        if self._context is None or pem != self._pem:
-            self._context, self._pem = self._read(pem), pem
-        return self._context
-
-    def _read(self, pem: bytes) -> ssl.SSLContext:
-        # Not create_default_context: on an empty file that one falls back to the system's trust.
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an intermediate may be the anchor, as in Go
-        try:
-            context.load_verify_locations(cadata=pem.decode("ascii", "ignore"))
-        except (ssl.SSLError, ValueError) as error:
-            raise _unreadable("CA certificate", self._path, "it holds no PEM certificate") from error
-        return context
-
-
-def _contents(path: Path, what: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise _unreadable(what, path, error.strerror or str(error)) from error
-
-
-def _unreadable(what: str, path: Path, cause: str) -> Trouble:
-    return Trouble(Reason.API_CREDENTIAL_UNREADABLE, f"cannot read {what} {path}: {cause}")
-
-
 def _reason(status: int, missing: Reason, text: bytes) -> Reason:
     match status:
-        case 401:
-            return Reason.API_UNAUTHORIZED
         case 403:
             return Reason.API_FORBIDDEN
         case 404 if missing is Reason.WORKLOAD_MISSING and not _is_status(text):

@@ -1,0 +1,128 @@
+"""A JWT-SVID as credential: the host holds no secret of Kubernetes at all.
+
+It comes over the Workload API whenever it is needed, lives in memory, and is never checked here: whom it proves
+is the API server's to judge. Its claims are read for their expiry, and to say what was refused.
+"""
+
+import asyncio
+import base64
+import binascii
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+# The messages of the standard, in memory anyway: the `spiffe` package brings them, under a private name.
+from spiffe._proto import workload_pb2 as proto
+
+from agent.adapters.kube.access import Access, Fresh, Renewed, contents, is_token
+from agent.core.reasons import Fault, Reason
+from agent.ports import Trouble
+
+HEADER = (("workload.spiffe.io", "true"),)
+METHOD = "/SpiffeWorkloadAPI/FetchJWTSVID"
+ANSWER_WITHIN = 10.0
+
+
+class JwtSvid:
+    """Implements Credential. `socket`: of the Workload API. `wall`: now, in seconds since the epoch."""
+
+    def __init__(
+        self,
+        server: str,
+        ca_file: str,
+        socket: str,
+        audience: str,
+        spiffe_id: str,
+        wall: Callable[[], float],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._access = Access(server, b"", f"cannot read CA certificate {ca_file}")
+        self._ca_file = Path(ca_file)
+        self._socket, self._audience, self._spiffe_id, self._wall = socket, audience, spiffe_id, wall
+        pending = Fault(Reason.API_JWT_MISSING, "the Workload API has not answered yet")
+        self._renewed = Renewed(self._fetch, pending, jitter)
+        self._claims: dict[str, Any] = {}
+
+    async def access(self) -> Access:
+        authority = contents(self._ca_file, "CA certificate")
+        return dataclasses.replace(self._access, authority=authority, token=(await self._renewed.get()).token)
+
+    def refused(self, said: str) -> Fault:
+        self._renewed.stale()
+        shown = ", ".join(
+            f"{name} {_plain(self._claims[name])}" for name in ("iss", "aud", "sub") if name in self._claims
+        )
+        return Fault(Reason.API_JWT_REFUSED, f"{said}: the JWT-SVID has {shown}")
+
+    def about(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"kind": "spiffe", "audience": self._audience}
+        if self._renewed.expires_at is not None:
+            found |= {"subject": _plain(self._claims["sub"]), "expires_at": self._renewed.expires_at}
+        return found
+
+    async def close(self) -> None:
+        await self._renewed.close()
+
+    async def _fetch(self) -> Fresh:
+        request = proto.JWTSVIDRequest(audience=[self._audience], spiffe_id=self._spiffe_id)
+        raw = await _ask(self._socket, request.SerializeToString())
+        svids = proto.JWTSVIDResponse.FromString(raw).svids
+        token = svids[0].svid if svids else ""
+        claims = read_claims(token)
+        if not is_token(token) or claims is None:
+            raise Trouble(Reason.API_JWT_MISSING, "the Workload API gave something that is no JWT-SVID")
+        left = claims["exp"] - self._wall()
+        if left <= 0:
+            raise Trouble(Reason.CLOCK_SKEWED, f"a JWT-SVID arrived that ran out {-left:.0f} s ago")
+        self._claims = claims
+        return Fresh(token, lifetime=left)
+
+
+def read_claims(token: str) -> dict[str, Any] | None:
+    """The claims of a JWT, unverified; None: they cannot be read, or lack `sub` and an expiry."""
+    try:
+        _, body, _ = token.split(".")
+        claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        good = isinstance(claims["sub"], str) and math.isfinite(claims["exp"])
+    except (ValueError, binascii.Error, RecursionError, KeyError, TypeError):
+        return None
+    return claims if good else None
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+async def _ask(socket: str, request: bytes) -> bytes:
+    """One call. A channel of its own: it is used every few minutes, and a socket that was made anew meanwhile
+    leaves an old channel waiting in its backoff."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def ended(call: object) -> None:
+        """In gRPC's own thread."""
+        loop.call_soon_threadsafe(done.set)
+
+    with grpc.insecure_channel(f"unix:{socket}") as channel:
+        ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+        call = ask.future(request, timeout=ANSWER_WITHIN, metadata=HEADER)
+        call.add_done_callback(ended)
+        try:
+            await done.wait()
+        finally:
+            call.cancel()
+        try:
+            return call.result()
+        except grpc.RpcError as error:
+            raise _trouble(error) from None
+
+
+def _trouble(error: grpc.RpcError) -> Trouble:
+    """Which of the Workload API's own troubles keeps it from us is the identity's affair, and named there."""
+    assert isinstance(error, grpc.Call)
+    words = (error.details() or "").split("\n")[0]
+    return Trouble(Reason.API_JWT_MISSING, f"{error.code().name}: {words}")

@@ -1,0 +1,24 @@
+"""What proves this host to the API server, for both composition roots: one way, as the configuration says."""
+
+import random
+import time
+
+from agent.adapters import kube
+from agent.config import Config
+
+
+def credential(config: Config) -> kube.Credential:
+    """Only what the chosen way needs is imported: gRPC alone costs a drain at shutdown half a second."""
+    api = config.api
+    match api.auth:
+        case "spiffe":
+            from agent.adapters.kube.jwt_svid import JwtSvid
+
+            socket, me = config.identity.workload_api, config.workload.identity
+            return JwtSvid(api.server, api.ca, socket, api.audience, me, time.time, random.random)
+        case "token-file":
+            return kube.TokenFile(api.server, api.ca, api.token_file)
+        case "kubeconfig":
+            from agent.adapters.kube.kubeconfig import Kubeconfig
+
+            return Kubeconfig(api.kubeconfig, api.context, time.time, random.random)
