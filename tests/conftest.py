@@ -35,8 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--no-real") and os.environ.get("CI"):
         raise pytest.UsageError("cannot leave out the real parts: this is CI\nRun without --no-real.")
     # A property is explored by chance where somebody looks at what chance finds, and always alike in CI.
-    settings.register_profile("home", max_examples=40)
-    settings.register_profile("ci", max_examples=100, derandomize=True)
+    settings.register_profile("home", max_examples=40, deadline=None)
+    settings.register_profile("ci", max_examples=100, derandomize=True, deadline=None)
     settings.load_profile("ci" if os.environ.get("CI") else "home")
     # looptime asks for the loop of every test. Before the first asynchronous one Python would make a loop
     # for the asking, which nobody closes; having been told "none", it says so instead.
