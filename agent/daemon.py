@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from agent import __version__, credential, logs, secrecy, values
+from agent import __version__, credential, logs, orders, secrecy, values
 from agent.adapters import (
     anchors,
     door,
@@ -29,6 +29,7 @@ from agent.adapters import (
     probes,
     proxy_child,
     redirector,
+    replacement,
     spawn,
     spire,
     status_socket,
@@ -40,6 +41,7 @@ from agent.core.facts import UNKNOWN
 from agent.loops import anchors as anchors_loop
 from agent.loops import events, identity, lease, notify, policy, probe, proxy, redirect, report, slices, status
 from agent.loops import phase as phase_loop
+from agent.loops import replacement as replacement_loop
 from agent.loops.board import Board
 from agent.ports import Trouble
 
@@ -102,6 +104,13 @@ class Daemon:
             probes.HostProber(door=self._door), config.probes, self._board.setter("probes")
         )
         self._lease = self._lease_loop()
+        self._replacement = replacement_loop.ReplacementLoop(
+            replacement.DoorReplacementStore(prefix or "/", self._door),
+            self._spec,
+            self._board,
+            self._board.setter("replacement"),
+            config.proxy.ready_within,
+        )
 
     async def run(self) -> None:
         stop = asyncio.Event()
@@ -134,6 +143,7 @@ class Daemon:
             "probe": self._probe,
             "status": status.StatusLoop(self._api, spec, board, fact("workload"), _wall, dice),
             "lease": self._lease,
+            "replacement": self._replacement,
             "slices": slices.SlicesLoop(self._api, board, fact("slices")),
             "events": events.EventsLoop(self._api, board, config.workload.name, _exact_wall, _token),
             "policy": policy.PolicyLoop(spec, board, fact("agent")),
@@ -209,8 +219,12 @@ class Daemon:
         path = self._root / "run/fairlead/fairlead.sock"
         pushes = {spec.name: spec.ttl for spec in self._config.probes if spec.kind == "push"}
         return status_socket.StatusSocket(
-            path, self._snapshot, self._board.changed, self._phase.ask, pushes, self._probe.push
+            path, self._snapshot, self._board.changed, self._phase.ask, pushes, self._probe.push, self._orders()
         )
+
+    def _orders(self) -> Mapping[str, status_socket.Order]:
+        found = orders.Orders(self._config, str(self._root), self._board, self._replacement)
+        return {"proxy-upgrade": found.upgrade, "proxy-rollback": found.rollback, "proxy-restart": found.restart}
 
     def _snapshot(self) -> dict[str, Any]:
         board, now = self._board, asyncio.get_running_loop().time()
@@ -219,6 +233,7 @@ class Daemon:
             "workload": self._name,
             "agent": __version__,
             "version": board.version,
+            "proxy_version": values.proxy_version(self._config, str(self._root)),
             **shot,
             "credential": snapshot.timed(self._credential.about(), now),
         }

@@ -13,6 +13,7 @@ from agent.core.goals import RedirectGoal
 from agent.core.probe import Attempt, ProbeSpec
 from agent.core.proxy import Reading
 from agent.core.reasons import Fault, Reason
+from agent.core.replacement import Replacement
 
 
 class Trouble(Exception):
@@ -192,6 +193,22 @@ class PhaseStore(Protocol):
         ...
 
     async def write(self, phase: PhaseKind) -> None: ...
+
+
+class ReplacementStore(Protocol):
+    """What is remembered of a replacement of the proxy, and the swap of its binaries."""
+
+    def recall(self, now: float) -> Replacement | None:
+        """What was remembered last; None: nothing that can be read. `now`: since when its stage counts."""
+        ...
+
+    def remember(self, change: Replacement) -> None:
+        """It is on the disk when this returns. Raises Trouble."""
+        ...
+
+    async def use(self, version: str) -> None:
+        """Make it the version of the next start, by the door; the same again changes nothing. Raises Trouble."""
+        ...
 
 
 class Prober(Protocol):

@@ -1,8 +1,8 @@
 """The agent's unix socket: HTTP, `GET /v1/status[?after=VERSION[&wait=SECONDS]]`, `POST /v1/phase`,
-`POST /v1/probes/NAME`.
+`POST /v1/probes/NAME`, `POST /v1/orders/NAME`.
 
 Reading, and pushing a heartbeat, is for whoever may open the socket (0660): the application pushes, and it is
-not root. Changing the phase is for root and the agent's own user,
+not root. Changing the phase, and orders, are for root and the agent's own user,
 asked of the kernel (SO_PEERCRED), not of the caller.
 """
 
@@ -24,6 +24,11 @@ LONGEST_WAIT = 60.0
 ASKABLE = {kind.value: kind for kind in PhaseKind}
 
 
+# What root tells the agent to do: the words of the request, and, where there is more to say than the status, of
+# the answer. Raises Trouble.
+Order = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any] | None]]
+
+
 class StatusSocket:
     """`snapshot`: the status as JSON-ready value with a "version"; `changed(version, seconds)`: returns when
     the version has moved on, or the time is over; `ask`: sets the phase, raises Trouble; `pushes`: each probe
@@ -37,7 +42,9 @@ class StatusSocket:
         ask: Callable[[PhaseKind], Awaitable[None]],
         pushes: Mapping[str, float],
         push: Callable[[str, float], None],
+        orders: Mapping[str, Order] | None = None,
     ) -> None:
+        self._orders = orders or {}
         self._path, self._snapshot, self._changed, self._ask = path, snapshot, changed, ask
         self._pushes, self._push = pushes, push
 
@@ -49,6 +56,7 @@ class StatusSocket:
                 web.get("/v1/status", self._status),
                 web.post("/v1/phase", self._phase),
                 web.post("/v1/probes/{name}", self._heartbeat),
+                web.post("/v1/orders/{name}", self._order),
             ]
         )
         # A client that waits for news must not hold up the end of the agent.
@@ -79,6 +87,22 @@ class StatusSocket:
         except Trouble as trouble:
             return _refusal(503, trouble.detail or trouble.fault.entry.text, trouble.fault.entry.remedy)
         return web.json_response(self._snapshot())
+
+    async def _order(self, request: web.Request) -> web.Response:
+        order = self._orders.get(request.match_info["name"])
+        if _peer_uid(request) not in (0, os.geteuid()):
+            return _refusal(403, "only root may tell the agent what to do", "run it with sudo")
+        try:
+            words = json.loads(await request.read())
+        except ValueError:
+            words = None
+        if order is None or not isinstance(words, dict):
+            return _refusal(400, "there is no such order", "command and agent may be of different versions")
+        try:
+            answer = await order(words)
+        except Trouble as trouble:
+            return _refusal(503, trouble.detail or trouble.fault.entry.text, trouble.fault.entry.remedy)
+        return web.json_response(self._snapshot() if answer is None else answer)
 
     async def _heartbeat(self, request: web.Request) -> web.Response:
         """Body: `{"ttl": SECONDS}`, or `{}` for the longest that the configuration allows."""

@@ -38,6 +38,10 @@ class Client:
     def phase(self, phase: str) -> dict[str, Any]:
         return self._ask("POST", "/v1/phase", {"phase": phase})
 
+    def order(self, name: str, **words: str) -> dict[str, Any]:
+        """The status, or what else the order's answer is."""
+        return self._ask("POST", f"/v1/orders/{name}", words)
+
     def push(self, probe: str, ttl: float | None) -> dict[str, Any]:
         """A heartbeat of the application; without `ttl` (seconds), the longest that the configuration allows."""
         return self._ask("POST", f"/v1/probes/{quote(probe, safe='')}", {} if ttl is None else {"ttl": ttl})

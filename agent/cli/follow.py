@@ -40,10 +40,7 @@ def watch(
     deadline = time.monotonic() + args.timeout
     said = ""
     while True:
-        step = json.dumps(_step(status, done(status))) if args.json else status["headline"]
-        if step != said:
-            said = step
-            print(step, flush=True)
+        said = show(status, args, done(status), said)
         if args.no_wait or done(status):
             return Exit.OK
         rest = deadline - time.monotonic()
@@ -51,6 +48,14 @@ def watch(
             why = "; ".join(p["text"] for p in status["problems"]) or status["headline"]
             raise Failure(Exit.LATE, f"cannot {doing} in time: {why}", LATE)
         status = client.status(after=status["version"], wait=min(rest, 10.0))
+
+
+def show(status: Status, args: argparse.Namespace, done: bool, said: str) -> str:
+    """Print this step unless it was `said` last; the step."""
+    step = json.dumps(_step(status, done)) if args.json else str(status["headline"])
+    if step != said:
+        print(step, flush=True)
+    return step
 
 
 def _step(status: Status, done: bool) -> dict[str, Any]:

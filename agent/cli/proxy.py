@@ -5,16 +5,20 @@ import json
 import os
 from pathlib import Path
 
+from agent.cli import proxy_agent
 from agent.cli.check_config import load
 from agent.cli.exits import Exit, Failure
 from agent.cli.main import prefix_argument
 
-HELP = "install and choose versions of linkerd2-proxy"
+HELP = "install and upgrade linkerd2-proxy"
 DESCRIPTION = """\
 Versions of linkerd2-proxy lie side by side under /var/lib/fairlead/proxy, root's alone; one is current.
 
   fairlead proxy install FILE --sha256 HASH   a release's tarball or folder, a binary, an OCI image layout
   fairlead proxy list                         what is installed, and what is known of it
+  fairlead proxy upgrade VERSION              drain, change over, verify, serve; back by itself if it does not work
+  fairlead proxy rollback                     the same, to the version before
+  fairlead proxy restart                      the same, to the same version: for new trust anchors and settings
   fairlead proxy use VERSION                  only for the next start; the running proxy is left alone
   fairlead proxy remove VERSION"""
 
@@ -41,6 +45,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         one = verbs.add_parser(verb, help=text)
         one.add_argument("version", metavar="VERSION")
         one.set_defaults(act=act)
+
+    proxy_agent.arguments(verbs)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,6 +90,8 @@ def _install(args: argparse.Namespace) -> int:
         print(f"  beware: {found.warning}")
     how = "could be installed" if args.dry_run else "is installed" + (", and current" if found.current else "")
     print(f"linkerd2-proxy {found.version} {how}")
+    if not (found.current or args.dry_run):
+        print(f"  change over to it with: fairlead proxy upgrade {found.version}")
     return Exit.OK
 
 
@@ -127,7 +135,7 @@ def _use(args: argparse.Namespace) -> int:
         versions.set_current(_root(args), args.version.removeprefix("v"))
     except Refusal as refusal:
         raise Failure(Exit.FAILED, refusal.detail, "see what is installed: fairlead proxy list") from None
-    print("at its next start the proxy is this one; the one that runs is left alone")
+    print("at its next start the proxy is this one; to change over now: fairlead proxy restart")
     return Exit.OK
 
 
@@ -139,5 +147,7 @@ def _remove(args: argparse.Namespace) -> int:
     try:
         versions.remove(_root(args), args.version.removeprefix("v"))
     except Refusal as refusal:
-        raise Failure(Exit.FAILED, refusal.detail, "make another the current one first") from None
+        raise Failure(
+            Exit.FAILED, refusal.detail, "change over to another first: fairlead proxy upgrade"
+        ) from None
     return Exit.OK

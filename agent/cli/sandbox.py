@@ -23,6 +23,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--proxy", type=Path, metavar="PATH", help="a real linkerd2-proxy binary in place of the stand-in"
     )
+    parser.add_argument(
+        "--scenario",
+        choices=["tour", "upgrade"],
+        default="tour",
+        help="upgrade: two hosts under load, whose agents and proxies are replaced (with --check)",
+    )
     parser.add_argument("--verbose", action="store_true", help="show the agent's log too")
 
 
@@ -42,4 +48,4 @@ def run(args: argparse.Namespace) -> int:
         )
     from agent.sandbox import main
 
-    return main.run(check=args.check, proxy=args.proxy, verbose=args.verbose)
+    return main.run(check=args.check, proxy=args.proxy, verbose=args.verbose, scenario=args.scenario)

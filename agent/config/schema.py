@@ -107,6 +107,7 @@ def _proxy(t: Table) -> c.ProxyConfig:
         log_format=t.take("log_format", choice("plain", "json"), d.log_format),
         cores=t.take("cores", integer(1, 1024), d.cores),
         grace=t.take("grace", integer(1, 3600), d.grace),
+        ready_within=t.take("ready_within", seconds(5, 3600), d.ready_within),
         default_inbound_policy=t.take("default_inbound_policy", choice(*POLICIES), d.default_inbound_policy),
     )
     t.close()

@@ -65,6 +65,7 @@ class ProxyConfig:
     log_format: Literal["plain", "json"] = "plain"
     cores: int = 1
     grace: int = 120  # seconds
+    ready_within: float = 60.0  # seconds
     default_inbound_policy: str = "all-unauthenticated"
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias, TypeVar
 
 from agent.core.reasons import Fault, Reason
+from agent.core.replacement import Replacement
 
 
 class Unknown(enum.Enum):
@@ -127,6 +128,7 @@ class ProxyFact:
     in_flight: int | None = None  # inbound connections that carry a request or a stream
     restarts: int = 0
     fault: Fault | None = None
+    launching: bool = False  # none runs so far, and one may any moment
 
 
 # redirect -----------------------------------------------------------------------------------------
@@ -256,6 +258,7 @@ class Facts:
     agent: AgentFact = field(default_factory=AgentFact)
     slices: Maybe[SlicesFact] = UNKNOWN
     anchors: Maybe[AnchorsFact] = UNKNOWN
+    replacement: Replacement | None = None
 
     def all_known_but_probes(self) -> bool:
         cells: Mapping[str, object] = vars(self)

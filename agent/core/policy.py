@@ -7,6 +7,7 @@ Invariants, each proved over every state of a small world in tests/core/test_wor
 - leaving goes Ready=False → in no EndpointSlice (or settled) → in-flight zero → outbound let go → proxy stopped
   → inbound let go; a drain ends at in-flight zero, and so does a shutdown: systemd stops the proxy then, after
   the applications;
+- a replacement of the proxy goes the same way up to its stop, then starts another, and is Ready only at its end;
 - a known fault beats an unknown: advertise NO wins over HOLD.
 
 An SVID is good only under the trust anchors in force. One that they do not cover never starts a proxy; a proxy
@@ -28,6 +29,7 @@ from agent.core.facts import (
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal, Verdict
 from agent.core.policy_identity import identity_remarks, identity_standing, margin_of, svid_usable, untrusted
 from agent.core.reasons import Fault, Reason
+from agent.core.replacement import STOPPING, Replacement, Stage
 from agent.core.standing import Spec, Standing, Sure
 
 __all__ = ["Spec", "Standing", "Sure", "identity_remarks", "svid_usable", "untrusted"]
@@ -45,7 +47,10 @@ def decide(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> Verdict
     """Goals for this moment. `now`: seconds on the monotonic clock that the facts use."""
     if phase is UNKNOWN:
         return Verdict(Goals(reason=Reason.PHASE_UNREADABLE))
+    change = facts.replacement
     match phase.kind:
+        case PhaseKind.MEMBER | PhaseKind.DRAINED if change is not None and not change.over:
+            goals = _replacing(spec, change, facts, now)
         case PhaseKind.MEMBER:
             goals = _serving(spec, facts, now, *_advertise(spec, facts, now))
         case PhaseKind.DRAINED:
@@ -210,17 +215,45 @@ def may_hold(spec: Spec, facts: Facts, now: float) -> bool:
 
 def _leaving(spec: Spec, phase: Phase, facts: Facts, now: float, reason: Reason) -> Goals:
     """One step after another, each waiting for the fact that the one before is done."""
-    late = now >= phase.since + spec.drain_timeout
+    draining = _draining(spec, phase.since, facts, now, reason)
+    if draining is not None:
+        return draining
+    if phase.kind is PhaseKind.SHUTTING_DOWN:
+        return Goals(ProxyGoal.DRAINED, *_redirect(spec, facts, now), Advertise.NO, reason)
+    return _stopping(spec, facts, now, reason) or Goals(
+        ProxyGoal.STOPPED, RedirectGoal.OFF, RedirectGoal.OFF, Advertise.NO, reason
+    )
+
+
+def _draining(spec: Spec, since: float, facts: Facts, now: float, reason: Reason) -> Goals | None:
+    """None once nobody comes any more, or it has taken too long."""
+    late = now >= since + spec.drain_timeout
     inbound, outbound = _redirect(spec, facts, now)
     if not (late or announced(spec, facts, now)):
         return Goals(ProxyGoal.HOLD, inbound, outbound, Advertise.NO, reason)
-    if not (late or _quiet(facts)) or phase.kind is PhaseKind.SHUTTING_DOWN:
+    if not (late or _quiet(facts)):
         return Goals(ProxyGoal.DRAINED, inbound, outbound, Advertise.NO, reason)
+    return None
+
+
+def _stopping(spec: Spec, facts: Facts, now: float, reason: Reason) -> Goals | None:
+    """None once the proxy has stopped; before that, what the host opens no longer goes to it."""
+    if _stopped(facts):
+        return None
     let_go = _failed(spec.outbound and spec.outbound_closed)
-    if not _stopped(facts):
-        proxy = ProxyGoal.STOPPED if _outbound_is(facts, let_go) else ProxyGoal.DRAINED
-        return Goals(proxy, inbound, let_go, Advertise.NO, reason)
-    return Goals(ProxyGoal.STOPPED, RedirectGoal.OFF, RedirectGoal.OFF, Advertise.NO, reason)
+    proxy = ProxyGoal.STOPPED if _outbound_is(facts, let_go) else ProxyGoal.DRAINED
+    return Goals(proxy, _redirect(spec, facts, now)[0], let_go, Advertise.NO, reason)
+
+
+def _replacing(spec: Spec, change: Replacement, facts: Facts, now: float) -> Goals:
+    """A proxy that is verified is not advertised yet: only the end of the replacement is the return."""
+    reason = Reason.PROXY_REPLACING
+    if change.stage not in STOPPING:
+        return _serving(spec, facts, now, Advertise.NO, reason)
+    if change.stage is Stage.LEAVING and (draining := _draining(spec, change.since, facts, now, reason)):
+        return draining
+    stopped = Goals(ProxyGoal.STOPPED, *_redirect(spec, facts, now), Advertise.NO, reason)
+    return _stopping(spec, facts, now, reason) or stopped
 
 
 def announced(spec: Spec, facts: Facts, now: float) -> bool:
@@ -251,7 +284,8 @@ def _quiet(facts: Facts) -> bool:
 
 
 def _stopped(facts: Facts) -> bool:
-    return facts.proxy is not UNKNOWN and facts.proxy.state is ProxyState.STOPPED
+    proxy = facts.proxy
+    return proxy is not UNKNOWN and proxy.state is ProxyState.STOPPED and not proxy.launching
 
 
 def _outbound_is(facts: Facts, goal: RedirectGoal) -> bool:
@@ -294,6 +328,8 @@ def _recheck_after(spec: Spec, phase: Phase, facts: Facts, now: float) -> float 
 def _deadlines(spec: Spec, phase: Phase, facts: Facts) -> list[float]:
     """Every moment at which time alone may change the goals."""
     found = [phase.since + spec.drain_timeout]
+    if facts.replacement is not None:
+        found.append(facts.replacement.since + spec.drain_timeout)
     if facts.identity is not UNKNOWN:
         found.append(facts.identity.expires_at - margin_of(facts))
     if facts.anchors is not UNKNOWN and facts.anchors.expires_at is not None:

@@ -104,6 +104,17 @@ REGISTRY: Mapping[Reason, Entry] = {
         "find its holder: ss -ltnp 'sport = :4143 or sport = :4140 or sport = :4191'",
     ),
     Reason.PROXY_CRASHED: Entry(_FAULT, "the proxy ended unexpectedly", "look at the proxy's log"),
+    Reason.PROXY_REPLACING: Entry(_WAIT, "the proxy is drained, and replaced by another or by itself"),
+    Reason.PROXY_WENT_BACK: Entry(
+        _WARN,
+        "the new version of the proxy did not become ready, so the previous one serves again",
+        "see the detail and the proxy's log, then try another: fairlead proxy upgrade VERSION",
+    ),
+    Reason.PROXY_REPLACEMENT_FAILED: Entry(
+        _FAULT,
+        "the proxy was to be replaced and did not become ready afterwards, nor did the previous one",
+        "see the proxy's log; fairlead proxy upgrade VERSION tries another",
+    ),
     Reason.REDIRECT_ACTIVE: Entry(_OK, "the traffic redirect is as intended"),
     Reason.REDIRECT_PENDING: Entry(
         _WAIT,

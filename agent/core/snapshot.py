@@ -10,6 +10,7 @@ from agent.core.facts import UNKNOWN, Facts, Maybe, Phase, PhaseKind
 from agent.core.goals import Advertise, Goals, ProxyGoal
 from agent.core.policy import Spec, Standing, Sure
 from agent.core.reasons import REGISTRY, Fault, Reason
+from agent.core.replacement import Replacement, Stage
 
 # What a standing is called when it is good.
 _GOOD = {**conditions.GOOD, "WorkloadMatches": Reason.WORKLOAD_MATCHES}
@@ -37,8 +38,11 @@ def headline(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: f
         return "Unknown: " + REGISTRY[Reason.PHASE_UNREADABLE].text
     if policy.has_left(phase, facts):
         return "Left: this host is out of the mesh"
-    if phase.kind is not PhaseKind.MEMBER:
+    if phase.kind is not PhaseKind.MEMBER and (phase.kind is not PhaseKind.DRAINED or not _active(facts)):
         return _going(spec, phase, facts, goals, now)
+    change = facts.replacement
+    if change is not None and not change.over:
+        return f"Replacing the proxy{_by(change)}: {_replacing(spec, change, facts, goals, now)}"
     match goals.advertise:
         case Advertise.YES:
             return "Ready: " + REGISTRY[goals.reason].text
@@ -62,6 +66,28 @@ def _going(spec: Spec, phase: Phase, facts: Facts, goals: Goals, now: float) -> 
     if policy.has_drained(spec, phase, facts, now) and phase.kind is not PhaseKind.LEFT:
         return "Drained: no request comes here any more, and the proxy runs on"
     return f"{_GOING[phase.kind]}: {_step(spec, facts, now)}"
+
+
+def _by(change: Replacement) -> str:
+    return f" by {change.wanted}" if change.way_back else ""
+
+
+def _active(facts: Facts) -> bool:
+    return facts.replacement is not None and not facts.replacement.over
+
+
+def _replacing(spec: Spec, change: Replacement, facts: Facts, goals: Goals, now: float) -> str:
+    match change.stage:
+        case Stage.LEAVING if goals.proxy is not ProxyGoal.STOPPED:
+            return _step(spec, facts, now)
+        case Stage.LEAVING:
+            return "stopping the one that runs"
+        case Stage.STARTING:
+            return "starting it, and waiting until it is ready"
+        case Stage.GOING_BACK:
+            return f"it did not become ready ({change.detail}), so it is stopped"
+        case _:
+            return f"starting {change.previous} again"
 
 
 def _step(spec: Spec, facts: Facts, now: float) -> str:
@@ -93,7 +119,19 @@ def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
         yield facts.workload.edited
     if facts.redirect is not UNKNOWN:
         yield facts.redirect.edited
+    yield _outcome(facts)
     yield policy.ports_standing(spec, facts)
+
+
+def _outcome(facts: Facts) -> Fault | None:
+    """Of the last replacement, where it is not what was wanted."""
+    change = facts.replacement
+    match None if change is None else change.stage:
+        case Stage.BACK_AGAIN:
+            return Fault(Reason.PROXY_WENT_BACK, change.detail if change else "")
+        case Stage.FAILED:
+            return Fault(Reason.PROXY_REPLACEMENT_FAILED, change.detail if change else "")
+    return None
 
 
 def _published(facts: Facts) -> dict[str, str]:

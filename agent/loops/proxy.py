@@ -120,9 +120,14 @@ class ProxyLoop:
                 continue
             if process is not None:
                 return self._begin(process)
+            assert self._fact is not None
+            self._tell(dataclasses.replace(self._fact, launching=False))
 
     async def _start_while_wanted(self) -> Process | None:
         """The gate may take long, and the goal may turn meanwhile: then nothing is started."""
+        before = self._fact
+        assert before is not None
+        self._tell(dataclasses.replace(before, launching=True))
         start = asyncio.ensure_future(self._runtime.start())
         try:
             while not start.done() and self._goal is ProxyGoal.RUNNING:

@@ -39,9 +39,11 @@ class SlicesLoop:
                 await asyncio.sleep(POLL)
 
     def _asked(self) -> float | None:
-        """Since when this host goes and Ready is not True; None: nobody needs to know."""
+        """Since when this host goes, or its proxy does, and Ready is not True; None: nobody needs to know."""
         phase, fact = self._board.phase.value, self._board.facts.value.workload
+        change = self._board.facts.value.replacement
         going = phase is not UNKNOWN and phase.kind is not PhaseKind.MEMBER
+        going = going or (change is not None and not change.over)
         return fact.unready_since if going and fact is not UNKNOWN else None
 
     async def _look(self) -> SlicesFact:

@@ -23,7 +23,7 @@ RETRY = Backoff(first=0.5, factor=2.0, most=30.0)
 # Between two readings, in seconds, where the server ends its watches at once.
 SPACING = 0.5
 # Not Ready for one of these, a host has not failed: somebody took it out, and that is no flap.
-TAKEN_OUT = frozenset({Reason.DRAINING, Reason.LEFT, Reason.SHUTTING_DOWN})
+TAKEN_OUT = frozenset({Reason.DRAINING, Reason.LEFT, Reason.SHUTTING_DOWN, Reason.PROXY_REPLACING})
 
 
 class StatusLoop:

@@ -4,7 +4,7 @@ import asyncio
 import ssl
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,9 +64,9 @@ def _context(ca: Authority, identity: str) -> ssl.SSLContext:
 
 @dataclass
 class Load:
-    """A steady stream of requests, each over a connection of its own."""
+    """A steady stream of requests, each over a connection of its own. `url`: where to, or who chooses it."""
 
-    url: str
+    url: str | Callable[[], str]
     per_second: float = 20.0
     sent: int = 0
     failed: list[str] = field(default_factory=list)
@@ -101,7 +101,7 @@ class Load:
             if self.sent >= count:
                 event.set()
         try:
-            await ask(self.url)
+            await ask(self.url if isinstance(self.url, str) else self.url())
         except (aiohttp.ClientError, TimeoutError) as error:
             self.failed.append(repr(error))
         self.slowest = max(self.slowest, time.monotonic() - began)

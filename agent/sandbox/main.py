@@ -3,21 +3,29 @@
 import asyncio
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from agent.sandbox import namespaces
+from agent.sandbox import namespaces, upgrade
 from agent.sandbox.scene import Options, Scene
-from agent.sandbox.tour import Tour, take
+from agent.sandbox.tour import Step, Tour, take
 from agent.sandbox.visit import Visit
 
 
-def run(*, check: bool, proxy: Path | None, verbose: bool) -> int:
+def run(*, check: bool, proxy: Path | None, verbose: bool, scenario: str = "tour") -> int:
     """0: every check passed, or the visitor left; 1: one did not."""
     if not namespaces.inside():
         return namespaces.run_inside([sys.executable, *sys.orig_argv[1:]])
     base = namespaces.settle(*namespaces.python_roots(), *([proxy.resolve().parent] if proxy else []))
     options = Options(proxy=proxy.resolve() if proxy else None, log=2 if verbose else None)
+    if scenario == "upgrade":
+        return asyncio.run(_upgrade(base, options.log))
     return asyncio.run(_visit(Scene(base, options), check))
+
+
+async def _upgrade(base: Path, log: int | None) -> int:
+    async with upgrade.standing(base, log) as scenario:
+        return await _check(scenario.one, scenario.steps())
 
 
 async def _visit(scene: Scene, check: bool) -> int:
@@ -25,11 +33,10 @@ async def _visit(scene: Scene, check: bool) -> int:
     async with scene.standing():
         print(f"the scene is set ({time.monotonic() - began:.1f} s): a host, a cluster beside it\n", flush=True)
         tour = Tour(real_proxy=scene.options.proxy is not None)
-        return await (_check(scene, tour) if check else Visit(scene, tour).run())
+        return await (_check(scene, tour.steps()) if check else Visit(scene, tour).run())
 
 
-async def _check(scene: Scene, tour: Tour) -> int:
-    steps = tour.steps()
+async def _check(scene: Scene, steps: Sequence[Step]) -> int:
     passed = 0
     for number, step in enumerate(steps, 1):
         print(f"{number:2}. {step.name}: {step.does}", flush=True)

@@ -4,36 +4,74 @@ Made by the kernel for this process's private namespaces, and gone with them; no
 """
 
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
-HOST_NAMESPACE = "host"
-HOST, HOST6, CLUSTER, CLUSTER6 = "10.99.0.2", "fd99::2", "10.99.0.1", "fd99::1"
-POD_NETWORK, POD = "10.42.0.0/16", "10.42.0.10"
-ON_HOST = ("ip", "netns", "exec", HOST_NAMESPACE)
 
-# Without duplicate address detection an IPv6 address is there at once.
-_HERE = f"""\
-link set lo up
-netns add {HOST_NAMESPACE}
-link add eth0 type veth peer name eth0 netns {HOST_NAMESPACE}
-address add {CLUSTER}/24 dev eth0
-address add {CLUSTER6}/64 dev eth0 nodad
-address add {POD}/32 dev lo
-link set eth0 up
-"""
-_THERE = f"""\
-link set lo up
-address add {HOST}/24 dev eth0
-address add {HOST6}/64 dev eth0 nodad
-link set eth0 up
-route add {POD_NETWORK} via {CLUSTER}
-"""
+@dataclass(frozen=True)
+class Host:
+    """A host's place: a namespace, and a link of its own to the cluster."""
+
+    namespace: str
+    number: int
+
+    @property
+    def link(self) -> str:
+        return f"eth{self.number}"
+
+    @property
+    def address(self) -> str:
+        return f"10.{99 + self.number}.0.2"
+
+    @property
+    def address6(self) -> str:
+        return f"fd{0x99 + self.number:x}::2"
+
+    @property
+    def cluster(self) -> str:
+        return f"10.{99 + self.number}.0.1"
+
+    @property
+    def on_host(self) -> tuple[str, ...]:
+        return ("ip", "netns", "exec", self.namespace)
+
+
+FIRST, SECOND = Host("host", 0), Host("second", 1)
+HOST_NAMESPACE, ON_HOST = FIRST.namespace, FIRST.on_host
+HOST, HOST6, CLUSTER, CLUSTER6 = FIRST.address, FIRST.address6, FIRST.cluster, "fd99::1"
+POD_NETWORK, POD = "10.42.0.0/16", "10.42.0.10"
 
 
 def build() -> None:
-    """Raises CalledProcessError."""
-    subprocess.run(["ip", "-batch", "-"], input=_HERE.encode(), check=True)
-    subprocess.run(["ip", "-n", HOST_NAMESPACE, "-batch", "-"], input=_THERE.encode(), check=True)
+    """The cluster with a pod, and the first host. Raises CalledProcessError."""
+    _batch([], f"link set lo up\naddress add {POD}/32 dev lo\n")
+    add(FIRST)
+
+
+def add(host: Host) -> None:
+    """Without duplicate address detection an IPv6 address is there at once. Raises CalledProcessError."""
+    here = f"""\
+netns add {host.namespace}
+link add {host.link} type veth peer name eth0 netns {host.namespace}
+address add {host.cluster}/24 dev {host.link}
+address add {host.address6[:-1]}1/64 dev {host.link} nodad
+link set {host.link} up
+"""
+    there = f"""\
+link set lo up
+address add {host.address}/24 dev eth0
+address add {host.address6}/64 dev eth0 nodad
+link set eth0 up
+route add {POD_NETWORK} via {host.cluster}
+"""
+    if host is not FIRST:
+        there += f"route add {CLUSTER}/32 via {host.cluster}\n"
+    _batch([], here)
+    _batch(["-n", host.namespace], there)
+
+
+def _batch(where: list[str], lines: str) -> None:
+    subprocess.run(["ip", *where, "-batch", "-"], input=lines.encode(), check=True)
 
 
 def processes_on_host() -> list[str]:

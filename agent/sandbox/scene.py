@@ -45,6 +45,7 @@ class Options:
     svid_ttl: float = 20.0
     probe_period: float = 1.0
     extra: str = ""
+    installed: bool = False  # no proxy is configured: the current one of those that are installed
     slice_delay: float = 0.0  # seconds from a Ready condition to the EndpointSlice
     log: int | None = None  # where the agent's log goes; None: a file
     replace: dict[str, str] = field(default_factory=dict)  # text in the configuration → other text
@@ -53,43 +54,71 @@ class Options:
 class Scene:
     """`base`: an empty directory; the host's files lie below `base`/host."""
 
-    def __init__(self, base: Path, options: Options) -> None:
-        self.base, self.options = base, options
-        self.prefix = base / "host"
-        self.ca = Authority(TRUST_DOMAIN)
+    def __init__(self, base: Path, options: Options, beside: "Scene | None" = None) -> None:
+        """`beside`: the scene whose cluster this host shares, as its second one."""
+        self.base, self.options, self._beside = base, options, beside
+        self.place = network.SECOND if beside else network.FIRST
+        self.name = f"db-{self.place.number + 1}"
+        self.prefix = base / self.place.namespace
+        self.agent: asyncio.subprocess.Process | None = None
+        self.app: asyncio.subprocess.Process | None = None
+        self.agent_log = base / f"agent-{self.name}.log"
+        if beside is not None:
+            self._share(beside)
+            return
+        self.ca: Authority = Authority(TRUST_DOMAIN)
         entry = (Entry(IDENTITY),)
         socket = base / "workload-api.sock"
         entries = {AGENT_UID: entry, PROXY_UID: entry}
         keys = JwtAuthority(TRUST_DOMAIN, ISSUER)
-        self.workload_api = WorkloadApiServer(socket, self.ca, entries, ttl=options.svid_ttl, jwt=keys)
-        self.api = ApiServer(
+        self.workload_api: WorkloadApiServer = WorkloadApiServer(
+            socket, self.ca, entries, ttl=options.svid_ttl, jwt=keys
+        )
+        self.api: ApiServer = ApiServer(
             {WRITERS_TOKEN: "linkerd-destination", **({TOKEN: "host-db-1"} if options.token else {})}
         )
         self.api.authenticators = [JwtAuthenticator(keys, [AUDIENCE])]
         self.slices: SliceWriter
-        self.agent: asyncio.subprocess.Process | None = None
-        self.app: asyncio.subprocess.Process | None = None
-        self.agent_log = base / "agent.log"
+
+    def _share(self, beside: "Scene") -> None:
+        """One cluster and one Workload API; which SVID is whose is told by its SPIFFE ID."""
+        self.ca, self.workload_api, self.api, self.slices = (
+            beside.ca,
+            beside.workload_api,
+            beside.api,
+            beside.slices,
+        )
+        both = (Entry(IDENTITY), Entry(f"spiffe://{TRUST_DOMAIN}/{self.name}"))
+        for uid in (AGENT_UID, PROXY_UID):
+            self.workload_api.register(uid, *both)
 
     @contextlib.asynccontextmanager
     async def standing(self) -> AsyncIterator["Scene"]:
         """Everything but application and agent is up inside; at the end all that was started is stopped."""
-        network.build()
+        if self._beside is None:
+            network.build()
+        else:
+            network.add(self.place)
         self._furnish()
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(_pod(network.POD, POD_PORT))
-            await self.start_api()
-            stack.push_async_callback(self.api.stop)
-            await stack.enter_async_context(self.workload_api)
-            self.slices = await stack.enter_async_context(self._slice_writer())
+            if self._beside is None:
+                await self._cluster(stack)
             stack.push_async_callback(self.stop_app)
             stack.push_async_callback(self.end_agent)
             yield self
 
+    async def _cluster(self, stack: contextlib.AsyncExitStack) -> None:
+        await stack.enter_async_context(_pod(network.POD, POD_PORT))
+        await self.start_api()
+        stack.push_async_callback(self.api.stop)
+        await stack.enter_async_context(self.workload_api)
+        self.slices = await stack.enter_async_context(self._slice_writer())
+
     # the host -----------------------------------------------------------------------------------
 
     async def start_app(self) -> None:
-        listen = [f"{network.HOST}:{PORT}", f"[{network.HOST6}]:{PORT}", f"{network.HOST}:{SSH_PORT}"]
+        here, here6 = self.place.address, self.place.address6
+        listen = [f"{here}:{PORT}", f"[{here6}]:{PORT}", f"{here}:{SSH_PORT}"]
         self.app = await self.on_host(sys.executable, "-m", "agent.sandbox.app", *listen)
 
     async def stop_app(self) -> None:
@@ -115,13 +144,13 @@ class Scene:
     async def on_host(self, *command: str, log: int = asyncio.subprocess.DEVNULL) -> asyncio.subprocess.Process:
         """Start a program in the host's network namespace."""
         return await asyncio.create_subprocess_exec(
-            *network.ON_HOST, *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+            *self.place.on_host, *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
         )
 
     async def read_on_host(self, *command: str) -> str:
         """Run a program on the host; what it printed."""
         process = await asyncio.create_subprocess_exec(
-            *network.ON_HOST, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            *self.place.on_host, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
         output, _ = await process.communicate()
         return output.decode()
@@ -129,7 +158,7 @@ class Scene:
     async def cli(self, verb: str, *arguments: str) -> tuple[int, str]:
         """Run a fairlead verb on the host; its exit code and output."""
         process = await asyncio.create_subprocess_exec(
-            *(*network.ON_HOST, sys.executable, "-m", "agent", verb, "--prefix", str(self.prefix), *arguments),
+            *(*self.place.on_host, sys.executable, "-m", "agent", verb, "--prefix", str(self.prefix), *arguments),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -153,7 +182,7 @@ class Scene:
 
     def workload(self) -> dict[str, Any]:
         """The ExternalWorkload as it stands in the API server."""
-        return self.api.get(EXTERNAL_WORKLOADS, NAMESPACE, NAME)
+        return self.api.get(EXTERNAL_WORKLOADS, NAMESPACE, self.name)
 
     def ready(self) -> tuple[str, str]:
         """Status and reason of its Ready condition; ("", "") without one."""
@@ -196,13 +225,13 @@ class Scene:
                 await asyncio.gather(task, return_exceptions=True)
 
     def _furnish(self) -> None:
-        self.api.create(_external_workload())
-        self.api.create(_lease())
+        self.api.create(_external_workload(self.name, self.place))
+        self.api.create(_lease(self.name))
         etc = self.prefix / "etc/fairlead"
         for folder in (etc, self.prefix / "run/fairlead", self.prefix / "var/lib/fairlead"):
             folder.mkdir(parents=True)
         binary = self.options.proxy or self.base / "linkerd2-proxy"
-        if self.options.proxy is None:
+        if self.options.proxy is None and not self.options.installed:
             from agent.sandbox import proxy
 
             proxy.write_executable(binary)
@@ -225,14 +254,14 @@ class Scene:
         way = f'auth = "token-file"\ntoken_file = "{etc / "token"}"' if self.options.token else way
         return f"""\
 [workload]
-name = "{NAME}"
+name = "{self.name}"
 namespace = "{NAMESPACE}"
-identity = "{IDENTITY}"
-server_name = "{SERVER_NAME}"
+identity = "spiffe://{TRUST_DOMAIN}/{self.name}"
+server_name = "{SERVER_NAME.replace(NAME, self.name)}"
 ports = [{PORT}]
 
 [host]
-addresses = ["{network.HOST}", "{network.HOST6}"]
+addresses = ["{self.place.address}", "{self.place.address6}"]
 
 [identity]
 workload_api = "{self.base / "workload-api.sock"}"
@@ -244,7 +273,7 @@ ca = "{etc / "api-ca.pem"}"
 {way}
 
 [proxy]
-binary = "{binary}"
+{"" if self.options.installed else f'binary = "{binary}"'}
 user = {PROXY_UID}
 grace = 10
 
@@ -268,24 +297,27 @@ timeout = 30
 {self.options.extra}"""
 
 
-def _external_workload() -> dict[str, Any]:
+def _external_workload(name: str, place: network.Host) -> dict[str, Any]:
     return {
         "apiVersion": "workload.linkerd.io/v1beta1",
         "kind": "ExternalWorkload",
-        "metadata": {"name": NAME, "namespace": NAMESPACE, "labels": {"app": "db"}},
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app": "db"}},
         "spec": {
-            "meshTLS": {"identity": IDENTITY, "serverName": SERVER_NAME},
-            "workloadIPs": [{"ip": network.HOST}, {"ip": network.HOST6}],
+            "meshTLS": {
+                "identity": f"spiffe://{TRUST_DOMAIN}/{name}",
+                "serverName": SERVER_NAME.replace(NAME, name),
+            },
+            "workloadIPs": [{"ip": place.address}, {"ip": place.address6}],
             "ports": [{"port": PORT, "name": "http", "protocol": "TCP"}],
         },
     }
 
 
-def _lease() -> dict[str, Any]:
+def _lease(name: str) -> dict[str, Any]:
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
-        "metadata": {"name": NAME, "namespace": NAMESPACE},
+        "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {},
     }
 

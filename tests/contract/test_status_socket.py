@@ -7,7 +7,7 @@ import math
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ class Agent:
         self.path.parent.mkdir(parents=True)
         self.pushed: list[tuple[str, float]] = []
         pushes = {"beat": 60.0, "o dd/": 5.0}
-        self.socket = StatusSocket(self.path, self.shot, self.board.changed, self.ask, pushes, self.push)
+        orders = {"restart": self.order}
+        self.ordered: list[dict[str, Any]] = []
+        self.socket = StatusSocket(self.path, self.shot, self.board.changed, self.ask, pushes, self.push, orders)
 
     def shot(self) -> dict[str, Any]:
         return {"version": self.board.version, "headline": "hello"}
@@ -41,6 +43,12 @@ class Agent:
         if self.trouble is not None:
             raise self.trouble
         self.asked.append(phase)
+
+    async def order(self, words: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        if self.trouble is not None:
+            raise self.trouble
+        self.ordered.append(dict(words))
+        return {"level": "info"} if words else None
 
     def push(self, name: str, ttl: float) -> None:
         self.pushed.append((name, ttl))
@@ -103,6 +111,20 @@ async def test_the_phase_is_asked_for(agent: Agent) -> None:
 async def test_nonsense_is_refused(agent: Agent, body: bytes) -> None:
     status, answer = await asyncio.to_thread(post, agent.path, body)
     assert status == 400 and "left" in answer["remedy"] and agent.asked == []
+
+
+async def test_an_order_is_carried_out(agent: Agent) -> None:
+    assert (await agent.client(lambda c: c.order("restart")))["headline"] == "hello"
+    assert await agent.client(lambda c: c.order("restart", version="2.366.0")) == {"level": "info"}
+    assert agent.ordered == [{}, {"version": "2.366.0"}]
+
+
+async def test_an_order_that_cannot_be_carried_out_says_why(agent: Agent) -> None:
+    agent.trouble = Trouble(Reason.PROXY_REPLACING, "it is starting")
+    with pytest.raises(Failure, match="it is starting"):
+        await agent.client(lambda c: c.order("restart"))
+    with pytest.raises(Failure, match="there is no such order"):
+        await agent.client(lambda c: c.order("dance"))
 
 
 async def test_a_heartbeat_is_pushed(agent: Agent) -> None:

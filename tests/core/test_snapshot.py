@@ -1,12 +1,15 @@
 import json
 
+import pytest
+
 from agent.core import facts as f
 from agent.core import policy, snapshot
 from agent.core.goals import Goals
 from agent.core.reasons import Fault, Reason
+from agent.core.replacement import Replacement, Stage
 from tests.core import world
 from tests.core.test_policy import decide, serving
-from tests.core.world import NOW, SPEC, phase
+from tests.core.world import JUST_NOW, NOW, SPEC, phase
 
 
 def shot(facts: f.Facts, kind: str = "member") -> dict[str, object]:
@@ -26,7 +29,8 @@ def test_it_is_json_with_facts_goals_conditions_and_reasons() -> None:
 
 def test_an_unknown_fact_says_so() -> None:
     found = shot(f.Facts())
-    assert found["facts"] == {**dict.fromkeys(vars(f.Facts()), "unknown"), "agent": {"ready_at": None}}
+    known = {"agent": {"ready_at": None}, "replacement": None}
+    assert found["facts"] == {**dict.fromkeys(vars(f.Facts()), "unknown"), **known}
 
 
 def test_each_problem_comes_once_with_its_way_out() -> None:
@@ -91,3 +95,26 @@ def test_an_edited_configuration_is_a_problem_that_leaves_ready_alone() -> None:
     assert (problem["reason"], problem["severity"]) == ("RedirectUnapproved", "warn")
     assert "fairlead redirect apply" in problem["remedy"]
     assert str(found["headline"]).startswith("Ready: ")
+
+
+@pytest.mark.parametrize(
+    ("stage", "said", "reason"),
+    [
+        (Stage.LEAVING, "telling the mesh", None),
+        (Stage.STARTING, "waiting until it is ready", None),
+        (Stage.GOING_BACK, "it did not become ready (exit 64)", None),
+        (Stage.RESTORING, "starting 2.360.0 again", None),
+        (Stage.BACK_AGAIN, "Ready", Reason.PROXY_WENT_BACK),
+        (Stage.FAILED, "Ready", Reason.PROXY_REPLACEMENT_FAILED),
+        (Stage.DONE, "Ready", None),
+    ],
+)
+def test_a_replacement_of_the_proxy_is_told(stage: Stage, said: str, reason: Reason | None) -> None:
+    change = Replacement("2.366.0", "2.360.0", stage, "exit 64", since=JUST_NOW)
+    facts = serving(replacement=change)
+    goals = policy.decide(SPEC, phase("member"), facts, NOW).goals
+    shot = snapshot.snapshot(SPEC, phase("member"), facts, goals, NOW)
+    assert said in shot["headline"]
+    assert ("by 2.366.0" in shot["headline"]) is not change.over
+    assert (goals.reason is Reason.PROXY_REPLACING) is not change.over
+    assert [problem["reason"] for problem in shot["problems"]] == ([reason.value] if reason else [])

@@ -18,6 +18,21 @@ def test_the_tour(root: None) -> None:
 
 
 @pytest.mark.real
+def test_proxy_upgrades_fail_no_request(root: None) -> None:
+    """Of a client that chooses between two hosts by EndpointSlices; the scenario counts them."""
+    done = subprocess.run(
+        [*FAIRLEAD, "--check", "--scenario", "upgrade"],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "sandbox: 7 of 7 checks passed"
+    assert "back to 2.360.0 by itself" in done.stdout and "none failed" in done.stdout
+
+
+@pytest.mark.real
 def test_a_visit(root: None) -> None:
     """Steps by Enter, a few verbs, one that is none, and the end of the input is the end of the visit."""
     typed = "\n\nstatus\nask\nkill agent\nask\nstart agent\nrules\nrotate\nlog\nnonsense\nhelp\n"

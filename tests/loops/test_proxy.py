@@ -100,7 +100,8 @@ async def test_it_starts_what_is_wanted_and_polls_fast_until_it_is_ready() -> No
         scene.runtime.reading = READY
         await asyncio.sleep(0.2)
         assert scene.fact.state is ProxyState.READY
-        assert scene.states == [ProxyState.STOPPED, ProxyState.STARTING, ProxyState.STARTING, ProxyState.READY]
+        assert [fact.launching for fact in scene.told] == [False, True, False, False, False]
+        assert scene.states[2:] == [ProxyState.STARTING, ProxyState.STARTING, ProxyState.READY]
         fast = len(scene.runtime.called("inspect"))
         await asyncio.sleep(100)
         assert len(scene.runtime.called("inspect")) == fast + 50

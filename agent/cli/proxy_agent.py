@@ -1,0 +1,80 @@
+"""The verbs of `fairlead proxy` that the agent carries out: upgrade, rollback, restart."""
+
+import argparse
+import time
+from typing import Any
+
+from agent.cli.client import Client
+from agent.cli.exits import Exit, Failure
+from agent.cli.follow import LATE, Status, serves, show
+
+ENDS = ("done", "back-again", "failed")
+RETRY = 0.5  # seconds between two looks for an agent
+
+
+def arguments(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    for verb, text in (
+        ("upgrade", "drain, change over to a version, verify it, serve; back by itself if it does not work"),
+        ("rollback", "the same, to the version before"),
+        ("restart", "the same, to the same version: for new trust anchors and settings"),
+    ):
+        one = verbs.add_parser(verb, help=text)
+        if verb == "upgrade":
+            one.add_argument("version", metavar="VERSION")
+        one.add_argument("--no-wait", action="store_true", help="do not wait until it is over")
+        one.add_argument("--json", action="store_true", help="each step as one line of JSON")
+        one.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="how long to wait")
+        one.set_defaults(act=_replace, verb=verb)
+
+
+def _replace(args: argparse.Namespace) -> int:
+    doing = f"{args.verb} the proxy"
+    client = Client(args.prefix, doing)
+    words = {"version": args.version.removeprefix("v")} if args.verb == "upgrade" else {}
+    if words and _is_current(client.status(), words["version"]):
+        print(f"linkerd2-proxy {words['version']} serves already")
+        return Exit.OK
+    return _follow(client, client.order(f"proxy-{args.verb}", **words), args, doing)
+
+
+def _is_current(status: Status, version: str) -> bool:
+    change = status["facts"]["replacement"]
+    over = change is None or change["stage"] in ENDS
+    return over and status["proxy_version"] == version and status["facts"]["proxy"] != "unknown"
+
+
+def _follow(client: Client, status: Status, args: argparse.Namespace, doing: str) -> int:
+    """To its end, over a restart of the agent: the next one goes on where the last one was."""
+    deadline, said = time.monotonic() + args.timeout, ""
+    while True:
+        change: dict[str, Any] = status["facts"]["replacement"]
+        over = change["stage"] in ENDS and (serves(status) or status["phase"] != "member")
+        said = show(status, args, over, said)
+        if args.no_wait or over or change["stage"] in ENDS[1:]:
+            return _judged(change, doing)
+        if time.monotonic() >= deadline:
+            raise Failure(Exit.LATE, f"cannot {doing} in time: {status['headline']}", LATE)
+        status = _next(client, status, deadline)
+
+
+def _next(client: Client, status: Status, deadline: float) -> Status:
+    after: int | None = status["version"]
+    while True:
+        try:
+            return client.status(after=after, wait=min(10.0, max(0.1, deadline - time.monotonic())))
+        except Failure as failure:
+            if failure.code is not Exit.UNAVAILABLE or time.monotonic() >= deadline:
+                raise
+            after = None
+            time.sleep(RETRY)
+
+
+def _judged(change: dict[str, Any], doing: str) -> int:
+    match change["stage"]:
+        case "back-again":
+            cause = f"{change['wanted']} did not become ready: {change['detail']}"
+            raise Failure(Exit.FAILED, f"cannot {doing}: {cause}", f"{change['previous']} serves again")
+        case "failed":
+            remedy = "look at the proxy's log, and at fairlead status"
+            raise Failure(Exit.FAILED, f"cannot {doing}: it did not become ready: {change['detail']}", remedy)
+    return Exit.OK

@@ -1,0 +1,101 @@
+"""Replacing the proxy of a host that serves: drain, change over, verify, serve; and back where that fails.
+
+Invariants, each tested with the agent killed at every step (tests/loops/test_proxy_replacement.py):
+- while it is LEAVING whatever runs is the old one, and the binaries are swapped only when nothing runs;
+- from STARTING on whatever runs is the new one, so a stage is all that has to be remembered;
+- it ends in exactly one of DONE, BACK_AGAIN and FAILED, and in the first two the host serves as before.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+
+class Stage(enum.Enum):
+    LEAVING = "leaving"  # nobody comes any more, and then the old one is stopped
+    STARTING = "starting"  # the new one must become ready
+    GOING_BACK = "going-back"  # it did not, and is stopped
+    RESTORING = "restoring"  # the previous one must become ready
+    DONE = "done"
+    BACK_AGAIN = "back-again"  # the previous one serves
+    FAILED = "failed"  # neither became ready
+
+
+class News(enum.Enum):
+    """What can happen to it."""
+
+    STOPPED = "the proxy has stopped and the binaries are swapped"
+    NOT_SWAPPED = "the binaries cannot be swapped"
+    READY = "the proxy is ready"
+    NOT_READY = "it is not ready in time"
+
+
+TRANSITIONS: Mapping[tuple[Stage, News], Stage] = {
+    (Stage.LEAVING, News.STOPPED): Stage.STARTING,
+    (Stage.LEAVING, News.NOT_SWAPPED): Stage.RESTORING,
+    (Stage.STARTING, News.READY): Stage.DONE,
+    (Stage.STARTING, News.NOT_READY): Stage.GOING_BACK,
+    (Stage.GOING_BACK, News.STOPPED): Stage.RESTORING,
+    (Stage.GOING_BACK, News.NOT_SWAPPED): Stage.FAILED,
+    (Stage.RESTORING, News.READY): Stage.BACK_AGAIN,
+    (Stage.RESTORING, News.NOT_READY): Stage.FAILED,
+}
+ENDS = frozenset({Stage.DONE, Stage.BACK_AGAIN, Stage.FAILED})
+STOPPING = frozenset({Stage.LEAVING, Stage.GOING_BACK})
+
+
+class Illegal(Exception):
+    """A transition that the table does not have: a bug."""
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """`wanted`, `previous`: versions; both "" where the same binary is only started anew. `detail`: why it did
+    not work. `since`: when this process learned of the stage; not remembered."""
+
+    wanted: str
+    previous: str
+    stage: Stage = Stage.LEAVING
+    detail: str = ""
+    since: float = 0.0
+
+    @property
+    def over(self) -> bool:
+        return self.stage in ENDS
+
+    @property
+    def version(self) -> str:
+        """Of the binary that belongs in this stage; "" if it is the same throughout."""
+        return self.wanted if self.stage in (Stage.LEAVING, Stage.STARTING, Stage.DONE) else self.previous
+
+    @property
+    def way_back(self) -> bool:
+        return self.wanted != self.previous
+
+
+def after(change: Replacement, news: News, now: float, detail: str = "") -> Replacement:
+    """Raises Illegal. Where there is no other binary to go back to, the first failure is the last."""
+    stage = TRANSITIONS.get((change.stage, news))
+    if stage is None:
+        raise Illegal(f"{news} while {change.stage}")
+    if stage is Stage.GOING_BACK and not change.way_back:
+        stage = Stage.FAILED
+    return replace(change, stage=stage, since=now, detail=detail or change.detail)
+
+
+def remembered(change: Replacement) -> dict[str, str]:
+    return {
+        "wanted": change.wanted,
+        "previous": change.previous,
+        "stage": change.stage.value,
+        "detail": change.detail,
+    }
+
+
+def recalled(record: object, now: float) -> Replacement | None:
+    """None: it is no such record."""
+    match record:
+        case {"wanted": str(wanted), "previous": str(previous), "stage": str(stage), "detail": str(detail)}:
+            if stage in {known.value for known in Stage}:
+                return Replacement(wanted, previous, Stage(stage), detail, now)
+    return None

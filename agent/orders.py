@@ -1,0 +1,60 @@
+"""What root tells a living agent to do with its proxy, checked before anything begins. Part of the composition
+root `agent.daemon`: it knows the configuration, the installed versions and the loops."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agent import values
+from agent.config import Config
+from agent.core import releases
+from agent.core.facts import UNKNOWN, PhaseKind
+from agent.core.reasons import Reason
+from agent.loops.board import Board
+from agent.loops.replacement import ReplacementLoop
+from agent.ports import Trouble
+from agent.privileged import Refusal, versions
+
+
+class Orders:
+    """`prefix`: before every path of the host."""
+
+    def __init__(self, config: Config, prefix: str, board: Board, replacement: ReplacementLoop) -> None:
+        self._config, self._prefix, self._board, self._replacement = config, prefix, board, replacement
+
+    async def upgrade(self, words: Mapping[str, Any]) -> None:
+        """`{"version": V}`: change over to it, and back if it does not work."""
+        version = self._installed(str(words.get("version", "")))
+        self._replacement.ask(version, self._current())
+
+    async def rollback(self, words: Mapping[str, Any]) -> None:
+        """`{}`: to the version before."""
+        previous = versions.linked(Path(self._prefix), versions.PREVIOUS)
+        if not previous:
+            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, "there is no previous version")
+        self._replacement.ask(self._installed(previous), self._current())
+
+    async def restart(self, words: Mapping[str, Any]) -> None:
+        """`{}`: the same binary anew, drained first."""
+        self._must_be_here()
+        self._replacement.ask("", "")
+
+    def _installed(self, version: str) -> str:
+        self._must_be_here()
+        if self._config.proxy.binary:
+            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, f"proxy.binary names {self._config.proxy.binary} by hand")
+        try:
+            versions.must_be_installed(Path(self._prefix), version)
+        except Refusal as refusal:
+            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, refusal.detail) from None
+        if why := releases.refused(version):
+            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, f"version {version}: {why}")
+        return version
+
+    def _current(self) -> str:
+        return versions.linked(Path(self._prefix), versions.CURRENT) or values.USUAL_VERSION
+
+    def _must_be_here(self) -> None:
+        phase = self._board.phase.value
+        if phase is UNKNOWN or phase.kind not in (PhaseKind.MEMBER, PhaseKind.DRAINED):
+            raise Trouble(Reason.LEFT, "this host is not in the mesh, so its proxy does not run")

@@ -1,0 +1,67 @@
+"""The table of a replacement, and what is remembered of one."""
+
+import itertools
+
+import pytest
+
+from agent.core.replacement import (
+    ENDS,
+    STOPPING,
+    TRANSITIONS,
+    Illegal,
+    News,
+    Replacement,
+    Stage,
+    after,
+    recalled,
+    remembered,
+)
+
+
+def test_proxy_replacement_has_no_way_out_of_the_table() -> None:
+    for stage, news in itertools.product(Stage, News):
+        change = Replacement("2", "1", stage)
+        if (stage, news) in TRANSITIONS:
+            assert after(change, news, 7.0) == Replacement("2", "1", TRANSITIONS[stage, news], since=7.0)
+        else:
+            with pytest.raises(Illegal):
+                after(change, news, 7.0)
+
+
+def test_proxy_replacement_ends_from_everywhere_and_never_circles() -> None:
+    def follow(stage: Stage, seen: frozenset[Stage]) -> None:
+        assert stage not in seen
+        nexts = [to for (origin, _), to in TRANSITIONS.items() if origin is stage]
+        assert bool(nexts) is (stage not in ENDS)
+        for each in nexts:
+            follow(each, seen | {stage})
+
+    follow(Stage.LEAVING, frozenset())
+
+
+def test_proxy_replacement_by_itself_has_nothing_to_go_back_to() -> None:
+    change = Replacement("", "", Stage.STARTING)
+    assert after(change, News.NOT_READY, 0.0, "why").stage is Stage.FAILED
+
+
+def test_proxy_replacement_knows_which_binary_belongs_in_each_stage() -> None:
+    wanted = {stage: Replacement("new", "old", stage).version for stage in Stage}
+    assert [stage for stage, version in wanted.items() if version == "new"] == [
+        Stage.LEAVING,
+        Stage.STARTING,
+        Stage.DONE,
+    ]
+    assert STOPPING.isdisjoint(ENDS)
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_proxy_replacement_is_remembered(stage: Stage) -> None:
+    change = Replacement("2.366.0", "2.360.0", stage, "because", since=5.0)
+    assert recalled(remembered(change), 5.0) == change
+
+
+@pytest.mark.parametrize(
+    "record", [None, [], {}, {"wanted": "1"}, {**remembered(Replacement("", "")), "stage": "x"}]
+)
+def test_proxy_replacement_of_no_record_is_none(record: object) -> None:
+    assert recalled(record, 0.0) is None
