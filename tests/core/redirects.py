@@ -109,7 +109,7 @@ def expected(spec: RedirectSpec, into: Level, out: Level, packet: Packet) -> tup
     if packet.hook == "prerouting":
         return hit(into, 4143) if _comes_to_us(spec, packet) else (Action.SKIP, 0)
     if packet.uid == spec.proxy_uid and packet.interface == "lo":
-        shut = into is not Level.RELEASED and _is_shut(spec, packet.port)
+        shut = (into is not Level.RELEASED or spec.guarded) and _is_shut(spec, packet.port)
         return (Action.RESET if shut else Action.SKIP), 0
     return hit(out, 4140) if _goes_out_by_us(spec, packet) else (Action.SKIP, 0)
 
