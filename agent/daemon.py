@@ -224,7 +224,12 @@ class Daemon:
 
     def _orders(self) -> Mapping[str, status_socket.Order]:
         found = orders.Orders(self._config, str(self._root), self._board, self._replacement)
-        return {"proxy-upgrade": found.upgrade, "proxy-rollback": found.rollback, "proxy-restart": found.restart}
+        return {
+            "proxy-upgrade": found.upgrade,
+            "proxy-rollback": found.rollback,
+            "proxy-restart": found.restart,
+            "proxy-log-level": found.log_level,
+        }
 
     def _snapshot(self) -> dict[str, Any]:
         board, now = self._board, asyncio.get_running_loop().time()

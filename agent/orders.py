@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import values
+from agent.adapters import proxy_reading
 from agent.config import Config
 from agent.core import releases
 from agent.core.facts import UNKNOWN, PhaseKind
@@ -38,6 +39,10 @@ class Orders:
         """`{}`: the same binary anew, drained first."""
         self._must_be_here()
         self._replacement.ask("", "")
+
+    async def log_level(self, words: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`{"filter": F}`: set it; `{}`: say it."""
+        return {"filter": await proxy_reading.log_level(str(words.get("filter", "")))}
 
     def _installed(self, version: str) -> str:
         self._must_be_here()

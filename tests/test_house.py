@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.core import reasons
+from agent.core import reasons, replacement
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -65,5 +65,37 @@ def reasons_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def test_the_page_of_the_proxys_lifecycle_is_the_table() -> None:
+    page = (ROOT / "docs/proxy-lifecycle.md").read_text()
+    assert page == lifecycle_page(), (
+        "write it anew: python -m tests.test_house lifecycle > docs/proxy-lifecycle.md"
+    )
+
+
+def lifecycle_page() -> str:
+    """The table of `agent.core.replacement` as a diagram."""
+    starts = [f"    [*] --> {_name(replacement.Stage.LEAVING)}"]
+    rows = [f"    {_name(a)} --> {_name(b)}: {news.value}" for (a, news), b in replacement.TRANSITIONS.items()]
+    ends = [f"    {_name(stage)} --> [*]" for stage in replacement.Stage if stage in replacement.ENDS]
+    lines = [
+        "# The replacement of a proxy",
+        "",
+        "Generated from `TRANSITIONS` in `agent/core/replacement.py`; any other transition is an error there.",
+        "Without another binary to go back to, the first failure is the last.",
+        "",
+        "```mermaid",
+        "stateDiagram-v2",
+        *starts,
+        *rows,
+        *ends,
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _name(stage: replacement.Stage) -> str:
+    return stage.value.replace("-", "_")
+
+
 if __name__ == "__main__":
-    print(reasons_page(), end="")
+    print(lifecycle_page() if sys.argv[1:] == ["lifecycle"] else reasons_page(), end="")

@@ -15,6 +15,8 @@ import aiohttp
 from agent.core import procfs, proxy
 from agent.core.facts import UNKNOWN, Maybe
 from agent.core.proxy import ProxySettings, Reading
+from agent.core.reasons import Reason
+from agent.ports import Trouble
 
 ADMIN = f"http://127.0.0.1:{proxy.ADMIN_PORT}"
 ADMIN_WITHIN = 1.0  # seconds for one page
@@ -82,3 +84,25 @@ async def _page(session: aiohttp.ClientSession, path: str) -> _Page:
         return _Page(REFUSED if error.errno == errno.ECONNREFUSED else UNREADABLE)
     except (aiohttp.ClientError, OSError, TimeoutError):
         return _Page(UNREADABLE)
+
+
+async def log_level(wanted: str = "") -> str:
+    """The running proxy's log filter; with `wanted`, after it was set, until the proxy ends. Raises Trouble: the
+    proxy does not take it (400), cannot be reached, or forbids it."""
+    url = f"{ADMIN}/proxy-log-level"
+    try:
+        async with asyncio.timeout(ADMIN_WITHIN), aiohttp.ClientSession() as session:
+            if wanted:
+                async with session.put(url, data=wanted.encode()) as answer:
+                    _must_be_taken(answer.status, (await answer.text())[:200].strip())
+            async with session.get(url) as answer:
+                said = (await answer.text()).strip()
+                _must_be_taken(answer.status, said[:200])
+                return said
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise Trouble(Reason.PROXY_UNREADABLE, f"its admin port cannot be reached: {error!r}") from None
+
+
+def _must_be_taken(status: int, said: str) -> None:
+    if not 200 <= status < 300:
+        raise Trouble(Reason.PROXY_UNREADABLE, f"it answers {status}: {said or 'nothing more'}")

@@ -47,7 +47,7 @@ def watch(
         if rest <= 0:
             why = "; ".join(p["text"] for p in status["problems"]) or status["headline"]
             raise Failure(Exit.LATE, f"cannot {doing} in time: {why}", LATE)
-        status = client.status(after=status["version"], wait=min(rest, 10.0))
+        status = client.status(after=status["version"], wait=min(rest, 1.0))  # time alone may end a step
 
 
 def show(status: Status, args: argparse.Namespace, done: bool, said: str) -> str:

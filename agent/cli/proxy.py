@@ -20,7 +20,8 @@ Versions of linkerd2-proxy lie side by side under /var/lib/fairlead/proxy, root'
   fairlead proxy rollback                     the same, to the version before
   fairlead proxy restart                      the same, to the same version: for new trust anchors and settings
   fairlead proxy use VERSION                  only for the next start; the running proxy is left alone
-  fairlead proxy remove VERSION"""
+  fairlead proxy remove VERSION
+  fairlead proxy log-level [FILTER]           of the running proxy, until it ends"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,7 @@
-"""The verbs of `fairlead proxy` that the agent carries out: upgrade, rollback, restart."""
+"""The verbs of `fairlead proxy` that the agent carries out: upgrade, rollback, restart, log-level."""
 
 import argparse
+import json
 import time
 from typing import Any
 
@@ -25,6 +26,10 @@ def arguments(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         one.add_argument("--json", action="store_true", help="each step as one line of JSON")
         one.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="how long to wait")
         one.set_defaults(act=_replace, verb=verb)
+    level = verbs.add_parser("log-level", help="show or set the log filter of the running proxy, until it ends")
+    level.add_argument("filter", nargs="?", default="", metavar="FILTER", help="as proxy.log; left out: show it")
+    level.add_argument("--json", action="store_true")
+    level.set_defaults(act=_log_level)
 
 
 def _replace(args: argparse.Namespace) -> int:
@@ -35,6 +40,14 @@ def _replace(args: argparse.Namespace) -> int:
         print(f"linkerd2-proxy {words['version']} serves already")
         return Exit.OK
     return _follow(client, client.order(f"proxy-{args.verb}", **words), args, doing)
+
+
+def _log_level(args: argparse.Namespace) -> int:
+    doing = "set the proxy's log filter" if args.filter else "read the proxy's log filter"
+    words = {"filter": args.filter} if args.filter else {}
+    found = Client(args.prefix, doing, timeout=10.0).order("proxy-log-level", **words)
+    print(json.dumps(found) if args.json else found["filter"])
+    return Exit.OK
 
 
 def _is_current(status: Status, version: str) -> bool:

@@ -1,8 +1,9 @@
-"""The stand-in's admin port: /live, /ready, /metrics, /env.json and /shutdown over plain HTTP."""
+"""The stand-in's admin port: /live, /ready, /metrics, /env.json, /proxy-log-level, /shutdown over plain HTTP."""
 
 import asyncio
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 from agent.sandbox.proxy_metrics import Metrics
 from agent.sandbox.proxy_settings import Settings
 
+_DIRECTIVE = re.compile(r"(?:[\w:-]+=)?(?:off|error|warn|info|debug|trace)", re.IGNORECASE)
 HEAD_WITHIN = 5.0  # seconds for a request's head
 
 # With any other the real proxy forbids every page, even to loopback, until a control plane has told it more.
@@ -32,6 +34,7 @@ class Admin:
     ) -> None:
         self._settings, self._metrics = settings, metrics
         self._ready, self._shut_down = ready, shut_down
+        self._filter = os.environ.get("LINKERD2_PROXY_LOG", "warn,linkerd=info,hickory=error")
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One request. Like the proxy's own, a connection to this port is an inbound one in the metrics."""
@@ -41,14 +44,15 @@ class Admin:
                 async with asyncio.timeout(HEAD_WITHIN):
                     head = await reader.readuntil(b"\r\n\r\n")
                 method, target, _ = head.decode("latin-1").split(" ", 2)
-                writer.write(_encode(self._answer(method, target)))
+                body = await reader.readexactly(_length(head.decode("latin-1")))
+                writer.write(_encode(self._answer(method, target, body.decode(errors="replace"))))
                 await writer.drain()
             except (OSError, ValueError, EOFError, TimeoutError, asyncio.LimitOverrunError):
                 writer.transport.abort()  # no request, or nobody who waits for its answer
             finally:
                 writer.close()
 
-    def _answer(self, method: str, target: str) -> Answer:
+    def _answer(self, method: str, target: str, body: str) -> Answer:
         url = urlsplit(target)
         if self._settings.inbound_policy not in _OPEN_POLICIES:
             return Answer(HTTPStatus.FORBIDDEN, "")
@@ -63,9 +67,21 @@ class Admin:
                 return Answer(HTTPStatus.OK, self._metrics.text())
             case "/env.json":
                 return Answer(HTTPStatus.OK, _environment(url.query), "application/json")
+            case "/proxy-log-level":
+                return self._log_level(method, body)
             case "/shutdown":
                 return self._shutdown(method)
         return Answer(HTTPStatus.NOT_FOUND, "")
+
+    def _log_level(self, method: str, body: str) -> Answer:
+        if method == "GET":
+            return Answer(HTTPStatus.OK, self._filter)
+        if method != "PUT":
+            return Answer(HTTPStatus.METHOD_NOT_ALLOWED, "")
+        if not all(_DIRECTIVE.fullmatch(one) for one in body.split(",")):
+            return Answer(HTTPStatus.BAD_REQUEST, "invalid filter directive")
+        self._filter = body
+        return Answer(HTTPStatus.NO_CONTENT, "")
 
     def _shutdown(self, method: str) -> Answer:
         if method != "POST":
@@ -74,6 +90,12 @@ class Admin:
             return Answer(HTTPStatus.NOT_FOUND, "shutdown endpoint is not enabled\n")
         self._shut_down()
         return Answer(HTTPStatus.OK, "shutdown\n")
+
+
+def _length(head: str) -> int:
+    """Of the request's body, bounded. Raises ValueError."""
+    found = re.search(r"^content-length: *(\d{1,4})\r$", head, re.IGNORECASE | re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def _environment(query: str) -> str:

@@ -112,3 +112,30 @@ async def proxy_killed_under_a_living_agent(scene: Scene) -> None:
     os.kill(status["facts"]["proxy"]["process"]["pid"], signal.SIGKILL)
     status = await until(scene, lambda s: s["facts"]["proxy"]["restarts"] >= 1 and is_ready(s), "a new proxy")
     await serves(scene)
+
+
+@day()
+async def the_proxys_log_level_is_set_while_it_runs(scene: Scene) -> None:
+    """And a filter that the proxy does not take changes nothing."""
+    await serving(scene)
+    code, text = await scene.cli("proxy", "log-level", "debug,linkerd=trace")
+    assert (code, text.strip()) == (0, "debug,linkerd=trace")
+    code, text = await scene.cli("proxy", "log-level", "loud")
+    assert code == 1 and "it answers 400" in text, text
+    code, text = await scene.cli("proxy", "log-level", "--json")
+    assert (code, text.strip()) == (0, '{"filter": "debug,linkerd=trace"}')
+    await serves(scene)
+
+
+@day()
+async def a_proxy_of_ones_own_is_restarted_and_never_exchanged(scene: Scene) -> None:
+    await serving(scene)
+    before = (await scene.status())["facts"]["proxy"]["process"]["pid"]
+    code, text = await scene.cli("proxy", "restart", "--json")
+    assert code == 0 and '"done": true' in text.splitlines()[-1], text
+    assert (await scene.status())["facts"]["proxy"]["process"]["pid"] != before
+    code, text = await scene.cli("proxy", "rollback")
+    assert code == 1 and "no previous version" in text, text
+    code, text = await scene.cli("proxy", "upgrade", "2.999.0")
+    assert code == 1 and "by hand" in text, text
+    await serves(scene)
