@@ -158,6 +158,10 @@ class Listeners:
         and an admin port that says all is well."""
         self.add(space, everywhere, INBOUND, uid=uid)
         self.add(space, "127.0.0.1", OUTBOUND, uid=uid)
+        return self.add_admin(space, uid)
+
+    def add_admin(self, space: Namespace, uid: int = PROXY_UID) -> "Admin":
+        """An admin port alone, that says all is well."""
         return self._stack.enter_context(admin_port(space, uid))
 
     def accept(self) -> socket.socket:
