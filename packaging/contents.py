@@ -78,7 +78,8 @@ def plain(stage: Path, version: str, page: str) -> Iterator[Entry]:
 
 
 def _documents(stage: Path, page: str) -> Iterator[Entry]:
-    yield Entry(DOC, None, 0o755, "dir")
+    for folder in (DOC, f"{DOC}/docs", f"{DOC}/examples", f"{DOC}/licences"):
+        yield Entry(folder, None, 0o755, "dir")
     yield from document(f"{DOC}/copyright", _write(stage / "copyright", page))
     yield from document(f"{DOC}/examples/fairlead.toml", ROOT / "config/fairlead.toml")
     yield from document(f"{DOC}/README.md", ROOT / "README.md")

@@ -68,7 +68,7 @@ class Root:
         fresh.rename(self.path.parent)
 
 
-ROOTS = (Root("bookworm"),)
+ROOTS = (Root("bookworm"), Root("trixie"))
 
 
 def _tidy(root: Path) -> None:
@@ -77,4 +77,5 @@ def _tidy(root: Path) -> None:
         (root / folder).mkdir()
     for pattern in _UNWANTED:
         for link in (root / "etc/systemd/system").glob(pattern):
-            link.unlink()
+            if link.is_symlink():
+                link.unlink()

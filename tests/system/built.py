@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -41,14 +43,14 @@ def cache() -> Path:
 
 def _one(version: str, pattern: str) -> Path:
     folder = cache() / f"dist-{_key()}-{version}"
-    if not folder.exists():
-        _forget()
-        fresh = folder.with_name(f".{folder.name}-{os.getpid()}")
-        build(fresh, version)
-        try:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            _forget()
+            fresh = folder.with_name(f".{folder.name}.new")
+            build(fresh, version)
             fresh.rename(folder)
-        except OSError:  # another process was first; the same bytes
-            assert folder.exists()
     return next(folder.glob(pattern))
 
 
@@ -63,8 +65,9 @@ def _key() -> str:
 
 def _forget() -> None:
     """Packages of trees that are no more."""
-    for folder in cache().glob("*dist-*"):
-        if time.time() - folder.stat().st_mtime > _DAY:
-            for path in folder.iterdir():
-                path.unlink(missing_ok=True)
-            folder.rmdir()
+    for old in cache().glob("*dist-*"):
+        if time.time() - old.stat().st_mtime > _DAY:
+            if old.is_dir():
+                shutil.rmtree(old)
+            else:
+                old.unlink()

@@ -1,0 +1,105 @@
+"""A host as an administrator has it: a booted Debian without Python, the package, and what can be compared."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent import __version__
+from tests.machine import Machine
+from tests.system import built
+
+SUITES = ("bookworm", "trixie")
+CONFIG = "/etc/fairlead/fairlead.toml"
+# What the system itself writes down about every package and user, and what any boot changes.
+_ITS_OWN = (
+    *("/var/lib/dpkg/", "/var/log/", "/var/cache/", "/var/lib/systemd/", "/root/", "/tmp/", "/var/tmp/"),
+    *(
+        "/etc/passwd-",
+        "/etc/group-",
+        "/etc/shadow-",
+        "/etc/gshadow-",
+        "/etc/.pwd.lock",
+        "/run/systemd/",
+        "/run/log/",
+    ),
+    *(
+        "/run/user/",
+        "/run/dbus/",
+        "/run/host/",
+        "/run/credentials/",
+        "/run/lock/",
+        "/etc/ld.so.cache",
+        "/run/udev/",
+    ),
+    *("/etc/.updated", "/var/.updated"),
+)
+_FILES = "find / /run -xdev -printf '%p %M %u:%g %l\\n'; find /etc -type f -exec sha256sum {} +"
+
+
+@dataclass(frozen=True)
+class State:
+    """What a package may change on a host."""
+
+    files: frozenset[str]
+    users: frozenset[str]
+    units: frozenset[str]
+    rules: str
+    sockets: frozenset[str]
+    groups: frozenset[str]
+
+
+def state(host: Machine) -> State:
+    files = host.run("sh", "-c", _FILES, within=120)
+    users = host.read("/etc/passwd") + host.read("/etc/group") + host.read("/etc/shadow")
+    units = host.systemctl("list-units", "--all", "--plain", "--no-legend", "fairlead*")
+    # It fails where there is none.
+    units += host.try_run("systemctl", "list-unit-files", "--no-legend", "fairlead*").stdout
+    groups = host.run("find", "/sys/fs/cgroup", "-type", "d", "-name", "*fairlead*")
+    return State(
+        frozenset(line for line in files.splitlines() if not any(path in line for path in _ITS_OWN)),
+        frozenset(users.splitlines()),
+        frozenset(" ".join(line.split()) for line in units.splitlines()),
+        host.run("nft", "list", "ruleset"),
+        frozenset(
+            line.split()[-1] for line in host.run("cat", "/proc/net/unix").splitlines() if "fairlead" in line
+        ),
+        frozenset(groups.splitlines()),
+    )
+
+
+@contextmanager
+def booted(suite: str, binds: Sequence[tuple[Path, str]] = ()) -> Iterator[Machine]:
+    """No Python on it, as a private interpreter must need none."""
+    with Machine(suite=suite, binds=binds) as host, host.powered():
+        assert host.run("find", "/usr/bin", "-name", "python*") == ""
+        yield host
+
+
+def put(host: Machine, package: Path) -> str:
+    """The package's file, there."""
+    shutil.copy(package, host.path("/root") / package.name)
+    return f"/root/{package.name}"
+
+
+def install(host: Machine, version: str = __version__) -> str:
+    """What dpkg said. Its standard input is closed, so that a question would be an error."""
+    return dpkg(host, "--install", put(host, built.deb(version)))
+
+
+def dpkg(host: Machine, *words: str) -> str:
+    done = host.try_run("dpkg", *words, within=180)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def configure(host: Machine) -> str:
+    """The example, as somebody would put it there; with nobody to drain for, a drain takes its whole time."""
+    example = host.read("/usr/share/doc/fairlead/examples/fairlead.toml")
+    text = example.replace("timeout = 60", "timeout = 1").replace("settle = 5", "settle = 1")
+    assert text != example
+    host.write(CONFIG, text)
+    return text

@@ -1,0 +1,267 @@
+"""What the .deb does to a host, on a really booted Debian 12 and 13: nothing that was not asked for."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from agent import __version__
+from tests.machine import Machine
+from tests.system import built
+from tests.system import host as on_host
+from tests.system.host import CONFIG, SUITES, dpkg, install, put, state
+
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
+OLDER, OLDEST = "0.0.9", "0.0.8"
+STARTED = ("fairlead-door.socket", "fairlead-drain.service", "fairlead-redirect.service")
+PYTHON = "/usr/lib/fairlead/bin/python"
+
+
+@pytest.fixture(params=SUITES)
+def host(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """A booted Debian that has never seen fairlead."""
+    with on_host.booted(request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def debian() -> Iterator[Machine]:
+    """The same, of one kind: where nothing depends on the suite."""
+    with on_host.booted(SUITES[0]) as made:
+        yield made
+
+
+def active(machine: Machine) -> set[str]:
+    listed = machine.systemctl("list-units", "--plain", "--no-legend", "--state=active,activating", "fairlead*")
+    return {line.split()[0] for line in listed.splitlines()}
+
+
+def identities(machine: Machine) -> dict[str, str]:
+    """A unit gets another one with each start."""
+    return {unit: machine.show(unit, "InvocationID")["InvocationID"] for unit in STARTED}
+
+
+def configured(machine: Machine) -> str:
+    text = on_host.configure(machine)
+    machine.systemctl("start", *STARTED)
+    assert active(machine) == set(STARTED)
+    return text
+
+
+# install ------------------------------------------------------------------------------------------------
+
+
+def test_an_installation_starts_nothing_and_a_reboot_neither(host: Machine) -> None:
+    install(host)
+    for _ in range(2):
+        assert active(host) == set()
+        assert host.systemctl("--failed", "--plain", "--no-legend") == ""
+        assert host.run("nft", "list", "ruleset") == ""
+        host.reboot()
+
+
+def test_its_users_share_nothing(host: Machine) -> None:
+    install(host)
+    groups = {user: host.run("id", "--groups", "--name", user).split() for user in ("fairlead", "fairlead-proxy")}
+    assert groups == {"fairlead": ["fairlead"], "fairlead-proxy": ["fairlead-proxy"]}
+    for user in groups:
+        assert host.run("getent", "passwd", user).rstrip().endswith(":/usr/sbin/nologin")
+        assert ":!*:" in host.run("getent", "shadow", user)
+    asked = [
+        "/etc/fairlead",
+        "/var/lib/fairlead",
+        "/var/lib/fairlead/agent",
+        "/var/lib/fairlead/proxy",
+        "/run/fairlead",
+    ]
+    assert host.run("stat", "--format=%n %a %U:%G", *asked).splitlines() == [
+        "/etc/fairlead 755 root:root",
+        "/var/lib/fairlead 755 root:root",
+        "/var/lib/fairlead/agent 750 fairlead:fairlead",
+        "/var/lib/fairlead/proxy 755 root:root",
+        "/run/fairlead 755 fairlead:fairlead",
+    ]
+
+
+def test_the_interpreter_needs_nothing_of_the_host(host: Machine) -> None:
+    install(host)
+    assert host.run("fairlead", "--version", user="fairlead") == f"fairlead {__version__}\n"
+    program = (
+        "import sys; sys.path.append('/usr/lib/fairlead/lib'); import agent.daemon, agent.offline, ssl, grpc, sys"
+    )
+    program += "; print(*sorted(m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)))"
+    files = host.run(PYTHON, "-IS", "-c", program).split()
+    assert len(files) > 300
+    assert [path for path in files if not path.startswith("/usr/lib/fairlead/lib/")] == []
+    example = "/usr/share/doc/fairlead/examples/fairlead.toml"
+    assert host.run("fairlead", "check-config", example) == f"{example}: good\n"
+    refused = host.try_run("fairlead", "sandbox")
+    assert refused.returncode == 69 and "make sandbox" in refused.stderr
+
+
+def test_what_is_configured_starts_and_returns_after_a_reboot(host: Machine) -> None:
+    install(host)
+    configured(host)
+    host.reboot()
+    assert active(host) == set(STARTED)
+
+
+# remove, purge ------------------------------------------------------------------------------------------
+
+
+def test_a_purge_leaves_nothing(host: Machine) -> None:
+    before = state(host)
+    install(host)
+    configured(host)
+    dpkg(host, "--purge", "fairlead")
+    assert state(host) == before
+
+
+def test_a_purge_after_a_removal_leaves_nothing(debian: Machine) -> None:
+    before = state(debian)
+    install(debian)
+    configured(debian)
+    dpkg(debian, "--remove", "fairlead")
+    dpkg(debian, "--purge", "fairlead")
+    assert state(debian) == before
+
+
+def test_a_removal_keeps_what_was_configured_and_nothing_that_runs(host: Machine) -> None:
+    before = state(host)
+    install(host)
+    text = configured(host)
+    dpkg(host, "--remove", "fairlead")
+    after = state(host)
+    assert (after.units, after.rules, after.sockets, after.groups) == (
+        before.units,
+        before.rules,
+        before.sockets,
+        before.groups,
+    )
+    assert host.read(CONFIG) == text
+    install(host)
+    host.wait_until(lambda: active(host) == set(STARTED), "what was configured runs again")
+
+
+def test_a_removal_takes_the_rules_away(debian: Machine) -> None:
+    install(debian)
+    configured(debian)
+    debian.run("nft", "add table inet fairlead")
+    debian.run("nft", "add chain inet fairlead mine")
+    debian.run("nft", "add table inet theirs")
+    dpkg(debian, "--remove", "fairlead")
+    assert debian.run("nft", "list", "tables") == "table inet theirs\n"
+    assert not debian.path("/var/lib/fairlead/redirect-suspended").exists()
+
+
+# up and down --------------------------------------------------------------------------------------------
+
+
+def test_an_upgrade_touches_nothing_but_the_agent(host: Machine) -> None:
+    install(host, OLDER)
+    text = configured(host)
+    before, units = state(host), identities(host)
+    install(host)
+    assert identities(host) == units
+    after = state(host)
+    assert (after.users, after.units, after.rules, after.sockets) == (
+        before.users,
+        before.units,
+        before.rules,
+        before.sockets,
+    )
+    assert host.read(CONFIG) == text
+    assert host.run("fairlead", "--version") == f"fairlead {__version__}\n"
+
+
+def test_two_versions_back_and_down_again(debian: Machine) -> None:
+    """Whatever way a version is reached, the host is the same."""
+    install(debian)
+    there = state(debian)
+    install(debian, OLDEST)
+    assert debian.run("fairlead", "--version") == f"fairlead {OLDEST}\n"
+    install(debian)
+    assert state(debian) == there
+
+
+def test_who_disabled_a_unit_has_it_stay_so(debian: Machine) -> None:
+    install(debian, OLDER)
+    configured(debian)
+    debian.systemctl("disable", "--now", "fairlead-redirect.service")
+    install(debian)
+    assert debian.try_run("systemctl", "is-enabled", "fairlead-redirect.service").stdout == "disabled\n"
+    assert active(debian) == set(STARTED) - {"fairlead-redirect.service"}
+
+
+def test_a_configuration_file_of_the_package_that_was_edited_is_kept(debian: Machine) -> None:
+    install(debian, OLDER)
+    mine = "# mine\n" + debian.read("/etc/needrestart/conf.d/fairlead.conf")
+    debian.write("/etc/needrestart/conf.d/fairlead.conf", mine)
+    install(debian)
+    assert debian.read("/etc/needrestart/conf.d/fairlead.conf") == mine
+
+
+# interrupted --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", ["half-installed", "half-configured"])
+@pytest.mark.parametrize("over", ["", OLDER])
+def test_an_interrupted_installation_is_repaired(debian: Machine, moment: str, over: str) -> None:
+    """dpkg is killed in the middle of unpacking, or of the maintainer script."""
+    before = state(debian)
+    package = put(debian, built.deb())
+    if over:
+        install(debian, over)
+        configured(debian)
+    killed_at(debian, moment, package)
+    assert debian.try_run("dpkg", "--audit").stdout
+    dpkg(debian, "--install", package)
+    assert debian.try_run("dpkg", "--audit").stdout == ""
+    assert active(debian) == (set(STARTED) if over else set())
+    assert debian.run("fairlead", "--version") == f"fairlead {__version__}\n"
+    dpkg(debian, "--purge", "fairlead")
+    assert state(debian) == before
+
+
+def test_an_interrupted_configuration_is_ended_by_dpkg_itself(debian: Machine) -> None:
+    killed_at(debian, "half-configured", put(debian, built.deb()))
+    dpkg(debian, "--configure", "--pending")
+    assert debian.try_run("dpkg", "--audit").stdout == ""
+
+
+def killed_at(machine: Machine, moment: str, package: str) -> None:
+    """dpkg says what it begins; it and all that it started get SIGKILL there."""
+    command = machine.command("setsid", "--wait", "dpkg", "--status-fd", "1", "--install", package)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if line.startswith("status: fairlead") and line.rstrip().endswith(moment):
+                machine.run("pkill", f"-{signal.SIGKILL.value}", "-x", "dpkg")
+                machine.try_run("pkill", f"-{signal.SIGKILL.value}", "-f", "dpkg/info/fairlead")
+                break
+
+
+# the journal --------------------------------------------------------------------------------------------
+
+
+def test_the_journal_is_asked_by_reason(host: Machine) -> None:
+    install(host)
+    program = (
+        "import structlog; from agent import logs; logs.configure(json=False, workload='shop/db-1')\n"
+        "structlog.get_logger().warning('ProxyCrashed: it ended', reason='ProxyCrashed', component='proxy',"
+        "    detail='a\\nb')"
+    )
+    host.write("/root/say.py", program)
+    run = ["systemd-run", "--wait", "--unit=fairlead-says", "--setenv=PYTHONPATH=/usr/lib/fairlead/lib"]
+    host.run(*run, PYTHON, "-SP", "/root/say.py")
+    host.run("journalctl", "--sync")
+    asked = ["FAIRLEAD_REASON=ProxyCrashed", "FAIRLEAD_COMPONENT=proxy", "EXTERNAL_WORKLOAD=shop/db-1"]
+    (line,) = host.run("journalctl", "--output=json", *asked).splitlines()
+    entry = json.loads(line)
+    assert entry["MESSAGE"] == "ProxyCrashed: it ended detail='a\\nb'" and entry["PRIORITY"] == "4"
+    assert entry["FAIRLEAD_DETAIL"] == "a\nb"
+    assert (entry["_SYSTEMD_UNIT"], entry["SYSLOG_IDENTIFIER"]) == ("fairlead-says.service", "fairlead")
