@@ -220,35 +220,53 @@ async def test_the_spiffe_projects_own_python_client_reads_the_embedded_server_t
 # the connection -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("let_through", [0, 9, 100, 400])
-async def test_a_connection_that_is_cut_in_the_middle_of_an_answer(
-    folder: Path, authority: Authority, let_through: int
-) -> None:
-    """`let_through`: bytes from the server, of about 900."""
+@asynccontextmanager
+async def cutting(path: Path, inner: Path, let_through: int) -> AsyncIterator[None]:
+    """Relays to `inner`, and cuts each connection after so many bytes from there. gRPC may come more than once."""
+    relays: set[asyncio.Task[None]] = set()
 
-    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner_reader, inner_writer = await asyncio.open_unix_connection(folder / "inner")
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_unix_connection(inner)
         upward = asyncio.create_task(pump(reader, inner_writer))
         rest = let_through
-        while rest > 0 and (data := await inner_reader.read(rest)):
-            writer.write(data)
-            rest -= len(data)
-        upward.cancel()
-        for end in (writer, inner_writer):
-            end.close()
-        await asyncio.gather(upward, return_exceptions=True)
+        try:
+            while rest > 0 and (data := await inner_reader.read(rest)):
+                writer.write(data)
+                rest -= len(data)
+        finally:
+            upward.cancel()
+            for end in (writer, inner_writer):
+                end.close()
+            await asyncio.gather(upward, return_exceptions=True)
 
-    async with (
-        nothing_left(),
-        WorkloadApiServer(folder / "inner", authority, {ME: (Entry(ID),)}),
-        await asyncio.start_unix_server(cut, folder / "s"),
-    ):
-        assert (await trouble(folder / "s")).reason is Reason.WORKLOAD_API_FAILED
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        relays.add(asyncio.create_task(relay(reader, writer)))
+
+    async with await asyncio.start_unix_server(accept, path):
+        try:
+            yield
+        finally:
+            for task in relays:
+                task.cancel()
+            await asyncio.gather(*relays, return_exceptions=True)
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while data := await reader.read(1 << 16):
         writer.write(data)
+
+
+@pytest.mark.parametrize("let_through", [0, 9, 100, 400])
+async def test_a_connection_that_is_cut_in_the_middle_of_an_answer(
+    folder: Path, authority: Authority, let_through: int
+) -> None:
+    """`let_through`: bytes from the server, of about 900."""
+    async with (
+        nothing_left(),
+        WorkloadApiServer(folder / "inner", authority, {ME: (Entry(ID),)}),
+        cutting(folder / "s", folder / "inner", let_through),
+    ):
+        assert (await trouble(folder / "s")).reason is Reason.WORKLOAD_API_FAILED
 
 
 async def test_a_server_that_hangs_in_the_middle_of_a_stream_takes_nothing_away(
