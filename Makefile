@@ -11,7 +11,8 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 help:
 	@echo 'make sandbox             watch a host join a mesh, all on this machine (root; ARGS=--check: in one go)'
 	@echo 'make test                every test, on the real parts too (ARGS="tests/core -x": handed to pytest)'
-	@echo 'make bench               how fast a death reaches the API server, what a host writes, what the redirect costs'
+	@echo 'make bench               how fast a death reaches the API server, what a host writes, what the redirect costs,'
+	@echo '                         and what the death of a proxy'
 	@echo 'make check               the quick ones: ruff, mypy, the import contract'
 	@echo 'make packages            dist/fairlead_VERSION_ARCH.deb and .rpm (ROOT=DIR: with the interpreter from there)'
 	@echo 'make lock                write the lock files anew (UPGRADE=--upgrade: with newer versions)'
@@ -33,6 +34,7 @@ bench:
 	@$(BIN)/python packaging/realparts.py build
 	@$(BIN)/python -m benchmarks.status
 	@$(BIN)/python -m benchmarks.redirect
+	@$(BIN)/python -m benchmarks.proxy
 
 packages:
 	@$(PYTHON) packaging/bootstrap.py test
