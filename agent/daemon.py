@@ -28,6 +28,7 @@ from agent.adapters import (
     phase,
     probes,
     proxy_child,
+    proxy_unit,
     redirector,
     replacement,
     spawn,
@@ -43,9 +44,10 @@ from agent.loops import events, identity, lease, notify, policy, probe, proxy, r
 from agent.loops import phase as phase_loop
 from agent.loops import replacement as replacement_loop
 from agent.loops.board import Board
-from agent.ports import Trouble
+from agent.ports import ProxyRuntime, Trouble
 
 HANDOVER_WITHIN = 2.0  # seconds for the last word to the Lease
+SYSTEMD = Path("/run/systemd/system")  # there on a host that systemd has booted: sd_booted(3)
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -173,6 +175,14 @@ class Daemon:
         )
 
     def _proxy_loop(self) -> proxy.ProxyLoop:
+        settings, (uid, _) = values.proxy_settings(self._config, str(self._root)), self._owner
+        runtime: ProxyRuntime = proxy_unit.UnitProxy(settings, self._door, self._root)
+        if not values.systemd_owns_the_proxy(self._config, self._root, booted=SYSTEMD.exists()):
+            runtime = self._child_runtime()
+        publish = self._board.setter("proxy")
+        return proxy.ProxyLoop(runtime, self._board, publish, uid, time.time, random.random, float(settings.grace))
+
+    def _child_runtime(self) -> proxy_child.ChildProxy:
         prefix, (uid, gid) = str(self._root), self._owner
         settings = values.proxy_settings(self._config, prefix)
         paths = proxy_child.Paths(
@@ -182,11 +192,7 @@ class Daemon:
             log=self._root / "var/log/fairlead/proxy.log",
         )
         gate = [sys.executable, "-m", "agent", "identity-gate", settings.workload_api, settings.identity]
-        runtime = proxy_child.ChildProxy(
-            lambda: values.proxy_settings(self._config, prefix), paths, uid, gid, gate
-        )
-        publish = self._board.setter("proxy")
-        return proxy.ProxyLoop(runtime, self._board, publish, uid, time.time, random.random, float(settings.grace))
+        return proxy_child.ChildProxy(lambda: values.proxy_settings(self._config, prefix), paths, uid, gid, gate)
 
     def _lease_loop(self) -> lease.LeaseLoop:
         return lease.LeaseLoop(

@@ -135,21 +135,33 @@ class ProxyRuntime(Protocol):
     """Owns the process of linkerd2-proxy; it survives the agent."""
 
     async def adopt(self) -> Process | None:
-        """The process that an earlier agent started, if it is still that very process."""
+        """The process that was there before this agent, if it is still that very process. Raises Trouble."""
         ...
 
     async def start(self) -> Process:
         """Start it after the gate (a usable SVID for the proxy's own user). Raises Trouble."""
         ...
 
-    async def wait(self, process: Process) -> Fault:
-        """Return when it is gone, with the reason: PROXY_STOPPED for exit 0, else what exit code or
-        signal say (unknown for an adopted one: its parent is gone)."""
+    async def appear(self) -> Process:
+        """Return when a process is there that this agent did not start: systemd restarts its unit by itself."""
         ...
 
-    async def terminate(self, process: Process) -> None: ...
+    async def abandon(self) -> None:
+        """No start that still waits for something is wanted any more. Raises Trouble."""
+        ...
 
-    async def kill(self, process: Process) -> None: ...
+    async def wait(self, process: Process) -> Fault:
+        """Return when it is gone, with the reason: PROXY_STOPPED for exit 0, else what exit code or
+        signal say (unknown for a child that was adopted: its parent is gone)."""
+        ...
+
+    async def terminate(self, process: Process) -> None:
+        """SIGTERM, and none is started after it. Raises Trouble."""
+        ...
+
+    async def kill(self, process: Process) -> None:
+        """Raises Trouble."""
+        ...
 
     async def inspect(self, process: Process) -> Reading:
         """Read admin port and listeners once, within 2 s. A part that cannot be read is UNKNOWN."""

@@ -44,6 +44,17 @@ def proxy_version(config: Config, prefix: str) -> str:
     return config.proxy.version or releases.installed(binary) or USUAL_VERSION
 
 
+def systemd_owns_the_proxy(config: Config, root: Path, *, booted: bool) -> bool:
+    """Else the agent starts it itself. `booted`: systemd runs this host. A unit knows one host, that at /; several
+    that live side by side below prefixes have children."""
+    match config.proxy.runtime:
+        case "unit":
+            return True
+        case "child":
+            return False
+    return booted and root == Path("/")
+
+
 def proxy_settings(config: Config, prefix: str = "") -> ProxySettings:
     """With the version of what would be started now."""
     proxy, control = config.proxy, config.control_plane
@@ -67,6 +78,7 @@ def proxy_settings(config: Config, prefix: str = "") -> ProxySettings:
         destination=control.destination,
         policy=control.policy,
         cluster_networks=_texts(control.cluster_networks),
+        extra=proxy.environment,
     )
 
 

@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
+from agent.adapters.door import Door
 from agent.adapters.proxy_child import ChildProxy, Paths
+from agent.adapters.proxy_unit import UnitProxy
 from agent.core.facts import Process
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.reasons import Fault
-from agent.ports import Trouble
+from agent.ports import ProxyRuntime, Trouble
 from agent.sandbox import namespaces, proxy
 from tests import netns
 
@@ -96,6 +98,16 @@ class Options:
     def runtime(self) -> ChildProxy:
         paths = Paths(self.binary, (Path(self.anchors),), BASE / "run/proxy.json", BASE / "log/proxy.log")
         return ChildProxy(lambda: self.settings, paths, self.uid, self.uid, self.gate)
+
+
+@dataclass(frozen=True)
+class UnitOptions:
+    """What an agent on a machine makes its UnitProxy of."""
+
+    settings: ProxySettings
+
+    def runtime(self) -> ProxyRuntime:
+        return UnitProxy(self.settings, Door("/"), Path("/"))
 
 
 @dataclass(frozen=True)
@@ -206,7 +218,7 @@ class RemoteRuntime:
     """Implements ports.ProxyRuntime by an agent on a ProxyHost."""
 
     process: asyncio.subprocess.Process
-    options: Options
+    options: "Options | UnitOptions"
     _calls: dict[int, "asyncio.Future[Any]"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -221,6 +233,13 @@ class RemoteRuntime:
     async def start(self) -> Process:
         started: Process = await self._call("start")
         return started
+
+    async def appear(self) -> Process:
+        appeared: Process = await self._call("appear")
+        return appeared
+
+    async def abandon(self) -> None:
+        await self._call("abandon")
 
     async def wait(self, process: Process) -> Fault:
         fault: Fault = await self._call("wait", process)
@@ -269,7 +288,9 @@ class RemoteRuntime:
         assert self.process.stdout
         while line := await self.process.stdout.readline():
             number, *answer = pickle.loads(base64.b64decode(line))
-            self._calls.pop(number).set_result(answer)
+            waiting = self._calls.pop(number)
+            if not waiting.cancelled():
+                waiting.set_result(answer)
 
 
 # the programs inside -------------------------------------------------------------------------------
@@ -303,7 +324,7 @@ async def _keep(ttl: float) -> None:
 async def _be_an_agent() -> None:
     lines = asyncio.StreamReader(limit=1 << 24)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    options: Options = pickle.loads(base64.b64decode(await lines.readline()))
+    options: Options | UnitOptions = pickle.loads(base64.b64decode(await lines.readline()))
     runtime = options.runtime()
     tasks = set()
     while line := await lines.readline():
@@ -316,7 +337,7 @@ async def _be_an_agent() -> None:
         tasks.add(asyncio.create_task(_answer(runtime, number, name, arguments)))
 
 
-async def _answer(runtime: ChildProxy, number: int, name: str, arguments: Sequence[object]) -> None:
+async def _answer(runtime: ProxyRuntime, number: int, name: str, arguments: Sequence[object]) -> None:
     try:
         _tell(number, True, await getattr(runtime, name)(*arguments))
     except Trouble as trouble:

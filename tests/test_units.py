@@ -20,8 +20,9 @@ class Unit(configparser.RawConfigParser):
     optionxform = staticmethod(str)  # type: ignore[assignment]
 
 
-def unit(name: str) -> Unit:
-    found = Unit(delimiters=("=",), comment_prefixes=("#",))
+def unit(name: str, once: bool = True) -> Unit:
+    """`once`: no key stands twice."""
+    found = Unit(delimiters=("=",), comment_prefixes=("#",), strict=once)
     lines = (UNITS / name).read_text().splitlines()
     found.read_string("\n".join(line for line in lines if not line.startswith("SystemCallFilter=~")))
     return found
@@ -106,6 +107,38 @@ def test_a_unit_may_do_little(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", [DRAIN, REDIRECT, SOCKET])
+@pytest.mark.parametrize("name", [DRAIN, REDIRECT, SOCKET, "fairlead.service"])
 def test_a_host_that_is_not_configured_is_left_alone(name: str) -> None:
     assert unit(name)["Unit"]["ConditionPathExists"] == "/etc/fairlead/fairlead.toml"
+
+
+def test_systemd_alone_restarts_the_proxy_and_its_gate_holds_no_boot() -> None:
+    found = unit("fairlead-proxy.service", once=False)
+    assert "Install" not in found
+    assert found["Unit"]["StartLimitIntervalSec"] == "0"
+    service = found["Service"]
+    assert (service["Restart"], service["RestartSec"], service["TimeoutStartSec"]) == (
+        "always",
+        "200ms",
+        "infinity",
+    )
+    assert (service["User"], service["OOMPolicy"], service["CapabilityBoundingSet"]) == (
+        "fairlead-proxy",
+        "kill",
+        "",
+    )
+    assert service["ExecStart"].endswith("python -S -P -m agent.launcher"), "in the sandbox, as the proxy's user"
+    assert service["ExecStartPost"].startswith("-+") and service["ExecStartPost"].endswith("unit arm")
+
+
+def test_the_agent_is_nobody_and_comes_back_for_ever() -> None:
+    found = unit("fairlead.service")
+    service = found["Service"]
+    assert (service["User"], service["CapabilityBoundingSet"]) == ("fairlead", "")
+    assert (service["Type"], service["Restart"], found["Unit"]["StartLimitIntervalSec"]) == (
+        "notify",
+        "always",
+        "0",
+    )
+    assert service["RuntimeDirectoryPreserve"] == "yes", "or its stop would take the door's socket away"
+    assert int(service["WatchdogSec"]) > 0

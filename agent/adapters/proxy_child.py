@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.adapters import files, proxy_reading, spawn
-from agent.core import procfs, proxy
+from agent.core import procfs, proxy, proxy_end
 from agent.core.facts import Process
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.reasons import Fault, Reason
@@ -179,6 +179,14 @@ class ChildProxy:
         record = {"boot_id": self._boot_id, "log": inode, **(vars(process) if process else {})}
         files.write_atomically(self._paths.record, json.dumps(record) + "\n")
 
+    async def appear(self) -> Process:
+        """Nobody else starts one."""
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def abandon(self) -> None:
+        """A start that was cancelled has started nothing."""
+
     # its end ------------------------------------------------------------------------------------
 
     async def wait(self, process: Process) -> Fault:
@@ -186,7 +194,7 @@ class ChildProxy:
         await _readable(handle.pidfd)
         if handle.child is None:
             return Fault(Reason.PROXY_CRASHED, "exit status unknown: adopted")
-        return proxy.exit_fault(handle.child.wait())
+        return proxy_end.exit_fault(handle.child.wait())
 
     async def terminate(self, process: Process) -> None:
         self._signal(process, signal.SIGTERM)

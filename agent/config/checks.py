@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from agent.config.reader import Bad, Check
 from agent.config.shape import Address, Endpoint, Network, PortRange
-from agent.core import spiffe
+from agent.core import proxy, spiffe
 
 T = TypeVar("T")
 
@@ -215,6 +215,17 @@ def headers(value: object) -> tuple[tuple[str, str], ...]:
         token = re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name)
         if not token or not isinstance(content, str) or not re.fullmatch(r"[ -~]*", content):
             raise Bad(f"{name!r} = {content!r} is not an HTTP header", "use plain ASCII on one line, in quotes")
+    return tuple(value.items())
+
+
+def proxy_variables(value: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict):
+        raise Bad(f"must be a table, not {value!r}", "write [proxy.environment] and one variable on each line")
+    for name, content in value.items():
+        if not isinstance(content, str) or re.search(r"[\0\n]", content):
+            raise Bad(f"{name!r} = {content!r} is not a text on one line", "put it in quotes")
+        if wrong := proxy.why_not_extra(name, content):
+            raise Bad(f"{name!r} {wrong}", "remove it")
     return tuple(value.items())
 
 

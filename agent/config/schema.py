@@ -109,6 +109,8 @@ def _proxy(t: Table) -> c.ProxyConfig:
         grace=t.take("grace", integer(1, 3600), d.grace),
         ready_within=t.take("ready_within", seconds(5, 3600), d.ready_within),
         default_inbound_policy=t.take("default_inbound_policy", choice(*POLICIES), d.default_inbound_policy),
+        runtime=t.take("runtime", choice("auto", "unit", "child"), d.runtime),
+        environment=t.take("environment", checks.proxy_variables, d.environment),
     )
     t.close()
     return found

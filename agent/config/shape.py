@@ -67,6 +67,8 @@ class ProxyConfig:
     grace: int = 120  # seconds
     ready_within: float = 60.0  # seconds
     default_inbound_policy: str = "all-unauthenticated"
+    runtime: Literal["auto", "unit", "child"] = "auto"
+    environment: tuple[tuple[str, str], ...] = ()  # variables besides those that fairlead sets
 
 
 @dataclass(frozen=True)

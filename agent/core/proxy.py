@@ -6,7 +6,7 @@ reads or judges a proxy, in whatever runtime, does it by these.
 
 import json
 import re
-import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -54,12 +54,15 @@ class ProxySettings:
     destination: str = ""  # host:port; "" = as Linkerd's chart names it
     policy: str = ""
     cluster_networks: tuple[str, ...] = ()
+    extra: tuple[tuple[str, str], ...] = ()  # variables by their whole names, each of which may_be_extra
 
     @property
     def families(self) -> frozenset[int]:
         """The IP versions of the workload's addresses, and so of the redirect and the listeners."""
         return frozenset(ip_address(address).version for address in self.addresses)
 
+
+_PREFIX = "LINKERD2_PROXY_"
 
 # the environment -----------------------------------------------------------------------------------
 
@@ -90,7 +93,8 @@ def environment(settings: ProxySettings, trust_anchors_pem: str) -> dict[str, st
         "CORES": str(settings.cores),
         "SHUTDOWN_GRACE_PERIOD": f"{settings.grace}s",
     }
-    return {f"LINKERD2_PROXY_{name}": value for name, value in values.items() if value}
+    # What an operator adds comes last: it may override a default, never the contract.
+    return {f"{_PREFIX}{name}": value for name, value in values.items() if value} | dict(settings.extra)
 
 
 def _identity(settings: ProxySettings, version: tuple[int, ...], anchors: str) -> dict[str, str]:
@@ -158,6 +162,54 @@ def _json(value: dict[str, str]) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
+_OTHERS = frozenset({"OTEL_RESOURCE_ATTRIBUTES", "HOSTNAME", "RUST_BACKTRACE"})
+_OF_A_KEY = {
+    "LOG": "proxy.log",
+    "LOG_FORMAT": "proxy.log_format",
+    "CORES": "proxy.cores",
+    "SHUTDOWN_GRACE_PERIOD": "proxy.grace",
+    "INBOUND_DEFAULT_POLICY": "proxy.default_inbound_policy",
+    "INBOUND_IPS": "host.addresses",
+    "INBOUND_PORTS": "workload.ports",
+    "DESTINATION_SVC_ADDR": "control_plane.destination",
+    "POLICY_SVC_ADDR": "control_plane.policy",
+    "POLICY_CLUSTER_NETWORKS": "control_plane.cluster_networks",
+    "DESTINATION_PROFILE_NETWORKS": "control_plane.cluster_networks",
+}
+# fairlead reads and judges the proxy by these, and its redirect leads to them.
+_CONTRACT = re.compile(
+    r"IDENTITY_.*|LINKERD2_PROXY_IDENTITY_.*|(IN|OUT)BOUND_LISTEN_ADDRS?|ADMIN_LISTEN_ADDR"
+    r"|(DESTINATION|POLICY)_SVC_NAME|POLICY_WORKLOAD|DESTINATION_CONTEXT|INBOUND_IPS|SHUTDOWN_ENDPOINT_ENABLED"
+)
+
+
+def why_not_extra(name: str, value: str) -> str | None:
+    """Why an operator may not add this variable; None: it may be added."""
+    if not value:
+        return "is empty, which to the proxy is not unset; leave it out"
+    if name in _OTHERS:
+        return None
+    short = name.removeprefix(_PREFIX)
+    if short == name:
+        return f"is not the proxy's: its variables begin with {_PREFIX}"
+    if short in _OF_A_KEY:
+        return f"has a key of its own: {_OF_A_KEY[short]}"
+    if _CONTRACT.fullmatch(short):
+        return "is fairlead's to set: with another value it would take a proxy that works for one that does not"
+    return None
+
+
+def masked(environment: Mapping[str, str]) -> dict[str, str]:
+    """For people. The anchors are no secret and long; what else may be one is whatever looks like it."""
+    return {name: _mask(name, value) for name, value in sorted(environment.items())}
+
+
+def _mask(name: str, value: str) -> str:
+    if name.endswith("TRUST_ANCHORS"):
+        return f"<{value.count('BEGIN CERTIFICATE')} certificates>"
+    return "<masked>" if re.search(r"TOKEN(?!_FILE)|SECRET|PASSWORD|_KEY$", name) else value
+
+
 # what must not reach a proxy -----------------------------------------------------------------------
 
 _LEVEL = r"(?:off|error|warn|info|debug|trace)"
@@ -201,6 +253,7 @@ class Reading:
     outbound_listening: Maybe[bool] = UNKNOWN
     listener_uids: Maybe[frozenset[int]] = UNKNOWN
     in_flight: Maybe[int] = UNKNOWN
+    worker_lost: Maybe[bool] = UNKNOWN  # by its log; looked at only where it can happen
 
 
 Judgement = tuple[ProxyState, Fault | None, float | None]
@@ -229,6 +282,8 @@ def _state(reading: Reading, proxy_uid: int, wall_now: float) -> tuple[ProxyStat
     if strangers:
         who = ", ".join(map(str, sorted(strangers)))
         return ProxyState.NOT_READY, Fault(Reason.PROXY_LISTENER_FOREIGN, f"uid {who}")
+    if reading.worker_lost is True:
+        return ProxyState.NOT_READY, Fault(Reason.PROXY_WORKER_DEAD)
     if expires == 0.0:
         state = ProxyState.STARTING if reading.ready is False else ProxyState.NOT_READY
         return state, Fault(Reason.PROXY_UNCERTIFIED)
@@ -272,30 +327,3 @@ def read_metrics(text: str) -> tuple[Maybe[float], Maybe[int]]:
         return float(found[1]) if found else UNKNOWN, UNKNOWN
     open_now = sum(int(count) for port, count in _INBOUND.findall(text) if int(port) != ADMIN_PORT)
     return float(found[1]) if found else UNKNOWN, open_now
-
-
-# exits ---------------------------------------------------------------------------------------------
-
-_EXITS: dict[int, tuple[Reason, str]] = {
-    0: (Reason.PROXY_STOPPED, ""),
-    1: (Reason.PROXY_FAILED_TO_START, "exit 1: no usable trust anchor, or the admin port is taken"),
-    64: (Reason.PROXY_CONFIGURATION_REFUSED, "exit 64"),
-    101: (
-        Reason.PROXY_CRASHED,
-        f"exit 101: it panicked, as it does when {INBOUND_PORT} or {OUTBOUND_PORT} is taken",
-    ),
-}
-
-
-def exit_fault(returncode: int) -> Fault:
-    """Why it ended, from an exit code or, negative, the number of a signal."""
-    if returncode < 0:
-        return Fault(Reason.PROXY_CRASHED, _signal_detail(-returncode))
-    reason, detail = _EXITS.get(returncode, (Reason.PROXY_CRASHED, f"exit {returncode}"))
-    return Fault(reason, detail)
-
-
-def _signal_detail(number: int) -> str:
-    name = {known.value: known.name for known in signal.Signals}.get(number, f"signal {number}")
-    hint = "; if nobody sent it, the kernel ran out of memory: see journalctl -k" if name == "SIGKILL" else ""
-    return f"killed by {name}{hint}"

@@ -103,7 +103,32 @@ REGISTRY: Mapping[Reason, Entry] = {
         "a port that the proxy needs is taken",
         "find its holder: ss -ltnp 'sport = :4143 or sport = :4140 or sport = :4191'",
     ),
-    Reason.PROXY_CRASHED: Entry(_FAULT, "the proxy ended unexpectedly", "look at the proxy's log"),
+    Reason.PROXY_CRASHED: Entry(
+        _FAULT, "the proxy ended by a signal or an exit code that says nothing", "see: fairlead proxy logs"
+    ),
+    Reason.PROXY_UNIT_FAILED: Entry(
+        _FAULT,
+        "systemd does not do what it was asked with fairlead-proxy.service",
+        "see the detail, and: systemctl status fairlead-proxy",
+    ),
+    Reason.PROXY_PANICKED: Entry(
+        _FAULT,
+        "the proxy panicked (exit 101), as it does when a port that it needs is taken",
+        "see: fairlead proxy logs, and ss -ltnp 'sport = :4143 or sport = :4140'",
+    ),
+    Reason.PROXY_KILLED: Entry(
+        _FAULT, "the proxy was killed (SIGKILL)", "if nobody did, look for the kernel's word: journalctl -k"
+    ),
+    Reason.PROXY_OUT_OF_MEMORY: Entry(
+        _FAULT,
+        "the kernel killed the proxy (SIGKILL), because no memory was left for it",
+        "give the host more memory, or the unit: systemctl edit fairlead-proxy (MemoryMax=)",
+    ),
+    Reason.PROXY_WORKER_DEAD: Entry(
+        _FAULT,
+        "a worker inside the proxy has died, so requests that go out fail; it is replaced",
+        "upgrade it to 2.346 or newer: fairlead proxy install",
+    ),
     Reason.PROXY_REPLACING: Entry(_WAIT, "the proxy is drained, and replaced by another or by itself"),
     Reason.PROXY_WENT_BACK: Entry(
         _WARN,

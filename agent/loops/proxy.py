@@ -6,20 +6,17 @@ poll. One reading that fails changes nothing: what was known stays, until three 
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from agent.core import proxy
-from agent.core.backoff import Backoff
 from agent.core.facts import UNKNOWN, Process, ProxyFact, ProxyState
 from agent.core.goals import ProxyGoal
 from agent.core.proxy import Reading
+from agent.core.proxy_end import CRASHES, STEADY
 from agent.core.reasons import Fault, Reason
 from agent.loops.board import Board, Waiter
 from agent.ports import ProxyRuntime, Trouble
-
-CRASHES = Backoff(first=0.2, factor=2.0, most=30.0)
-STEADY = 600.0  # a proxy that ran this long, in seconds, did not fail to start
 
 POLL = 2.0
 POLL_DRAINING = 0.5
@@ -76,7 +73,7 @@ class ProxyLoop:
         self._restarts = 0
 
     async def run(self) -> None:
-        process = await self._runtime.adopt()
+        process = await self._adopt()
         life = None if process is None else _Life(process, True, self._now(), certified=None)
         if life is None:
             self._tell(ProxyFact(ProxyState.STOPPED, fault=STOPPED))
@@ -84,6 +81,15 @@ class ProxyLoop:
             life = life or await self._next_life()
             await self._live(life)
             life = None
+
+    async def _adopt(self) -> Process | None:
+        """Nothing is known, and nothing done, before it is known what runs."""
+        while True:
+            try:
+                return await self._runtime.adopt()
+            except Trouble as trouble:
+                self._tell(ProxyFact(ProxyState.UNREADABLE, fault=trouble.fault))
+                await asyncio.sleep(POLL)
 
     @property
     def _goal(self) -> ProxyGoal:
@@ -105,8 +111,19 @@ class ProxyLoop:
     # without a process --------------------------------------------------------------------------
 
     async def _next_life(self) -> _Life:
-        """Return once a process was wanted and could be started."""
+        """Return once a process was wanted and could be started, or one has appeared."""
+        wanted = asyncio.ensure_future(self._wanted_life())
+        appearing = asyncio.ensure_future(self._runtime.appear())
+        try:
+            await asyncio.wait({wanted, appearing}, return_when=asyncio.FIRST_COMPLETED)
+            return self._begin(appearing.result() if appearing.done() else wanted.result())
+        finally:
+            await _cancel(wanted, appearing)
+
+    async def _wanted_life(self) -> Process:
         while True:
+            if self._goal is ProxyGoal.STOPPED:
+                await self._abandon()
             if self._goal is not ProxyGoal.RUNNING:
                 await self._news.wait()
                 continue
@@ -119,9 +136,15 @@ class ProxyLoop:
                 self._tell(ProxyFact(ProxyState.STOPPED, restarts=self._restarts, fault=trouble.fault))
                 continue
             if process is not None:
-                return self._begin(process)
+                return process
             assert self._fact is not None
             self._tell(dataclasses.replace(self._fact, launching=False))
+
+    async def _abandon(self) -> None:
+        try:
+            await self._runtime.abandon()
+        except Trouble as trouble:
+            self._tell(ProxyFact(ProxyState.STOPPED, restarts=self._restarts, fault=trouble.fault))
 
     async def _start_while_wanted(self) -> Process | None:
         """The gate may take long, and the goal may turn meanwhile: then nothing is started."""
@@ -181,9 +204,9 @@ class ProxyLoop:
                 continue
             self._read(life, await self._runtime.inspect(life.process))
             read_at = self._now()
-            if self._is_zombie(life):
-                life.last_words = Fault(Reason.PROXY_UNCERTIFIED, f"for {UNCERTIFIED_FOR:g} s, so it is replaced")
-                await self._runtime.kill(life.process)
+            if (beyond := self._beyond_help(life)) is not None:
+                life.last_words = beyond
+                await self._try(self._runtime.kill(life.process))
 
     def _pause(self, life: _Life) -> float:
         busy = self._fact is not None and self._fact.in_flight != 0
@@ -196,20 +219,32 @@ class ProxyLoop:
         """SIGTERM, then SIGKILL. What a later goal says comes too late for this process."""
         self._read(life, await self._runtime.inspect(life.process))  # has it a certificate by now?
         assert self._fact is not None
-        await self._runtime.terminate(life.process)
+        await self._try(self._runtime.terminate(life.process))
         life.last_words = STOPPED
         self._tell(dataclasses.replace(self._fact, state=ProxyState.STOPPING, fault=Fault(Reason.PROXY_STOPPING)))
         uncertified = life.certified is False
         await asyncio.sleep(PATIENCE_UNCERTIFIED if uncertified else self._grace + PATIENCE_BEYOND_GRACE)
         while True:
-            await self._runtime.kill(life.process)
+            await self._try(self._runtime.kill(life.process))
             await asyncio.sleep(PATIENCE_BEYOND_GRACE)
 
-    def _is_zombie(self, life: _Life) -> bool:
-        """Only where it is wanted: on HOLD nothing is stopped, and the Workload API may be what is missing."""
-        since = life.uncertified_since
-        wanted = self._goal is ProxyGoal.RUNNING
-        return wanted and since is not None and self._now() - since >= UNCERTIFIED_FOR
+    async def _try(self, signal: Awaitable[None]) -> None:
+        """What cannot be done now is said, and done again later."""
+        try:
+            await signal
+        except Trouble as trouble:
+            assert self._fact is not None
+            self._tell(dataclasses.replace(self._fact, fault=trouble.fault))
+
+    def _beyond_help(self, life: _Life) -> Fault | None:
+        """What it is replaced for. Only where it is wanted: on HOLD nothing is stopped, and the Workload API may
+        be what is missing."""
+        if self._goal is not ProxyGoal.RUNNING:
+            return None
+        since, fault = life.uncertified_since, self._fact and self._fact.fault
+        if since is not None and self._now() - since >= UNCERTIFIED_FOR:
+            return Fault(Reason.PROXY_UNCERTIFIED, f"for {UNCERTIFIED_FOR:g} s, so it is replaced")
+        return fault if fault and fault.reason is Reason.PROXY_WORKER_DEAD else None
 
     # readings -----------------------------------------------------------------------------------
 

@@ -61,6 +61,7 @@ VERBS: Final[Mapping[str, tuple[Words, ...]]] = {
     "redirect release": ({"direction": _DIRECTIONS},),
     "probe run": ({"probe": _PROBE},),
     "probe stop": ({"probe": _PROBE},),
+    **{f"proxy {word}": (_NONE,) for word in ("start", "stop", "term", "kill", "reset-failed", "logs")},
     "phase set": ({"phase": frozenset({"member", "drained", "left"})},),
     "proxy set-current": ({"version": _VERSION},),
     # What the agent found and keeps, under the digest that an operator read.
@@ -93,7 +94,8 @@ class Request:
 
     @property
     def failure(self) -> Reason:
-        return _FAILURES.get(self.verb, Reason.REDIRECT_FAILED)
+        usual = Reason.PROXY_UNIT_FAILED if self.verb.startswith("proxy ") else Reason.REDIRECT_FAILED
+        return _FAILURES.get(self.verb, usual)
 
     @property
     def operators(self) -> bool:

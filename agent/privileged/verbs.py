@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from agent.core.facts import Level
-from agent.privileged import anchors, counters, files, probe, redirect, versions
+from agent.privileged import anchors, counters, files, probe, proxy, redirect, versions
 from agent.privileged.redirect import Answer
 from agent.privileged.request import Request
 
@@ -47,6 +47,12 @@ _PLAIN = {
     "redirect restore": redirect.restore,
     "redirect confirm": redirect.confirm,
     "redirect adopt-guide": redirect.adopt_guide,
+    "proxy start": proxy.start,
+    "proxy stop": proxy.stop,
+    "proxy term": proxy.term,
+    "proxy kill": proxy.kill,
+    "proxy reset-failed": proxy.reset_failed,
+    "proxy logs": proxy.logs,
 }
 
 

@@ -4,19 +4,26 @@ With LINKERD2_PROXY=/path/of/linkerd2-proxy in the environment it runs on that p
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Protocol
 
 import pytest
 
+from agent.adapters.door import Door
+from agent.adapters.proxy_unit import UnitProxy
 from agent.core import proxy
 from agent.core.facts import Process, ProxyState
 from agent.core.proxy import Reading
 from agent.core.reasons import Fault, Reason
-from agent.ports import ProxyRuntime
+from agent.ports import ProxyRuntime, Trouble
+from tests import proxymachine
 from tests.fakes.proxy_runtime import MemoryHost, MemoryProxyRuntime
-from tests.proxyhost import PROXIES, UID, ProxyHost, binary_of
+from tests.machine import Machine
+from tests.proxyhost import PROXIES, SETTINGS, UID, ProxyHost, binary_of
+
+UNITS = [pytest.param(f"unit:{one.values[0]}", marks=pytest.mark.real) for one in PROXIES]
 
 READY_WITHIN = 30.0
 UNKNOWN_END = Fault(Reason.PROXY_CRASHED, "exit status unknown: adopted")
@@ -37,6 +44,16 @@ class MemoryWorld:
         yield MemoryProxyRuntime(self._host)
 
 
+class UnitWorld:
+    """systemd owns it: what has ended comes again by itself, and how it ended is known to every agent."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def agent(self) -> AbstractAsyncContextManager[ProxyRuntime]:
+        return proxymachine.agent(self._machine)
+
+
 class ChildWorld:
     def __init__(self, host: ProxyHost) -> None:
         self._host = host
@@ -48,12 +65,31 @@ class ChildWorld:
             await runtime.die()
 
 
-@pytest.fixture(params=["memory", *PROXIES])
+@pytest.fixture(scope="module")
+def proxy_machine() -> Iterator[Callable[[str], Machine]]:
+    """Machines by the kind of their proxy, each booted once."""
+    with ExitStack() as stack:
+        made: dict[str, Machine] = {}
+
+        def get(kind: str) -> Machine:
+            if kind not in made:
+                made[kind], _ = stack.enter_context(proxymachine.booted(binary_of(kind.removeprefix("unit:"))))
+            return made[kind]
+
+        yield get
+
+
+@pytest.fixture(params=["memory", *PROXIES, *UNITS])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     if request.param == "memory":
         yield MemoryWorld()
         return
     request.getfixturevalue("root")
+    if request.param.startswith("unit"):
+        machine = request.getfixturevalue("proxy_machine")(request.param)
+        yield UnitWorld(machine)
+        proxymachine.quiet(machine)
+        return
     async with ProxyHost(binary_of(request.param)) as host:
         yield ChildWorld(host)
 
@@ -104,17 +140,18 @@ async def test_sigkill_is_named(world: World) -> None:
         process = await runtime.start()
         await runtime.kill(process)
         fault = await runtime.wait(process)
-        assert fault.reason is Reason.PROXY_CRASHED
+        assert fault.reason is Reason.PROXY_KILLED
         assert "SIGKILL" in fault.detail
 
 
-async def test_how_an_adopted_one_ended_is_not_known(world: World) -> None:
+async def test_how_an_adopted_one_ended_is_known_to_systemd_alone(world: World) -> None:
     async with world.agent() as first:
         process = await first.start()
     async with world.agent() as second:
         assert await second.adopt() == process
         await second.kill(process)
-        assert await second.wait(process) == UNKNOWN_END
+        told = await second.wait(process)
+        assert "SIGKILL" in told.detail if isinstance(world, UnitWorld) else told == UNKNOWN_END
 
 
 async def test_what_has_ended_is_not_adopted(world: World) -> None:
@@ -123,7 +160,7 @@ async def test_what_has_ended_is_not_adopted(world: World) -> None:
         await first.kill(process)
         await first.wait(process)
     async with world.agent() as second:
-        assert await second.adopt() is None
+        assert await second.adopt() != process
 
 
 async def test_signals_to_what_has_ended_do_nothing(world: World) -> None:
@@ -152,4 +189,12 @@ async def test_a_wait_that_is_given_up_can_be_taken_up_again(world: World) -> No
         await asyncio.sleep(0)
         waiting.cancel()
         await runtime.kill(process)
-        assert (await runtime.wait(process)).reason is Reason.PROXY_CRASHED
+        assert (await runtime.wait(process)).reason is Reason.PROXY_KILLED
+
+
+async def test_a_host_without_systemd_is_named() -> None:
+    runtime = UnitProxy(SETTINGS, Door("/nonexistent"), Path("/nonexistent"), bus="/nonexistent")
+    with pytest.raises(Trouble) as caught:
+        await runtime.adopt()
+    assert caught.value.reason is Reason.PROXY_UNIT_FAILED
+    assert "/nonexistent" in caught.value.detail

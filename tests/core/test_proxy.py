@@ -6,7 +6,7 @@ import pytest
 
 from agent.core import proxy
 from agent.core.facts import UNKNOWN, ProxyState
-from agent.core.proxy import ProxySettings, Reading, Refused, environment, exit_fault, judge, read_metrics
+from agent.core.proxy import ProxySettings, Reading, Refused, environment, judge, read_metrics
 from agent.core.reasons import Reason
 
 SETTINGS = ProxySettings(
@@ -278,28 +278,6 @@ def test_metrics_without_the_certificate_leave_it_unknown() -> None:
 
 def test_metrics_of_the_first_proxies_that_know_spire() -> None:
     assert read_metrics("identity_cert_expiration_timestamp_seconds 12.5\n# EOF")[0] == 12.5
-
-
-# exits
-
-
-@pytest.mark.parametrize(
-    ("code", "reason", "told"),
-    [
-        (0, Reason.PROXY_STOPPED, ""),
-        (1, Reason.PROXY_FAILED_TO_START, "exit 1"),
-        (64, Reason.PROXY_CONFIGURATION_REFUSED, "exit 64"),
-        (101, Reason.PROXY_CRASHED, "4143"),
-        (3, Reason.PROXY_CRASHED, "exit 3"),
-        (-9, Reason.PROXY_CRASHED, "killed by SIGKILL; if nobody sent it, the kernel ran out of memory"),
-        (-11, Reason.PROXY_CRASHED, "killed by SIGSEGV"),
-        (-40, Reason.PROXY_CRASHED, "killed by signal 40"),
-    ],
-)
-def test_exits(code: int, reason: Reason, told: str) -> None:
-    fault = exit_fault(code)
-    assert fault.reason is reason
-    assert told in fault.detail
 
 
 def test_ports_are_linkerds() -> None:

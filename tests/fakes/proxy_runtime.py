@@ -34,6 +34,7 @@ class MemoryHost:
         self.running = running
         self.started = 0
         self.born = asyncio.Event()
+        self.appeared = asyncio.Event()
         self.ends: dict[Process, asyncio.Future[Fault]] = {}
 
     def spawn(self) -> Process:
@@ -41,6 +42,12 @@ class MemoryHost:
         self.running = dataclasses.replace(PROCESS, pid=PROCESS.pid + self.started)
         self.born.set()
         return self.running
+
+    def restart_by_itself(self) -> Process:
+        """As systemd does it, whatever an agent wants."""
+        process = self.spawn()
+        self.appeared.set()
+        return process
 
     def end(self, process: Process) -> "asyncio.Future[Fault]":
         return self.ends.setdefault(process, asyncio.get_running_loop().create_future())
@@ -82,6 +89,15 @@ class MemoryProxyRuntime:
         self._mine.add(process)
         return process
 
+    async def appear(self) -> Process:
+        await self.host.appeared.wait()
+        self.host.appeared.clear()
+        assert self.host.running is not None
+        return self.host.running
+
+    async def abandon(self) -> None:
+        self._note("abandon")
+
     async def wait(self, process: Process) -> Fault:
         fault = await asyncio.shield(self.host.end(process))
         if process in self._mine:
@@ -96,7 +112,7 @@ class MemoryProxyRuntime:
     async def kill(self, process: Process) -> None:
         self._note("kill")
         if process == self.host.running:
-            self.host.die(Fault(Reason.PROXY_CRASHED, "killed by SIGKILL"))
+            self.host.die(Fault(Reason.PROXY_KILLED, "killed by SIGKILL"))
 
     async def inspect(self, process: Process) -> Reading:
         self._note("inspect")

@@ -243,6 +243,38 @@ async def test_a_proxy_without_a_certificate_for_30_s_is_replaced(uncertified: o
         assert scene.fact.restarts == 1
 
 
+async def test_a_proxy_whose_worker_died_is_replaced() -> None:
+    scene = Scene(goal=RUNNING)
+    async with scene.playing():
+        scene.runtime.reading = dataclasses.replace(READY, worker_lost=True)
+        await asyncio.sleep(2)
+        scene.runtime.reading = READY
+        await asyncio.sleep(3)
+        assert scene.host.started == 2
+        assert Reason.PROXY_WORKER_DEAD in [fact.fault.reason for fact in scene.told if fact.fault]
+        assert scene.fact.state is ProxyState.READY
+
+
+async def test_what_systemd_restarts_is_taken_up_without_a_start() -> None:
+    scene = Scene(goal=HOLD)
+    async with scene.playing():
+        await asyncio.sleep(1)
+        process = scene.host.restart_by_itself()
+        await asyncio.sleep(1)
+        assert (scene.fact.process, scene.fact.state) == (process, ProxyState.READY)
+        assert not scene.runtime.called("start")
+
+
+async def test_a_host_that_left_wants_no_start_that_still_waits() -> None:
+    scene = Scene(goal=RUNNING)
+    scene.runtime.gate.clear()
+    async with scene.playing():
+        scene.board.goals.set(Goals(proxy=STOPPED))
+        await asyncio.sleep(1)
+        assert scene.runtime.called("abandon")
+        assert scene.host.started == 0
+
+
 @pytest.mark.parametrize("goal", [HOLD, DRAINED])
 async def test_and_only_where_a_proxy_is_wanted(goal: ProxyGoal) -> None:
     scene = Scene(survivor=True, goal=goal)

@@ -1,0 +1,182 @@
+"""linkerd2-proxy as a unit of systemd: steered through the privileged door, read over D-Bus.
+
+Law: systemd alone restarts it. This starts the unit, stops it, and looks; whatever must hold while no agent lives
+stands in fairlead-proxy.service.
+"""
+
+import asyncio
+import dataclasses
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from agent.adapters import proxy_reading, unit_bus
+from agent.adapters.door import Door
+from agent.adapters.unit_bus import BusError, UnitState
+from agent.core import gate, procfs
+from agent.core.facts import UNKNOWN, Maybe, Process
+from agent.core.proxy import ProxySettings, Reading
+from agent.core.proxy_end import exit_fault, lost_a_worker, may_lose_workers, oom_kills, unit_fault
+from agent.core.reasons import Fault, Reason
+from agent.ports import Trouble
+
+UNIT = "fairlead-proxy.service"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+CGROUP = f"system.slice/{UNIT}"
+OOM_COUNTERS = (  # of cgroup v2 and v1
+    Path("/sys/fs/cgroup") / CGROUP / "memory.events",
+    Path("/sys/fs/cgroup/memory") / CGROUP / "memory.oom_control",
+)
+GATE_SAYS = 5.0  # seconds after which a start that waits is told with what it waits for
+ENDED_WITHIN = 20.0  # seconds for what the unit does after the end of its process
+LOGS_EVERY = 30.0  # seconds
+AGAIN = 1.0  # seconds until systemd is asked anew, where it could not be asked
+
+_ENDING = frozenset({"stop", "stop-watchdog", "stop-sigterm", "stop-sigkill", "stop-post"}) | frozenset(
+    {"final-watchdog", "final-sigterm", "final-sigkill"}
+)
+_UNKNOWN_END = Fault(Reason.PROXY_CRASHED, "exit status unknown")
+
+
+class UnitProxy:
+    """Implements ports.ProxyRuntime. `root`: below which the host's files lie."""
+
+    def __init__(self, settings: ProxySettings, door: Door, root: Path, bus: str = unit_bus.SYSTEM_BUS) -> None:
+        self._settings, self._door, self._bus = settings, door, bus
+        self._gate = root / gate.RECORD
+        self._log_read = -LOGS_EVERY
+        self._boot_id = BOOT_ID.read_text().strip()
+
+    async def adopt(self) -> Process | None:
+        return self._process(await self._state())
+
+    async def appear(self) -> Process:
+        while True:
+            try:
+                async with unit_bus.watching(UNIT, self._bus) as unit:
+                    while (process := self._process(await unit.state())) is None:
+                        await unit.changed()
+                    return process
+            except (BusError, TimeoutError):
+                await asyncio.sleep(AGAIN)
+
+    async def start(self) -> Process:
+        try:
+            async with unit_bus.watching(UNIT, self._bus) as unit:
+                await self._door.ask("proxy start", Reason.PROXY_UNIT_FAILED)
+                async with asyncio.timeout(GATE_SAYS):
+                    while (process := self._process(await unit.state())) is None:
+                        await unit.changed()
+                    return process
+        except TimeoutError:
+            raise Trouble(*self._awaited()) from None
+        except BusError as error:
+            raise _cannot_ask(error) from None
+
+    def _awaited(self) -> tuple[Reason, str]:
+        """What keeps a start waiting, by the gate's own word."""
+        try:
+            fault = gate.read(self._gate.read_text(errors="replace"))
+        except OSError:
+            fault = None
+        if fault is None:
+            return Reason.PROXY_STARTING, "its unit has not come to start it yet"
+        if fault.reason is Reason.PROXY_CRASHED:
+            return fault.reason, fault.detail
+        return Reason.PROXY_IDENTITY_MISSING, f"{fault.reason}: {fault.detail or fault.entry.text}"
+
+    async def abandon(self) -> None:
+        if (await self._state()).active not in ("inactive", "failed"):
+            await self._door.ask("proxy stop", Reason.PROXY_UNIT_FAILED)
+
+    # its end ------------------------------------------------------------------------------------
+
+    async def wait(self, process: Process) -> Fault:
+        """It has ended when the unit has done what it does after that: the failure policy is in force by then."""
+        await self._gone(process)
+        if _oom_killed():
+            return exit_fault(-9, out_of_memory=True)
+        fault = _UNKNOWN_END
+        with suppress(BusError, TimeoutError):
+            async with asyncio.timeout(ENDED_WITHIN), unit_bus.watching(UNIT, self._bus) as unit:
+                while (state := await unit.state()).sub in _ENDING or state.main_pid == process.pid:
+                    # A unit that has stopped is forgotten, and how its process ended with it.
+                    if state.exec_main_pid == process.pid != state.main_pid:
+                        fault = unit_fault(state.result, state.code, state.status)
+                    await unit.changed()
+                if state.exec_main_pid == process.pid:
+                    fault = unit_fault(state.result, state.code, state.status)
+        return fault
+
+    async def _gone(self, process: Process) -> None:
+        """A pidfd tells of the end of a process, whoever is its parent."""
+        try:
+            pidfd = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            return
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(pidfd, news.set)
+        try:
+            if self._describe(process.pid) == process:
+                await news.wait()
+        finally:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
+
+    async def terminate(self, process: Process) -> None:
+        await self._door.ask("proxy stop", Reason.PROXY_UNIT_FAILED)
+
+    async def kill(self, process: Process) -> None:
+        if self._describe(process.pid) == process:
+            await self._door.ask("proxy kill", Reason.PROXY_UNIT_FAILED)
+
+    async def inspect(self, process: Process) -> Reading:
+        reading = await proxy_reading.read(self._settings)
+        return dataclasses.replace(reading, worker_lost=await self._worker_lost(process.pid))
+
+    async def _worker_lost(self, pid: int) -> Maybe[bool]:
+        """By the log, which root reads for us: seldom, and only of versions to which it happens."""
+        now = asyncio.get_running_loop().time()
+        if not may_lose_workers(self._settings.version) or now < self._log_read + LOGS_EVERY:
+            return UNKNOWN
+        self._log_read = now
+        with suppress(Trouble):
+            told = await self._door.ask("proxy logs", Reason.PROXY_UNIT_FAILED)
+            # What another process said before this one is no fault of its own.
+            return lost_a_worker("\n".join(line for line in map(str, told["lines"]) if f"[{pid}]: " in line))
+        return UNKNOWN
+
+    # what systemd says --------------------------------------------------------------------------
+
+    async def _state(self) -> UnitState:
+        """Raises Trouble."""
+        try:
+            async with unit_bus.watching(UNIT, self._bus) as unit:
+                return await unit.state()
+        except (BusError, TimeoutError) as error:
+            raise _cannot_ask(error) from None
+
+    def _process(self, state: UnitState) -> Process | None:
+        return self._describe(state.main_pid) if state.main_pid else None
+
+    def _describe(self, pid: int) -> Process | None:
+        """None: there is no such process, or it has ended. What it executes is root's alone to see."""
+        try:
+            stat = procfs.stat(Path(f"/proc/{pid}/stat").read_text())
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return None if stat.state in "ZX" else Process(pid, stat.start_ticks, self._boot_id)
+
+
+def _cannot_ask(error: Exception) -> Trouble:
+    return Trouble(Reason.PROXY_UNIT_FAILED, f"cannot ask systemd: {str(error) or 'no answer'}")
+
+
+def _oom_killed() -> bool:
+    """By the counter of its control group, which lasts as long as the unit is busy with its end."""
+    for path in OOM_COUNTERS:
+        try:
+            return oom_kills(path.read_text()) > 0
+        except OSError:
+            continue
+    return False

@@ -1,0 +1,90 @@
+"""How a proxy ended, what that means, and how long to wait before the next one. Pure values."""
+
+import re
+import signal
+
+from agent.core.backoff import Backoff
+from agent.core.proxy import INBOUND_PORT, OUTBOUND_PORT
+from agent.core.reasons import Fault, Reason
+
+CRASHES = Backoff(first=0.2, factor=2.0, most=30.0)
+STEADY = 600.0  # a proxy that ran this long, in seconds, did not fail to start: counting begins anew
+AT_ONCE = 10.0  # one that ends well before this was not asked to by anybody
+
+_EXITS: dict[int, tuple[Reason, str]] = {
+    0: (Reason.PROXY_STOPPED, ""),
+    1: (Reason.PROXY_FAILED_TO_START, "exit 1: no usable trust anchor, or the admin port is taken"),
+    64: (Reason.PROXY_CONFIGURATION_REFUSED, "exit 64"),
+    101: (
+        Reason.PROXY_PANICKED,
+        f"exit 101: it panicked, as it does when {INBOUND_PORT} or {OUTBOUND_PORT} is taken",
+    ),
+}
+
+
+def exit_fault(returncode: int, out_of_memory: bool = False) -> Fault:
+    """Why it ended, from an exit code or, negative, the number of a signal."""
+    if out_of_memory:
+        return Fault(Reason.PROXY_OUT_OF_MEMORY, "killed by SIGKILL: no memory was left for it")
+    if returncode < 0:
+        reason = Reason.PROXY_KILLED if returncode == -signal.SIGKILL else Reason.PROXY_CRASHED
+        return Fault(reason, _signal_detail(-returncode))
+    reason, detail = _EXITS.get(returncode, (Reason.PROXY_CRASHED, f"exit {returncode}"))
+    return Fault(reason, detail)
+
+
+def _signal_detail(number: int) -> str:
+    name = {known.value: known.name for known in signal.Signals}.get(number, f"signal {number}")
+    hint = "; if nobody sent it, the kernel ran out of memory: see journalctl -k" if name == "SIGKILL" else ""
+    return f"killed by {name}{hint}"
+
+
+# systemd's words -----------------------------------------------------------------------------------
+
+_EXITED, _KILLED, _DUMPED = 1, 2, 3  # CLD_… of waitid(2), as ExecMainCode has them
+
+
+def unit_fault(result: str, code: int, status: int) -> Fault:
+    """The same from a unit's Result, ExecMainCode and ExecMainStatus."""
+    if result == "oom-kill":
+        return exit_fault(-signal.SIGKILL, out_of_memory=True)
+    match code:
+        case 1:
+            return exit_fault(status)
+        case 2 | 3:
+            return exit_fault(-status)
+    return Fault(Reason.PROXY_CRASHED, "exit status unknown")
+
+
+def oom_kills(text: str) -> int:
+    """How many processes of a control group the kernel has killed for want of memory, from its memory.events
+    (cgroup v2) or memory.oom_control (v1)."""
+    found = re.search(r"^oom_kill (\d+)$", text, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+# crash loops ---------------------------------------------------------------------------------------
+
+
+def crashes_now(before: int, result: str, uptime: float) -> int:
+    """How many starts in a row have failed by now. `before`: as counted at the last start. `result`: of the unit
+    at its end, $SERVICE_RESULT; `uptime`: seconds since that start."""
+    if uptime >= STEADY or (result == "success" and uptime >= AT_ONCE):
+        return 0
+    return before + 1
+
+
+# a proxy that lives and does not work ----------------------------------------------------------------
+
+_DEAD_WORKER = "buffer's worker closed unexpectedly"
+
+
+def may_lose_workers(version: str) -> bool:
+    """Below 2.346 a control plane that is gone for a moment can end workers inside the proxy for good
+    (facts §1.6)."""
+    found = re.fullmatch(r"v?(\d+)\.(\d+)\..*", version)
+    return found is None or (int(found[1]), int(found[2])) < (2, 346)
+
+
+def lost_a_worker(log: str) -> bool:
+    return _DEAD_WORKER in log

@@ -1,0 +1,95 @@
+"""The proxy's unit, by systemctl and journalctl with closed arguments. Nothing here waits for a job to end."""
+
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from agent.privileged import Refusal, files, policy
+from agent.privileged.backends import programs
+
+UNIT: Final = "fairlead-proxy.service"
+Answer = dict[str, object]
+
+_LINES: Final = "50"
+# A unit cannot read a configuration, so its TimeoutStopSec comes by this drop-in.
+_DROP_IN: Final = f"run/systemd/system/{UNIT}.d/50-grace.conf"
+_BEYOND_GRACE: Final = 10  # seconds
+
+
+def start(prefix: Path) -> Answer:
+    _bring_grace(prefix)
+    return _enqueue("start")
+
+
+def stop(prefix: Path) -> Answer:
+    _bring_grace(prefix)
+    return _enqueue("stop")
+
+
+def term(prefix: Path) -> Answer:
+    """SIGTERM to the process, which systemd replaces."""
+    return _signal("SIGTERM")
+
+
+def kill(prefix: Path) -> Answer:
+    return _signal("SIGKILL")
+
+
+def reset_failed(prefix: Path) -> Answer:
+    _must("reset the proxy's unit", "systemctl", "reset-failed", UNIT)
+    return {}
+
+
+def logs(prefix: Path) -> Answer:
+    """The last lines of this boot, the launcher's and the gate's among them."""
+    told = _must(
+        "read the proxy's log",
+        *(
+            "journalctl",
+            "--quiet",
+            "--no-pager",
+            "--boot",
+            f"--unit={UNIT}",
+            f"--lines={_LINES}",
+            "--output=short-iso",
+        ),
+    )
+    return {"lines": told.splitlines()}
+
+
+def _enqueue(verb: str) -> Answer:
+    _must(f"{verb} the proxy's unit", "systemctl", "--no-block", verb, UNIT)
+    return {}
+
+
+def _signal(name: str) -> Answer:
+    """To the proxy alone, not to the gate before it. Where none runs there is nothing to do."""
+    told = _must("look at the proxy's unit", "systemctl", "show", "--property=MainPID", "--value", UNIT)
+    if told.strip() != "0":
+        _run("systemctl", "kill", "--kill-who=main", f"--signal={name}", UNIT)
+    return {}
+
+
+def _bring_grace(prefix: Path) -> None:
+    seconds = policy.configuration(prefix).proxy.grace + _BEYOND_GRACE
+    path, text = prefix / _DROP_IN, f"[Service]\nTimeoutStopSec={seconds}\n"
+    with files.lock(prefix):
+        if path.exists() and files.read(path) == text:
+            return
+        files.write(path, text)
+        _must("make systemd read its units again", "systemctl", "daemon-reload")
+
+
+def _must(doing: str, program: str, *arguments: str) -> str:
+    done = _run(program, *arguments)
+    if done.returncode != 0:
+        cause = done.stderr.strip().splitlines() or [f"{program} exited {done.returncode}"]
+        raise Refusal(f"cannot {doing}: {cause[0]}")
+    return done.stdout
+
+
+def _run(program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    path = programs.find(program)
+    if path is None:
+        raise Refusal(f"cannot run {program}: there is no systemd on this host")
+    return programs.run(path, *arguments)

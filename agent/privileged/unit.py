@@ -1,0 +1,72 @@
+"""What the proxy's unit runs as root, whether the agent lives or not.
+
+    python -S -P -m agent.privileged.unit arm      after its start: waits for readiness, then the redirect is set
+    python -S -P -m agent.privileged.unit failed   after its end, however it ended: the failure policy
+
+Exit code: 0 done, 1 not done, 64 no such command line. The unit takes no failure of `arm` for one of the proxy's:
+a redirect that is refused must not stop what already runs.
+"""
+
+import os
+import select
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent.core.redirect import RedirectSpec
+from agent.privileged import Refusal, policy, readiness, redirect
+
+_LOOK, _LOOK_LATER, _SOON = 0.1, 1.0, 15.0  # seconds; a proxy that starts for longer is looked at less often
+
+
+def main(arguments: Sequence[str], prefix: Path = Path("/")) -> int:
+    os.umask(0o022)
+    try:
+        match arguments:
+            case ["arm"]:
+                return _arm(prefix, int(os.environ["MAINPID"]))
+            case ["failed"]:
+                redirect.failed(prefix)
+                return 0
+    except Refusal as refusal:
+        print(refusal.detail, file=sys.stderr)
+        return 1
+    print("usage: python -m agent.privileged.unit arm|failed", file=sys.stderr)
+    return 64
+
+
+def _arm(prefix: Path, pid: int) -> int:
+    if policy.configuration(prefix).redirect.mode == "off":
+        return 0
+    if not _ready(policy.spec(prefix), pid):
+        print("the proxy ended before it was ready", file=sys.stderr)
+        return 1
+    redirect.arm(prefix)
+    return 0
+
+
+def _ready(spec: RedirectSpec, pid: int) -> bool:
+    """Wait for it; False when the process is gone. systemd waits for this program also after that."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    began = time.monotonic()
+    while not _holds(spec):
+        pause = _LOOK if time.monotonic() - began < _SOON else _LOOK_LATER
+        if select.select([process], [], [], pause)[0]:
+            return False
+    return True
+
+
+def _holds(spec: RedirectSpec) -> bool:
+    try:
+        readiness.must_hold(spec)
+    except Refusal:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,91 @@
+import pytest
+
+from agent.core import proxy_end
+from agent.core.proxy_end import crashes_now, exit_fault, lost_a_worker, may_lose_workers, oom_kills, unit_fault
+from agent.core.reasons import Reason
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "told"),
+    [
+        (0, Reason.PROXY_STOPPED, ""),
+        (1, Reason.PROXY_FAILED_TO_START, "exit 1"),
+        (64, Reason.PROXY_CONFIGURATION_REFUSED, "exit 64"),
+        (101, Reason.PROXY_PANICKED, "4143"),
+        (3, Reason.PROXY_CRASHED, "exit 3"),
+        (-9, Reason.PROXY_KILLED, "killed by SIGKILL; if nobody sent it, the kernel ran out of memory"),
+        (-11, Reason.PROXY_CRASHED, "killed by SIGSEGV"),
+        (-40, Reason.PROXY_CRASHED, "killed by signal 40"),
+    ],
+)
+def test_exits(code: int, reason: Reason, told: str) -> None:
+    fault = exit_fault(code)
+    assert fault.reason is reason
+    assert told in fault.detail
+
+
+# As systemd 252 said them of a unit: Result, ExecMainCode, ExecMainStatus.
+@pytest.mark.parametrize(
+    ("result", "code", "status", "reason"),
+    [
+        ("success", 1, 0, Reason.PROXY_STOPPED),
+        ("exit-code", 1, 64, Reason.PROXY_CONFIGURATION_REFUSED),
+        ("exit-code", 1, 101, Reason.PROXY_PANICKED),
+        ("signal", 2, 9, Reason.PROXY_KILLED),
+        ("signal", 2, 11, Reason.PROXY_CRASHED),
+        ("core-dump", 3, 6, Reason.PROXY_CRASHED),
+        ("oom-kill", 2, 9, Reason.PROXY_OUT_OF_MEMORY),
+        ("success", 0, 0, Reason.PROXY_CRASHED),
+    ],
+)
+def test_what_systemd_says_of_an_end(result: str, code: int, status: int, reason: Reason) -> None:
+    assert unit_fault(result, code, status).reason is reason
+
+
+# Recorded from the files of a control group.
+V2 = "low 0\nhigh 0\nmax 14\noom 2\noom_kill {}\noom_group_kill 0\n"
+V1 = "oom_kill_disable 0\nunder_oom 0\noom_kill {}\n"
+
+
+@pytest.mark.parametrize("text", [V2, V1])
+@pytest.mark.parametrize("kills", [0, 3])
+def test_kills_for_want_of_memory_are_counted(text: str, kills: int) -> None:
+    assert oom_kills(text.format(kills)) == kills
+
+
+def test_a_control_group_without_the_counter_killed_nothing() -> None:
+    assert oom_kills("") == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "result", "uptime", "now"),
+    [
+        (0, "signal", 5.0, 1),
+        (3, "exit-code", 5.0, 4),
+        (3, "signal", proxy_end.STEADY, 0),  # it ran well for long: counting begins anew
+        (3, "success", 60.0, 0),  # somebody asked it to end
+        (3, "success", 1.0, 4),  # nobody did
+    ],
+)
+def test_crashes_in_a_row(before: int, result: str, uptime: float, now: int) -> None:
+    assert crashes_now(before, result, uptime) == now
+
+
+@pytest.mark.parametrize(
+    ("version", "may"),
+    [
+        ("2.294.0", True),
+        ("2.345.9", True),
+        ("2.346.0", False),
+        ("2.366.0", False),
+        ("3.1.0", False),
+        ("own", True),
+    ],
+)
+def test_which_versions_may_lose_workers(version: str, may: bool) -> None:
+    assert may_lose_workers(version) is may
+
+
+def test_the_line_of_a_dead_worker() -> None:
+    assert lost_a_worker("[ 12.1s] WARN ThreadId(01) outbound: buffer's worker closed unexpectedly")
+    assert not lost_a_worker("[ 12.1s] INFO ThreadId(01) outbound: closed")
