@@ -28,10 +28,14 @@ REAL_FIXTURES = {"real_apiserver", "real_namespace", "judge", "root", "machine",
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--reached", help="a file for the reasons that the product gave in this run")
     parser.addoption("--no-real", action="store_true", help="leave out what needs a real part (not in CI)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    from tests.reached import Reached
+
+    config.pluginmanager.register(Reached(config))
     if config.getoption("--no-real") and os.environ.get("CI"):
         raise pytest.UsageError("cannot leave out the real parts: this is CI\nRun without --no-real.")
     # A property is explored by chance where somebody looks at what chance finds, and always alike in CI.

@@ -29,7 +29,7 @@ from agent.core.proxy import ProxySettings, Reading
 from agent.core.reasons import Fault
 from agent.ports import ProxyRuntime, Trouble
 from agent.sandbox import namespaces, proxy
-from tests import netns
+from tests import netns, reached
 
 if TYPE_CHECKING:  # an agent starts in a third of the time without what only the keeper needs
     from agent.sandbox.ca import Authority
@@ -282,6 +282,7 @@ class RemoteRuntime:
         ok, value = await future
         if ok:
             return value
+        reached.answered(value[0])
         raise Trouble(*value)
 
     async def _read(self) -> None:

@@ -1,8 +1,12 @@
+import pytest
+
 from agent.core import conditions, economy
 from agent.core.conditions import PREFIX, Word
 from agent.core.economy import AT_MOST, LASTS, SPACING, Heard, Plan
 from agent.core.facts import Workload
 from agent.core.reasons import Reason
+
+pytestmark = pytest.mark.status
 
 READY = Word("Ready", "True", Reason.HOST_READY)
 FALLEN = Word("Ready", "False", Reason.PROBE_FAILING)

@@ -1,8 +1,12 @@
 from dataclasses import replace
 
+import pytest
+
 from agent.core.edits import FIRST, FORGOTTEN, MOST, Edits
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
+
+pytestmark = pytest.mark.status
 
 READY = Condition("Ready", "True", "HostReady", "m", "then")
 FOREIGN = Condition("Ready", "False", "Mine", "m", "then")

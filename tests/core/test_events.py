@@ -1,7 +1,10 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.events import BURST, REFILL, SERIES, Ledger, Said, Series
+
+pytestmark = pytest.mark.status
 
 UP, DOWN = Said("True", "HostReady"), Said("False", "ProbeFailing")
 

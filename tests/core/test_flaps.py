@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,8 @@ from agent.core.reasons import Reason
 from tests.core import world
 from tests.core.test_policy import decide, serving
 from tests.core.world import NOW, SPEC
+
+pytestmark = pytest.mark.status
 
 TIMES = st.lists(st.floats(0, 1e6), max_size=60).map(sorted)
 

@@ -11,6 +11,8 @@ from agent.loops.events import EventsLoop
 from agent.ports import Event, Trouble
 from tests.loops.running import running
 
+pytestmark = pytest.mark.status
+
 
 class Api:
     """Takes Events in memory, or raises `trouble`."""

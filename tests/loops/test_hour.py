@@ -1,4 +1,8 @@
+import pytest
+
 from tests.loops.hour import an_hour, falls
+
+pytestmark = pytest.mark.status
 
 
 async def test_an_idle_hour_writes_nothing() -> None:

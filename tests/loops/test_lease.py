@@ -14,6 +14,8 @@ from tests.core import world
 from tests.fakes.status_api import MemoryStatusApi
 from tests.loops.running import running
 
+pytestmark = pytest.mark.status
+
 
 class Scene:
     def __init__(self) -> None:

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from agent.adapters.door import PROGRAM
+from tests import reached
 from tests.privileged.hosts import Host
 
 REPOSITORY = Path(__file__).parents[2]
@@ -24,6 +25,7 @@ def ask(host: Host, request: bytes | dict[str, str], *around: str) -> tuple[int,
     assert errors == b""
     assert output.endswith(b"\n")
     answer: dict[str, object] = json.loads(output)
+    reached.answered(answer.get("reason"))
     return door.returncode, answer
 
 
