@@ -179,3 +179,22 @@ def test_a_configuration_that_cannot_be_used(host: Host) -> None:
     host.config.write_text("broken")
     for words in ("plan", "redirect show", "redirect trace --in tcp 10.0.0.1:80"):
         assert fairlead(host, words)[0] == 64
+
+
+def test_plan_says_whether_the_hosts_firewall_lets_peers_in(host: Host) -> None:
+    assert "peers reach port 4143: open" in good(host, "plan")
+    wire = next(line.split(":")[1].split("@")[0].strip() for line in links(host) if ": w" in line)
+    for words in ("-P INPUT DROP", f"-A INPUT -i {wire} -p tcp --dport 22 -j ACCEPT"):
+        host.space.run("iptables-nft", *words.split())
+    firewall = json.loads(good(host, "plan --json"))["firewall"]
+    assert firewall["verdict"] == "refused"
+    (command,) = firewall["commands"]
+    assert command == "iptables -I INPUT -s 10.42.0.0/16 -p tcp --dport 4143 -j ACCEPT"
+    host.space.run("iptables-nft", *command.split()[1:])
+    assert "peers reach port 4143: open" in good(host, "plan")
+    code, output, _ = fairlead(host, "plan", *NO_RIGHTS)
+    assert code == 0 and "4143: cannot tell (cannot read the host's firewall: CAP_NET_ADMIN" in output
+
+
+def links(host: Host) -> list[str]:
+    return host.space.run("ip", "-o", "link").splitlines()

@@ -39,6 +39,11 @@ def as_json(found: "Redirect") -> dict[str, Any]:
         "live": live_json(found),
         "difference": difference(found),
         "edited": _fault(found.edited),
+        "firewall": {
+            "verdict": found.admission.verdict.value,
+            "text": found.admission.words,
+            "commands": list(found.admission.commands),
+        },
         "refused": _fault(found.refused),
         "guide": list(found.guide),
         "hand_made": list(found.hand_made),
@@ -61,6 +66,9 @@ def render(found: "Redirect") -> Iterator[str]:
     yield from (f"  {line}" for line in rules.lines(found.planned))
     yield ""
     yield from _live(found)
+    yield ""
+    yield found.admission.words
+    yield from (f"  {command}" for command in found.admission.commands)
     yield from edited(found)
     if found.guide:
         yield ""

@@ -10,10 +10,11 @@ from agent.adapters.door import Door
 from agent.core.facts import Level
 from agent.core.reasons import Fault, Reason
 from agent.core.redirect import RedirectSpec, Ruleset, levels, ruleset
+from agent.core.redirect.admission import Admission
 from agent.core.redirect.spec import differences_from_guide
 from agent.core.redirect.timed import Live
 from agent.ports import Trouble
-from agent.privileged import Refusal, guide, listeners, live, policy, state
+from agent.privileged import Refusal, admission, guide, listeners, live, policy, state
 
 # the redirect --------------------------------------------------------------------------------------
 
@@ -46,6 +47,7 @@ class Redirect:
     inbound: Level  # by the configuration in force
     outbound: Level
     as_planned: bool  # what is live is a level of these very rules
+    admission: Admission  # whether the host's own firewall lets peers in
     edited: Fault | None = None  # the configuration is not the one in force
     refused: Fault | None = None
     unread: Fault | None = None
@@ -61,19 +63,21 @@ def redirect(prefix: str) -> Redirect:
         spec, config = policy.spec(root), policy.configuration(root)
     except Refusal as refusal:
         raise Refused(_fault(refusal)) from None
+    redirected, control = config.redirect, config.control_plane
     outbound = Level.ON if listeners.outbound(spec) else Level.RELEASED
-    off = config.redirect.mode == "off"
+    off = redirected.mode == "off"
     planned = ruleset(spec, Level.RELEASED, Level.RELEASED) if off else ruleset(spec, Level.ON, outbound)
     found, unread = _live(root)
     source = live.source(root, found)
     hand_made = () if unread else guide.chains()
-    differences = differences_from_guide(spec) if config.redirect.mode == "linkerd-guide" else ()
+    differences = differences_from_guide(spec) if redirected.mode == "linkerd-guide" else ()
     return Redirect(
         spec,
         planned,
         found,
         *_levels(source, found),
         as_planned=Level.PARTIAL not in levels(spec, found.rules),
+        admission=admission.admission(spec, redirected.outbound_networks or control.cluster_networks),
         edited=_edited(root, source),
         refused=None if off else _refused(root),
         unread=unread,

@@ -6,16 +6,15 @@ import json
 from agent.core.redirect import published
 from agent.privileged import sshd
 from agent.privileged.backends import nftables, programs
+from agent.privileged.backends.iptables import KINDS, Iptables
 
 
 def ports() -> frozenset[int]:
+    """Raises Refusal: a program that could tell fails."""
     found = sshd.listening(published.LISTENERS)
-    for kind in ("nft", "legacy"):
-        for family in ("iptables", "ip6tables"):
-            program = programs.find(f"{family}-{kind}-save")
-            # A kind that this kernel lacks has published nothing.
-            if program and (done := programs.run(program)).returncode == 0:
-                found |= published.from_iptables(done.stdout)
+    for kind in KINDS:
+        for text in Iptables(kind).seen().values():
+            found |= published.from_iptables(text)
     if programs.find("nft"):
         done = nftables.run("list", "ruleset")
         if done.returncode != 0:

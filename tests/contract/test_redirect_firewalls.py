@@ -10,7 +10,7 @@ import pytest
 from agent.core.facts import Level
 from agent.core.redirect import levels, ruleset
 from agent.core.redirect.firewall import Arrival, Verdict, input_verdict
-from agent.privileged import kernel, policy
+from agent.privileged import admission, kernel, policy
 from tests.privileged.asking import ask
 from tests.privileged.firewall_daemons import Ufw, firewalld
 from tests.privileged.firewalls import force
@@ -76,6 +76,12 @@ def verdict(host: Host, family: Family, translated: bool) -> Verdict:
     return input_verdict(listing, arrival)
 
 
+def said(host: Host) -> tuple[Verdict, str]:
+    """By `plan`: the verdict, and the first command that would open the port."""
+    found = host.space.inside(lambda: admission.admission(policy.spec(host.prefix), ()))
+    return found.verdict, next(iter(found.commands), "")
+
+
 # firewalld -----------------------------------------------------------------------------------------
 
 
@@ -99,6 +105,7 @@ def test_the_redirect_beside_firewalld(host: Host, ears: Listeners, backend: str
             assert verdict(host, family, translated=True) is Verdict.ACCEPTED
             assert verdict(host, family, translated=False) is Verdict.REFUSED
             assert shut(host, family, INBOUND)
+        assert said(host) == (Verdict.REFUSED, "firewall-cmd --permanent --add-service=fairlead")
         daemon.command("--permanent", "--add-service=fairlead")
         daemon.command("--reload")
         mended(host, backend)
@@ -106,6 +113,7 @@ def test_the_redirect_beside_firewalld(host: Host, ears: Listeners, backend: str
         for family in FAMILIES:
             assert verdict(host, family, translated=False) is Verdict.ACCEPTED
             assert ears.heard(host.peer, family.host, INBOUND)[0] == (family.host, INBOUND)
+        assert said(host) == (Verdict.ACCEPTED, "")
         daemon.command("--complete-reload")
         mended(host, backend)
         assert_beside_firewalld(host, ears, backend)
@@ -157,8 +165,10 @@ def test_the_redirect_beside_ufw(host: Host, ears: Listeners, backend: str, tmp_
     for family in FAMILIES:
         assert ears.heard(host.peer, family.host, SSH)[0] == (family.host, SSH)
         assert silent(host, family, APP) and silent(host, family, UNDECLARED)
+    assert said(host) == (Verdict.REFUSED, "ufw allow fairlead")
     ufw.command("allow", "fairlead")
     ufw.command("reload")
+    assert said(host) == (Verdict.ACCEPTED, "")
     assert is_whole(host, backend)
     for family in FAMILIES:
         assert redirected(host, ears, family)

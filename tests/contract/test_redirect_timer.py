@@ -49,7 +49,7 @@ def proxy(host: Machine) -> Iterator[None]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_nobody_confirms_is_taken_back(host: Machine, proxy: None, kind: str) -> None:
     configure(host, kind)
-    assert "for 5 s" in fairlead(host, "apply", "--confirm", "5s")
+    assert "for 10 s" in fairlead(host, "apply", "--confirm", "10s")
     assert UNIT in timers(host)
     assert "--to-destination :4143" in rules(host, kind)
     host.wait_until(lambda: ":4143" not in rules(host, kind), "the redirect is taken back")
