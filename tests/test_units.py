@@ -10,7 +10,7 @@ from agent.privileged.request import VERBS, parse
 
 UNITS = Path(__file__).parent.parent / "systemd"
 DOOR, SOCKET, REDIRECT = "fairlead-door@.service", "fairlead-door.socket", "fairlead-redirect.service"
-DRAIN = "fairlead-drain.service"
+DRAIN, AGENT, PROXY = "fairlead-drain.service", "fairlead.service", "fairlead-proxy.service"
 
 
 class Unit(configparser.RawConfigParser):
@@ -45,7 +45,7 @@ def test_systemd_has_nothing_to_say(tmp_path: Path) -> None:
 
 def test_the_drain_stops_first_and_needs_no_other_unit_for_it() -> None:
     """What starts before it stops after it; neither systemctl nor a socket unit is in its stop."""
-    found = unit("fairlead-drain.service")
+    found = unit(DRAIN)
     before = found["Unit"]["After"].split()
     assert {"multi-user.target", "fairlead.service", "fairlead-proxy.service", "network-online.target"} <= set(
         before
@@ -92,7 +92,7 @@ def test_the_redirect_comes_before_the_network_and_never_waits_for_containers() 
 
 # What systemd itself says of how much a unit may do: 0 is nothing, 10 is everything. The door is root and reaches
 # the kernel's rules, so it cannot score as low as what runs as a user without a capability.
-EXPOSURE = {"fairlead.service": 2.0, "fairlead-proxy.service": 2.0, DOOR: 3.0, REDIRECT: 3.0, DRAIN: 3.0}
+EXPOSURE = {AGENT: 2.0, PROXY: 2.0, DOOR: 3.0, REDIRECT: 3.0, DRAIN: 3.0}
 
 
 @pytest.mark.real
@@ -107,13 +107,29 @@ def test_a_unit_may_do_little(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", [DRAIN, REDIRECT, SOCKET, "fairlead.service"])
+@pytest.mark.parametrize("name", [DRAIN, REDIRECT, SOCKET, AGENT, PROXY])
 def test_a_host_that_is_not_configured_is_left_alone(name: str) -> None:
-    assert unit(name)["Unit"]["ConditionPathExists"] == "/etc/fairlead/fairlead.toml"
+    assert unit(name, once=False)["Unit"]["ConditionPathExists"] == "/etc/fairlead/fairlead.toml"
+
+
+_TIES = ("PartOf", "BindsTo", "Requires", "Requisite")
+
+
+def test_one_start_brings_everything_and_one_stop_takes_the_agent_alone() -> None:
+    found = unit(AGENT)["Unit"]
+    assert {SOCKET, REDIRECT, DRAIN} <= set(found["Wants"].split())
+    assert "Requires" not in found
+    for other in (SOCKET, REDIRECT, DRAIN, PROXY):
+        assert AGENT not in " ".join(unit(other, once=False)["Unit"].get(key, "") for key in _TIES)
+
+
+@pytest.mark.parametrize("name", [AGENT, PROXY, DRAIN])
+def test_what_holds_keys_leaves_no_core_file(name: str) -> None:
+    assert unit(name, once=False)["Service"]["LimitCORE"] == "0"
 
 
 def test_systemd_alone_restarts_the_proxy_and_its_gate_holds_no_boot() -> None:
-    found = unit("fairlead-proxy.service", once=False)
+    found = unit(PROXY, once=False)
     assert "Install" not in found
     assert found["Unit"]["StartLimitIntervalSec"] == "0"
     service = found["Service"]
@@ -132,7 +148,7 @@ def test_systemd_alone_restarts_the_proxy_and_its_gate_holds_no_boot() -> None:
 
 
 def test_the_agent_is_nobody_and_comes_back_for_ever() -> None:
-    found = unit("fairlead.service")
+    found = unit(AGENT)
     service = found["Service"]
     assert (service["User"], service["CapabilityBoundingSet"]) == ("fairlead", "")
     assert (service["Type"], service["Restart"], found["Unit"]["StartLimitIntervalSec"]) == (

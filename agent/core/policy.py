@@ -216,7 +216,7 @@ def may_hold(spec: Spec, facts: Facts, now: float) -> bool:
 def _leaving(spec: Spec, phase: Phase, facts: Facts, now: float, reason: Reason) -> Goals:
     """One step after another, each waiting for the fact that the one before is done."""
     draining = _draining(spec, phase.since, facts, now, reason)
-    if draining is not None:
+    if draining is not None and not _nothing_to_lose(spec, phase, facts, now):
         return draining
     if phase.kind is PhaseKind.SHUTTING_DOWN:
         return Goals(ProxyGoal.DRAINED, *_redirect(spec, facts, now), Advertise.NO, reason)
@@ -298,8 +298,17 @@ def _outbound_is(facts: Facts, goal: RedirectGoal) -> bool:
 
 def has_drained(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> bool:
     """Told to go, and nobody comes any more: the end of a drain."""
-    going = phase is not UNKNOWN and phase.kind is not PhaseKind.MEMBER
-    return going and announced(spec, facts, now) and _quiet(facts)
+    if phase is UNKNOWN or phase.kind is PhaseKind.MEMBER:
+        return False
+    heard = announced(spec, facts, now) or _nothing_to_lose(spec, phase, facts, now)
+    return heard and _quiet(facts)
+
+
+def _nothing_to_lose(spec: Spec, phase: Phase, facts: Facts, now: float) -> bool:
+    """The host goes down, and there is no proxy that anybody could still reach. An API server that could not be
+    told within `drain.settle` holds it up no longer; the boot that follows inherits nothing."""
+    down = phase.kind is PhaseKind.SHUTTING_DOWN and _stopped(facts)
+    return down and now >= phase.since + spec.settle
 
 
 def has_left(phase: Maybe[Phase], facts: Facts) -> bool:
@@ -327,7 +336,7 @@ def _recheck_after(spec: Spec, phase: Phase, facts: Facts, now: float) -> float 
 
 def _deadlines(spec: Spec, phase: Phase, facts: Facts) -> list[float]:
     """Every moment at which time alone may change the goals."""
-    found = [phase.since + spec.drain_timeout]
+    found = [phase.since + spec.settle, phase.since + spec.drain_timeout]
     if facts.replacement is not None:
         found.append(facts.replacement.since + spec.drain_timeout)
     if facts.identity is not UNKNOWN:

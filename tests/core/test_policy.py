@@ -313,6 +313,24 @@ def test_a_drain_waits_for_what_the_mesh_was_told(
     assert not policy.has_drained(SPEC, f.Phase(f.PhaseKind.MEMBER), facts, NOW)
 
 
+@pytest.mark.parametrize("workload", [f.UNKNOWN, world.workload("away"), world.workload("True")])
+def test_a_shutdown_without_a_proxy_gives_the_api_server_only_its_time_to_hear(
+    workload: f.Maybe[f.WorkloadFact],
+) -> None:
+    """Nothing is in flight, and the next boot inherits nothing; whoever leaves for good must be heard."""
+    gone = serving(proxy=world.proxy("stopped"), workload=workload, slices=API_AWAY)
+    asked = f.Phase(f.PhaseKind.SHUTTING_DOWN, NOW)
+    assert not policy.has_drained(SPEC, asked, gone, NOW + SPEC.settle - 0.01)
+    verdict = policy.decide(SPEC, asked, gone, NOW)
+    assert verdict.recheck_after == SPEC.settle and verdict.goals.proxy is ProxyGoal.HOLD
+    assert policy.has_drained(SPEC, asked, gone, NOW + SPEC.settle)
+    assert policy.decide(SPEC, asked, gone, NOW + SPEC.settle).goals.proxy is ProxyGoal.DRAINED
+    serves = dataclasses.replace(gone, proxy=READY)
+    assert not policy.has_drained(SPEC, asked, serves, NOW + SPEC.settle)
+    for kind in (f.PhaseKind.DRAINED, f.PhaseKind.LEFT):
+        assert not policy.has_drained(SPEC, f.Phase(kind, NOW), gone, NOW + SPEC.settle)
+
+
 def test_a_drain_waits_for_the_last_connection() -> None:
     phase = f.Phase(f.PhaseKind.DRAINED, JUST_NOW)
     busy = serving(workload=TOLD, slices=UNLISTED, proxy=world.proxy("ready", flying=1))
