@@ -23,6 +23,7 @@ from agent import __version__, credential, logs, orders, secrecy, values
 from agent.adapters import (
     anchors,
     door,
+    identity_token,
     instance,
     kube,
     phase,
@@ -43,8 +44,9 @@ from agent.loops import anchors as anchors_loop
 from agent.loops import events, identity, lease, notify, policy, probe, proxy, redirect, report, slices, status
 from agent.loops import phase as phase_loop
 from agent.loops import replacement as replacement_loop
+from agent.loops import token as token_loop
 from agent.loops.board import Board
-from agent.ports import ProxyRuntime, Trouble
+from agent.ports import IdentityTokens, ProxyRuntime, Trouble
 
 HANDOVER_WITHIN = 2.0  # seconds for the last word to the Lease
 SYSTEMD = Path("/run/systemd/system")  # there on a host that systemd has booted: sd_booted(3)
@@ -132,13 +134,10 @@ class Daemon:
     def _loops(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         config, board, spec = self._config, self._board, self._spec
         fact, dice = board.setter, random.random
-        workload_api = spire.SpireWorkloadApi(config.identity.workload_api)
         notifier, watchdog = systemd.SystemdNotifier(os.environ), systemd.watchdog_seconds(os.environ)
         loops: dict[str, Loop] = {
             "phase": self._phase,
-            "identity": identity.IdentityLoop(
-                workload_api, spec.identity, fact("identity"), time.time, dice, config.identity.hint
-            ),
+            "identity": self._identity_loop(),
             "anchors": self._anchors_loop(),
             "proxy": self._proxy_loop(),
             "redirect": redirect.RedirectLoop(self._redirector, board, fact("redirect"), dice),
@@ -153,6 +152,22 @@ class Daemon:
             "notify": notify.NotifyLoop(notifier, spec, board, watchdog),
         }
         return {name: loop.run() for name, loop in loops.items()}
+
+    def _identity_loop(self) -> Loop:
+        wanted, publish = self._config.identity, self._board.setter("identity")
+        if wanted.mode == "token":
+            return token_loop.TokenLoop(self._tokens(), self._spec.identity, publish, time.time, random.random)
+        workload_api = spire.SpireWorkloadApi(wanted.workload_api)
+        return identity.IdentityLoop(
+            workload_api, self._spec.identity, publish, time.time, random.random, wanted.hint
+        )
+
+    def _tokens(self) -> IdentityTokens:
+        wanted, subject = self._config.identity, values.token_subject(self._config)
+        place = identity_token.Place(values.token_place(self._root), self._owner, subject, time.time)
+        if wanted.token_file:
+            return identity_token.FromFile(place, Path(wanted.token_file))
+        return identity_token.Requested(place, self._api.tokens(wanted.service_account).ask)
 
     def _anchors_loop(self) -> anchors_loop.AnchorsLoop:
         wanted, root = self._config.identity, self._root
@@ -192,6 +207,9 @@ class Daemon:
             log=self._root / "var/log/fairlead/proxy.log",
         )
         gate = [sys.executable, "-m", "agent", "identity-gate", settings.workload_api, settings.identity]
+        if settings.token_file:  # it makes the proxy's key too, as root's configuration says
+            identity_token.furnish(Path(settings.identity_folder).parent, 0o700, self._owner)
+            gate = [*gate[:4], "--prefix", prefix]
         return proxy_child.ChildProxy(lambda: values.proxy_settings(self._config, prefix), paths, uid, gid, gate)
 
     def _lease_loop(self) -> lease.LeaseLoop:

@@ -14,6 +14,7 @@ from agent.core.probe import Attempt, ProbeSpec
 from agent.core.proxy import Reading
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import Replacement
+from agent.core.token import Claims
 
 
 class Trouble(Exception):
@@ -37,6 +38,19 @@ class WorkloadApi(Protocol):
         Raises Trouble (WORKLOAD_API_*) when the stream cannot be had or ends; the caller calls again.
         Closing the iterator ends the stream and leaves nothing behind.
         """
+        ...
+
+
+class IdentityTokens(Protocol):
+    """The token for Linkerd's identity controller, where the proxy's user reads it."""
+
+    async def held(self) -> Claims:
+        """What that one says of itself. Raises Trouble (IDENTITY_TOKEN_*, CLOCK_SKEWED, IDENTITY_EXPIRED)."""
+        ...
+
+    async def renew(self) -> None:
+        """Where another one should be there by now, get and put it there. Raises Trouble (IDENTITY_TOKEN_*,
+        CLOCK_SKEWED, IDENTITY_EXPIRED, API_*); what is held stays then."""
         ...
 
 

@@ -6,7 +6,7 @@ import pwd
 from pathlib import Path
 
 from agent.config import Config, IdentityConfig, RedirectConfig
-from agent.core import releases
+from agent.core import releases, token
 from agent.core.policy import Spec
 from agent.core.probe import first_verdicts_within
 from agent.core.proxy import ProxySettings
@@ -26,6 +26,7 @@ def policy_spec(config: Config, boot_id: str) -> Spec:
         probe_window=first_verdicts_within(config.probes),
         settle=config.drain.settle,
         drain_timeout=config.drain.timeout,
+        outbound_only=config.identity.mode == "token",
     )
 
 
@@ -58,6 +59,7 @@ def systemd_owns_the_proxy(config: Config, root: Path, *, booted: bool) -> bool:
 def proxy_settings(config: Config, prefix: str = "") -> ProxySettings:
     """With the version of what would be started now."""
     proxy, control = config.proxy, config.control_plane
+    by_token, root = config.identity.mode == "token", Path(prefix or "/")
     return ProxySettings(
         version=proxy_version(config, prefix),
         workload=config.workload.name,
@@ -77,6 +79,9 @@ def proxy_settings(config: Config, prefix: str = "") -> ProxySettings:
         trust_domain=control.trust_domain,
         destination=control.destination,
         policy=control.policy,
+        identity_controller=control.identity,
+        token_file=str(token_place(root)) if by_token else "",
+        identity_folder=str(identity_folder(root)) if by_token else "",
         cluster_networks=_texts(control.cluster_networks),
         extra=proxy.environment,
     )
@@ -97,6 +102,20 @@ def anchors_in_force(config: Config, root: Path) -> tuple[Path, ...]:
 def anchors_kept(root: Path) -> Path:
     """Where the agent keeps what it found: a proposal, or in force with `follow`."""
     return root / "var/lib/fairlead/agent/trust-anchors.pem"
+
+
+def token_place(root: Path) -> Path:
+    """Where the agent puts the token for the proxy's user."""
+    return root / "run/fairlead-token/token"
+
+
+def identity_folder(root: Path) -> Path:
+    """Where the proxy's user makes its key and its request for a certificate, in token mode."""
+    return root / "run/fairlead-proxy/identity"
+
+
+def token_subject(config: Config) -> str:
+    return token.subject(config.identity.service_account, config.workload.namespace)
 
 
 def proxy_owner(config: Config) -> tuple[int, int]:

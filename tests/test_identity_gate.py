@@ -6,16 +6,23 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
+from agent.adapters import identity_key, identity_token
 from agent.core import gate
 from agent.core.reasons import Fault, Reason
 from agent.sandbox.ca import Authority
 from agent.sandbox.workload_api import Entry, WorkloadApiServer
+from tests import identity_tokens, test_config_token
 
 ROOT = Path(__file__).parent.parent
 DOMAIN = "root.linkerd.cluster.local"
@@ -160,3 +167,79 @@ async def test_socket_and_id_by_hand(root: None, host: Path) -> None:
         assert await outcome(host, str(host / "agent.sock"), ID) == (0, f"usable: {ID}\n")
         code, _ = await outcome(host, str(host / "agent.sock"))
         assert code == 2
+
+
+# token mode
+
+
+@pytest.fixture
+def by_token(host: Path) -> Path:
+    """The same host, in token mode."""
+    (host / "etc/fairlead/fairlead.toml").write_text(
+        test_config_token.text()
+        .replace('user = "fairlead-proxy"', f"user = {PROXY}")
+        .replace("/etc/fairlead/trust-anchors.pem", str(host / "anchors.pem"))
+    )
+    (host / "anchors.pem").write_text(Authority(DOMAIN).pem)
+    identity_token.furnish(host / "run/fairlead-token", 0o2750, (0, PROXY))
+    return host
+
+
+def give(host: Path, text: str) -> None:
+    path = host / "run/fairlead-token/token"
+    path.write_text(text)
+    path.chmod(0o640)
+
+
+async def test_with_a_token_the_proxys_user_makes_its_key_anew_each_time(root: None, by_token: Path) -> None:
+    give(by_token, identity_tokens.token(0, time.time() + 600))
+    folder, seen = by_token / "run/fairlead-proxy/identity", set()
+    for _ in range(2):
+        assert await outcome(by_token) == (0, f"usable: {identity_tokens.NAME}\n")
+        key = serialization.load_der_private_key((folder / "key.p8").read_bytes(), None)
+        asked = x509.load_der_x509_csr((folder / "csr.der").read_bytes())
+        assert asked.is_signature_valid and asked.public_key() == key.public_key()
+        assert isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name == "secp256r1"
+        names = asked.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert list(names) == [x509.DNSName(identity_tokens.NAME)]
+        common = asked.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        assert [name.value for name in common] == [identity_tokens.NAME]
+        for path in (folder / "key.p8", folder, folder / "csr.der"):
+            assert (path.stat().st_uid, path.stat().st_mode & 0o077) == (PROXY, 0), path
+        seen.add((folder / "key.p8").read_bytes())
+    assert len(seen) == 2
+    assert record(by_token) is None
+
+
+async def test_a_token_that_is_missing_or_another_accounts_closes_it(root: None, by_token: Path) -> None:
+    other = identity_tokens.token(0, time.time() + 600, sub="system:serviceaccount:shop:other")
+    for text, reason in ((None, Reason.IDENTITY_TOKEN_UNREADABLE), (other, Reason.IDENTITY_TOKEN_UNSUITABLE)):
+        if text is not None:
+            give(by_token, text)
+        code, said = await outcome(by_token)
+        assert code == 69 and said.startswith(reason.value) and "eyJ" not in said
+        found = record(by_token)
+        assert found is not None and found.reason is reason
+    assert not (by_token / "run/fairlead-proxy/identity").exists(), "no key is made for nothing"
+
+
+async def test_a_folder_that_is_not_the_proxys_is_told(root: None, by_token: Path) -> None:
+    give(by_token, identity_tokens.token(0, time.time() + 600))
+    (by_token / "run/fairlead-proxy/identity").mkdir()
+    code, said = await outcome(by_token)
+    assert (code, said.split(":")[0]) == (69, Reason.PROXY_IDENTITY_MISSING.value)
+
+
+async def test_somebody_else_may_look_and_makes_no_key(root: None, by_token: Path) -> None:
+    give(by_token, identity_tokens.token(0, time.time() + 600))
+    assert (await outcome(by_token, uid=0))[0] == 0
+    assert not (by_token / "run/fairlead-proxy/identity").exists()
+
+
+def test_a_name_too_long_for_a_common_name_stands_as_dns_name_alone(tmp_path: Path) -> None:
+    name = ".".join(["label" * 8] * 4)
+    identity_key.make(tmp_path, name)
+    asked = x509.load_der_x509_csr((tmp_path / "csr.der").read_bytes())
+    assert not list(asked.subject)
+    names = asked.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert list(names) == [x509.DNSName(name)]

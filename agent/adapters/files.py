@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 
-def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
-    """Make `path` hold exactly `text`, or leave it as it was. Its directory is made where it is missing.
+def write_atomically(path: Path, content: str | bytes, mode: int = 0o644) -> None:
+    """Make `path` hold exactly `content`, or leave it as it was. Its directory is made where it is missing.
 
     Rename replaces a name at once; syncing the file before it and the directory after it makes that true
     across a power cut too. Raises OSError.
@@ -13,7 +13,7 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        _write(fresh, text, mode)
+        _write(fresh, content.encode() if isinstance(content, str) else content, mode)
         fresh.replace(path)
     except BaseException:
         fresh.unlink(missing_ok=True)
@@ -21,10 +21,10 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
     _sync_directory(path.parent)
 
 
-def _write(path: Path, text: str, mode: int) -> None:
-    with path.open("w", encoding="utf-8") as file:
+def _write(path: Path, content: bytes, mode: int) -> None:
+    with path.open("wb") as file:
         os.fchmod(file.fileno(), mode)
-        file.write(text)
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
 

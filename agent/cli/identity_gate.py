@@ -9,7 +9,8 @@ HELP = "say whether this user may get the proxy's identity"
 DESCRIPTION = """\
 Asks the SPIFFE Workload API, as the user who runs this, for an SVID that linkerd2-proxy can serve with and the
 mesh's trust anchors cover. It is what stands before each start of the proxy, as the proxy's own user: the agent's
-SVID proves nothing about the proxy's. Without arguments it asks for what root's configuration names, and leaves
+SVID proves nothing about the proxy's. In token mode it looks for the token instead, and makes the proxy's key and
+its request for a certificate (CSR). Without arguments it asks for what root's configuration names, and leaves
 the reason in /run/fairlead-proxy for the agent. Each reason is said once. Exit 0: there is one; 69: none."""
 
 

@@ -92,7 +92,7 @@ def _detail(condition: dict[str, str], facts: dict[str, Any]) -> str:
 def _identity(facts: dict[str, Any]) -> str:
     fact = facts["identity"]
     if fact["svid"] is None:
-        return "by the proxy's own certificate; the Workload API is silent"
+        return "by the proxy's own certificate; there is nothing newer"
     turns = f"next rotation in {fact['rotates_at']:.0f} s" if fact["rotates_at"] > 0 else "rotation is due"
     return f"{fact['svid']['spiffe_id']}, {fact['expires_at']:.0f} s left, {turns}{_anchors(facts['anchors'])}"
 

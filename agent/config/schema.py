@@ -1,12 +1,14 @@
 """The tables and keys of the file, and what must hold between them."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from agent.config import checks, redirects
 from agent.config import shape as c
 from agent.config.checks import choice, each, integer, matching, network, path, seconds
 from agent.config.reader import Table
+from agent.core import spiffe, token
 from agent.core.probe import ProbeKind, ProbeSpec, exec_unit
 
 NEEDS_CLUSTER_NETWORKS = frozenset({"cluster-authenticated", "cluster-unauthenticated", "audit"})
@@ -18,10 +20,11 @@ def read(tree: Mapping[str, object]) -> c.Config:
     problems: list[c.Problem] = []
     root = Table(tree, "", problems)
     host = _host(root.table("host"))
+    identity = _identity(root.table("identity"))
     found = c.Config(
-        workload=_workload(root.table("workload")),
+        workload=_workload(root.table("workload"), identity.mode),
         host=host,
-        identity=_identity(root.table("identity")),
+        identity=identity,
         api=_api(root.table("api")),
         proxy=_proxy(root.table("proxy")),
         control_plane=_control_plane(root.table("control_plane")),
@@ -31,22 +34,37 @@ def read(tree: Mapping[str, object]) -> c.Config:
     )
     root.close()
     if not problems:
+        found = _named(found)
         problems += _across(found)
     if problems:
         raise c.ConfigError(tuple(problems))
     return found
 
 
-def _workload(t: Table) -> c.WorkloadConfig:
+def _workload(t: Table, mode: str) -> c.WorkloadConfig:
+    by_token = mode == "token"
+    for key in ("identity", "server_name") if by_token else ():
+        remedy = "remove it: the name follows from identity.service_account"
+        t.refuse(key, 'does not belong to identity.mode = "token"', remedy)
     found = c.WorkloadConfig(
         name=t.take("name", checks.object_name),
         namespace=t.take("namespace", checks.dns_label),
-        identity=t.take("identity", checks.spiffe_id),
-        server_name=t.take("server_name", checks.dns_name),
+        identity="" if by_token else t.take("identity", checks.spiffe_id),
+        server_name="" if by_token else t.take("server_name", checks.dns_name),
         ports=t.take("ports", each(checks.declared_port), ()),
     )
     t.close()
     return found
+
+
+def _named(found: c.Config) -> c.Config:
+    """With the name that Linkerd gives a service account, where that is this host's identity."""
+    if found.identity.mode != "token":
+        return found
+    workload, control = found.workload, found.control_plane
+    domain = control.trust_domain or control.cluster_domain
+    name = token.identity(found.identity.service_account, workload.namespace, control.namespace, domain)
+    return dataclasses.replace(found, workload=dataclasses.replace(workload, identity=name, server_name=name))
 
 
 def _host(t: Table) -> c.HostConfig:
@@ -57,16 +75,30 @@ def _host(t: Table) -> c.HostConfig:
 
 def _identity(t: Table) -> c.IdentityConfig:
     d = c.IdentityConfig(trust_anchors="")
+    mode = t.take("mode", choice("spiffe", "token"), d.mode)
     found = c.IdentityConfig(
         trust_anchors=t.take("trust_anchors", path),
-        workload_api=t.take("workload_api", path),
-        hint=t.take("hint", matching(r"[ -~]+", "a hint in plain ASCII", 1024), d.hint),
+        **_proof(t, mode, d),
         anchors_source=t.take("anchors_source", choice("file", "cluster", "workload-api"), d.anchors_source),
         anchors_follow=t.take("anchors_follow", checks.boolean, d.anchors_follow),
         anchors_window=t.take("anchors_window", seconds(0, 7 * 86400), d.anchors_window),
     )
     t.close()
     return found
+
+
+def _proof(t: Table, mode: str, d: c.IdentityConfig) -> dict[str, Any]:
+    """The keys that belong to the mode."""
+    keys: dict[str, tuple[Any, ...]] = {
+        "workload_api": (path,),
+        "hint": (matching(r"[ -~]+", "a hint in plain ASCII", 1024), d.hint),
+        "service_account": (checks.dns_label,),
+        "token_file": (path, d.token_file),
+    }
+    own = ("service_account", "token_file") if mode == "token" else ("workload_api", "hint")
+    for key in keys.keys() - set(own):
+        t.refuse(key, f"does not belong to mode = {mode!r}", "remove it, or choose identity.mode")
+    return {"mode": mode, **{key: t.take(key, *keys[key]) for key in own}}
 
 
 # Which keys belong to which way in; the last of each may be left out where it has a default.
@@ -124,6 +156,7 @@ def _control_plane(t: Table) -> c.ControlPlaneConfig:
         trust_domain=t.take("trust_domain", checks.dns_name, d.trust_domain),
         destination=t.take("destination", checks.host_port, d.destination),
         policy=t.take("policy", checks.host_port, d.policy),
+        identity=t.take("identity", checks.host_port, d.identity),
         cluster_networks=t.take("cluster_networks", each(network), ()),
     )
     t.close()
@@ -239,4 +272,21 @@ def _across(found: c.Config) -> list[c.Problem]:
         problems.append(
             c.Problem("proxy.default_inbound_policy", cause, "list them; without them the proxy exits at start")
         )
-    return problems
+    return problems + list(_across_mode(found))
+
+
+def _across_mode(found: c.Config) -> Iterator[c.Problem]:
+    """What the other tables ask of the way in which this host proves its identity."""
+    if found.identity.mode == "spiffe":
+        if found.control_plane.identity:
+            cause = "the identity controller has no part in identity.mode = 'spiffe'"
+            yield c.Problem("control_plane.identity", cause, "remove it")
+        return
+    no_source = "needs SPIFFE's Workload API, and there is none in identity.mode = 'token'"
+    if found.identity.anchors_source == "workload-api":
+        yield c.Problem("identity.anchors_source", no_source, 'choose "file" or "cluster"')
+    if found.api.auth == "spiffe":
+        yield c.Problem("api.auth", no_source, 'choose "token-file" or "kubeconfig"')
+    if (length := len(found.workload.identity)) > spiffe.MOST_IN_WORKLOAD:
+        cause = f"makes a name of {length} characters, and an ExternalWorkload holds {spiffe.MOST_IN_WORKLOAD}"
+        yield c.Problem("identity.service_account", cause, "give the service account a shorter name")

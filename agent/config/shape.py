@@ -21,6 +21,8 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class WorkloadConfig:
+    """In token mode `identity` and `server_name` are one and the same name, and follow from other keys."""
+
     name: str
     namespace: str
     identity: str  # spiffe://…: SERVER_ID
@@ -35,7 +37,12 @@ class HostConfig:
 
 @dataclass(frozen=True)
 class IdentityConfig:
+    """`mode` says which of the other keys there are; those of the other mode are ""."""
+
     trust_anchors: str  # absolute path of a PEM file
+    mode: Literal["spiffe", "token"] = "spiffe"
+    service_account: str = ""  # in workload.namespace
+    token_file: str = ""  # absolute path; "" = the agent asks the API server for tokens
     workload_api: str = ""  # absolute path of the Workload API's unix socket (a "unix:" prefix is stripped)
     hint: str = ""  # "" = any
     anchors_source: Literal["file", "cluster", "workload-api"] = "file"
@@ -78,6 +85,7 @@ class ControlPlaneConfig:
     trust_domain: str = ""  # "" = cluster_domain
     destination: str = ""  # host:port; "" = the name that Linkerd's chart gives it
     policy: str = ""
+    identity: str = ""
     cluster_networks: tuple[Network, ...] = ()
 
 

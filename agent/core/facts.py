@@ -44,7 +44,7 @@ class Phase:
 @dataclass(frozen=True)
 class Svid:
     """An X.509-SVID as the Workload API gave it. `not_*`: seconds since the epoch, by its issuer. `chain`: leaf
-    first, `bundle`: its trust domain's, both DER."""
+    first, `bundle`: its trust domain's, both DER. In token mode it is what the token stands for (`core.token`)."""
 
     spiffe_id: str
     key_type: str  # "EC P-256" is the only one that linkerd2-proxy can serve with

@@ -63,10 +63,10 @@ def validity(svid: Svid, wall_now: float) -> float | Fault:
     is never more than its whole lifetime.
     """
     if svid.not_before > wall_now + MOST_AHEAD:
-        return Fault(Reason.CLOCK_SKEWED, f"{svid.spiffe_id} is valid only from {_utc(svid.not_before)}")
+        return Fault(Reason.CLOCK_SKEWED, f"{svid.spiffe_id} is valid only from {utc(svid.not_before)}")
     left = svid.not_after - max(wall_now, svid.not_before)
     if left <= 0:
-        return Fault(Reason.CLOCK_SKEWED, f"{svid.spiffe_id} was valid until {_utc(svid.not_after)}")
+        return Fault(Reason.CLOCK_SKEWED, f"{svid.spiffe_id} was valid until {utc(svid.not_after)}")
     return left
 
 
@@ -79,5 +79,5 @@ def usable(svids: Sequence[Svid], spiffe_id: str, wall_now: float, hint: str = "
     return left if isinstance(left, Fault) else (svid, left)
 
 
-def _utc(seconds: float) -> str:
+def utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

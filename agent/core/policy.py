@@ -2,6 +2,7 @@
 
 Invariants, each proved over every state of a small world in tests/core/test_world.py:
 - on an UNKNOWN fact nothing is started, stopped, redirected or advertised;
+- a host that peers cannot verify (token mode) is never advertised, and everything else of it goes on;
 - Ready is advertised only while identity, proxy, redirect, probes and ExternalWorkload are all known good;
 - a redirect is ON only while the proxy is proved ready; on a closed port nothing comes between BLOCK and ON;
 - leaving goes Ready=False → in no EndpointSlice (or settled) → in-flight zero → outbound let go → proxy stopped
@@ -183,6 +184,8 @@ def _failed(closed: bool) -> RedirectGoal:
 
 
 def _advertise(spec: Spec, facts: Facts, now: float) -> tuple[Advertise, Reason]:
+    if spec.outbound_only:
+        return Advertise.NO, Reason.IDENTITY_OUTBOUND_ONLY
     every = list(standings(spec, facts, now).values())
     for standing in every:
         if isinstance(standing, Fault):

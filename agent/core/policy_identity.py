@@ -52,7 +52,7 @@ def identity_standing(spec: Spec, facts: Facts, now: float) -> Standing:
     if fact.svid is not None:  # it has run out, or is not covered; what the proxy has proves the identity
         in_time = _in_time(spec, facts, now)
         fault = (untrusted(facts) if in_time else None) or Fault(Reason.IDENTITY_EXPIRED)
-    elif fault.reason not in SILENT_SOURCE:
+    elif fault.reason not in SILENT_SOURCE and not spec.outbound_only:  # a token is asked for at its refresh alone
         return fault
     return _by_proxy_certificate(facts, now, fault)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from agent.core import token
 from agent.core.facts import UNKNOWN, Maybe, ProxyState
 from agent.core.reasons import Fault, Reason
 
@@ -38,10 +39,10 @@ class ProxySettings:
     version: str
     workload: str
     namespace: str
-    identity: str  # spiffe://…
+    identity: str  # spiffe://…, or in token mode the same as server_name
     server_name: str
     addresses: tuple[str, ...]  # the workload's own
-    workload_api: str  # path of the socket
+    workload_api: str  # path of the socket; "" in token mode
     ports: tuple[int, ...] = ()
     log: str = "warn,linkerd=info,hickory=error"
     log_format: str = "plain"
@@ -53,6 +54,10 @@ class ProxySettings:
     trust_domain: str = ""  # "" = the cluster domain
     destination: str = ""  # host:port; "" = as Linkerd's chart names it
     policy: str = ""
+    identity_controller: str = ""
+    # Token mode alone: the file with the token, and the folder with key and CSR.
+    token_file: str = ""
+    identity_folder: str = ""
     cluster_networks: tuple[str, ...] = ()
     extra: tuple[tuple[str, str], ...] = ()  # variables by their whole names, each of which may_be_extra
 
@@ -84,7 +89,10 @@ def environment(settings: ProxySettings, trust_anchors_pem: str) -> dict[str, st
     """
     version = _checked(settings)
     values = {
-        **_identity(settings, version, trust_anchors_pem),
+        **(_by_token(settings) if settings.token_file else _by_workload_api(settings, version)),
+        "IDENTITY_SERVER_ID": settings.identity,
+        "IDENTITY_SERVER_NAME": settings.server_name,
+        "IDENTITY_TRUST_ANCHORS": trust_anchors_pem,
         **_listeners(settings, version),
         **_control_plane(settings),
         **_traffic(settings),
@@ -97,15 +105,24 @@ def environment(settings: ProxySettings, trust_anchors_pem: str) -> dict[str, st
     return {f"{_PREFIX}{name}": value for name, value in values.items() if value} | dict(settings.extra)
 
 
-def _identity(settings: ProxySettings, version: tuple[int, ...], anchors: str) -> dict[str, str]:
+def _by_workload_api(settings: ProxySettings, version: tuple[int, ...]) -> dict[str, str]:
     renamed = version >= (2, 304)
-    socket = "IDENTITY_SPIRE_WORKLOAD_API_ADDRESS" if renamed else "IDENTITY_SPIRE_SOCKET"
+    return {"IDENTITY_SPIRE_WORKLOAD_API_ADDRESS" if renamed else "IDENTITY_SPIRE_SOCKET": settings.workload_api}
+
+
+def _by_token(settings: ProxySettings) -> dict[str, str]:
+    namespace, domain = settings.control_namespace, settings.cluster_domain
+    chosen = settings.identity_controller
     return {
-        socket: settings.workload_api,
-        "IDENTITY_SERVER_ID": settings.identity,
-        "IDENTITY_SERVER_NAME": settings.server_name,
-        "IDENTITY_TRUST_ANCHORS": anchors,
+        "IDENTITY_SVC_ADDR": chosen or f"linkerd-identity-headless.{namespace}.svc.{domain}.:8080",
+        "IDENTITY_SVC_NAME": token.identity("linkerd-identity", namespace, namespace, _trust_domain(settings)),
+        "IDENTITY_DIR": settings.identity_folder,
+        "IDENTITY_TOKEN_FILE": settings.token_file,
     }
+
+
+def _trust_domain(settings: ProxySettings) -> str:
+    return settings.trust_domain or settings.cluster_domain
 
 
 def _listeners(settings: ProxySettings, version: tuple[int, ...]) -> dict[str, str]:
@@ -120,8 +137,7 @@ def _listeners(settings: ProxySettings, version: tuple[int, ...]) -> dict[str, s
 
 def _control_plane(settings: ProxySettings) -> dict[str, str]:
     namespace, domain = settings.control_namespace, settings.cluster_domain
-    trust_domain = settings.trust_domain or domain
-    name = f"linkerd-destination.{namespace}.serviceaccount.identity.{namespace}.{trust_domain}"
+    name = token.identity("linkerd-destination", namespace, namespace, _trust_domain(settings))
     networks = ",".join(settings.cluster_networks)
     workload = {"ns": settings.namespace, "external_workload": settings.workload}
     return {
@@ -173,6 +189,7 @@ _OF_A_KEY = {
     "INBOUND_PORTS": "workload.ports",
     "DESTINATION_SVC_ADDR": "control_plane.destination",
     "POLICY_SVC_ADDR": "control_plane.policy",
+    "IDENTITY_SVC_ADDR": "control_plane.identity",
     "POLICY_CLUSTER_NETWORKS": "control_plane.cluster_networks",
     "DESTINATION_PROFILE_NETWORKS": "control_plane.cluster_networks",
 }
@@ -225,7 +242,7 @@ def _checked(settings: ProxySettings) -> tuple[int, ...]:
     version = tuple(map(int, found.groups()))
     if version < (2, 220):
         raise Refused(f"version {settings.version} knows no SPIFFE Workload API; 2.220 is the first that does")
-    if (2, 329) <= version < (2, 331):
+    if (2, 329) <= version < (2, 331) and not settings.token_file:
         raise Refused(f"version {settings.version} cannot talk to SPIRE; 2.331 is the next that can")
     # A bad filter does not stop the proxy: it starts and logs nothing of what was meant (facts §12).
     for directive in settings.log.split(","):

@@ -42,6 +42,10 @@ class Reason(enum.StrEnum):
     IDENTITY_OVERDUE = "IdentityOverdue"
     IDENTITY_KEY_UNSUITABLE = "IdentityKeyUnsuitable"
     IDENTITY_EXPIRED = "IdentityExpired"
+    IDENTITY_OUTBOUND_ONLY = "IdentityOutboundOnly"
+    IDENTITY_TOKEN_UNREADABLE = "IdentityTokenUnreadable"  # noqa: S105
+    IDENTITY_TOKEN_UNSUITABLE = "IdentityTokenUnsuitable"  # noqa: S105
+    IDENTITY_TOKEN_UNWRITABLE = "IdentityTokenUnwritable"  # noqa: S105
     CLOCK_SKEWED = "ClockSkewed"
 
     PROXY_READY = "ProxyReady"

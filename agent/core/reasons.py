@@ -14,7 +14,8 @@ def _reasons(*prefixes: str) -> frozenset[Reason]:
 
 
 _GOOD = frozenset({Reason.IDENTITY_VALID, Reason.PROXY_READY, Reason.REDIRECT_ACTIVE})
-_NO_IDENTITY = _reasons("WORKLOAD_API_", "IDENTITY_", "CLOCK_") - _GOOD - {Reason.IDENTITY_OVERDUE}
+_LIVED_WITH = {Reason.IDENTITY_OVERDUE, Reason.IDENTITY_OUTBOUND_ONLY}
+_NO_IDENTITY = _reasons("WORKLOAD_API_", "IDENTITY_", "CLOCK_") - _GOOD - _LIVED_WITH
 _NO_PROXY = _reasons("PROXY_", "TRUST_ANCHORS_UNUSABLE", "DOOR_") - _GOOD
 _NO_RULES = frozenset(
     {Reason.REDIRECT_FORBIDDEN, Reason.REDIRECT_UNSUPPORTED, Reason.REDIRECT_REFUSED, Reason.REDIRECT_FAILED}

@@ -57,8 +57,8 @@ IDENTITY: Final[Mapping[Reason, Entry]] = {
     ),
     Reason.IDENTITY_OVERDUE: Entry(
         _WARN,
-        "the SVID is valid still, but its successor is overdue",
-        "see whether the SPIRE agent reaches its server: its log, and spire-agent healthcheck",
+        "the SVID, or the token, is valid still, but its successor is overdue",
+        "see whether the SPIRE agent reaches its server (spire-agent healthcheck), or who renews the token",
     ),
     Reason.IDENTITY_KEY_UNSUITABLE: Entry(
         _FAULT,
@@ -66,11 +66,33 @@ IDENTITY: Final[Mapping[Reason, Entry]] = {
         "set the SPIRE server's CA and X.509 key type to ec-p256",
     ),
     Reason.IDENTITY_EXPIRED: Entry(
-        _FAULT, "the SVID has run out, or is about to", "see why SPIRE does not renew it"
+        _FAULT,
+        "the SVID, or the token, has run out, or is about to",
+        "see why SPIRE, or who else renews it, does not",
+    ),
+    Reason.IDENTITY_OUTBOUND_ONLY: Entry(
+        _WARN,
+        "this host's identity is a service account's, which peers cannot verify: it calls, and is not called",
+        "nothing to do if that is meant; for peers to reach it, give it a SPIFFE identity (docs/spire.md)",
+    ),
+    Reason.IDENTITY_TOKEN_UNREADABLE: Entry(
+        _FAULT,
+        "there is no token that the proxy's user can read",
+        "see the detail; docs/token-identity.md says whose the file must be",
+    ),
+    Reason.IDENTITY_TOKEN_UNSUITABLE: Entry(
+        _FAULT,
+        "the token is none that Linkerd gives this host's identity for",
+        "kubectl create token ACCOUNT --audience identity.l5d.io, for identity.service_account",
+    ),
+    Reason.IDENTITY_TOKEN_UNWRITABLE: Entry(
+        _FAULT,
+        "the token cannot be put where the proxy's user reads it",
+        "see the detail; /run/fairlead-token is made at boot: systemd-tmpfiles --create fairlead.conf",
     ),
     Reason.CLOCK_SKEWED: Entry(
         _FAULT,
-        "the SVID is not valid yet by this host's clock, or was already over when it arrived",
+        "the SVID, or the token, is not valid yet by this host's clock, or an SVID was over when it arrived",
         "correct the host's clock: timedatectl status",
     ),
     Reason.TRUST_ANCHORS_UNUSABLE: Entry(

@@ -23,6 +23,8 @@ class Spec:
     probe_window: float = 0.0  # the longest that a first probe verdict can take
     settle: float = 5.0
     drain_timeout: float = 60.0
+    # Peers cannot verify this host's identity (a service account's), so it is never Ready for them.
+    outbound_only: bool = False
 
 
 class Sure(enum.Enum):

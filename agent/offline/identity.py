@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent import values
-from agent.adapters import anchors, files, spire
+from agent.adapters import anchors, files, identity_key, identity_token, spire
 from agent.config import Config
 from agent.core import anchors as core_anchors
 from agent.core import gate, identity
@@ -30,15 +30,25 @@ class Unconfigured(Exception):
 
 
 @dataclass(frozen=True)
+class Token:
+    """Where it is, whom it must speak for, and where key and CSR are made; None: by somebody else."""
+
+    path: Path
+    subject: str
+    folder: Path | None
+
+
+@dataclass(frozen=True)
 class Gate:
     """What is asked for whom. `places`: None where nothing is known of trust anchors. `record`: where the outcome
     is left for the agent; None: nowhere."""
 
     socket: str
-    spiffe_id: str
+    spiffe_id: str  # or the name that the token stands for
     hint: str = ""
     places: anchors.Places | None = None
     record: Path | None = None
+    token: Token | None = None  # in token mode
 
 
 def configuration(prefix: str) -> Config:
@@ -53,8 +63,14 @@ def gate_of(prefix: str) -> Gate:
     """The gate that stands before the proxy of this host. Raises Unconfigured."""
     root, config = Path(prefix or "/"), configuration(prefix)
     places = anchors.Places(values.anchors_in_force(config, root), values.anchors_kept(root))
-    record = root / gate.RECORD if _is_proxys_user(config) else None
-    return Gate(config.identity.workload_api, config.workload.identity, config.identity.hint, places, record)
+    mine = _is_proxys_user(config)
+    by_token = None
+    if config.identity.mode == "token":
+        folder = values.identity_folder(root) if mine else None
+        by_token = Token(values.token_place(root), values.token_subject(config), folder)
+    record = root / gate.RECORD if mine else None
+    socket, name, hint = config.identity.workload_api, config.workload.identity, config.identity.hint
+    return Gate(socket, name, hint, places, record, by_token)
 
 
 def _is_proxys_user(config: Config) -> bool:
@@ -107,8 +123,9 @@ class _Crier:
 async def _watch(wanted: Gate, wait: float, cry: Callable[[Fault | None], None]) -> Fault | None:
     loop = asyncio.get_running_loop()
     until, attempt = loop.time() + wait, 0
+    look = _look if wanted.token is None else _look_for_token
     while True:
-        fault = await _look(wanted, until, cry)
+        fault = await look(wanted, until, cry)
         rest = until - loop.time()
         if fault is None or rest <= 0:
             return fault
@@ -133,6 +150,23 @@ async def _look(wanted: Gate, until: float, cry: Callable[[Fault | None], None])
     except Trouble as trouble:
         fault = trouble.fault
         cry(fault)
+    return fault
+
+
+async def _look_for_token(wanted: Gate, until: float, cry: Callable[[Fault | None], None]) -> Fault | None:
+    """Once; with all that is needed, the proxy's key and CSR are made anew, as a pod's are at each start."""
+    fault = None
+    assert wanted.token is not None
+    try:
+        text = identity_token.read(wanted.token.path)
+        identity_token.checked(text, wanted.token.subject, time.time(), str(wanted.token.path))
+        if wanted.places is not None:
+            anchors.in_force(wanted.places)
+        if wanted.token.folder is not None:
+            identity_key.make(wanted.token.folder, wanted.spiffe_id)
+    except Trouble as trouble:
+        fault = trouble.fault
+    cry(fault)
     return fault
 
 

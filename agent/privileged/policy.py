@@ -150,6 +150,8 @@ def _ports(ranges: Iterable[tuple[int, int]]) -> frozenset[int]:
 def _control_ports(found: config.ControlPlaneConfig) -> Iterable[int]:
     for named, usual in zip((found.destination, found.policy), _CONTROL_PORTS, strict=True):
         yield int(named.rpartition(":")[2]) if named else usual
+    if found.identity:  # token mode; unnamed it is a pod, and never an address of this host
+        yield int(found.identity.rpartition(":")[2])
 
 
 def _proxy_uid(user: str) -> int:

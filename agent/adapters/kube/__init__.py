@@ -7,7 +7,7 @@ fields are "" or ().
 
 from collections.abc import AsyncGenerator, Sequence
 
-from agent.adapters.kube import calls, roots, shapes
+from agent.adapters.kube import calls, roots, shapes, token_request
 from agent.adapters.kube.access import Credential, TokenFile
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
@@ -41,6 +41,10 @@ class KubeApi:
 
     def trust_roots(self, namespace: str) -> roots.TrustRoots:
         return roots.TrustRoots(self._caller, namespace)
+
+    def tokens(self, account: str) -> token_request.TokenRequest:
+        """`account`: a service account beside the ExternalWorkload."""
+        return token_request.TokenRequest(self._caller, self._namespace, account)
 
     async def close(self) -> None:
         await self._caller.close()

@@ -1,0 +1,72 @@
+"""Linkerd's own identity: a service account's name, and the token that Linkerd's identity controller gives it for.
+
+Law: pure values. A token is a secret; what it says of itself is none, and nothing else of it is kept here.
+"""
+
+import base64
+import json
+from dataclasses import dataclass
+
+from agent.core.facts import Svid
+from agent.core.identity import MOST_AHEAD, SUITABLE_KEY, utc
+from agent.core.reasons import Fault, Reason
+
+AUDIENCE = "identity.l5d.io"
+
+
+def identity(account: str, namespace: str, control_namespace: str, trust_domain: str) -> str:
+    """The name in the certificate (facts §4). Account and namespace are DNS labels: none with a dot gets one."""
+    return f"{account}.{namespace}.serviceaccount.identity.{control_namespace}.{trust_domain.rstrip('.')}"
+
+
+def subject(account: str, namespace: str) -> str:
+    """Whom such a token speaks for."""
+    return f"system:serviceaccount:{namespace}:{account}"
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a token says of itself; nobody has verified it. Times: seconds since the epoch."""
+
+    subject: str
+    audiences: tuple[str, ...]
+    not_before: float
+    not_after: float
+
+    @property
+    def half_life(self) -> float:
+        """When another one should be there."""
+        return (self.not_before + self.not_after) / 2
+
+
+def claims(text: str) -> Claims:
+    """Raises ValueError: no such token. What is said of it holds nothing of the token."""
+    try:
+        _, middle, _ = text.split(".")
+        found = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+        heard = found["aud"]
+        audiences = (heard,) if isinstance(heard, str) else tuple(map(str, heard))
+        begins = float(found["nbf"] if "nbf" in found else found["iat"])
+        return Claims(str(found["sub"]), audiences, begins, float(found["exp"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError("it is no service account's token") from None
+
+
+def usable(found: Claims, wanted: str, wall_now: float) -> Fault | None:
+    """Why Linkerd would give no certificate for it; None: it would. `wanted`: whom it must speak for."""
+    if found.subject != wanted:
+        return Fault(Reason.IDENTITY_TOKEN_UNSUITABLE, f"it is {found.subject[:200]!r}'s, not {wanted!r}'s")
+    if AUDIENCE not in found.audiences:
+        heard = ", ".join(found.audiences)[:200]
+        return Fault(Reason.IDENTITY_TOKEN_UNSUITABLE, f"its audience is {heard or 'nobody'}, not {AUDIENCE}")
+    if found.not_before > wall_now + MOST_AHEAD:
+        return Fault(Reason.CLOCK_SKEWED, f"the token is valid only from {utc(found.not_before)}")
+    if found.not_after <= wall_now:
+        return Fault(Reason.IDENTITY_EXPIRED, f"the token was valid until {utc(found.not_after)}")
+    return None
+
+
+def as_svid(name: str, found: Claims) -> Svid:
+    """The identity that it stands for, as the decision takes one: the key is the proxy's own, made as it must be,
+    and there is no chain before the controller has given one to the proxy."""
+    return Svid(name, SUITABLE_KEY, found.not_before, found.not_after)

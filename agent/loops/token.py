@@ -1,0 +1,86 @@
+"""The identity loop of token mode: sees to it that the proxy has a token, and says until when that one lasts.
+
+Trouble with the source never takes away a token that the proxy can read: what counts is that one alone.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+
+from agent.core import token
+from agent.core.backoff import Backoff
+from agent.core.facts import IdentityFact
+from agent.core.reasons import Fault, Reason
+from agent.ports import IdentityTokens, Trouble
+
+LOOK_EVERY = 10.0
+RETRY = Backoff(first=1.0, factor=2.0, most=60.0)
+
+# Every fact has a first value within 5 s of the start, whatever its source does.
+FIRST_FACT_WITHIN = 4.5
+
+
+class TokenLoop:
+    """`name`: the identity that the token stands for. `wall`: seconds since the epoch. `jitter`: in [0, 1)."""
+
+    def __init__(
+        self,
+        tokens: IdentityTokens,
+        name: str,
+        publish: Callable[[IdentityFact], None],
+        wall: Callable[[], float],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._tokens, self._name, self._publish = tokens, name, publish
+        self._wall, self._jitter = wall, jitter
+        self._fact: IdentityFact | None = None
+
+    async def run(self) -> None:
+        hung = asyncio.get_running_loop().call_later(FIRST_FACT_WITHIN, self._hung)
+        try:
+            attempt = 0
+            while True:
+                attempt = 0 if await self._renewed() else attempt + 1
+                await asyncio.sleep(RETRY.delay(attempt - 1, self._jitter()) if attempt else LOOK_EVERY)
+        finally:
+            hung.cancel()
+
+    async def _renewed(self) -> bool:
+        fault = None
+        try:
+            await self._tokens.renew()
+        except Trouble as trouble:
+            fault = trouble.fault
+        try:
+            self._take(await self._tokens.held(), fault)
+        except Trouble as trouble:
+            # Why there is no new one says more than that there is none.
+            fault = fault or trouble.fault
+            self._tell(fault=fault)
+        return fault is None
+
+    def _take(self, held: token.Claims, fault: Fault | None) -> None:
+        before, svid = self._fact or IdentityFact(), token.as_svid(self._name, held)
+        if svid == before.svid:  # its validity was measured when it came
+            self._tell(fault=fault)
+            return
+        now = asyncio.get_running_loop().time()
+        left = held.not_after - max(self._wall(), held.not_before)
+        self._tell(
+            svid=svid,
+            expires_at=now + left,
+            received_at=now,
+            rotates_at=now + left - svid.lifetime / 2,
+            updates=before.updates + 1,
+            fault=fault,
+        )
+
+    def _tell(self, **changes: object) -> None:
+        fact = dataclasses.replace(self._fact or IdentityFact(), **changes)  # type: ignore[arg-type]
+        if fact != self._fact:
+            self._fact = fact
+            self._publish(fact)
+
+    def _hung(self) -> None:
+        if self._fact is None:
+            self._tell(fault=Fault(Reason.IDENTITY_TOKEN_UNREADABLE, "none was received since the start"))
