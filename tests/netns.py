@@ -71,8 +71,8 @@ def namespace() -> Iterator[Namespace]:
         _run(["ip", "netns", "del", made.name])
 
 
-def join(one: Namespace, its: Sequence[str], other: Namespace, others: Sequence[str]) -> None:
-    """Connect two namespaces by a wire. `its`, `others`: addresses with prefix lengths."""
+def join(one: Namespace, its: Sequence[str], other: Namespace, others: Sequence[str]) -> str:
+    """Connect two namespaces by a wire; its name in both. `its`, `others`: addresses with prefix lengths."""
     name = f"w{secrets.token_hex(3)}"
     _run(["ip", "link", "add", name, "netns", one.name, "type", "veth", "peer", "name", name, "netns", other.name])
     for space, addresses in ((one, its), (other, others)):
@@ -80,6 +80,7 @@ def join(one: Namespace, its: Sequence[str], other: Namespace, others: Sequence[
             # An IPv6 address would otherwise be unusable for a second, until nobody has claimed it.
             space.ip(f"addr add {address} dev {name}" + (" nodad" if ":" in address else ""))
         space.ip(f"link set {name} up")
+    return name
 
 
 def _enter(path: str, uid: int) -> None:

@@ -62,6 +62,19 @@ NotifyAccess=all
 Environment=PYTHONPATH={installed.LIBRARY}
 ExecStart={_PYTHON} -P -m tests.proxymachine {{what}}
 """
+# The network comes up as networkd and its like bring it up: after network-pre.target.
+_WIRE = """\
+[Unit]
+Wants=network-pre.target
+After=network-pre.target
+Before=network.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=ip link set group default up
+[Install]
+WantedBy=multi-user.target
+"""
 _STAND_IN = f"""\
 #!{_PYTHON} -IB
 import os, sys
@@ -97,6 +110,7 @@ def real(machine: Machine, path: str) -> None:
 def equip(machine: Machine) -> None:
     """Before its first boot: files and units; the Workload API and an application start with the machine."""
     machine.write("/etc/fairlead/token", "nobody's")
+    machine.write("/etc/systemd/system/wire.service", _WIRE)
     configure(machine)
     stand_in(machine)
     for name, what in (("workload-api", "workload-api"), ("application", "application")):
@@ -107,12 +121,14 @@ def equip(machine: Machine) -> None:
 def booted(binary: str | None = None) -> Iterator[tuple[Machine, netns.Namespace]]:
     """The machine, and the network of a client beside it. `binary`: a real linkerd2-proxy."""
     with netns.namespace() as client, Machine(binds=installed.BINDS) as machine:
-        machine.wires = [Wire((f"{ADDRESS}/24",), client, (f"{CLIENT_ADDRESS}/24",))]
+        machine.wires = [Wire((f"{ADDRESS}/24",), client, (f"{CLIENT_ADDRESS}/24",), held=True)]
         installed.install(machine)
         equip(machine)
         if binary is not None:
             real(machine, binary)
         with machine.powered():
+            installed.compile(machine)
+            machine.systemctl("enable", "--now", "wire.service")
             machine.systemctl("start", "workload-api", "application", "fairlead-door.socket")
             yield machine, client
 
@@ -134,9 +150,11 @@ async def agent(machine: Machine) -> AsyncIterator[proxyhost.RemoteRuntime]:
 
 
 def quiet(machine: Machine) -> None:
-    """As a freshly booted one: the proxy stopped, nothing counted, the stand-in in its place."""
-    machine.systemctl("stop", PROXY)
-    machine.run("sh", "-c", "rm -rf /run/fairlead-proxy/* /var/lib/fairlead/redirect-suspended; nft flush ruleset")
+    """As a freshly booted one: nothing of fairlead runs; no rule, crash or approved configuration is kept."""
+    machine.systemctl("stop", "fairlead.service", PROXY)
+    machine.systemctl("start", "workload-api")
+    state = "approved tried phase redirect-suspended"
+    machine.run("sh", "-c", f"cd /var/lib/fairlead; rm -rf {state} /run/fairlead-proxy/*; nft flush ruleset")
 
 
 # inside --------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from agent.cli import proxy_agent
+from agent.cli import proxy_agent, proxy_look
 from agent.cli.check_config import load
 from agent.cli.exits import Exit, Failure
 from agent.cli.main import prefix_argument
@@ -21,7 +21,9 @@ Versions of linkerd2-proxy lie side by side under /var/lib/fairlead/proxy, root'
   fairlead proxy restart                      the same, to the same version: for new trust anchors and settings
   fairlead proxy use VERSION                  only for the next start; the running proxy is left alone
   fairlead proxy remove VERSION
-  fairlead proxy log-level [FILTER]           of the running proxy, until it ends"""
+  fairlead proxy log-level [FILTER]           of the running proxy, until it ends
+  fairlead proxy env [--diff]                 its environment at the next start, and what differs from now
+  fairlead proxy logs                         the last lines of its unit"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         one.set_defaults(act=act)
 
     proxy_agent.arguments(verbs)
+    proxy_look.arguments(verbs)
 
 
 def run(args: argparse.Namespace) -> int:

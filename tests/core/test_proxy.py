@@ -280,5 +280,40 @@ def test_metrics_of_the_first_proxies_that_know_spire() -> None:
     assert read_metrics("identity_cert_expiration_timestamp_seconds 12.5\n# EOF")[0] == 12.5
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "wrong"),
+    [
+        ("LINKERD2_PROXY_OUTBOUND_CONNECT_TIMEOUT", "2s", ""),
+        ("OTEL_RESOURCE_ATTRIBUTES", "zone=a", ""),
+        ("LINKERD2_PROXY_OUTBOUND_CONNECT_TIMEOUT", "", "is empty"),
+        ("LD_PRELOAD", "/x.so", "is not the proxy's"),
+        ("LINKERD2_PROXY_LOG", "debug", "proxy.log"),
+        ("LINKERD2_PROXY_INBOUND_IPS", "10.0.0.1", "host.addresses"),
+        ("LINKERD2_PROXY_IDENTITY_DISABLED", "1", "fairlead's to set"),
+        ("LINKERD2_PROXY_LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_MIN", "1s", "fairlead's to set"),
+        ("LINKERD2_PROXY_INBOUND_LISTEN_ADDR", "0.0.0.0:1", "fairlead's to set"),
+        ("LINKERD2_PROXY_ADMIN_LISTEN_ADDR", "0.0.0.0:4191", "fairlead's to set"),
+        ("LINKERD2_PROXY_SHUTDOWN_ENDPOINT_ENABLED", "true", "fairlead's to set"),
+        ("LINKERD2_PROXY_POLICY_WORKLOAD", "{}", "fairlead's to set"),
+    ],
+)
+def test_what_an_operator_may_add(name: str, value: str, wrong: str) -> None:
+    found = proxy.why_not_extra(name, value)
+    assert (wrong in (found or "")) if wrong else found is None, found
+
+
+def test_what_is_added_reaches_the_proxy() -> None:
+    assert value("OUTBOUND_CONNECT_TIMEOUT", extra=(("LINKERD2_PROXY_OUTBOUND_CONNECT_TIMEOUT", "2s"),)) == "2s"
+
+
+def test_what_people_see_of_the_environment_holds_no_secret() -> None:
+    found = proxy.masked(
+        {**variables(), "LINKERD2_PROXY_X_TOKEN": "hush", "LINKERD2_PROXY_IDENTITY_TOKEN_FILE": "/t"}
+    )
+    assert found["LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS"] == "<1 certificates>"
+    assert found["LINKERD2_PROXY_X_TOKEN"] == "<masked>"
+    assert found["LINKERD2_PROXY_IDENTITY_TOKEN_FILE"] == "/t"
+
+
 def test_ports_are_linkerds() -> None:
     assert (proxy.INBOUND_PORT, proxy.OUTBOUND_PORT, proxy.ADMIN_PORT) == (4143, 4140, 4191)

@@ -1,0 +1,53 @@
+"""fairlead proxy env, fairlead proxy logs"""
+
+import argparse
+import json
+
+from agent.cli.exits import Exit, Failure
+
+
+def arguments(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    env = verbs.add_parser("env", help="the environment of the proxy's next start, secrets masked")
+    env.add_argument("--diff", action="store_true", help="against the running one's; exit 1 where they differ")
+    env.add_argument("--json", action="store_true")
+    env.set_defaults(act=_env)
+    logs = verbs.add_parser("logs", help="the last lines of the proxy's unit")
+    logs.add_argument("--json", action="store_true")
+    logs.set_defaults(act=_logs)
+
+
+def _env(args: argparse.Namespace) -> int:
+    from agent.core import proxy
+    from agent.offline import environment
+
+    try:
+        planned = environment.planned(args.prefix)
+        running = environment.running() if args.diff else {}
+    except environment.Unavailable as error:
+        raise Failure(Exit.UNAVAILABLE, f"cannot tell the proxy's environment: {error}") from None
+    if not args.diff:
+        _print(args.json, dict(proxy.masked(planned)), "{0}={1}")
+        return Exit.OK
+    differing = environment.differences(running, planned)
+    now, then = proxy.masked(running), proxy.masked(planned)
+    for name in differing:
+        told = {"running": now.get(name), "next": then.get(name)}
+        print(json.dumps({"name": name, **told}) if args.json else f"{name}: {told['running']} → {told['next']}")
+    if differing and not args.json:
+        print("the next start brings these: fairlead proxy restart")
+    return Exit.FAILED if differing else Exit.OK
+
+
+def _print(as_json: bool, found: dict[str, str], line: str) -> None:
+    print(json.dumps(found, indent=2) if as_json else "\n".join(line.format(*item) for item in found.items()))
+
+
+def _logs(args: argparse.Namespace) -> int:
+    from agent import offline
+
+    try:
+        lines = offline.ask_door(args.prefix, "proxy logs")["lines"]
+    except offline.Refused as refused:
+        raise Failure(Exit.UNAVAILABLE, f"cannot show the proxy's log: {refused}", "run it with sudo") from None
+    print(json.dumps(lines) if args.json else "\n".join(lines))
+    return Exit.OK
