@@ -45,6 +45,9 @@ class Identity:
     async def follow(self) -> None:
         """Take every SVID that comes, until cancelled. Only the first connect is not repeated (facts §1.6)."""
         path = self._settings.workload_api
+        if not path:
+            self._log("Waiting for identity to be initialized...")
+            await asyncio.Event().wait()
         try:
             _, writer = await asyncio.open_unix_connection(path)
             writer.close()

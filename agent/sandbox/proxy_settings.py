@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 
 PREFIX = "LINKERD2_PROXY_"
 
@@ -26,7 +27,7 @@ class Settings:
     """`inbound_ips`: original destinations that are served; empty: all. `inbound_policy`: whom they are served
     to. `detect_within`: seconds for the first bytes of a connection. `grace`: seconds."""
 
-    workload_api: str
+    workload_api: str  # "" in token mode, for which there is no identity controller here
     server_id: str
     server_name: str
     trust_anchors: str
@@ -47,7 +48,7 @@ def parse(environment: Mapping[str, str]) -> Settings:
     env.check_inbound_ports()
     return Settings(
         workload_api=env.workload_api(),
-        server_id=env.spiffe_id("IDENTITY_SERVER_ID"),
+        server_id=env.server_id(),
         server_name=env.required("IDENTITY_SERVER_NAME"),
         trust_anchors=env.required("IDENTITY_TRUST_ANCHORS"),
         inbound=env.address("INBOUND_LISTEN_ADDR", "0.0.0.0:4143"),
@@ -82,14 +83,31 @@ class _Environment:
         found = [self.get(f"IDENTITY_SPIRE_{name}") for name in ("WORKLOAD_API_ADDRESS", "SOCKET")]
         present = [value for value in found if value is not None]
         if not present:
-            raise Invalid("linkerd identity requires a TLS Id and server name to be the same")
+            self.check_token()
+            return ""
         return present[0].removeprefix("unix:")
 
-    def spiffe_id(self, name: str) -> str:
+    def server_id(self) -> str:
+        name = "IDENTITY_SERVER_ID"
         value = self.required(name)
-        if not value.startswith("spiffe://"):
+        if self.workload_api() and not value.startswith("spiffe://"):
             raise self.bad(name, "Spire support requires a SPIFFE TLS Id")
         return value
+
+    def check_token(self) -> None:
+        """What token mode needs at the start: one name, the controller's, and three files that are not empty."""
+        if self.required("IDENTITY_SERVER_ID") != self.required("IDENTITY_SERVER_NAME"):
+            raise Invalid("linkerd identity requires a TLS Id and server name to be the same")
+        for name in ("IDENTITY_SVC_ADDR", "IDENTITY_SVC_NAME"):
+            self.required(name)
+        folder = Path(self.required("IDENTITY_DIR"))
+        for path in (folder / "key.p8", folder / "csr.der", Path(self.required("IDENTITY_TOKEN_FILE"))):
+            try:
+                empty = not path.read_bytes()
+            except OSError as error:
+                raise Invalid(f"cannot read {path}: {error.strerror}") from error
+            if empty:
+                raise Invalid(f"{path} is empty")
 
     def address(self, name: str, default: str) -> Address:
         value = self.get(name)

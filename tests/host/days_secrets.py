@@ -5,14 +5,16 @@ import json
 import re
 import resource
 import signal
+import time
 from pathlib import Path
 
 from agent.core.reasons import Reason
 from agent.sandbox import network
 from agent.sandbox.api_faults import Answer
-from agent.sandbox.scene import API_PORT, TOKEN, Scene
+from agent.sandbox.scene import API_PORT, PROXY_UID, TOKEN, Scene
 from agent.sandbox.tour import until
-from tests.host.days import day, serves, serving
+from tests import identity_tokens
+from tests.host.days import day, named, serves, serving, started
 from tests.host.secrets import OUTPUTS, Keys, secrets
 
 
@@ -35,6 +37,41 @@ async def no_token_of_a_kubeconfig_is_said(scene: Scene) -> None:
     way = f'[api]\nauth = "kubeconfig"\nkubeconfig = "{etc / "kubeconfig"}"\n\n'
     file.write_text(re.sub(r"\[api\]\n.*?\n\n", way, file.read_text(), flags=re.DOTALL))
     await _nothing_secret_is_said(scene, Reason.API_UNAUTHORIZED)
+
+
+@day(token=True)
+async def no_token_of_the_identity_is_said(scene: Scene) -> None:
+    """Token mode, before an identity controller that is away: never Ready, with the reason; and the proxy has what
+    it needs, and a token that is renewed or worthless is dealt with, without a word of either."""
+    given = scene.prefix / "etc/fairlead/identity-token"
+    _token_mode(scene, given)
+    given.write_text(identity_tokens.token(0, time.time() + 3600))
+    await started(scene)
+    keys = Keys(scene.ca)
+    await until(scene, lambda s: s["goals"]["proxy"] == "running" and s["facts"]["proxy"]["process"], "a proxy")
+    await until(
+        scene, lambda s: scene.ready() == ("False", "IdentityOutboundOnly"), "the reason at the API server"
+    )
+    key = scene.prefix / "run/fairlead-proxy/identity/key.p8"
+    assert (key.stat().st_uid, key.stat().st_mode & 0o777) == (PROXY_UID, 0o600)
+    held = scene.prefix / "run/fairlead-token/token"
+    assert held.stat().st_mode & 0o777 == 0o640 and held.read_text() == given.read_text()
+    await _nothing_shows(scene, keys)
+    given.write_text(identity_tokens.token(0, time.time() + 3600, sub="system:serviceaccount:a:b"))
+    await named(scene, Reason.IDENTITY_TOKEN_UNSUITABLE)
+    assert held.read_text() != given.read_text()
+    await _nothing_shows(scene, keys)
+    await _dies_without_a_core_file(scene)
+    await scene.start_agent(arguments=["--log", "json"])
+    await named(scene, Reason.IDENTITY_TOKEN_UNSUITABLE)
+    await _nothing_shows(scene, keys)
+
+
+def _token_mode(scene: Scene, given: Path) -> None:
+    file = scene.prefix / "etc/fairlead/fairlead.toml"
+    text = re.sub(r"^(identity|server_name) = .*\n", "", file.read_text(), flags=re.MULTILINE)
+    way = f'mode = "token"\nservice_account = "db-1"\ntoken_file = "{given}"'
+    file.write_text(re.sub(r"^workload_api = .*$", way, text, flags=re.MULTILINE))
 
 
 async def _nothing_secret_is_said(scene: Scene, refusal: Reason) -> None:

@@ -17,7 +17,15 @@ from agent.sandbox.ca import Authority, SvidMaterial
 from agent.sandbox.scene import TOKEN, Scene
 
 # The files of a host that may hold a secret: its administrator put it there.
-ADMINISTRATORS = ("etc/fairlead/token", "etc/fairlead/kubeconfig", "etc/fairlead/login")
+ADMINISTRATORS = (
+    "etc/fairlead/token",
+    "etc/fairlead/kubeconfig",
+    "etc/fairlead/login",
+    "etc/fairlead/identity-token",
+    # In memory, for the proxy alone: tests/test_identity_gate.py and tests/contract/test_identity_tokens.py.
+    "run/fairlead-token/token",
+    "run/fairlead-proxy/identity/key.p8",
+)
 # What stands in a kubeconfig, beside the token that its program gives.
 PLANTED = ("planted-password", "planted-other-token", "planted-variable", "planted-complaint")
 
