@@ -213,9 +213,13 @@ async def test_without_nft(host: Host) -> None:
 
 
 @pytest.mark.parametrize("kind", ["nft", "legacy"])
-async def test_without_nft_it_is_what_the_hosts_iptables_is(host: Host, kind: str) -> None:
+async def test_without_nft_it_is_what_the_hosts_iptables_is(host: Host, kind: str, tmp_path: Path) -> None:
     """The kernel's tables of the other kind stay as they are."""
-    iptables = f'mount --bind "$(readlink -f /usr/sbin/iptables-{kind})" "$(readlink -f /usr/sbin/iptables)"'
+    alternatives = tmp_path / "alternatives"
+    shutil.copytree("/etc/alternatives", alternatives, symlinks=True)
+    (alternatives / "iptables").unlink()
+    (alternatives / "iptables").symlink_to(f"/usr/sbin/iptables-{kind}")
+    iptables = f"mount --bind {alternatives} /etc/alternatives"
     around = ("unshare", "--mount", "sh", "-c", f'{iptables}; exec "$@"', "sh", *with_nft("/dev/null"))
     kernel = DoorRedirector(host.door(*around))
     assert await kernel.apply(ON, ON) == live(ON, ON)
