@@ -77,6 +77,7 @@ def test_its_users_share_nothing(host: Machine) -> None:
         "/var/lib/fairlead/agent",
         "/var/lib/fairlead/proxy",
         "/run/fairlead",
+        "/run/fairlead-token",
     ]
     assert host.run("stat", "--format=%n %a %U:%G", *asked).splitlines() == [
         "/etc/fairlead 755 root:root",
@@ -84,6 +85,7 @@ def test_its_users_share_nothing(host: Machine) -> None:
         "/var/lib/fairlead/agent 750 fairlead:fairlead",
         "/var/lib/fairlead/proxy 755 root:root",
         "/run/fairlead 755 fairlead:fairlead",
+        "/run/fairlead-token 2750 fairlead:fairlead-proxy",
     ]
 
 
