@@ -108,7 +108,7 @@ def _live(root: Path) -> tuple[Live, Fault | None]:
 
 def _refused(root: Path) -> Fault | None:
     try:
-        policy.approved(root)
+        admission.outward(policy.approved(root))
     except Refusal as refusal:
         return _fault(refusal)
     return None

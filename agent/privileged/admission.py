@@ -1,18 +1,29 @@
-"""Whether peers reach the proxy's inbound port through the host's own firewall: read here, judged by core.
+"""What the host's own firewall does with connections to the proxy, from peers and from the host itself: read
+here, judged by core.
 
 The same words stand in `plan` and wherever else this is told.
 """
 
 import json
 from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Final
 
-from agent.core.redirect import Address, Network, RedirectSpec
-from agent.core.redirect.admission import Admission, Seen
+from agent.core.reasons import Reason
+from agent.core.redirect import Address, Network, Outbound, RedirectSpec
+from agent.core.redirect.admission import Admission, Seen, refuses
 from agent.core.redirect.admission import admission as judged
 from agent.core.redirect.walk import Arrival, Verdict
 from agent.privileged import Refusal
 from agent.privileged.backends import nftables, programs
 from agent.privileged.backends.iptables import KINDS, Iptables
+
+_LOOPBACK: Final = {4: "127.0.0.1", 6: "::1"}
+_WIRE: Final = "(any)"  # an interface that is not lo
+_SHUT_OUT: Final = (
+    "cannot redirect IPv{} outbound: the host's firewall refuses it on its way to the proxy at {} (firewalld: "
+    "RFC3964_IPv4=no in firewalld.conf; or leave such networks out of redirect.outbound_networks)"
+)
 
 
 def admission(spec: RedirectSpec, networks: tuple[Network, ...]) -> Admission:
@@ -21,6 +32,31 @@ def admission(spec: RedirectSpec, networks: tuple[Network, ...]) -> Admission:
         return judged(_seen(), list(_arrivals(spec, networks)), networks)
     except Refusal as refusal:
         return Admission(Verdict.UNKNOWN, spec.inbound_listener, why=refusal.detail)
+
+
+def outward(spec: RedirectSpec) -> None:
+    """Raises Refusal where the firewall refuses what would be redirected outbound.
+
+    Its output rules see the proxy's address and still the interface of the old one. firewalld, as it comes,
+    rejects ::/96 there (RFC 3964, 6to4), and so ::1: every IPv6 connection to the mesh would fail at once.
+    """
+    try:
+        seen = _seen()
+    except Refusal:
+        return  # what cannot be read cannot be told
+    for version, loopback in _LOOPBACK.items():
+        mine = next((address for address in spec.addresses if address.version == version), None)
+        departure = Arrival(_WIRE, mine, ip_address(loopback), spec.outbound_listener, hook="output")
+        if version in _versions(spec) and refuses(seen, departure):
+            raise Refusal(_SHUT_OUT.format(version, loopback), Reason.REDIRECT_REFUSED)
+
+
+def _versions(spec: RedirectSpec) -> set[int]:
+    """Those of what is redirected outbound."""
+    found = {network.version for network in spec.networks}
+    if spec.outbound is Outbound.OFF:
+        return set()
+    return {v for v in spec.families if spec.outbound is not Outbound.NETWORKS or v in found}
 
 
 def _seen() -> Seen:

@@ -7,7 +7,19 @@ from agent.core.facts import Level
 from agent.core.reasons import Reason
 from agent.core.redirect import RedirectSpec, levels, settle
 from agent.core.redirect.timed import Live
-from agent.privileged import Refusal, files, guide, listeners, live, moment, policy, safely, state, trial
+from agent.privileged import (
+    Refusal,
+    admission,
+    files,
+    guide,
+    listeners,
+    live,
+    moment,
+    policy,
+    safely,
+    state,
+    trial,
+)
 from agent.privileged.moment import Levels
 from agent.privileged.request import NO_TRIAL
 from agent.privileged.safely import Done
@@ -72,7 +84,7 @@ def one_way(prefix: Path, direction: str, level: Level) -> Answer:
 def _bring(prefix: Path, wanted: Levels) -> Answer:
     before, held = live.read(prefix), state.suspension(prefix)
     source = live.source(prefix, before)
-    spec, found = _spec(source, wanted), wanted
+    spec, found = (_new if source == prefix else _spec)(source, wanted), wanted
     over = before.trial is not None and not before.on_trial
     if levels(spec, before.rules) != wanted or over:
         _permit(held, wanted)
@@ -140,7 +152,7 @@ def apply_configured(prefix: Path, confirm: str) -> Answer:
     """
     with files.lock(prefix):
         wanted = moment.now(prefix)
-        spec = _spec(prefix, wanted)
+        spec = _new(prefix, wanted)
         before = live.read(prefix)
         if confirm == NO_TRIAL or levels(spec, before.rules) == wanted:
             return _tested(_keep(prefix, spec, before, wanted))
@@ -161,7 +173,7 @@ def adopt_guide(prefix: Path) -> Answer:
     with files.lock(prefix):
         chains = guide.chains()
         wanted = moment.now(prefix)
-        found = _keep(prefix, _spec(prefix, wanted), live.read(prefix), wanted)
+        found = _keep(prefix, _new(prefix, wanted), live.read(prefix), wanted)
         guide.remove()
         return {**_tested(found), "adopted": list(chains)}
 
@@ -237,6 +249,14 @@ def _source_now(prefix: Path) -> Path:
 
 def _spec(source: Path, wanted: Levels) -> RedirectSpec:
     return policy.letting_go(source) if safely.lets_go(wanted) else policy.approved(source)
+
+
+def _new(prefix: Path, wanted: Levels) -> RedirectSpec:
+    """One that is not in force yet. Later the firewall may change, and a redirect in force is not taken away."""
+    spec = _spec(prefix, wanted)
+    if wanted[1] is Level.ON:
+        admission.outward(spec)
+    return spec
 
 
 def _live_levels(source: Path, found: Live) -> Levels:

@@ -142,10 +142,18 @@ def assert_beside_firewalld(host: Host, ears: Listeners, backend: str) -> None:
 
 
 def test_the_redirect_is_tested_and_set_behind_firewalld(host: Host, backend: str, tmp_path: Path) -> None:
+    """As it comes, firewalld would cut every IPv6 connection off that is redirected: that is refused, with the
+    way out, and nothing has changed."""
     force(host, backend)
-    with firewalld(host, tmp_path / "firewalld"), Listeners() as ears:
+    with firewalld(host, tmp_path / "firewalld") as daemon, Listeners() as ears:
         ears.add(host.space, "::", APP, SSH, UNDECLARED)
         ears.add_proxy(host.space, everywhere="::")
+        code, answer = ask(host, {"verb": "redirect apply", "confirm": "none"})
+        assert (code, answer["reason"]) == (1, "RedirectRefused"), answer
+        assert "IPv6" in str(answer["detail"]) and "RFC3964_IPv4=no" in str(answer["detail"])
+        assert host.space.inside(lambda: kernel.read(backend)) is None
+        daemon.set("RFC3964_IPv4", "no")
+        daemon.command("--reload")
         code, answer = ask(host, {"verb": "redirect apply", "confirm": "none"})
         assert (code, answer["inbound"]) == (0, "on"), answer
         assert answer["tested"] == "by the tracer, and by 4 connections from outside"

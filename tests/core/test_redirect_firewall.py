@@ -87,3 +87,17 @@ def test_firewalld_lets_in_what_was_translated() -> None:
 def test_no_listing() -> None:
     with pytest.raises(ValueError, match="not a listing"):
         input_verdict([], PEER)
+
+
+def test_what_leaves_for_the_proxy_still_has_the_interface_of_its_old_destination() -> None:
+    """firewalld's rule for RFC 3964, in its own shape; nothing else stops a connection to ::1."""
+    kind = {"type": "filter", "hook": "output", "prio": 10, "policy": "accept"}
+    chain = {"chain": {"family": "inet", "table": "t", "name": "out", **kind}}
+    elsewhere = {"match": {"op": "!=", "left": {"meta": {"key": "oifname"}}, "right": "lo"}}
+    low = when("daddr", {"prefix": {"addr": "::", "len": 96}}, "ip6")
+    listing = {"nftables": [chain, rule(elsewhere, low, {"reject": {"type": "icmpv6"}}, chain="out")]}
+    leaving = replace(PEER6, destination=ip_address("::1"), port=4140, hook="output")
+    assert input_verdict(listing, leaving) is REFUSED
+    assert input_verdict(listing, replace(leaving, interface="lo")) is ACCEPTED
+    assert input_verdict(listing, replace(leaving, destination=ip_address("2001:db8::1"))) is ACCEPTED
+    assert input_verdict(listing, replace(leaving, hook="input")) is ACCEPTED

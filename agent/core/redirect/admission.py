@@ -54,6 +54,11 @@ def admission(seen: Seen, arrivals: Sequence[Arrival], networks: Iterable[Networ
     return Admission(found, port)
 
 
+def refuses(seen: Seen, departure: Arrival) -> bool:
+    """A connection of this host's own, on its way to the proxy. What cannot be told is not refused."""
+    return _verdict(seen, departure) is Verdict.REFUSED
+
+
 def _verdict(seen: Seen, arrival: Arrival) -> Verdict:
     version = arrival.destination.version
     texts = {kind: text for (kind, at), text in seen.saved.items() if at == version}

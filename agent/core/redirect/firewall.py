@@ -1,4 +1,4 @@
-"""What the host's own firewall does with a connection from outside, by the rules as nft lists them.
+"""What the host's own firewall does with a connection, by the rules as nft lists them.
 
 Law: what iptables-nft wrote with matches of its own cannot be read in nft's listing: its tables are left to what
 iptables-nft-save says of them.
@@ -56,8 +56,8 @@ def _bases(entries: Sequence[object], arrival: Arrival) -> Iterator[tuple[str, s
     families = {"inet", "ip" if arrival.destination.version == 4 else "ip6"}
     for entry in entries:
         match entry:
-            case {"chain": {"family": str(f), "table": str(t), "name": str(n), "hook": "input", **rest}}:
-                if f in families and rest.get("type") == "filter":
+            case {"chain": {"family": str(f), "table": str(t), "name": str(n), "hook": str(hook), **rest}}:
+                if hook == arrival.hook and f in families and rest.get("type") == "filter":
                     yield f, t, n, str(rest.get("policy", "accept"))
 
 
@@ -152,7 +152,9 @@ def _value(arrival: Arrival, left: object) -> Value | bool | None:
     nothing fits; None: that is not known."""
     ours, other = ("ip", "ip6") if arrival.destination.version == 4 else ("ip6", "ip")
     match left:
-        case {"meta": {"key": "iifname" | "iif"}}:
+        case {"meta": {"key": "iifname" | "iif" | "oifname" | "oif" as key}}:
+            if key[0] != arrival.hook[0]:
+                return False
             return frozenset({arrival.interface}) if arrival.interface is not None else None
         case {"meta": {"key": "l4proto"}} | {"payload": {"field": "protocol" | "nexthdr"}}:
             return frozenset({"tcp", "6"})

@@ -1,4 +1,4 @@
-"""What the host's own firewall does with a connection from outside, by what iptables-save says of one IP version.
+"""What the host's own firewall does with a connection, by what iptables-save says of one IP version.
 
 Enough is understood for what ufw, firewalld, Docker, fail2ban and people write.
 """
@@ -21,14 +21,14 @@ def verdict(text: str, arrival: Arrival) -> Verdict:
     for line in saved.lines.get("filter", ()):
         rules.setdefault(chain_of(line), []).append(_step(shlex.split(line)[2:], arrival, rules))
     walk = Walk(lambda name: rules.get(name, ()))
-    return settled(walk, "INPUT", _policy(text))
+    return settled(walk, base := arrival.hook.upper(), _policy(text, base))
 
 
-def _policy(text: str) -> Verdict:
+def _policy(text: str, chain: str) -> Verdict:
     table = ""
     for line in text.splitlines():
         table = line[1:].strip() if line.startswith("*") else table
-        if table == "filter" and line.startswith(":INPUT "):
+        if table == "filter" and line.startswith(f":{chain} "):
             return _END.get(line.split()[1], Verdict.ACCEPTED)
     return Verdict.ACCEPTED
 
@@ -82,7 +82,9 @@ def _answer(option: str, values: list[str], arrival: Arrival) -> bool | None:
             return True if name in _NAMES else None
         case "-p", [protocol]:
             return protocol in ("tcp", "all", "6")
-        case ("-i", [name]) if arrival.interface is not None:
+        case ("-i" | "-o", [_]) if (option == "-i") is not (arrival.hook == "input"):
+            return False
+        case ("-i" | "-o", [name]) if arrival.interface is not None:
             return arrival.interface.startswith(name[:-1]) if name.endswith("+") else arrival.interface == name
         case ("-s", [network]) if arrival.source is not None:
             return arrival.source in ip_network(network, strict=False)

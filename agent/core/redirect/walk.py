@@ -19,14 +19,16 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True)
 class Arrival:
-    """A connection that opens, as filter's input hook sees it: after translation. `interface`, `source`: None
-    where they are not known; then a rule that asks for them cannot be told."""
+    """A connection that opens, as filter's input or output hook sees it: after translation. `interface`: by which
+    it comes or goes. `interface`, `source`: None where they are not known; then a rule that asks for them cannot
+    be told."""
 
     interface: str | None
     source: Address | None
     destination: Address
     port: int = 4143
     translated: bool = True  # by the redirect; False: the peer dialled 4143 itself
+    hook: str = "input"
 
 
 @dataclass(frozen=True)
