@@ -82,7 +82,14 @@ class Machine:
         work.mkdir()
         command = ["unshare", "--mount", "--propagation", "private"]
         command += ["sh", "-c", _KEEPER, "keeper", str(work), self.name, str(lower)]
-        self._keeper = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log)
+        self._keeper = subprocess.Popen(
+            # A signal to the test run's whole group (Ctrl-C, a time limit) must not meet the one that clears up.
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            start_new_session=True,
+        )
         self._stack.callback(self._let_go)
         assert self._keeper.stdout is not None
         if self._keeper.stdout.readline() != b"held\n":
@@ -153,7 +160,12 @@ class Machine:
         ]
         environment = {**_ENVIRONMENT, "NOTIFY_SOCKET": str(self._folder / "notify")}
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, env=environment
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env=environment,
+            start_new_session=True,
         )
 
     def _wait_for_boot(self, notices: socket.socket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -100,11 +101,17 @@ sys.stdin.read()
 
 
 def test_it_ends_with_the_run_however_that_ends(root: None) -> None:
-    run = subprocess.Popen([sys.executable, "-c", _RUN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        [sys.executable, "-c", _RUN],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     assert run.stdout is not None
     name, space = run.stdout.readline().split()
     assert groups(name)
-    run.kill()
+    os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
     subprocess.run(["ip", "netns", "del", space], check=True)
     end = time.monotonic() + 60
