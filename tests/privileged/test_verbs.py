@@ -19,7 +19,8 @@ from agent.privileged.verbs import carry_out
 from tests.privileged.hosts import files
 
 # These are of the real kernel and the real systemd alone.
-LEFT_OUT = {"redirect watch", "probe run", "probe stop"}
+UNITS = {f"proxy {word}" for word in ("start", "stop", "term", "kill", "reset-failed", "logs")}
+LEFT_OUT = UNITS | {"redirect watch", "probe run", "probe stop"}
 
 
 class Kernel:
