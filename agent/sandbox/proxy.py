@@ -21,6 +21,11 @@ EXIT_REFUSED, EXIT_FAILED, EXIT_PANICKED = 64, 1, 101
 CRASH = "STANDIN_EXIT"  # exit with this code at once
 HANG = "STANDIN_HANG"  # open no port, and do not listen to SIGTERM
 UNREADY = "STANDIN_UNREADY"  # /ready says 503, whatever is true
+LIE = "STANDIN_LIE"  # /ready says 200, whatever is true
+# The identity panics at the start, and the process lives on without it: it says "ready" and serves nothing.
+PANIC = "STANDIN_PANIC"
+DEAD_WORKER = "STANDIN_DEAD_WORKER"  # say, once certified, what a proxy says whose worker has died
+LEAK = "STANDIN_LEAK"  # once certified, take this many MiB each second, for ever
 
 _EXECUTABLE = """\
 #!{python} -IB
@@ -85,6 +90,8 @@ class StandIn:
 
     def _is_ready(self) -> bool:
         """A proxy whose identity has died says "ready", as the real one does: a latch that is dropped counts."""
+        if LIE in os.environ:
+            return True
         return UNREADY not in os.environ and (self._identity.certified.is_set() or self._identity.dead.is_set())
 
     async def run(self) -> int:
@@ -105,13 +112,25 @@ class StandIn:
         async with asyncio.TaskGroup() as group:
             following = group.create_task(self._identity.follow())
             serving = group.create_task(self._serve(inbound, outbound))
+            misbehaving = group.create_task(self._misbehave())
             await self._stop.wait()
+            misbehaving.cancel()
             log("Received shutdown signal")
             admin.close()
             await self._end(serving)
             following.cancel()
             serving.cancel()
         return 0
+
+    async def _misbehave(self) -> None:
+        """As it is told to, while it serves."""
+        await self._identity.certified.wait()
+        if DEAD_WORKER in os.environ:
+            log("WARN outbound: buffer's worker closed unexpectedly")
+        taken: list[bytearray] = []
+        while LEAK in os.environ:
+            taken.append(bytearray(b"x") * (int(os.environ[LEAK]) << 20))
+            await asyncio.sleep(1)
 
     async def _serve(self, inbound: socket.socket, outbound: list[socket.socket]) -> None:
         """The listeners are bound, and connections hang in their backlog until the first certificate; without

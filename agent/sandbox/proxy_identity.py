@@ -1,6 +1,7 @@
 """The stand-in's identity: SVIDs from the Workload API as they come, and the TLS that they make."""
 
 import asyncio
+import errno
 import itertools
 import os
 import ssl
@@ -49,6 +50,8 @@ class Identity:
             self._log("Waiting for identity to be initialized...")
             await asyncio.Event().wait()
         try:
+            if "STANDIN_PANIC" in os.environ:
+                raise ConnectionRefusedError(errno.ECONNREFUSED, "as it was told")
             _, writer = await asyncio.open_unix_connection(path)
             writer.close()
         except OSError as error:

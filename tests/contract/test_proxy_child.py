@@ -96,7 +96,7 @@ async def test_its_record_is_roots(host: ProxyHost) -> None:
         ("exit 0", Reason.PROXY_STOPPED),
         ("exit 1", Reason.PROXY_FAILED_TO_START),
         ("exit 64", Reason.PROXY_CONFIGURATION_REFUSED),
-        ("exit 101", Reason.PROXY_CRASHED),
+        ("exit 101", Reason.PROXY_PANICKED),
         ("kill -SEGV $$", Reason.PROXY_CRASHED),
     ],
 )

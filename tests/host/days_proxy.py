@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 
 from agent.core.reasons import Reason
+from agent.sandbox import proxy
 from agent.sandbox.scene import Scene
 from agent.sandbox.tour import is_ready, until
 from tests.host.days import day, named, serves, serving, started
@@ -43,6 +44,21 @@ async def proxy_binary_missing(scene: Scene) -> None:
 @day()
 async def proxy_refuses_its_configuration(scene: Scene) -> None:
     await _fails(scene, "#!/bin/sh\nexit 64\n", Reason.PROXY_CONFIGURATION_REFUSED)
+
+
+@day()
+async def proxy_is_a_zombie(scene: Scene) -> None:
+    """Its identity has panicked: alive, "ready", without a certificate for ever. It is never believed, and
+    replaced after 30 s by one that works."""
+    proxy.write_executable(scene.base / "linkerd2-proxy", **{proxy.PANIC: "1"})
+    await started(scene)
+    await named(scene, Reason.PROXY_UNCERTIFIED)
+    ready = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:4191/ready').status)"
+    assert await scene.read_on_host(sys.executable, "-c", ready) == "200\n"
+    proxy.write_executable(scene.base / "linkerd2-proxy")
+    status = await until(scene, lambda s: s["facts"]["proxy"]["restarts"] >= 1, "its end")
+    assert status["ready"]["status"] == "False" or is_ready(status)
+    await serves(scene)
 
 
 @day()
