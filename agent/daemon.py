@@ -6,6 +6,7 @@ bug; the process ends non-zero, and systemd starts the next one, which takes up 
 
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -14,12 +15,13 @@ import sys
 import time
 from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
 
-from agent import __version__, credential, logs, orders, secrecy, values
+from agent import __version__, credential, logs, orders, reloading, secrecy, values
 from agent.adapters import (
     anchors,
     door,
@@ -29,6 +31,7 @@ from agent.adapters import (
     phase,
     probes,
     proxy_child,
+    proxy_reading,
     proxy_unit,
     redirector,
     replacement,
@@ -38,10 +41,24 @@ from agent.adapters import (
     systemd,
 )
 from agent.config import Config
+from agent.core import proxy as proxy_core
 from agent.core import snapshot
 from agent.core.facts import UNKNOWN
 from agent.loops import anchors as anchors_loop
-from agent.loops import events, identity, lease, notify, policy, probe, proxy, redirect, report, slices, status
+from agent.loops import (
+    events,
+    identity,
+    lease,
+    notify,
+    outdated,
+    policy,
+    probe,
+    proxy,
+    redirect,
+    report,
+    slices,
+    status,
+)
 from agent.loops import phase as phase_loop
 from agent.loops import replacement as replacement_loop
 from agent.loops import token as token_loop
@@ -78,23 +95,36 @@ def run(config: Config, prefix: str, *, json_log: bool = False) -> None:
     try:
         with instance.only_one(lock):
             spawn.gain_nothing()
-            asyncio.run(Daemon(config, prefix, owner).run())
+            asyncio.run(_live(config, prefix, owner))
     except instance.Held:
         raise CannotStart("another agent is running", "stop it: systemctl stop fairlead") from None
     except PermissionError as error:
         raise CannotStart(f"{error.filename}: permission denied", "run it as root, or by its unit") from None
 
 
-class Daemon:
-    """`prefix`: before every path of the host. `owner`: uid and gid of the proxy."""
+async def _live(config: Config, prefix: str, owner: tuple[int, int]) -> None:
+    """One configuration after another. Between two nothing is awaited, so that no signal is lost."""
+    wanted: Config | None = config
+    for count in itertools.count(1):
+        if wanted is None:
+            return
+        wanted = await Daemon(wanted, prefix, owner, count).run()
 
-    def __init__(self, config: Config, prefix: str, owner: tuple[int, int]) -> None:
-        self._owner = owner
+
+class Daemon:
+    """`prefix`: before every path of the host. `owner`: uid and gid of the proxy. `count`: which configuration of
+    this process it is."""
+
+    def __init__(self, config: Config, prefix: str, owner: tuple[int, int], count: int) -> None:
+        self._owner, self._count = owner, count
+        self._stop, self._next, self._told_to_end = asyncio.Event(), config, False
         self._config, self._root = config, Path(prefix or "/")
         self._door = door.Door(prefix or "/")
         self._redirector = redirector.DoorRedirector(self._door)
         self._board = Board()
-        self._spec = values.policy_spec(config, BOOT_ID.read_text().strip())
+        self._spec = values.policy_spec(
+            values.with_approved_redirect(config, self._root), BOOT_ID.read_text().strip()
+        )
         self._name = f"{config.workload.namespace}/{config.workload.name}"
         self._credential = credential.credential(config)
         self._api = kube.KubeApi(
@@ -115,21 +145,39 @@ class Daemon:
             self._board.setter("replacement"),
             config.proxy.ready_within,
         )
+        self._orders = orders.Orders(config, prefix or "/", self._board, self._replacement)
+        publish = self._board.setter("configuration")
+        self._reload = reloading.Reload(
+            config, prefix or "/", self._board, self._begin_again, self._orders.restart, publish, count
+        )
+        self._runtime = self._proxy_runtime()
 
-    async def run(self) -> None:
-        stop = asyncio.Event()
+    async def run(self) -> Config | None:
+        """Until it is told to end (None), or to go on with another configuration."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            asyncio.get_running_loop().add_signal_handler(number, self._end)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload.ask)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._api.close)
             stack.callback(self._redirector.close)
+            if isinstance(self._runtime, proxy_child.ChildProxy):
+                stack.callback(self._runtime.close)
             await stack.enter_async_context(self._socket().serving())
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(loop, name=name) for name, loop in self._loops().items()]
-                await stop.wait()
+                await self._stop.wait()
                 for task in tasks:
                     task.cancel()
             await self._hand_over()
+        return None if self._told_to_end else self._next
+
+    def _end(self) -> None:
+        self._told_to_end = True
+        self._stop.set()
+
+    def _begin_again(self, config: Config) -> None:
+        self._next = config
+        self._stop.set()
 
     def _loops(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         config, board, spec = self._config, self._board, self._spec
@@ -145,6 +193,8 @@ class Daemon:
             "status": status.StatusLoop(self._api, spec, board, fact("workload"), _wall, dice),
             "lease": self._lease,
             "replacement": self._replacement,
+            "outdated": self._outdated_loop(),
+            "reload": self._reload,
             "slices": slices.SlicesLoop(self._api, board, fact("slices")),
             "events": events.EventsLoop(self._api, board, config.workload.name, _exact_wall, _token),
             "policy": policy.PolicyLoop(spec, board, fact("agent")),
@@ -190,12 +240,23 @@ class Daemon:
         )
 
     def _proxy_loop(self) -> proxy.ProxyLoop:
-        settings, (uid, _) = values.proxy_settings(self._config, str(self._root)), self._owner
-        runtime: ProxyRuntime = proxy_unit.UnitProxy(settings, self._door, self._root)
+        publish, grace = self._board.setter("proxy"), float(self._config.proxy.grace)
+        uid, wall = self._owner[0], time.time
+        return proxy.ProxyLoop(self._runtime, self._board, publish, uid, wall, random.random, grace)
+
+    def _outdated_loop(self) -> outdated.OutdatedLoop:
+        def wanted() -> Mapping[str, str]:
+            return proxy_core.environment(values.proxy_settings(self._config, str(self._root)), "")
+
+        publish = self._board.setter("started_with")
+        restart = partial(self._replacement.ask, "", "")
+        return outdated.OutdatedLoop(proxy_reading.environment, wanted, self._spec, self._board, publish, restart)
+
+    def _proxy_runtime(self) -> ProxyRuntime:
         if not values.systemd_owns_the_proxy(self._config, self._root, booted=SYSTEMD.exists()):
-            runtime = self._child_runtime()
-        publish = self._board.setter("proxy")
-        return proxy.ProxyLoop(runtime, self._board, publish, uid, time.time, random.random, float(settings.grace))
+            return self._child_runtime()
+        settings = values.proxy_settings(self._config, str(self._root))
+        return proxy_unit.UnitProxy(settings, self._door, self._root)
 
     def _child_runtime(self) -> proxy_child.ChildProxy:
         prefix, (uid, gid) = str(self._root), self._owner
@@ -243,12 +304,13 @@ class Daemon:
         path = self._root / "run/fairlead/fairlead.sock"
         pushes = {spec.name: spec.ttl for spec in self._config.probes if spec.kind == "push"}
         return status_socket.StatusSocket(
-            path, self._snapshot, self._board.changed, self._phase.ask, pushes, self._probe.push, self._orders()
+            path, self._snapshot, self._board.changed, self._phase.ask, pushes, self._probe.push, self._by_name()
         )
 
-    def _orders(self) -> Mapping[str, status_socket.Order]:
-        found = orders.Orders(self._config, str(self._root), self._board, self._replacement)
+    def _by_name(self) -> Mapping[str, status_socket.Order]:
+        found = self._orders
         return {
+            "reload": self._reload.order,
             "proxy-upgrade": found.upgrade,
             "proxy-rollback": found.rollback,
             "proxy-restart": found.restart,
@@ -262,6 +324,7 @@ class Daemon:
             "workload": self._name,
             "agent": __version__,
             "version": board.version,
+            "configuration": self._count,
             "proxy_version": values.proxy_version(self._config, str(self._root)),
             **shot,
             "credential": snapshot.timed(self._credential.about(), now),

@@ -1,11 +1,12 @@
 """Config → the plain values that core and the adapters take. Same law as `agent.config`, but that a user's
-name is looked up, and which version of the proxy is the current one."""
+name is looked up, which version of the proxy is the current one, and which redirect was approved."""
 
+import dataclasses
 import os
 import pwd
 from pathlib import Path
 
-from agent.config import Config, IdentityConfig, RedirectConfig
+from agent.config import Config, ConfigError, IdentityConfig, RedirectConfig, parse
 from agent.core import releases, token
 from agent.core.policy import Spec
 from agent.core.probe import first_verdicts_within
@@ -28,6 +29,16 @@ def policy_spec(config: Config, boot_id: str) -> Spec:
         drain_timeout=config.drain.timeout,
         outbound_only=config.identity.mode == "token",
     )
+
+
+def with_approved_redirect(config: Config, root: Path) -> Config:
+    """The same with the redirect that root approved last: an edited one is in force by root's word alone. Where
+    none was approved, or what was cannot be read, its own."""
+    try:
+        text = (root / "var/lib/fairlead/approved/etc/fairlead/fairlead.toml").read_text(encoding="utf-8")
+        return dataclasses.replace(config, redirect=parse(text).redirect)
+    except (OSError, UnicodeDecodeError, ConfigError):
+        return config
 
 
 # Of a binary that does not say which version it is.

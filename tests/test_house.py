@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.config import changes
 from agent.core import reasons, replacement
 
 ROOT = Path(__file__).parent.parent
@@ -97,5 +98,43 @@ def _name(stage: replacement.Stage) -> str:
     return stage.value.replace("-", "_")
 
 
+def test_the_page_of_reloads_is_the_table() -> None:
+    page = (ROOT / "docs/reload.md").read_text()
+    assert page == reload_page(), "write it anew: python -m tests.test_house reload > docs/reload.md"
+
+
+def reload_page() -> str:
+    """The table of `agent.config.changes`."""
+    lines = [
+        "# Reload",
+        "",
+        "Generated from `TAKES` in `agent/config/changes.py`.",
+        "",
+        "`fairlead reload`, `systemctl reload fairlead` and SIGHUP have the agent read the edited",
+        "configuration. A file with problems is refused, each of them is named, and what was read before",
+        "stays in force. Else the agent goes on with the new one as after a restart of its own: proxy,",
+        "redirect, connections and Ready stay as they are.",
+        "",
+        "What is not in force by that stays pending: `fairlead status` names RestartPending or",
+        "RedirectUnapproved until it is. `fairlead reload --restart-proxy` restarts the proxy in the same go,",
+        "drained first, if anything needs it. A proxy that crashes meanwhile starts with the new settings",
+        "too. Which binary runs is not looked at: after `proxy.binary` was changed, `fairlead proxy restart`",
+        "is what takes it.",
+        "",
+        "New trust anchors, once they are in force (`fairlead anchors accept`, `identity.anchors_follow`, or",
+        "an edited file at `identity.trust_anchors`), restart the proxy by themselves, each host in its turn",
+        "within `identity.anchors_window`. TrustAnchorsPending is named until then.",
+        "",
+        "| key | what an edit takes |",
+        "| --- | --- |",
+    ]
+    for key in sorted(changes.TAKES):
+        takes = "; ".join(one.value for one in changes.Takes if one in changes.TAKES[key])
+        lines.append(f"| `{key if '.' in key else key + '.*'}` | {takes} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"lifecycle": lifecycle_page, "reload": reload_page}
+
 if __name__ == "__main__":
-    print(lifecycle_page() if sys.argv[1:] == ["lifecycle"] else reasons_page(), end="")
+    print(PAGES.get("".join(sys.argv[1:]), reasons_page)(), end="")

@@ -76,3 +76,15 @@ def test_the_proxys_owner() -> None:
     assert values.proxy_owner(of('"fairlead-proxy"', "987654")) == (987654, 987654)
     with pytest.raises(KeyError):
         values.proxy_owner(of('"fairlead-proxy"', '"no-such-user"'))
+
+
+def test_the_redirect_is_the_one_that_root_approved(tmp_path: Path) -> None:
+    present = of("outbound_networks", "# outbound_networks")
+    assert values.with_approved_redirect(present, tmp_path) is present
+    approved = tmp_path / "var/lib/fairlead/approved/etc/fairlead/fairlead.toml"
+    approved.parent.mkdir(parents=True)
+    approved.write_text(EXAMPLE)
+    found = values.with_approved_redirect(present, tmp_path)
+    assert found.redirect == of().redirect != present.redirect and found.proxy == present.proxy
+    approved.write_text("broken")
+    assert values.with_approved_redirect(present, tmp_path) is present

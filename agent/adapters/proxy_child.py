@@ -100,6 +100,12 @@ class ChildProxy:
         self._handle = handle
         return handle.process
 
+    def close(self) -> None:
+        """Let go of the process, which runs on."""
+        if self._handle is not None:
+            os.close(self._handle.pidfd)
+            self._handle = None
+
     # start --------------------------------------------------------------------------------------
 
     async def start(self) -> Process:

@@ -7,6 +7,7 @@ until the proxy gives up detecting a protocol, and before the first certificate 
 
 import asyncio
 import errno
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,23 @@ async def _page(session: aiohttp.ClientSession, path: str) -> _Page:
         return _Page(REFUSED if error.errno == errno.ECONNREFUSED else UNREADABLE)
     except (aiohttp.ClientError, OSError, TimeoutError):
         return _Page(UNREADABLE)
+
+
+async def environment() -> dict[str, str | None]:
+    """What the running proxy was started with, by its own word. Raises Trouble: out of reach, or it forbids it."""
+    try:
+        async with (
+            asyncio.timeout(ADMIN_WITHIN),
+            aiohttp.ClientSession() as session,
+            session.get(f"{ADMIN}/env.json") as answer,
+        ):
+            _must_be_taken(answer.status, (await answer.text())[:200].strip())
+            found = json.loads(await answer.text())
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        raise Trouble(Reason.PROXY_UNREADABLE, f"its environment cannot be read: {error!r}") from None
+    if not isinstance(found, dict):
+        raise Trouble(Reason.PROXY_UNREADABLE, "its environment is no object")
+    return {str(name): value if isinstance(value, str) else None for name, value in found.items()}
 
 
 async def log_level(wanted: str = "") -> str:

@@ -38,7 +38,7 @@ class Client:
     def phase(self, phase: str) -> dict[str, Any]:
         return self._ask("POST", "/v1/phase", {"phase": phase})
 
-    def order(self, name: str, **words: str) -> dict[str, Any]:
+    def order(self, name: str, **words: str | bool) -> dict[str, Any]:
         """The status, or what else the order's answer is."""
         return self._ask("POST", f"/v1/orders/{name}", words)
 

@@ -19,6 +19,7 @@ VERBS = {
     "join": "join",
     "probe": "probe",
     "proxy": "proxy",
+    "reload": "reload",
     "check-config": "check_config",
     "plan": "plan",
     "redirect": "redirect",
@@ -37,6 +38,7 @@ fairlead makes this host a dependable member of a Linkerd mesh.
   fairlead redirect …           set them by hand, on trial, and see which rule decides about a connection
   fairlead status --watch       what this host is to the mesh, and why
   fairlead drain, undrain       let nobody come to this host, and let them come again
+  fairlead reload               read the edited configuration, without touching what it does not change
   fairlead leave, fairlead join take this host out of the mesh, and back in
 
 The agent itself is `fairlead run`, started by systemd."""

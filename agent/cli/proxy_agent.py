@@ -39,7 +39,7 @@ def _replace(args: argparse.Namespace) -> int:
     if words and _is_current(client.status(), words["version"]):
         print(f"linkerd2-proxy {words['version']} serves already")
         return Exit.OK
-    return _follow(client, client.order(f"proxy-{args.verb}", **words), args, doing)
+    return follow_replacement(client, client.order(f"proxy-{args.verb}", **words), args, doing)
 
 
 def _log_level(args: argparse.Namespace) -> int:
@@ -56,22 +56,25 @@ def _is_current(status: Status, version: str) -> bool:
     return over and status["proxy_version"] == version and status["facts"]["proxy"] != "unknown"
 
 
-def _follow(client: Client, status: Status, args: argparse.Namespace, doing: str) -> int:
+def follow_replacement(client: Client, status: Status, args: argparse.Namespace, doing: str) -> int:
     """To its end, over a restart of the agent: the next one goes on where the last one was."""
     deadline, said = time.monotonic() + args.timeout, ""
     while True:
-        change: dict[str, Any] = status["facts"]["replacement"]
+        change: dict[str, Any] | None = status["facts"]["replacement"]
+        if change is None:  # an agent that has just started has not recalled it yet
+            status = next_status(client, status["version"], deadline)
+            continue
         over = change["stage"] in ENDS and (serves(status) or status["phase"] != "member")
         said = show(status, args, over, said)
         if args.no_wait or over or change["stage"] in ENDS[1:]:
             return _judged(change, doing)
         if time.monotonic() >= deadline:
             raise Failure(Exit.LATE, f"cannot {doing} in time: {status['headline']}", LATE)
-        status = _next(client, status, deadline)
+        status = next_status(client, status["version"], deadline)
 
 
-def _next(client: Client, status: Status, deadline: float) -> Status:
-    after: int | None = status["version"]
+def next_status(client: Client, after: int | None, deadline: float) -> Status:
+    """The first past version `after`, of whichever agent is there by then. Raises Failure after the deadline."""
     while True:
         try:
             return client.status(after=after, wait=min(10.0, max(0.1, deadline - time.monotonic())))

@@ -131,6 +131,16 @@ class ProxyFact:
     launching: bool = False  # none runs so far, and one may any moment
 
 
+@dataclass(frozen=True)
+class StartedWith:
+    """What a running proxy was started with. `differing`: variables that the next one would have otherwise,
+    without the trust anchors; `anchors`: the digest of those."""
+
+    process: Process | None
+    differing: tuple[str, ...] = ()
+    anchors: str = ""
+
+
 # redirect -----------------------------------------------------------------------------------------
 
 
@@ -259,6 +269,8 @@ class Facts:
     slices: Maybe[SlicesFact] = UNKNOWN
     anchors: Maybe[AnchorsFact] = UNKNOWN
     replacement: Replacement | None = None
+    started_with: StartedWith | None = None  # None: not read so far
+    configuration: Fault | None = None  # why an edited file was refused
 
     def all_known_but_probes(self) -> bool:
         cells: Mapping[str, object] = vars(self)
@@ -287,6 +299,7 @@ __all__ = [
     "Reason",
     "RedirectFact",
     "SlicesFact",
+    "StartedWith",
     "Svid",
     "Unknown",
     "Workload",

@@ -27,6 +27,7 @@ class Reason(enum.StrEnum):
     PHASE_UNREADABLE = "PhaseUnreadable"
     PHASE_UNWRITABLE = "PhaseUnwritable"
     DOOR_REFUSED = "DoorRefused"
+    CONFIGURATION_REFUSED = "ConfigurationRefused"
 
     IDENTITY_VALID = "IdentityValid"
     WORKLOAD_API_ABSENT = "WorkloadApiAbsent"
@@ -64,6 +65,7 @@ class Reason(enum.StrEnum):
     PROXY_FAILED_TO_START = "ProxyFailedToStart"
     PROXY_PORT_TAKEN = "ProxyPortTaken"
     PROXY_CRASHED = "ProxyCrashed"
+    RESTART_PENDING = "RestartPending"
     PROXY_REPLACING = "ProxyReplacing"
     PROXY_WENT_BACK = "ProxyWentBack"
     PROXY_REPLACEMENT_FAILED = "ProxyReplacementFailed"
@@ -77,6 +79,7 @@ class Reason(enum.StrEnum):
     TRUST_ANCHORS_REFUSED = "TrustAnchorsRefused"
     TRUST_ANCHORS_MISSING = "TrustAnchorsMissing"
     TRUST_ANCHORS_UNWRITABLE = "TrustAnchorsUnwritable"
+    TRUST_ANCHORS_PENDING = "TrustAnchorsPending"
     TRUST_ANCHORS_EXPIRING = "TrustAnchorsExpiring"
 
     REDIRECT_ACTIVE = "RedirectActive"
@@ -138,7 +141,7 @@ class Entry:
 
 _COMPONENTS = {
     "identity": ("WORKLOAD_API_", "IDENTITY_", "CLOCK_", "TRUST_ANCHORS_"),
-    "proxy": ("PROXY_",),
+    "proxy": ("PROXY_", "RESTART_"),
     "redirect": ("REDIRECT_",),
     "probe": ("PROBE",),
     "workload": ("API_", "STATUS_", "WORKLOAD_", "PORTS_", "LEASE_", "EVENT_"),

@@ -56,6 +56,11 @@ REGISTRY: Mapping[Reason, Entry] = {
         "the privileged program did not take a request of the agent for one",
         "they are of different versions: restart fairlead",
     ),
+    Reason.CONFIGURATION_REFUSED: Entry(
+        _WARN,
+        "the edited configuration has problems, so what was read before stays in force",
+        "see them all: fairlead check-config /etc/fairlead/fairlead.toml; then: fairlead reload",
+    ),
     **IDENTITY,
     Reason.PROXY_READY: Entry(_OK, "the proxy is ready, certified, and listens"),
     Reason.PROXY_STOPPED: Entry(_WAIT, "the proxy is not running", depends_on=_NO_IDENTITY),
@@ -131,6 +136,11 @@ REGISTRY: Mapping[Reason, Entry] = {
         "upgrade it to 2.346 or newer: fairlead proxy install",
     ),
     Reason.PROXY_REPLACING: Entry(_WAIT, "the proxy is drained, and replaced by another or by itself"),
+    Reason.RESTART_PENDING: Entry(
+        _WARN,
+        "the running proxy was started with other settings than the configuration names now",
+        "when it suits: fairlead proxy restart",
+    ),
     Reason.PROXY_WENT_BACK: Entry(
         _WARN,
         "the new version of the proxy did not become ready, so the previous one serves again",

@@ -5,7 +5,7 @@ from typing import Final
 
 from agent.core.reason import Entry, Reason, Severity
 
-_OK, _WARN, _FAULT = Severity.OK, Severity.WARN, Severity.FAULT
+_OK, _WAIT, _WARN, _FAULT = Severity.OK, Severity.WAIT, Severity.WARN, Severity.FAULT
 
 IDENTITY: Final[Mapping[Reason, Entry]] = {
     Reason.IDENTITY_VALID: Entry(_OK, "the identity is the configured one, and valid"),
@@ -119,6 +119,11 @@ IDENTITY: Final[Mapping[Reason, Entry]] = {
         _WARN,
         "new trust anchors cannot be kept for an operator to see",
         "see the detail; /var/lib/fairlead/agent must be the agent's, with space left",
+    ),
+    Reason.TRUST_ANCHORS_PENDING: Entry(
+        _WAIT,
+        "the running proxy has other trust anchors than those in force, and is restarted for them in its turn",
+        "at once: fairlead proxy restart",
     ),
     Reason.TRUST_ANCHORS_EXPIRING: Entry(
         _WARN,

@@ -5,7 +5,7 @@ import enum
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agent.core import conditions, policy
+from agent.core import conditions, outdated, policy
 from agent.core.facts import UNKNOWN, Facts, Maybe, Phase, PhaseKind
 from agent.core.goals import Advertise, Goals, ProxyGoal
 from agent.core.policy import Spec, Standing, Sure
@@ -120,6 +120,8 @@ def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
     if facts.redirect is not UNKNOWN:
         yield facts.redirect.edited
     yield _outcome(facts)
+    yield facts.configuration
+    yield from outdated.remarks(facts)
     yield policy.ports_standing(spec, facts)
 
 

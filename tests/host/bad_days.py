@@ -1,6 +1,15 @@
 """Every bad day: importing its file enters it in DAYS."""
 
-from tests.host import days_api, days_drain, days_host, days_identity, days_probe, days_proxy, days_secrets
+from tests.host import (
+    days_api,
+    days_drain,
+    days_host,
+    days_identity,
+    days_probe,
+    days_proxy,
+    days_reload,
+    days_secrets,
+)
 from tests.host.days import DAYS, LONGEST, Day
 
 __all__ = [
@@ -13,5 +22,6 @@ __all__ = [
     "days_identity",
     "days_probe",
     "days_proxy",
+    "days_reload",
     "days_secrets",
 ]

@@ -1,0 +1,77 @@
+"""fairlead reload"""
+
+import argparse
+import json
+import time
+from typing import Any
+
+from agent.cli.client import Client
+from agent.cli.exits import Exit, Failure, complain
+from agent.cli.main import prefix_argument
+from agent.cli.proxy_agent import follow_replacement, next_status
+
+HELP = "read the edited configuration"
+DESCRIPTION = """\
+Has the agent read PREFIX/etc/fairlead/fairlead.toml anew. A file with problems is refused, each of them is named,
+and what was read before stays in force (exit 64). What the agent alone uses is in force at once; proxy and
+redirect are not touched by it. What needs more is named and waits: a restart of the proxy for --restart-proxy,
+which drains first and fails no request where another host serves; an edited redirect for root's word,
+`fairlead redirect apply`. SIGHUP and `systemctl reload fairlead` do the same, and tell the log."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    prefix_argument(parser)
+    parser.add_argument("--restart-proxy", action="store_true", help="restart the proxy, if anything needs it")
+    parser.add_argument("--no-wait", action="store_true", help="do not wait until it is over")
+    parser.add_argument("--json", action="store_true", help="the result, and each step, as one line of JSON")
+    parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="how long to wait")
+
+
+def run(args: argparse.Namespace) -> int:
+    doing = "reload the configuration"
+    client = Client(args.prefix, doing)
+    found = client.order("reload", restart_proxy=args.restart_proxy)
+    if args.json:
+        print(json.dumps(found), flush=True)
+    if found["problems"]:
+        return _refused(found["problems"], args.json)
+    if not args.json:
+        _tell(found)
+    if args.no_wait:
+        return Exit.OK
+    status = _in_force(client, found, time.monotonic() + args.timeout)
+    return follow_replacement(client, status, args, "restart the proxy") if found["restarting"] else Exit.OK
+
+
+def _refused(problems: list[dict[str, str]], as_json: bool) -> int:
+    for problem in () if as_json else problems:
+        complain(f"{problem['key']}: {problem['cause']}", problem["remedy"])
+    count = len(problems)
+    raise Failure(Exit.CONFIG, f"cannot reload the configuration: {count} problem{'s' * (count > 1)}")
+
+
+def _tell(found: dict[str, Any]) -> None:
+    for key in found["changed"]:
+        print(f"{key}: {_what(key, found)}")
+    if not found["changed"]:
+        print("the configuration is the one in force")
+    if found["proxy"] and not found["restarting"]:
+        print("restart the proxy when it suits: fairlead proxy restart")
+
+
+def _what(key: str, found: dict[str, Any]) -> str:
+    waits = []
+    if key in found["proxy"]:
+        waits.append("the proxy is restarted" if found["restarting"] else "waits for a restart of the proxy")
+    if key in found["redirect"]:
+        waits.append("waits for: fairlead redirect apply")
+    return "; ".join(waits) or "in force"
+
+
+def _in_force(client: Client, found: dict[str, Any], deadline: float) -> dict[str, Any]:
+    """The status, once the agent goes by what it has read."""
+    status = client.status() if not found["changed"] else {"version": None, "configuration": found["count"]}
+    while found["changed"] and status["configuration"] == found["count"]:
+        status = next_status(client, None, deadline)
+        time.sleep(0.05)
+    return status

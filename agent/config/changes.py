@@ -1,0 +1,64 @@
+"""What an edited file changes, and what it takes until each change is in force. The table of docs/reload.md."""
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+
+from agent.config.shape import Config
+
+
+class Takes(enum.Enum):
+    LIVE = "nothing: the agent takes it up at once"
+    LOG = "nothing: the running proxy is told at once"
+    PROXY = "a restart of the proxy: `fairlead reload --restart-proxy`"
+    REDIRECT = "root's word: `fairlead redirect apply`"
+    ANEW = "that the host joins anew: `fairlead leave`, `systemctl restart fairlead`, `fairlead join`"
+
+
+_LIVE, _PROXY, _REDIRECT, _ANEW = {Takes.LIVE}, {Takes.PROXY}, {Takes.REDIRECT}, {Takes.ANEW}
+
+# By table or by key; a key beats its table.
+TAKES: Mapping[str, set[Takes]] = {
+    "workload.name": _ANEW,
+    "workload.namespace": _ANEW,
+    "workload": _PROXY,
+    "workload.ports": _PROXY | _REDIRECT,
+    "host": _PROXY | _REDIRECT,
+    "identity": _PROXY,
+    "identity.mode": _ANEW,
+    "identity.hint": _LIVE,
+    "identity.trust_anchors": _LIVE,
+    "identity.anchors_source": _LIVE,
+    "identity.anchors_follow": _LIVE,
+    "identity.anchors_window": _LIVE,
+    "api": _LIVE,
+    "api.server": _REDIRECT,  # it is never redirected
+    "proxy": _PROXY,
+    "proxy.log": {Takes.LOG},
+    "proxy.ready_within": _LIVE,
+    "proxy.user": _ANEW,
+    "proxy.runtime": _ANEW,
+    "control_plane": _PROXY,
+    "control_plane.destination": _PROXY | _REDIRECT,
+    "control_plane.policy": _PROXY | _REDIRECT,
+    "redirect": _REDIRECT,
+    "probe": _LIVE,
+    "drain": _LIVE,
+}
+
+
+def takes(key: str) -> set[Takes]:
+    return TAKES.get(key) or TAKES[key.partition(".")[0]]
+
+
+def changed(before: Config, after: Config) -> tuple[str, ...]:
+    """The keys that differ, dotted as in the file; all probes are one."""
+    return tuple(key for key, value in _flat(before).items() if _flat(after)[key] != value)
+
+
+def _flat(config: Config) -> dict[str, object]:
+    tables = {
+        each.name: getattr(config, each.name) for each in dataclasses.fields(config) if each.name != "probes"
+    }
+    keys = {f"{name}.{key}": value for name, table in tables.items() for key, value in vars(table).items()}
+    return {**keys, "probe": config.probes}

@@ -1,0 +1,86 @@
+"""The outdated loop: reads once what the running proxy was started with, and restarts it for new trust anchors.
+
+New anchors are in force by root's word alone, and each host restarts in its turn (`AnchorsFact.restart_at`),
+drained first. Other settings that need a restart wait for an operator.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from agent.core import outdated
+from agent.core.facts import UNKNOWN, PhaseKind, Process, ProxyState, StartedWith
+from agent.core.policy import Spec
+from agent.loops.board import Board, Waiter
+from agent.ports import Trouble
+
+AGAIN = 30.0  # seconds between two tries to read it
+
+
+class OutdatedLoop:
+    """`read`: the environment of the running proxy; raises Trouble. `wanted`: that of the next one, trust anchors
+    left out. `restart`: begins a replacement of the proxy by itself; raises Trouble."""
+
+    def __init__(
+        self,
+        read: Callable[[], Awaitable[Mapping[str, str | None]]],
+        wanted: Callable[[], Mapping[str, str]],
+        spec: Spec,
+        board: Board,
+        publish: Callable[[StartedWith], None],
+        restart: Callable[[], None],
+    ) -> None:
+        self._read, self._wanted, self._spec, self._board = read, wanted, spec, board
+        self._publish, self._restart = publish, restart
+        self._not_before = 0.0  # on the loop's clock
+        self._restarted_for = ""  # once for each set of anchors: what did not help does not help again
+
+    async def run(self) -> None:
+        waiter = Waiter(self._board.facts, self._board.phase)
+        while True:
+            rests = [rest for rest in (await self._look(), self._turn()) if rest is not None]
+            await waiter.wait(min(rests, default=None))
+
+    async def _look(self) -> float | None:
+        """Seconds until the next try; None: there is nothing to read, or it is known."""
+        process = self._unread()
+        if process is None:
+            return None
+        now = asyncio.get_running_loop().time()
+        if now < self._not_before:
+            return self._not_before - now
+        try:
+            running = await self._read()
+        except Trouble:  # a policy may forbid it
+            self._not_before = now + AGAIN
+            return AGAIN
+        if self._unread() == process:
+            differing = outdated.differing(running, self._wanted())
+            self._publish(StartedWith(process, differing, outdated.digest(running)))
+        return None
+
+    def _unread(self) -> Process | None:
+        facts = self._board.facts.value
+        proxy = facts.proxy
+        if proxy is UNKNOWN or proxy.state is not ProxyState.READY:
+            return None
+        known = facts.started_with
+        return None if known is not None and known.process == proxy.process else proxy.process
+
+    def _turn(self) -> float | None:
+        """Seconds until the restart; None: none is due as things are."""
+        facts, now = self._board.facts.value, asyncio.get_running_loop().time()
+        due, phase = outdated.restart_at(self._spec, facts, now), self._board.phase.value
+        if due is None or phase is UNKNOWN or phase.kind not in (PhaseKind.MEMBER, PhaseKind.DRAINED):
+            return None
+        assert facts.anchors is not UNKNOWN
+        under_way = facts.replacement is not None and not facts.replacement.over
+        if under_way or facts.anchors.in_force == self._restarted_for:
+            return None
+        if now < due:
+            return due - now
+        try:
+            self._restart()
+        except Trouble:  # it cannot be remembered
+            return AGAIN
+        self._restarted_for = facts.anchors.in_force
+        return None

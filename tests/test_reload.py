@@ -1,0 +1,54 @@
+"""What an edit takes: every key of the file has its place in the table."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from agent import config
+from agent.config.changes import TAKES, Takes, changed, takes
+
+TEXT = (Path(__file__).parent.parent / "config/fairlead.toml").read_text()
+PRESENT = config.parse(TEXT)
+
+
+def keys() -> list[str]:
+    tables = [each.name for each in dataclasses.fields(PRESENT) if each.name != "probes"]
+    return [f"{name}.{each.name}" for name in tables for each in dataclasses.fields(getattr(PRESENT, name))]
+
+
+@pytest.mark.parametrize("key", [*keys(), "probe"])
+def test_every_key_has_its_place(key: str) -> None:
+    assert takes(key)
+
+
+def test_the_table_has_no_other_key() -> None:
+    known = {*keys(), *(key.partition(".")[0] for key in keys()), "probe"}
+    assert TAKES.keys() <= known
+
+
+def test_the_same_file_changes_nothing() -> None:
+    assert changed(PRESENT, config.parse(TEXT)) == ()
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value", "what"),
+    [
+        ("drain", "settle", 7.0, {Takes.LIVE}),
+        ("proxy", "log", "debug", {Takes.LOG}),
+        ("proxy", "cores", 3, {Takes.PROXY}),
+        ("proxy", "user", "other", {Takes.ANEW}),
+        ("workload", "ports", (1234,), {Takes.PROXY, Takes.REDIRECT}),
+        ("redirect", "outbound", "all", {Takes.REDIRECT}),
+        ("identity", "anchors_window", 5.0, {Takes.LIVE}),
+    ],
+)
+def test_an_edit_is_named_by_its_key(table: str, key: str, value: object, what: set[Takes]) -> None:
+    there = dataclasses.replace(getattr(PRESENT, table), **{key: value})
+    after = dataclasses.replace(PRESENT, **{table: there})
+    assert changed(PRESENT, after) == (f"{table}.{key}",)
+    assert takes(f"{table}.{key}") == what
+
+
+def test_probes_are_one_key() -> None:
+    assert changed(PRESENT, dataclasses.replace(PRESENT, probes=())) == ("probe",)
