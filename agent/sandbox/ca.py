@@ -18,6 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 KeyType = Literal["ec-p256", "ec-p384", "rsa-2048"]
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 BACKDATED = -10.0  # seconds, as SPIRE does: clocks differ a little
 ROOT_TTL = 365 * 86400.0  # far from where the end of an anchor is announced
@@ -60,7 +61,7 @@ class Authority:
         start, end = _window(not_before_offset, ttl_seconds)
         sans = [x509.UniformResourceIdentifier(spiffe_id)]
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        certificate = self._leaf(key, sans, usages, start, end)
+        certificate = self._leaf(key.public_key(), sans, usages, start, end)
         return SvidMaterial(
             certificate.public_bytes(Encoding.DER),
             key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
@@ -78,20 +79,28 @@ class Authority:
         key = _generate("ec-p256")
         since, until = _window(start, end)
         sans = [_general_name(name) for name in names]
-        certificate = self._leaf(key, sans, [ExtendedKeyUsageOID.SERVER_AUTH], since, until)
+        certificate = self._leaf(key.public_key(), sans, [ExtendedKeyUsageOID.SERVER_AUTH], since, until)
         return certificate.public_bytes(Encoding.PEM).decode(), _key_pem(key)
+
+    def certified(self, request: x509.CertificateSigningRequest, name: str, ttl_seconds: float) -> bytes:
+        """DER: for the key of `request`, under the DNS name alone."""
+        key = request.public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        leaf = self._leaf(key, [x509.DNSName(name)], usages, *_window(BACKDATED, ttl_seconds))
+        return leaf.public_bytes(Encoding.DER)
 
     def _root(self) -> x509.Certificate:
         # The URI of the trust domain stands on the CA too: X509-SVID standard, §2.
         uri = x509.UniformResourceIdentifier(f"spiffe://{self.trust_domain}")
-        builder = self._issue(self._name, self._key, [uri], *_window(BACKDATED, ROOT_TTL))
+        builder = self._issue(self._name, self._key.public_key(), [uri], *_window(BACKDATED, ROOT_TTL))
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         builder = builder.add_extension(_key_usage(signs_certificates=True), critical=True)
         return builder.sign(self._key, hashes.SHA256())
 
     def _leaf(
         self,
-        key: PrivateKey,
+        key: PublicKey,
         sans: Sequence[x509.GeneralName],
         usages: Sequence[x509.ObjectIdentifier],
         start: datetime,
@@ -106,7 +115,7 @@ class Authority:
     def _issue(
         self,
         subject: x509.Name,
-        key: PrivateKey,
+        key: PublicKey,
         sans: Sequence[x509.GeneralName],
         start: datetime,
         end: datetime,
@@ -117,11 +126,11 @@ class Authority:
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
-            .public_key(key.public_key())
+            .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(start)
             .not_valid_after(end)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .add_extension(issuer, critical=False)
             .add_extension(x509.SubjectAlternativeName(sans), critical=False)
         )

@@ -7,15 +7,20 @@ import os
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import grpc
+import grpc.aio
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from spiffe import WorkloadApiClient, X509Svid
 from spiffe.workloadapi.workload_api_client import RetryPolicy
 from spiffe.workloadapi.x509_context import X509Context
 
-from agent.sandbox.proxy_settings import Settings
+from agent.sandbox import identity_controller
+from agent.sandbox.proxy_settings import Settings, TokenSettings
 
 Log = Callable[[str], None]
 
@@ -46,9 +51,8 @@ class Identity:
     async def follow(self) -> None:
         """Take every SVID that comes, until cancelled. Only the first connect is not repeated (facts §1.6)."""
         path = self._settings.workload_api
-        if not path:
-            self._log("Waiting for identity to be initialized...")
-            await asyncio.Event().wait()
+        if self._settings.token is not None:
+            await self._certify_for_ever(self._settings.token)
         try:
             if "STANDIN_PANIC" in os.environ:
                 raise ConnectionRefusedError(errno.ECONNREFUSED, "as it was told")
@@ -74,6 +78,21 @@ class Identity:
             finally:
                 stream.cancel()
 
+    async def _certify_for_ever(self, wanted: TokenSettings) -> None:
+        """At the start and at 70 % of each certificate; where it is refused, again every 10 s (facts §1.4)."""
+        while True:
+            pause = 10.0
+            try:
+                leaf = await _certified(wanted, self._settings.server_id, self._settings.trust_anchors)
+            except (grpc.aio.AioRpcError, OSError) as error:
+                self.refreshes["error"] += 1
+                self._log(f"Failed to obtain identity: {type(error).__name__}")
+            else:
+                key = serialization.load_der_private_key(wanted.key.read_bytes(), None)
+                self._take(key, [leaf], self._settings.server_id)
+                pause = 0.7 * (self.expires - time.time())
+            await asyncio.sleep(pause)
+
     def _receive(self, svids: Sequence[X509Svid]) -> None:
         mine = [svid for svid in svids if str(svid.spiffe_id) == self._settings.server_id]
         if not mine:
@@ -84,12 +103,32 @@ class Identity:
             self.refreshes["error"] += 1
             self._log("the SVID does not chain to the trust anchors")
             return
-        self._tls = _server_context(svid, self._settings.trust_anchors)
+        self._take(svid.private_key, svid.cert_chain, str(svid.spiffe_id))
+
+    def _take(self, key: Any, chain: Sequence[x509.Certificate], name: str) -> None:
+        self._tls = _server_context(key, chain, self._settings.trust_anchors)
         self.refreshes["ok"] += 1
-        self.expires, self.refreshed = svid.leaf.not_valid_after_utc.timestamp(), time.time()
+        self.expires, self.refreshed = chain[0].not_valid_after_utc.timestamp(), time.time()
         if not self.certified.is_set():
-            self._log(f"Certified identity id={svid.spiffe_id}")
+            self._log(f"Certified identity id={name}")
             self.certified.set()
+
+
+async def _certified(wanted: TokenSettings, name: str, anchors: str) -> x509.Certificate:
+    """The token is read anew each time. Raises AioRpcError, OSError."""
+    asked = {
+        identity_controller.IDENTITY: name.encode(),
+        identity_controller.TOKEN: wanted.token.read_bytes(),
+        identity_controller.REQUEST: wanted.request.read_bytes(),
+    }
+    message = b"".join(identity_controller.field(*one) for one in asked.items())
+    trust = grpc.ssl_channel_credentials(anchors.encode())
+    options = [("grpc.ssl_target_name_override", wanted.controller_name)]
+    async with grpc.aio.secure_channel(wanted.controller, trust, options) as channel:
+        call: Any = channel.unary_unary(identity_controller.METHOD)
+        answer: bytes = await call(message, timeout=5)
+    leaf = dict(identity_controller.fields(answer))[identity_controller.LEAF]
+    return x509.load_der_x509_certificate(leaf)
 
 
 def _anchors(pem: str) -> list[x509.Certificate]:
@@ -114,13 +153,13 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
-def _server_context(svid: X509Svid, anchors: str) -> ssl.SSLContext:
+def _server_context(private: Any, certificates: Sequence[x509.Certificate], anchors: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_OPTIONAL
     context.load_verify_locations(cadata=anchors)
-    key = svid.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    chain = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in svid.cert_chain)
+    key = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    chain = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
     memory = os.memfd_create("svid")  # ssl takes keys from files alone; this one is on no disk
     try:
         os.write(memory, key + chain)

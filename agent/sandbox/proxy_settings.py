@@ -23,11 +23,23 @@ class Invalid(Exception):
 
 
 @dataclass(frozen=True)
+class TokenSettings:
+    """`controller`: host:port of the identity controller, which proves to be `controller_name`."""
+
+    controller: str
+    controller_name: str
+    key: Path
+    request: Path
+    token: Path
+
+
+@dataclass(frozen=True)
 class Settings:
     """`inbound_ips`: original destinations that are served; empty: all. `inbound_policy`: whom they are served
     to. `detect_within`: seconds for the first bytes of a connection. `grace`: seconds."""
 
-    workload_api: str  # "" in token mode, for which there is no identity controller here
+    workload_api: str  # "" in token mode
+    token: "TokenSettings | None"
     server_id: str
     server_name: str
     trust_anchors: str
@@ -48,6 +60,7 @@ def parse(environment: Mapping[str, str]) -> Settings:
     env.check_inbound_ports()
     return Settings(
         workload_api=env.workload_api(),
+        token=None if env.workload_api() else env.token(),
         server_id=env.server_id(),
         server_name=env.required("IDENTITY_SERVER_NAME"),
         trust_anchors=env.required("IDENTITY_TRUST_ANCHORS"),
@@ -83,7 +96,6 @@ class _Environment:
         found = [self.get(f"IDENTITY_SPIRE_{name}") for name in ("WORKLOAD_API_ADDRESS", "SOCKET")]
         present = [value for value in found if value is not None]
         if not present:
-            self.check_token()
             return ""
         return present[0].removeprefix("unix:")
 
@@ -94,20 +106,20 @@ class _Environment:
             raise self.bad(name, "Spire support requires a SPIFFE TLS Id")
         return value
 
-    def check_token(self) -> None:
+    def token(self) -> TokenSettings:
         """What token mode needs at the start: one name, the controller's, and three files that are not empty."""
         if self.required("IDENTITY_SERVER_ID") != self.required("IDENTITY_SERVER_NAME"):
             raise Invalid("linkerd identity requires a TLS Id and server name to be the same")
-        for name in ("IDENTITY_SVC_ADDR", "IDENTITY_SVC_NAME"):
-            self.required(name)
         folder = Path(self.required("IDENTITY_DIR"))
-        for path in (folder / "key.p8", folder / "csr.der", Path(self.required("IDENTITY_TOKEN_FILE"))):
+        files = (folder / "key.p8", folder / "csr.der", Path(self.required("IDENTITY_TOKEN_FILE")))
+        for path in files:
             try:
                 empty = not path.read_bytes()
             except OSError as error:
                 raise Invalid(f"cannot read {path}: {error.strerror}") from error
             if empty:
                 raise Invalid(f"{path} is empty")
+        return TokenSettings(self.required("IDENTITY_SVC_ADDR"), self.required("IDENTITY_SVC_NAME"), *files)
 
     def address(self, name: str, default: str) -> Address:
         value = self.get(name)

@@ -11,11 +11,14 @@ from pathlib import Path
 from agent.core.reasons import Reason
 from agent.sandbox import network
 from agent.sandbox.api_faults import Answer
+from agent.sandbox.identity_controller import IdentityController
 from agent.sandbox.scene import API_PORT, PROXY_UID, TOKEN, Scene
 from agent.sandbox.tour import until
 from tests import identity_tokens
 from tests.host.days import day, named, serves, serving, started
 from tests.host.secrets import OUTPUTS, Keys, secrets
+
+CONTROLLER = f"{network.CLUSTER}:8080"
 
 
 @day(svid_ttl=10.0, token=True)
@@ -41,9 +44,10 @@ async def no_token_of_a_kubeconfig_is_said(scene: Scene) -> None:
 
 @day(token=True)
 async def no_token_of_the_identity_is_said(scene: Scene) -> None:
-    """Token mode, before an identity controller that is away: never Ready, with the reason; and the proxy has what
-    it needs, and a token that is renewed or worthless is dealt with, without a word of either."""
+    """Token mode. While the identity controller is away there is no redirect; then the outbound one is on, and the
+    host is not Ready all the same, and says why. A worthless token is not passed on."""
     given = scene.prefix / "etc/fairlead/identity-token"
+    controller = IdentityController(scene.ca, "linkerd", "cluster.local", 3600)
     _token_mode(scene, given)
     given.write_text(identity_tokens.token(0, time.time() + 3600))
     await started(scene)
@@ -56,7 +60,13 @@ async def no_token_of_the_identity_is_said(scene: Scene) -> None:
     assert (key.stat().st_uid, key.stat().st_mode & 0o777) == (PROXY_UID, 0o600)
     held = scene.prefix / "run/fairlead-token/token"
     assert held.stat().st_mode & 0o777 == 0o640 and held.read_text() == given.read_text()
-    await _nothing_shows(scene, keys)
+    assert (await scene.status())["goals"]["outbound"] == "released"
+    async with controller.serving(CONTROLLER):
+        await until(scene, lambda s: s["facts"]["redirect"]["outbound"] == "on", "the redirect")
+        assert controller.certified == [identity_tokens.NAME]
+        assert all(c["status"] == "True" for c in (await scene.status())["conditions"][:4]), await scene.status()
+        assert scene.ready() == ("False", "IdentityOutboundOnly")
+        await _nothing_shows(scene, keys)
     given.write_text(identity_tokens.token(0, time.time() + 3600, sub="system:serviceaccount:a:b"))
     await named(scene, Reason.IDENTITY_TOKEN_UNSUITABLE)
     assert held.read_text() != given.read_text()
@@ -71,6 +81,7 @@ def _token_mode(scene: Scene, given: Path) -> None:
     file = scene.prefix / "etc/fairlead/fairlead.toml"
     text = re.sub(r"^(identity|server_name) = .*\n", "", file.read_text(), flags=re.MULTILINE)
     way = f'mode = "token"\nservice_account = "db-1"\ntoken_file = "{given}"'
+    text = text.replace("[control_plane]\n", f'[control_plane]\nidentity = "{CONTROLLER}"\n')
     file.write_text(re.sub(r"^workload_api = .*$", way, text, flags=re.MULTILINE))
 
 
