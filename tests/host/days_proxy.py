@@ -3,14 +3,18 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
 
+import aiohttp
+
 from agent.core.reasons import Reason
-from agent.sandbox import proxy
+from agent.sandbox import network, proxy
+from agent.sandbox.client import ask
 from agent.sandbox.scene import Scene
-from agent.sandbox.tour import is_ready, until
+from agent.sandbox.tour import URL, is_ready, until
 from tests.host.days import day, named, serves, serving, started
 
 
@@ -128,6 +132,46 @@ async def proxy_killed_under_a_living_agent(scene: Scene) -> None:
     os.kill(status["facts"]["proxy"]["process"]["pid"], signal.SIGKILL)
     status = await until(scene, lambda s: s["facts"]["proxy"]["restarts"] >= 1 and is_ready(s), "a new proxy")
     await serves(scene)
+
+
+@day()
+async def agent_and_proxy_are_killed_together_under_load(scene: Scene) -> None:
+    """Requests fail from then until both are back, and at no other time; none reaches the application past the
+    proxy, although nobody is there to close the port."""
+    await serving(scene)
+    status = await scene.status()
+    seen: list[str] = []
+    asking = asyncio.create_task(_ask_on(seen))
+    await _until_said(seen, "proxy", 20)
+    assert scene.agent is not None
+    for pid in (scene.agent.pid, status["facts"]["proxy"]["process"]["pid"]):
+        os.kill(pid, signal.SIGKILL)
+    await scene.kill_agent()
+    await _until_said(seen, "failed", 5)
+    await scene.start_agent()
+    await serves(scene)
+    seen.append("back")
+    await _until_said(seen, "proxy", seen.count("proxy") + 20)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert re.fullmatch("(proxy )+(failed )+(proxy )*back (proxy )+", " ".join([*seen, ""])), seen
+
+
+async def _ask_on(seen: list[str]) -> None:
+    """One request after another, and who answered: the proxy, the application itself, or nobody."""
+    while True:
+        try:
+            through = (await ask(URL, aiohttp.ClientTimeout(total=2)))["from"] == network.HOST
+            seen.append("proxy" if through else "past")
+        except (aiohttp.ClientError, TimeoutError):
+            seen.append("failed")
+        await asyncio.sleep(0.02)
+
+
+async def _until_said(seen: list[str], word: str, count: int) -> None:
+    async with asyncio.timeout(60):
+        while seen.count(word) < count:
+            await asyncio.sleep(0.02)
 
 
 @day()
