@@ -71,6 +71,12 @@ def state(host: Machine) -> State:
     )
 
 
+def active(host: Machine) -> set[str]:
+    """fairlead's units that run or are about to, without the requests to the door that are just answered."""
+    listed = host.systemctl("list-units", "--plain", "--no-legend", "--state=active,activating", "fairlead*")
+    return {line.split()[0] for line in listed.splitlines() if "@" not in line}
+
+
 @contextmanager
 def booted(suite: str, binds: Sequence[tuple[Path, str]] = ()) -> Iterator[Machine]:
     """No Python on it, as a private interpreter must need none."""

@@ -13,11 +13,12 @@ from agent import __version__
 from tests.machine import Machine
 from tests.system import built
 from tests.system import host as on_host
-from tests.system.host import CONFIG, SUITES, dpkg, install, put, state
+from tests.system.host import CONFIG, SUITES, active, dpkg, install, put, state
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
 OLDER, OLDEST = "0.0.9", "0.0.8"
 STARTED = ("fairlead-door.socket", "fairlead-drain.service", "fairlead-redirect.service")
+AGENT = "fairlead.service"
 PYTHON = "/usr/lib/fairlead/bin/python"
 
 
@@ -33,11 +34,6 @@ def debian() -> Iterator[Machine]:
     """The same, of one kind: where nothing depends on the suite."""
     with on_host.booted(SUITES[0]) as made:
         yield made
-
-
-def active(machine: Machine) -> set[str]:
-    listed = machine.systemctl("list-units", "--plain", "--no-legend", "--state=active,activating", "fairlead*")
-    return {line.split()[0] for line in listed.splitlines()}
 
 
 def identities(machine: Machine) -> dict[str, str]:
@@ -109,7 +105,8 @@ def test_what_is_configured_starts_and_returns_after_a_reboot(host: Machine) -> 
     install(host)
     configured(host)
     host.reboot()
-    assert active(host) == set(STARTED)
+    host.wait_for(AGENT)
+    assert active(host) == {*STARTED, AGENT}, "and no proxy: nobody has an identity here"
 
 
 # remove, purge ------------------------------------------------------------------------------------------

@@ -1,0 +1,204 @@
+"""The mesh around a host with the installed package: cluster, client and SPIRE's part, all outside of it.
+
+One thread has them in a network namespace of its own, from which a wire leads to the machine. The Workload API is
+a socket in a folder that the machine sees. The package has no stand-in for linkerd2-proxy; that comes from this
+checkout, by an interpreter that no upgrade of the package touches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+import sys
+import sysconfig
+import tempfile
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+
+from agent.sandbox import network, scene
+from agent.sandbox.apiserver import EXTERNAL_WORKLOADS, ApiServer
+from agent.sandbox.ca import Authority
+from agent.sandbox.client import Load, ask
+from agent.sandbox.jwt_authority import JwtAuthenticator, JwtAuthority
+from agent.sandbox.scene import AUDIENCE, IDENTITY, ISSUER, NAME, NAMESPACE, PORT, SERVER_NAME, TRUST_DOMAIN
+from agent.sandbox.workload_api import Entry, WorkloadApiServer
+from tests import netns
+from tests.machine import Machine, Wire
+from tests.system.built import ROOT
+from tests.system.host import CONFIG
+
+T = TypeVar("T")
+HOST, CLUSTER, API_PORT = network.HOST, network.CLUSTER, 6443
+URL = f"http://{HOST}:{PORT}/"
+USERS = ("fairlead", "fairlead-proxy")
+_SPIRE = "/opt/spire"
+_PYTHON = f"/opt/base/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
+_SHEBANG = f"#!/usr/bin/env -S LD_LIBRARY_PATH=/opt/base/lib {_PYTHON} -IB\n"
+_START = "import sys\nsys.path[:0] = ['/opt/tree', '/opt/site']\n"
+_PROXY = f"{_SHEBANG}{_START}from agent.sandbox.proxy import main\nsys.exit(main())\n"
+_UNIT = f"""\
+[Service]
+Environment=LD_LIBRARY_PATH=/opt/base/lib PYTHONPATH=/opt/tree:/opt/site
+ExecStart={_PYTHON} -B -m agent.sandbox.app {HOST}:{PORT}
+[Install]
+WantedBy=multi-user.target
+"""
+
+_CONFIG = f"""\
+[workload]
+name = "{NAME}"
+namespace = "{NAMESPACE}"
+identity = "{IDENTITY}"
+server_name = "{SERVER_NAME}"
+ports = [{PORT}]
+[host]
+addresses = ["{HOST}", "{network.HOST6}"]
+[identity]
+workload_api = "{_SPIRE}/api.sock"
+trust_anchors = "/etc/fairlead/anchors.pem"
+[api]
+server = "https://{CLUSTER}:{API_PORT}"
+ca = "/etc/fairlead/api-ca.pem"
+auth = "spiffe"
+audience = "{AUDIENCE}"
+[proxy]
+grace = 10
+[control_plane]
+destination = "127.0.0.1:1"
+policy = "127.0.0.1:1"
+[redirect]
+outbound_networks = ["{network.POD_NETWORK}"]
+[[probe]]
+name = "app"
+kind = "http"
+path = "/healthz"
+port = {PORT}
+period = 1
+[drain]
+settle = 1
+timeout = 30
+"""
+
+
+@dataclass
+class Mesh:
+    """`folder`: where the Workload API's socket is."""
+
+    space: netns.Namespace
+    folder: Path
+    _entered: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.authority = Authority(TRUST_DOMAIN)
+        keys = JwtAuthority(TRUST_DOMAIN, ISSUER)
+        self.api = ApiServer({})
+        self.api.authenticators = [JwtAuthenticator(keys, [AUDIENCE])]
+        self.spire = WorkloadApiServer(self.folder / "api.sock", self.authority, ttl=600.0, jwt=keys)
+
+    @contextmanager
+    def standing(self) -> Iterator[Mesh]:
+        """Both servers are up inside."""
+        thread = threading.Thread(target=lambda: self.space.inside(lambda: asyncio.run(self._stand())))
+        thread.start()
+        try:
+            assert self._entered.wait(60)
+            yield self
+        finally:
+            self._loop.call_soon_threadsafe(self._end.set)
+            thread.join()
+
+    async def _stand(self) -> None:
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        self.api.create(scene._external_workload(NAME, network.FIRST))
+        self.api.create(scene._lease(NAME))
+        certificate, key = self.authority.tls_server([CLUSTER])
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as pem:
+            pem.write(key + certificate)
+            pem.flush()
+            context.load_cert_chain(pem.name)
+        async with AsyncExitStack() as stack:
+            await self.api.start(CLUSTER, API_PORT, ssl_context=context)
+            stack.push_async_callback(self.api.stop)
+            stack.callback(self.api.cut)  # a host that lost its power says no good-bye
+            await self.spire.start()
+            stack.push_async_callback(self.spire.stop)
+            self._entered.set()
+            await self._end.wait()
+
+    def do(self, what: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(what, self._loop).result(60)
+
+    # what is to be seen -------------------------------------------------------------------------
+
+    def ready(self) -> tuple[str, str]:
+        """Status and reason of Ready, as the API server has them."""
+        conditions = self.api.get(EXTERNAL_WORKLOADS, NAMESPACE, NAME).get("status", {}).get("conditions", [])
+        return next(((c["status"], c["reason"]) for c in conditions if c["type"] == "Ready"), ("", ""))
+
+    def status_writes(self) -> int:
+        return sum(one.path.endswith("/status") and one.method != "GET" for one in self.api.requests)
+
+    def asked(self) -> str:
+        """Who asked the application, as it says: the host itself, behind the proxy. "": nobody got through."""
+        try:
+            return str(self.do(ask(URL))["from"])
+        except (aiohttp.ClientError, TimeoutError):
+            return ""
+
+    @contextmanager
+    def under_load(self) -> Iterator[Load]:
+        """Requests come all the while, each over a connection of its own."""
+        load = Load(URL)
+
+        async def begin() -> asyncio.Task[None]:
+            return asyncio.create_task(load.run())
+
+        async def end() -> None:
+            running.cancel()
+            await asyncio.wait([running])
+
+        running = self.do(begin())
+        try:
+            yield load
+        finally:
+            self.do(end())
+
+
+@contextmanager
+def beside(suite: str) -> Iterator[tuple[Machine, Mesh]]:
+    """A machine that has never seen fairlead, not yet booted, and the mesh that it is to become a member of."""
+    with tempfile.TemporaryDirectory(prefix="fairlead-spire-") as folder, netns.namespace() as space:
+        Path(folder).chmod(0o755)
+        binds = [(Path(folder), _SPIRE), (Path(sys.base_prefix), "/opt/base"), (ROOT / "agent", "/opt/tree/agent")]
+        binds.append((Path(sysconfig.get_path("purelib")), "/opt/site"))
+        wire = Wire((f"{HOST}/24", f"{network.HOST6}/64"), space, (f"{CLUSTER}/24", f"{network.CLUSTER6}/64"))
+        with Machine(suite=suite, binds=binds, wires=[wire]) as machine:
+            machine.write("/etc/systemd/system/app.service", _UNIT)
+            wanted = machine.path("/etc/systemd/system/multi-user.target.wants/app.service")
+            wanted.parent.mkdir(exist_ok=True)
+            wanted.symlink_to("/etc/systemd/system/app.service")
+            # The cluster is there before the wire, and outlives it.
+            space.ip(f"addr add {CLUSTER}/32 dev lo")
+            with Mesh(space, Path(folder)).standing() as mesh, machine.powered():
+                yield machine, mesh
+
+
+def admit(machine: Machine, mesh: Mesh) -> None:
+    """What an administrator does after the installation, up to the start."""
+    for user in USERS:
+        mesh.spire.register(int(machine.run("id", "-u", user)), Entry(IDENTITY))
+    machine.write("/etc/fairlead/anchors.pem", mesh.authority.pem)
+    machine.write("/etc/fairlead/api-ca.pem", mesh.authority.pem)
+    machine.write(CONFIG, _CONFIG)
+    machine.write("/root/linkerd2-proxy-2.366.0", _PROXY, 0o755)
+    digest = hashlib.sha256(_PROXY.encode()).hexdigest()
+    said = machine.run("fairlead", "proxy", "install", "/root/linkerd2-proxy-2.366.0", "--sha256", digest)
+    assert "is installed, and current" in said

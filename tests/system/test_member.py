@@ -1,0 +1,118 @@
+"""The whole life of a member of the mesh: the installed package on a booted Debian, beside a cluster."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.machine import Machine
+from tests.system import mesh as beside_it
+from tests.system.host import SUITES, active, dpkg, install, state
+from tests.system.mesh import HOST, Mesh
+
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
+OLDER = "0.0.9"
+AGENT, PROXY = "fairlead.service", "fairlead-proxy.service"
+EVERY = {AGENT, PROXY, "fairlead-door.socket", "fairlead-redirect.service", "fairlead-drain.service"}
+READY, WITHIN = ("True", "HostReady"), 90.0
+
+
+@pytest.fixture(params=SUITES)
+def member(request: pytest.FixtureRequest) -> Iterator[tuple[Machine, Mesh]]:
+    with beside_it.beside(request.param) as (machine, mesh):
+        yield machine, mesh
+
+
+def pid(machine: Machine, unit: str) -> int:
+    return int(machine.show(unit, "MainPID")["MainPID"])
+
+
+def rules(machine: Machine) -> str:
+    """Of fairlead, without what they counted; "": none."""
+    found = machine.try_run("nft", "--stateless", "list", "table", "inet", "fairlead")
+    return found.stdout
+
+
+def until_ready(machine: Machine, mesh: Mesh) -> None:
+    machine.wait_until(lambda: mesh.ready() == READY, f"{READY}", WITHIN)
+
+
+def until_a_new_agent(machine: Machine, old: int) -> None:
+    """Its unit is active only once each of its facts has a first value."""
+
+    def there() -> bool:
+        found = machine.show(AGENT, "MainPID", "ActiveState")
+        return found["ActiveState"] == "active" and int(found["MainPID"]) not in (0, old)
+
+    machine.wait_until(there, "a new agent", WITHIN)
+
+
+def test_a_life(member: tuple[Machine, Mesh]) -> None:
+    machine, mesh = member
+    before = state(machine)
+    install(machine, OLDER)
+    beside_it.admit(machine, mesh)
+    machine.systemctl("start", AGENT)
+    until_ready(machine, mesh)
+    assert active(machine) == EVERY, "by one start"
+    assert mesh.asked() == HOST, "through the proxy"
+
+    an_agent_comes_and_goes(machine, mesh)
+    somebody_flushes_every_rule(machine, mesh)
+    a_reboot_on_which_spire_comes_late(machine, mesh)
+
+    dpkg(machine, "--remove", "fairlead")
+    assert mesh.ready() == ("False", "Left")
+    assert (active(machine), rules(machine)) == (set(), "")
+    dpkg(machine, "--purge", "fairlead")
+    after = state(machine)
+    assert replace(after, rules=before.rules) == before, "but for nftables' own table, which was just loaded"
+
+
+def an_agent_comes_and_goes(machine: Machine, mesh: Mesh) -> None:
+    """No request fails, and the mesh is told nothing: there is nothing to tell."""
+    proxy, there, writes = pid(machine, PROXY), rules(machine), mesh.status_writes()
+    with mesh.under_load() as load:
+        for happens in (kill, restart, upgrade):
+            agent, sent = pid(machine, AGENT), load.sent
+            happens(machine)
+            until_a_new_agent(machine, agent)
+            mesh.do(load.reached(sent + 100))
+            assert (pid(machine, PROXY), mesh.ready()) == (proxy, READY), happens.__name__
+    assert load.failed == []
+    assert (rules(machine), mesh.status_writes()) == (there, writes)
+
+
+def somebody_flushes_every_rule(machine: Machine, mesh: Mesh) -> None:
+    there = rules(machine)
+    machine.systemctl("restart", "nftables.service")
+    machine.wait_until(lambda: rules(machine) == there, "rules that are back", WITHIN)
+    assert (mesh.asked(), mesh.ready()) == (HOST, READY)
+
+
+def a_reboot_on_which_spire_comes_late(machine: Machine, mesh: Mesh) -> None:
+    """And nobody has made the folders below /run. The boot waits for neither, and the port is closed till then."""
+    mesh.do(mesh.spire.stop())
+    machine.path("/usr/lib/tmpfiles.d/fairlead.conf").unlink()
+    machine.reboot()
+    machine.wait_for("multi-user.target")
+    machine.wait_until(lambda: mesh.ready()[0] == "False", "not Ready", WITHIN)
+    assert (pid(machine, PROXY), mesh.asked()) == (0, "")
+    mesh.do(mesh.spire.start())
+    until_ready(machine, mesh)
+    assert mesh.asked() == HOST
+
+
+def kill(machine: Machine) -> None:
+    machine.kill(pid(machine, AGENT), signal.SIGKILL)
+
+
+def restart(machine: Machine) -> None:
+    machine.systemctl("restart", AGENT)
+
+
+def upgrade(machine: Machine) -> None:
+    install(machine)
