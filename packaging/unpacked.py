@@ -40,6 +40,8 @@ class Packages:
 
     def build(self) -> None:
         fresh = self.path.with_name(f".{self.path.name}.new")
+        # Old lists name versions that the archive has no more.
+        steps.run("refreshing the package lists", "refresh the package lists", [*_APT, "update"], _WAY_OUT)
         with tempfile.TemporaryDirectory() as folder:
             argv = [*_APT, "download", *self._missing()]
             what = " and ".join(self.packages)
