@@ -164,7 +164,7 @@ async def leave_while_the_api_server_is_away(scene: Scene) -> None:
     await until(scene, lambda s: s["ready"]["status"] == "False", "Ready=False")
 
 
-@day()
+@day(token=True)
 async def every_source_hangs(scene: Scene) -> None:
     """Each fact has a first value or a known fault within 5 s all the same: the agent is up, and says so."""
     scene.workload_api.silence = True
