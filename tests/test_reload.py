@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 from agent import config
+from agent.config import Config
 from agent.config.changes import TAKES, Takes, changed, takes
+from agent.core.reasons import Fault, Reason
+from agent.loops.board import Board
+from agent.reloading import Reload
 
 TEXT = (Path(__file__).parent.parent / "config/fairlead.toml").read_text()
 PRESENT = config.parse(TEXT)
@@ -52,3 +56,19 @@ def test_an_edit_is_named_by_its_key(table: str, key: str, value: object, what: 
 
 def test_probes_are_one_key() -> None:
     assert changed(PRESENT, dataclasses.replace(PRESENT, probes=())) == ("probe",)
+
+
+async def test_a_bad_file_is_refused_with_every_problem_and_a_good_one_taken(tmp_path: Path) -> None:
+    path = tmp_path / "etc/fairlead/fairlead.toml"
+    path.parent.mkdir(parents=True)
+    taken: list[Config] = []
+    said: list[Fault | None] = []
+    reload = Reload(PRESENT, str(tmp_path), Board(), taken.append, lambda words: None, said.append, 1)
+    path.write_text(TEXT.replace("settle = 5", "settle = -5").replace("cores = 1", "cores = 0"))
+    answer = await reload.order({})
+    assert {problem["key"] for problem in answer["problems"]} == {"drain.settle", "proxy.cores"}
+    assert said[-1] is not None and said[-1].reason is Reason.CONFIGURATION_REFUSED
+    path.write_text(TEXT.replace("settle = 5", "settle = 7"))
+    answer = await reload.order({})
+    assert (answer["problems"], answer["changed"]) == ([], ["drain.settle"])
+    assert said[-1] is None and [each.drain.settle for each in taken] == [7]
