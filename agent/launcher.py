@@ -60,7 +60,7 @@ def become(prefix: Path, folder: Path) -> int:
             cause = f"this is uid {os.getuid()}, and proxy.user is {found.uid}; set User= of the unit by a drop-in"
             return _say(REFUSED, cause)
         _write(folder / STARTS, json.dumps({"crashes": _crashes(folder), "began": _uptime()}))
-        os.execve(found.binary, [found.binary], dict(found.environment))  # noqa: S606
+        os.execve(found.binary, [found.binary], dict(found.environment))  # noqa: S606 - no shell is wanted
     except (Refusal, proxy.Refused) as error:
         return _say(REFUSED, str(error))
     except KeyError:
@@ -82,7 +82,7 @@ def pause(folder: Path) -> int:
     crashes = _counted(folder)
     _write(folder / STARTS, json.dumps({"crashes": crashes, "began": _uptime()}))
     if crashes > 1:  # after the first, systemd's own RestartSec is enough
-        delay = CRASHES.delay(crashes - 2, random.random())  # noqa: S311
+        delay = CRASHES.delay(crashes - 2, random.random())  # noqa: S311 - it spreads, and hides nothing
         fault = Fault(Reason.PROXY_CRASHED, f"{crashes} in a row; the next start in {delay:.1f} s")
         print(f"the proxy is not started yet: {fault.detail}", file=sys.stderr, flush=True)
         _write(Path("/") / gate.RECORD, gate.written(fault))

@@ -1,9 +1,10 @@
 """Which SVID is this host's, whether linkerd2-proxy can serve with it, and how long it is valid."""
 
+import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from agent.core.facts import Svid
+from agent.core.facts import IdentityFact, Svid
 from agent.core.reasons import Fault, Reason
 from agent.core.spiffe import MOST_IN_WORKLOAD
 
@@ -25,10 +26,27 @@ OVERDUE = 0.75
 # less than 20 s, a quarter of those: its successor comes at half, and must never come too late.
 EXPIRY_MARGIN = 5.0
 
+# Every fact has a first value within 5 s of the start, whatever its source does. Seconds.
+FIRST_FACT_WITHIN = 4.5
+
 
 def margin(left: float) -> float:
     """Seconds before the end of an SVID that was valid for `left` seconds when it came."""
     return min(EXPIRY_MARGIN, left / 4)
+
+
+def received(held: IdentityFact, svid: Svid, left: float, now: float, fault: Fault | None) -> IdentityFact:
+    """What is held from now on. `left`: seconds for which `svid` is valid at `now`, on the monotonic clock."""
+    return dataclasses.replace(
+        held,
+        svid=svid,
+        expires_at=now + left,
+        received_at=now,
+        rotates_at=now + left - svid.lifetime / 2,
+        updates=held.updates + 1,
+        bundle=svid.bundle,
+        fault=fault,
+    )
 
 
 def choose(svids: Sequence[Svid], spiffe_id: str, hint: str = "") -> Svid | Fault:

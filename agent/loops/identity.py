@@ -17,9 +17,6 @@ from agent.ports import Trouble, WorkloadApi
 
 RETRY = Backoff(first=0.2, factor=2.0, most=5.0)
 
-# Every fact has a first value within 5 s of the start, whatever its source does.
-FIRST_FACT_WITHIN = 4.5
-
 
 class IdentityLoop:
     """`wall`: now, in seconds since the epoch. `jitter`: a random number in [0, 1)."""
@@ -38,7 +35,7 @@ class IdentityLoop:
         self._fact: IdentityFact | None = None
 
     async def run(self) -> None:
-        hung = asyncio.get_running_loop().call_later(FIRST_FACT_WITHIN, self._hung)
+        hung = asyncio.get_running_loop().call_later(identity.FIRST_FACT_WITHIN, self._hung)
         try:
             await self._follow_for_ever()
         finally:
@@ -82,23 +79,15 @@ class IdentityLoop:
                 self._tell(svid=None, expires_at=0.0, rotates_at=0.0, fault=fault)
                 return fault
             case (svid, left):
-                self._take(svid, left, held.updates + 1)
+                now = asyncio.get_running_loop().time()
+                self._publish_if_new(identity.received(held, svid, left, now, None))
                 return None
 
-    def _take(self, svid: Svid, left: float, updates: int) -> None:
-        now = asyncio.get_running_loop().time()
-        self._tell(
-            svid=svid,
-            expires_at=now + left,
-            received_at=now,
-            rotates_at=now + left - svid.lifetime / 2,
-            updates=updates,
-            bundle=svid.bundle,
-            fault=None,
-        )
-
     def _tell(self, **changes: object) -> None:
-        fact = dataclasses.replace(self._fact or IdentityFact(), **changes)  # type: ignore[arg-type]
+        # Keywords of object, because any field may be among them.
+        self._publish_if_new(dataclasses.replace(self._fact or IdentityFact(), **changes))  # type: ignore[arg-type]
+
+    def _publish_if_new(self, fact: IdentityFact) -> None:
         if fact != self._fact:
             self._fact = fact
             self._publish(fact)

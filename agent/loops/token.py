@@ -7,7 +7,7 @@ import asyncio
 import dataclasses
 from collections.abc import Callable
 
-from agent.core import token
+from agent.core import identity, token
 from agent.core.backoff import Backoff
 from agent.core.facts import IdentityFact
 from agent.core.reasons import Fault, Reason
@@ -15,9 +15,6 @@ from agent.ports import IdentityTokens, Trouble
 
 LOOK_EVERY = 10.0
 RETRY = Backoff(first=1.0, factor=2.0, most=60.0)
-
-# Every fact has a first value within 5 s of the start, whatever its source does.
-FIRST_FACT_WITHIN = 4.5
 
 
 class TokenLoop:
@@ -36,7 +33,7 @@ class TokenLoop:
         self._fact: IdentityFact | None = None
 
     async def run(self) -> None:
-        hung = asyncio.get_running_loop().call_later(FIRST_FACT_WITHIN, self._hung)
+        hung = asyncio.get_running_loop().call_later(identity.FIRST_FACT_WITHIN, self._hung)
         try:
             attempt = 0
             while True:
@@ -56,31 +53,26 @@ class TokenLoop:
         except Trouble as trouble:
             # Why there is no new one says more than that there is none.
             fault = fault or trouble.fault
-            self._tell(fault=fault)
+            self._tell(fault)
         return fault is None
 
     def _take(self, held: token.Claims, fault: Fault | None) -> None:
         before, svid = self._fact or IdentityFact(), token.as_svid(self._name, held)
         if svid == before.svid:  # its validity was measured when it came
-            self._tell(fault=fault)
+            self._tell(fault)
             return
         now = asyncio.get_running_loop().time()
         left = held.not_after - max(self._wall(), held.not_before)
-        self._tell(
-            svid=svid,
-            expires_at=now + left,
-            received_at=now,
-            rotates_at=now + left - svid.lifetime / 2,
-            updates=before.updates + 1,
-            fault=fault,
-        )
+        self._publish_if_new(identity.received(before, svid, left, now, fault))
 
-    def _tell(self, **changes: object) -> None:
-        fact = dataclasses.replace(self._fact or IdentityFact(), **changes)  # type: ignore[arg-type]
+    def _tell(self, fault: Fault | None) -> None:
+        self._publish_if_new(dataclasses.replace(self._fact or IdentityFact(), fault=fault))
+
+    def _publish_if_new(self, fact: IdentityFact) -> None:
         if fact != self._fact:
             self._fact = fact
             self._publish(fact)
 
     def _hung(self) -> None:
         if self._fact is None:
-            self._tell(fault=Fault(Reason.IDENTITY_TOKEN_UNREADABLE, "none was received since the start"))
+            self._tell(Fault(Reason.IDENTITY_TOKEN_UNREADABLE, "none was received since the start"))

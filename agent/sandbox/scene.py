@@ -30,7 +30,7 @@ SERVER_NAME = f"{NAME}.{NAMESPACE}.external.identity.linkerd.cluster.local"
 PORT, SSH_PORT, POD_PORT, API_PORT = 8080, 22, 80, 6443
 AGENT_UID, PROXY_UID = 0, 2102
 TOKEN = "sandbox-token"  # noqa: S105 - it opens nothing but the server in this very process
-WRITERS_TOKEN = "sandbox-writer"  # noqa: S105
+WRITERS_TOKEN = "sandbox-writer"  # noqa: S105 - likewise
 SERVICE = "db"
 AUDIENCE, ISSUER = "kubernetes", "https://spire-oidc.sandbox"
 
