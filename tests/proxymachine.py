@@ -54,6 +54,10 @@ policy = "127.0.0.1:1"
 inbound_failure = "{{inbound}}"
 outbound_failure = "{{outbound}}"
 outbound_networks = ["198.51.100.0/24"]
+# Some clients here dial without a pause, so the drain at a shutdown always takes its whole time.
+[drain]
+settle = 1
+timeout = 3
 """
 _UNIT = f"""\
 [Service]
