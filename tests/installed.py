@@ -53,7 +53,7 @@ def install(machine: Machine) -> None:
 
 def compile(machine: Machine) -> None:
     """On a booted one: what its units run starts in a third of the time."""
-    modules = ("agent.launcher", "agent.privileged.__main__", "agent.privileged.unit", "agent.offline.identity")
+    modules = ("agent.launcher", "agent.privileged.__main__", "agent.privileged.unit", "agent.gate")
     program = f"import {', '.join(modules)}"
     where = (f"PYTHONPYCACHEPREFIX={_CACHE}", f"PYTHONPATH={LIBRARY}")
     machine.run("env", *where, "/usr/lib/fairlead/bin/python", "-P", "-c", program)

@@ -91,7 +91,7 @@ def test_identity_anchors_that_are_followed_are_in_force(capsys: pytest.CaptureF
 def test_identity_anchors_that_change_between_look_and_word_are_refused_by_the_door(
     prefix: Path, swap: str
 ) -> None:
-    from agent import offline
+    from agent.offline import door
 
     path = prefix / "var/lib/fairlead/agent/trust-anchors.pem"
     path.unlink()
@@ -105,6 +105,6 @@ def test_identity_anchors_that_change_between_look_and_word_are_refused_by_the_d
             os.mkfifo(path)
         case "garbage":
             path.write_text("-----BEGIN CERTIFICATE-----\nbm8=\n-----END CERTIFICATE-----\n")
-    with pytest.raises(offline.Refused, match="cannot"):
-        offline.ask_door(str(prefix), "anchors accept", digest=DIGEST)
+    with pytest.raises(door.Refused, match="cannot"):
+        door.ask(str(prefix), "anchors accept", digest=DIGEST)
     assert not (prefix / "var/lib/fairlead/trust-anchors.pem").exists()

@@ -135,7 +135,7 @@ def test_systemd_alone_restarts_the_proxy_and_its_gate_holds_no_boot() -> None:
     service = found["Service"]
     assert (service["Restart"], service["RestartSec"], service["TimeoutStartSec"]) == (
         "always",
-        "200ms",
+        "100ms",
         "infinity",
     )
     assert (service["User"], service["OOMPolicy"], service["CapabilityBoundingSet"]) == (

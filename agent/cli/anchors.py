@@ -104,11 +104,11 @@ def _accept(args: argparse.Namespace) -> int:
         raise Failure(Exit.FAILED, f"cannot accept {args.digest[:12]}: it is not what is proposed", remedy)
     if args.dry_run:
         return _say(args, proposed.digest, "would be accepted")
-    from agent import offline
+    from agent.offline import door
 
     try:
-        offline.ask_door(args.prefix, "anchors accept", digest=proposed.digest)
-    except offline.Refused as refused:
+        door.ask(args.prefix, "anchors accept", digest=proposed.digest)
+    except door.Refused as refused:
         raise Failure(
             Exit.FAILED, str(refused), "run it with sudo, or look again: fairlead anchors show"
         ) from None

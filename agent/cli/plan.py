@@ -11,7 +11,7 @@ from agent.cli.exits import Exit
 from agent.cli.main import prefix_argument
 
 if TYPE_CHECKING:
-    from agent.offline import Redirect
+    from agent.offline.redirect import Redirect
 
 HELP = "the exact rules of the redirect, and how they differ from what is live"
 DESCRIPTION = """\

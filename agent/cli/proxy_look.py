@@ -43,11 +43,11 @@ def _print(as_json: bool, found: dict[str, str], line: str) -> None:
 
 
 def _logs(args: argparse.Namespace) -> int:
-    from agent import offline
+    from agent.offline import door
 
     try:
-        lines = offline.ask_door(args.prefix, "proxy logs")["lines"]
-    except offline.Refused as refused:
+        lines = door.ask(args.prefix, "proxy logs")["lines"]
+    except door.Refused as refused:
         raise Failure(Exit.UNAVAILABLE, f"cannot show the proxy's log: {refused}", "run it with sudo") from None
     print(json.dumps(lines) if args.json else "\n".join(lines))
     return Exit.OK

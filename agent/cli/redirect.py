@@ -16,7 +16,7 @@ from agent.core.reasons import Fault, Reason
 
 if TYPE_CHECKING:
     from agent.core.redirect.trace import Packet
-    from agent.offline import Redirect
+    from agent.offline.redirect import Redirect
 
 HELP = "set, try, take away, show and explain the traffic redirect"
 DESCRIPTION = """\
@@ -170,22 +170,22 @@ def _packet(args: argparse.Namespace, found: "Redirect") -> "Packet":
 
 
 def view(prefix: str, doing: str) -> "Redirect":
-    from agent import offline
+    from agent.offline import door, redirect
 
     try:
-        return offline.redirect(prefix)
-    except offline.Refused as refused:
+        return redirect.read(prefix)
+    except door.Refused as refused:
         raise Failure(
             Exit.CONFIG, f"cannot {doing}: {refused.fault.detail}", "see: fairlead check-config FILE"
         ) from None
 
 
 def _ask(args: argparse.Namespace, doing: str, verb: str, **words: str) -> Mapping[str, Any]:
-    from agent import offline
+    from agent.offline import door
 
     try:
-        return offline.ask_door(args.prefix, verb, **words)
-    except offline.Refused as refused:
+        return door.ask(args.prefix, verb, **words)
+    except door.Refused as refused:
         raise _failure(doing, refused.fault) from None
 
 

@@ -39,9 +39,9 @@ def listeners(lines: Iterable[str]) -> dict[tuple[str, int], int]:
     return found
 
 
-def arrivals(lines: Iterable[str], peer: IPv4Address | IPv6Address) -> dict[int, int]:
-    """Port of the peer → local port of each connection with this peer, from the lines of /proc/net/tcp or tcp6."""
-    found, ends = {}, _texts(peer)
+def arrivals(lines: Iterable[str], *peers: IPv4Address | IPv6Address) -> dict[int, int]:
+    """Port of the peer → local port of each connection with these, from the lines of /proc/net/tcp or tcp6."""
+    found, ends = {}, [text for peer in peers for text in _texts(peer)]
     for line in itertools.islice(lines, 1, None):
         if any(end in line for end in ends):
             _, local, remote, *_ = line.split()

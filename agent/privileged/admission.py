@@ -26,28 +26,33 @@ _SHUT_OUT: Final = (
 )
 
 
-def admission(spec: RedirectSpec, networks: tuple[Network, ...]) -> Admission:
-    """`networks`: where peers are. Never raises: what cannot be read cannot be told."""
+def seen() -> Seen | Refusal:
+    """The firewall as it stands now, for the two below; or why it cannot be read, and so cannot be told of."""
     try:
-        return judged(_seen(), list(_arrivals(spec, networks)), networks)
+        return _seen()
     except Refusal as refusal:
-        return Admission(Verdict.UNKNOWN, spec.inbound_listener, why=refusal.detail)
+        return refusal
 
 
-def outward(spec: RedirectSpec) -> None:
+def admission(firewall: Seen | Refusal, spec: RedirectSpec, networks: tuple[Network, ...]) -> Admission:
+    """`networks`: where peers are. Never raises."""
+    if isinstance(firewall, Refusal):
+        return Admission(Verdict.UNKNOWN, spec.inbound_listener, why=firewall.detail)
+    return judged(firewall, list(_arrivals(spec, networks)), networks)
+
+
+def outward(firewall: Seen | Refusal, spec: RedirectSpec) -> None:
     """Raises Refusal where the firewall refuses what would be redirected outbound.
 
     Its output rules see the proxy's address and still the interface of the old one. firewalld, as it comes,
     rejects ::/96 there (RFC 3964, 6to4), and so ::1: every IPv6 connection to the mesh would fail at once.
     """
-    try:
-        seen = _seen()
-    except Refusal:
-        return  # what cannot be read cannot be told
+    if isinstance(firewall, Refusal):
+        return
     for version, loopback in _LOOPBACK.items():
         mine = next((address for address in spec.addresses if address.version == version), None)
         departure = Arrival(_WIRE, mine, ip_address(loopback), spec.outbound_listener, hook="output")
-        if version in _versions(spec) and refuses(seen, departure):
+        if version in _versions(spec) and refuses(firewall, departure):
             raise Refusal(_SHUT_OUT.format(version, loopback), Reason.REDIRECT_REFUSED)
 
 

@@ -1,5 +1,6 @@
 """Who listens on the proxy's ports. Any user may bind them while the proxy is down."""
 
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from agent.core import procfs
@@ -7,12 +8,13 @@ from agent.core.reasons import Reason
 from agent.core.redirect import Address, Outbound, RedirectSpec
 from agent.privileged import Refusal
 
+Owners = Mapping[int, Set[int]]  # port → the uids that listen on it
 
-def must_be_the_proxys(spec: RedirectSpec) -> None:
+
+def must_be_the_proxys(spec: RedirectSpec, found: Owners) -> None:
     """Raises Refusal: nobody listens on one of its ports, or somebody else than its user."""
-    found = _uids()
     for port in _needed(spec):
-        uids = found.get(port, set())
+        uids = found.get(port, frozenset())
         if not uids:
             raise Refusal(f"cannot redirect: nobody listens on port {port}", Reason.PROXY_LISTENER_ABSENT)
         if strangers := sorted(uids - {spec.proxy_uid}):
@@ -41,28 +43,21 @@ def accepting(address: Address) -> frozenset[int]:
 def streams(spec: RedirectSpec) -> int:
     """How many connections the proxy's ports hold; what is in TIME_WAIT has ended."""
     ports = (spec.inbound_listener, spec.outbound_listener)
-    return sum(state not in _OVER and port in ports for table in tables() for port, state, _ in _sockets(table))
+    return sum(state not in _OVER and port in ports for table in tables() for port, state in _sockets(table))
 
 
-def uids(*ports: int) -> frozenset[int]:
-    """Who listens on any of them."""
-    found = _uids()
-    return frozenset(uid for port in ports for uid in found.get(port, set()))
-
-
-_LISTEN = procfs.LISTEN
-_OVER = frozenset({_LISTEN, "06", "07"})  # TIME_WAIT, CLOSE
+_OVER = frozenset({procfs.LISTEN, "06", "07"})  # TIME_WAIT, CLOSE
 
 
 def _needed(spec: RedirectSpec) -> list[int]:
     return [spec.inbound_listener, *([spec.outbound_listener] if outbound(spec) else [])]
 
 
-def _uids() -> dict[int, set[int]]:
+def owners() -> Owners:
     found: dict[int, set[int]] = {}
     for table in tables():
-        for port, state, uid in _sockets(table):
-            if state == _LISTEN:
+        with table.open() as lines:
+            for (_, port), uid in procfs.listeners(lines).items():
                 found.setdefault(port, set()).add(uid)
     return found
 
@@ -73,12 +68,12 @@ def tables() -> list[Path]:
     return [table for table in tables if table.exists()]
 
 
-def _sockets(table: Path) -> list[tuple[int, str, int]]:
-    """(local port, state, uid) of each socket."""
+def _sockets(table: Path) -> list[tuple[int, str]]:
+    """(local port, state) of each socket."""
     found = []
     with table.open() as lines:
         next(lines)
         for line in lines:
-            _, local, _, state, _, _, _, uid, *_ = line.split()
-            found.append((int(local.rpartition(":")[2], 16), state, int(uid)))
+            _, local, _, state, *_ = line.split()
+            found.append((int(local.rpartition(":")[2], 16), state))
     return found

@@ -18,7 +18,7 @@ def off(prefix: Path) -> bool:
 
 def ready(prefix: Path) -> Levels:
     """What holds while the proxy is proved ready. Raises Refusal: it is not, or that cannot be told."""
-    spec = policy.approved(prefix)
+    spec = policy.spec(prefix)
     readiness.must_hold(spec)
     return Level.ON, Level.ON if listeners.outbound(spec) else Level.RELEASED
 

@@ -1,5 +1,6 @@
 """What may be redirected on this host: root's configuration, and never a port by which an operator comes in."""
 
+import functools
 import grp
 import os
 import pwd
@@ -99,9 +100,13 @@ def configuration(prefix: Path) -> config.Config:
     """Raises Refusal: it cannot be read, trusted or used."""
     path = _path(prefix)
     try:
-        return config.parse(files.read(path))
+        return _parsed(files.read(path))
     except config.ConfigError as error:
         raise Refusal(f"cannot use {path}: {error}") from None
+
+
+# One request asks for it many times over, and the text says all.
+_parsed = functools.lru_cache(maxsize=4)(config.parse)
 
 
 def _path(prefix: Path) -> Path:

@@ -5,7 +5,6 @@ Law: a part that cannot be read (a timeout, a 403) is no fault. Then nobody know
 live.
 """
 
-import http.client
 import time
 from typing import Final
 
@@ -22,15 +21,17 @@ _REFUSED, _UNREADABLE = 0, -1  # in the place of an HTTP status
 
 def must_hold(spec: RedirectSpec) -> None:
     """Raises Refusal: it is not ready; PROXY_UNREADABLE where that cannot be told."""
-    listeners.must_be_the_proxys(spec)
-    state, fault, _ = proxy.judge(_reading(spec), spec.proxy_uid, time.time())
+    owners = listeners.owners()
+    listeners.must_be_the_proxys(spec, owners)
+    state, fault, _ = proxy.judge(_reading(spec, owners), spec.proxy_uid, time.time())
     if state is not ProxyState.READY and fault is not None:
         detail = f"cannot redirect: {fault.entry.text}" + (f" ({fault.detail})" if fault.detail else "")
         raise Refusal(detail, fault.reason)
 
 
-def _reading(spec: RedirectSpec) -> proxy.Reading:
+def _reading(spec: RedirectSpec, owners: listeners.Owners) -> proxy.Reading:
     """The admin port's owner counts as well: the rest is that port's word."""
+    ports = (spec.inbound_listener, spec.outbound_listener, _PORT)
     (live, _), (ready, _), (metrics, text) = (_page(path) for path in ("/live", "/ready", "/metrics"))
     return proxy.Reading(
         live={200: True, _REFUSED: False}.get(live, UNKNOWN),
@@ -38,12 +39,14 @@ def _reading(spec: RedirectSpec) -> proxy.Reading:
         certificate_expires=proxy.read_metrics(text)[0] if metrics == 200 else UNKNOWN,
         inbound_listening=True,
         outbound_listening=True,
-        listener_uids=listeners.uids(spec.inbound_listener, spec.outbound_listener, _PORT),
+        listener_uids=frozenset(uid for port in ports for uid in owners.get(port, ())),
     )
 
 
 def _page(path: str) -> tuple[int, str]:
     """(status, text)"""
+    import http.client  # a tenth of what the failure policy loads, which waits for no page
+
     connection = http.client.HTTPConnection(_HOST, _PORT, timeout=_WITHIN)
     try:
         connection.request("GET", path)

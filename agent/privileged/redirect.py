@@ -53,36 +53,39 @@ def check(prefix: Path) -> Answer:
 def apply(prefix: Path, inbound: Level, outbound: Level) -> Answer:
     """Bring the kernel to these levels, and say what it holds afterwards."""
     with files.lock(prefix):
-        return _bring(prefix, settle(inbound, outbound))
+        return _bring(prefix, live.read(prefix), settle(inbound, outbound))
 
 
 def arm(prefix: Path) -> Answer:
     """ON, if the proxy is proved ready."""
     with files.lock(prefix):
-        return _bring(prefix, moment.ready(_source_now(prefix)))
+        before = live.read(prefix)
+        return _bring(prefix, before, moment.ready(live.source(prefix, before)))
 
 
 def failed(prefix: Path) -> Answer:
     """The failure policy of each direction."""
     with files.lock(prefix):
-        return _bring(prefix, moment.failed(_source_now(prefix)))
+        before = live.read(prefix)
+        return _bring(prefix, before, moment.failed(live.source(prefix, before)))
 
 
 def one_way(prefix: Path, direction: str, level: Level) -> Answer:
     """Bring one direction to this level, and leave the other. Rules are set for both at once, so where those
     of the other are damaged it gets its failure policy."""
     with files.lock(prefix):
+        before = live.read(prefix)
         if direction == "both":
-            return _bring(prefix, (level, level))
-        source = _source_now(prefix)
-        found, policies = _live_levels(source, live.read(prefix)), moment.failed(source)
+            return _bring(prefix, before, (level, level))
+        source = live.source(prefix, before)
+        found, policies = _live_levels(source, before), moment.failed(source)
         inbound, outbound = (p if f is Level.PARTIAL else f for f, p in zip(found, policies, strict=True))
         wanted = (level, outbound) if direction == "inbound" else (inbound, level)
-        return _bring(prefix, settle(*wanted))
+        return _bring(prefix, before, settle(*wanted))
 
 
-def _bring(prefix: Path, wanted: Levels) -> Answer:
-    before, held = live.read(prefix), state.suspension(prefix)
+def _bring(prefix: Path, before: Live, wanted: Levels) -> Answer:
+    held = state.suspension(prefix)
     source = live.source(prefix, before)
     spec, found = (_new if source == prefix else _spec)(source, wanted), wanted
     over = before.trial is not None and not before.on_trial
@@ -243,10 +246,6 @@ def remove(prefix: Path, *, now: bool) -> Answer:
 # common --------------------------------------------------------------------------------------------
 
 
-def _source_now(prefix: Path) -> Path:
-    return live.source(prefix, live.read(prefix))
-
-
 def _spec(source: Path, wanted: Levels) -> RedirectSpec:
     return policy.letting_go(source) if safely.lets_go(wanted) else policy.approved(source)
 
@@ -255,7 +254,7 @@ def _new(prefix: Path, wanted: Levels) -> RedirectSpec:
     """One that is not in force yet. Later the firewall may change, and a redirect in force is not taken away."""
     spec = _spec(prefix, wanted)
     if wanted[1] is Level.ON:
-        admission.outward(spec)
+        admission.outward(admission.seen(), spec)
     return spec
 
 

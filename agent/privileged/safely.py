@@ -41,9 +41,10 @@ def put(prefix: Path, source: Path, spec: RedirectSpec, before: Live, wanted: Le
             live.replace(source, released())
         for_good(prefix, source, ruleset(spec, *wanted))
         return Done(levels(spec, live.by(source).rules))
-    with packets.opened(spec, sshd.ports()) as dialled:
+    ssh = sshd.ports()
+    with packets.opened(spec, ssh) as dialled:
         for_good(prefix, source, ruleset(spec, *wanted))
-        return _or_back(prefix, source, spec, before, wanted, dialled)
+        return _or_back(prefix, source, spec, before, wanted, dialled, ssh)
 
 
 def put_on_trial(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels, seconds: int) -> Done:
@@ -53,7 +54,8 @@ def put_on_trial(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels,
     state.suspend(prefix, Suspension(Cause.UNCONFIRMED, f"on trial for {seconds} s, and not confirmed"))
     new = ruleset(spec, *wanted)
     assert new is not None
-    with packets.opened(spec, sshd.ports()) as dialled:
+    ssh = sshd.ports()
+    with packets.opened(spec, ssh) as dialled:
         source = state.put_on_trial(prefix)
         try:
             live.put_on_trial(prefix, new, _before(before), seconds)
@@ -61,7 +63,7 @@ def put_on_trial(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels,
             state.suspend(prefix, held)
             trial.end(prefix)
             raise
-        return _or_back(prefix, source, spec, before, wanted, dialled)
+        return _or_back(prefix, source, spec, before, wanted, dialled, ssh)
 
 
 def for_good(prefix: Path, source: Path, rules: Ruleset | None) -> None:
@@ -87,11 +89,17 @@ def _before(found: Live) -> Ruleset:
 
 
 def _or_back(
-    prefix: Path, source: Path, spec: RedirectSpec, before: Live, wanted: Levels, dialled: Packets | Findings
+    prefix: Path,
+    source: Path,
+    spec: RedirectSpec,
+    before: Live,
+    wanted: Levels,
+    dialled: Packets | Findings,
+    ssh: frozenset[int],
 ) -> Done:
     after = live.by(source).rules
     found = levels(spec, after)
-    problems = list(_traced(spec, after, wanted))
+    problems = list(_traced(spec, after, wanted, ssh))
     tested = dialled.findings(wanted[0]) if isinstance(dialled, Packets) else dialled
     # Rules that somebody else has changed meanwhile may miss what they are for, and do more: that is drift, and
     # mended elsewhere. Harm that the tracer finds is harm.
@@ -104,8 +112,8 @@ def _or_back(
     raise Refusal(f"cannot keep the redirect, its self-test failed: {detail}", Reason.REDIRECT_SUSPENDED)
 
 
-def _traced(spec: RedirectSpec, after: Ruleset | None, wanted: Levels) -> Iterator[str]:
-    around = selftest.Around(sshd.ports(), surroundings.resolvers(), surroundings.gateways())
+def _traced(spec: RedirectSpec, after: Ruleset | None, wanted: Levels, ssh: frozenset[int]) -> Iterator[str]:
+    around = selftest.Around(ssh, surroundings.resolvers(), surroundings.gateways())
     yield from selftest.harms(spec, after, around)
     if levels(spec, after) == wanted:
         yield from selftest.misses(spec, after, *wanted)

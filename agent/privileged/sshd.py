@@ -4,12 +4,12 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from agent.core import procfs
 from agent.core.reasons import Reason
 from agent.privileged import Refusal
 from agent.privileged.backends import programs
 
 _PROC = Path("/proc")
-_LISTENING = "0A"  # TCP_LISTEN, as /proc/net/tcp writes it
 
 
 def ports(environment: Mapping[str, str] = os.environ) -> frozenset[int]:
@@ -70,9 +70,11 @@ def _listeners() -> Iterator[tuple[str, int]]:
         path = _PROC / table
         if not path.exists():  # no IPv6 here
             continue
-        for line in path.read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == _LISTENING:
+        with path.open() as lines:
+            next(lines)
+            for fields in map(str.split, lines):
+                if fields[3] != procfs.LISTEN:
+                    break  # the kernel lists connections after those
                 yield fields[9], int(fields[1].rpartition(":")[2], 16)
 
 

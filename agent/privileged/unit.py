@@ -17,7 +17,8 @@ from pathlib import Path
 from agent.core.redirect import RedirectSpec
 from agent.privileged import Refusal, policy, readiness, redirect
 
-_LOOK, _LOOK_LATER, _SOON = 0.1, 1.0, 15.0  # seconds; a proxy that starts for longer is looked at less often
+# Seconds between two looks: a tenth of the time that it has taken so far, so no wait gets much longer by them.
+_SOONEST, _LATEST = 0.01, 1.0
 
 
 def main(arguments: Sequence[str], prefix: Path = Path("/")) -> int:
@@ -54,7 +55,7 @@ def _ready(spec: RedirectSpec, pid: int) -> bool:
         return False
     began = time.monotonic()
     while not _holds(spec):
-        pause = _LOOK if time.monotonic() - began < _SOON else _LOOK_LATER
+        pause = min(max((time.monotonic() - began) / 10, _SOONEST), _LATEST)
         if select.select([process], [], [], pause)[0]:
             return False
     return True

@@ -89,9 +89,7 @@ class Wire:
         found: dict[int, int] = {}
         for table in tables():
             with table.open() as lines:
-                for source in self._sources.values():
-                    lines.seek(0)
-                    found |= procfs.arrivals(lines, source)
+                found |= procfs.arrivals(lines, *self._sources.values())
         return found
 
     def _reset(self, asked: Segment) -> None:

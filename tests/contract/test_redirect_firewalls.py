@@ -78,7 +78,7 @@ def verdict(host: Host, family: Family, translated: bool) -> Verdict:
 
 def said(host: Host) -> tuple[Verdict, str]:
     """By `plan`: the verdict, and the first command that would open the port."""
-    found = host.space.inside(lambda: admission.admission(policy.spec(host.prefix), ()))
+    found = host.space.inside(lambda: admission.admission(admission.seen(), policy.spec(host.prefix), ()))
     return found.verdict, next(iter(found.commands), "")
 
 

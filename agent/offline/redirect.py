@@ -1,0 +1,105 @@
+"""The redirect as it is planned and as it is live, read without the agent."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.core.facts import Level
+from agent.core.reasons import Fault, Reason
+from agent.core.redirect import RedirectSpec, Ruleset, levels, ruleset
+from agent.core.redirect.admission import Admission, Seen
+from agent.core.redirect.spec import differences_from_guide
+from agent.core.redirect.timed import Live
+from agent.offline.door import Refused
+from agent.privileged import Refusal, admission, guide, listeners, live, policy, state
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """What the configuration asks for, and what is live. `refused`: why the door would not set it. `unread`: why
+    the live rules are not known, where they are not.
+    `guide`: where this differs from Linkerd's guide, if that was asked for."""
+
+    spec: RedirectSpec
+    planned: Ruleset | None
+    live: Live
+    inbound: Level  # by the configuration in force
+    outbound: Level
+    as_planned: bool  # what is live is a level of these very rules
+    admission: Admission  # whether the host's own firewall lets peers in
+    edited: Fault | None = None  # the configuration is not the one in force
+    refused: Fault | None = None
+    unread: Fault | None = None
+    suspended: str = ""
+    guide: tuple[str, ...] = ()
+    hand_made: tuple[str, ...] = ()  # chains of the guide's that are there
+
+
+def read(prefix: str) -> Redirect:
+    """Reads only, and needs root only for the live rules. Raises Refused: there is no usable configuration."""
+    root = Path(prefix or "/")
+    try:
+        spec, config = policy.spec(root), policy.configuration(root)
+    except Refusal as refusal:
+        raise Refused(_fault(refusal)) from None
+    redirected, control = config.redirect, config.control_plane
+    outbound = Level.ON if listeners.outbound(spec) else Level.RELEASED
+    off = redirected.mode == "off"
+    planned = ruleset(spec, Level.RELEASED, Level.RELEASED) if off else ruleset(spec, Level.ON, outbound)
+    found, unread = _live(root)
+    firewall = admission.seen()
+    source = live.source(root, found)
+    hand_made = () if unread else guide.chains()
+    differences = differences_from_guide(spec) if redirected.mode == "linkerd-guide" else ()
+    return Redirect(
+        spec,
+        planned,
+        found,
+        *_levels(source, found),
+        as_planned=Level.PARTIAL not in levels(spec, found.rules),
+        admission=admission.admission(firewall, spec, redirected.outbound_networks or control.cluster_networks),
+        edited=_edited(root, source),
+        refused=None if off else _refused(root, firewall),
+        unread=unread,
+        suspended=_suspended(root),
+        guide=differences,
+        hand_made=hand_made,
+    )
+
+
+def _levels(source: Path, found: Live) -> tuple[Level, Level]:
+    try:
+        return levels(policy.spec(source), found.rules)
+    except Refusal as refusal:
+        raise Refused(_fault(refusal)) from None
+
+
+def _edited(root: Path, source: Path) -> Fault | None:
+    differing = policy.edited(root, source)
+    return Fault(Reason.REDIRECT_UNAPPROVED, differing) if differing else None
+
+
+def _live(root: Path) -> tuple[Live, Fault | None]:
+    try:
+        return live.read(root), None
+    except Refusal as refusal:
+        return Live(None), _fault(refusal)
+
+
+def _refused(root: Path, firewall: Seen | Refusal) -> Fault | None:
+    try:
+        admission.outward(firewall, policy.approved(root))
+    except Refusal as refusal:
+        return _fault(refusal)
+    return None
+
+
+def _suspended(root: Path) -> str:
+    try:
+        held = state.suspension(root)
+    except Refusal as refusal:
+        return refusal.detail
+    return f"{held.cause.value}: {held.detail}" if held else ""
+
+
+def _fault(refusal: Refusal) -> Fault:
+    return Fault(refusal.reason or Reason.REDIRECT_FAILED, refusal.detail)
