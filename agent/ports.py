@@ -184,11 +184,13 @@ class ProxyRuntime(Protocol):
 
 @dataclass(frozen=True)
 class LiveRedirect:
-    """`edited`: keys of the configuration that differ from the approved one, which is the one in force."""
+    """`edited`: keys of the configuration that differ from the approved one, which is the one in force.
+    `suspended`: why ON is not set again until an operator acts, whatever holds at this moment."""
 
     inbound: Level
     outbound: Level
     edited: str = field(default="", compare=False)
+    suspended: str = field(default="", compare=False)
 
 
 class Redirector(Protocol):

@@ -93,8 +93,10 @@ def _drain(notices: socket.socket) -> None:
 
 
 def _live(answer: Mapping[str, Any]) -> LiveRedirect:
+    """What is on trial is suspended only once its time is over."""
+    suspended = "" if "trial" in answer else str(answer.get("suspended", ""))
     try:
         levels = Level(answer["inbound"]), Level(answer["outbound"])
-        return LiveRedirect(*levels, edited=str(answer.get("edited", "")))
+        return LiveRedirect(*levels, edited=str(answer.get("edited", "")), suspended=suspended)
     except (KeyError, ValueError):
         raise Trouble(Reason.REDIRECT_FAILED, f"the door's answer names no levels: {dict(answer)}") from None

@@ -163,6 +163,7 @@ class RedirectFact:
     outbound: Maybe[Level] = UNKNOWN
     fault: Fault | None = None
     edited: Fault | None = None  # the configuration is not the one in force
+    suspended: Fault | None = None  # what holds may stay, and ON is not set again until an operator acts
 
 
 # probes -------------------------------------------------------------------------------------------

@@ -163,10 +163,14 @@ REGISTRY: Mapping[Reason, Entry] = {
         depends_on=_NO_IDENTITY | _NO_PROXY | _NO_RULES,
     ),
     Reason.REDIRECT_FORBIDDEN: Entry(
-        _FAULT, "fairlead may not change nftables", "give it CAP_NET_ADMIN: run it as root, or by its unit"
+        _FAULT,
+        "fairlead may not read or change the kernel's rules",
+        "give it CAP_NET_ADMIN: run it as root, or by its unit",
     ),
     Reason.REDIRECT_UNSUPPORTED: Entry(
-        _FAULT, "nftables does not work on this host", "install nftables (apt-get install nftables)"
+        _FAULT,
+        "what sets the kernel's rules here lacks a program or a part of the kernel",
+        "see the detail; install nftables (apt-get install nftables), or choose redirect.backend",
     ),
     Reason.REDIRECT_REFUSED: Entry(
         _FAULT,
@@ -178,7 +182,8 @@ REGISTRY: Mapping[Reason, Entry] = {
     ),
     Reason.REDIRECT_SUSPENDED: Entry(
         _FAULT,
-        "a redirect failed its self-test, was not confirmed or was taken back, and stays off till told",
+        "a redirect failed its self-test, was not confirmed or was taken back: until told, the agent turns none "
+        "on, and after the proxy's next end a closed port stays closed",
         "see the detail and fairlead plan; fairlead redirect apply sets it again",
     ),
     Reason.REDIRECT_CONTESTED: Entry(

@@ -118,6 +118,7 @@ def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
     if facts.workload is not UNKNOWN:
         yield facts.workload.edited
     if facts.redirect is not UNKNOWN:
+        yield facts.redirect.suspended
         yield facts.redirect.edited
     yield _outcome(facts)
     yield facts.configuration

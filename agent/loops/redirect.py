@@ -148,7 +148,8 @@ class RedirectLoop:
     def _publish(self, live: LiveRedirect, fault: Fault | None = None) -> None:
         self._told = True
         edited = Fault(Reason.REDIRECT_UNAPPROVED, live.edited) if live.edited else None
-        self._tell(RedirectFact(live.inbound, live.outbound, fault, edited))
+        suspended = Fault(Reason.REDIRECT_SUSPENDED, live.suspended) if live.suspended else None
+        self._tell(RedirectFact(live.inbound, live.outbound, fault, edited, suspended))
 
 
 def _level(goal: RedirectGoal, live: Level) -> Level:

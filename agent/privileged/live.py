@@ -71,6 +71,21 @@ def put_on_trial(prefix: Path, new: Ruleset, before: Ruleset, seconds: int) -> N
     trial.end(prefix)
     for other in kernel.leftovers(name):
         kernel.BACKENDS[other].replace(None)
+    _set_timed(new, before, seconds)
+
+
+def carry_on(prefix: Path, found: Live, new: Ruleset, before: Ruleset) -> None:
+    """Other rules for the trial that goes on, until its time is over. Raises Refusal; nothing changed."""
+    assert found.trial is not None and found.trial.left is not None
+    backend = policy.backend(state.tried(prefix))
+    if kernel.chosen(backend) == _NFT:
+        _set_timed(new, before, max(1, found.trial.left))
+        return
+    kernel.replace(new, backend)
+    trial.amend(prefix, before)
+
+
+def _set_timed(new: Ruleset, before: Ruleset, seconds: int) -> None:
     done = nftables.run("-f", "-", input=json.dumps(timed.transaction(new, before, seconds)))
     if done.returncode != 0:
         raise nftables.refusal("set the rules", done.stderr)

@@ -34,14 +34,8 @@ _OFF: Levels = (Level.OFF, Level.OFF)
 
 
 def check(prefix: Path) -> Answer:
-    found, held = live.read(prefix), state.suspension(prefix)
-    source = live.source(prefix, found)
-    answer = _answer(prefix, source, _live_levels(source, found))
-    if held is not None:
-        answer["suspended"] = f"{held.cause.value}: {held.detail}"
-    if found.trial is not None and found.on_trial:
-        answer["trial"] = found.trial.left
-    return answer
+    found = live.read(prefix)
+    return _answer(prefix, found, _live_levels(live.source(prefix, found), found))
 
 
 # the agent's ---------------------------------------------------------------------------------------
@@ -90,11 +84,12 @@ def _bring(prefix: Path, before: Live, wanted: Levels) -> Answer:
     spec, found = (_new if source == prefix else _spec)(source, wanted), wanted
     over = before.trial is not None and not before.on_trial
     if levels(spec, before.rules) != wanted or over:
-        _permit(held, wanted)
-        found = safely.put(prefix, source, spec, before, wanted).levels
+        _permit(held, before, wanted)
+        put = safely.carry_on if before.on_trial else safely.put
+        found = put(prefix, source, spec, before, wanted).levels
     if found == wanted:
         _approve_first(prefix, source, spec, wanted)
-    return _answer(prefix, source, found)
+    return _answer(prefix, before, found)
 
 
 def _approve_first(prefix: Path, source: Path, spec: RedirectSpec, wanted: Levels) -> None:
@@ -103,10 +98,10 @@ def _approve_first(prefix: Path, source: Path, spec: RedirectSpec, wanted: Level
         state.approve(prefix, source)
 
 
-def _permit(held: Suspension | None, wanted: Levels) -> None:
-    """What was suspended is not set again by the agent. Closing a port is allowed still, but not after an
-    operator took the rules away."""
-    if held is None or safely.lets_go(wanted):
+def _permit(held: Suspension | None, before: Live, wanted: Levels) -> None:
+    """What was suspended is not set again by the agent, but for what is on trial, as long as that is. Closing a
+    port is allowed still, but not after an operator took the rules away."""
+    if held is None or before.on_trial or safely.lets_go(wanted):
         return
     if Level.ON in wanted or held.cause is Cause.REMOVED:
         detail = f"cannot redirect: it is suspended ({held.cause.value}: {held.detail})"
@@ -120,7 +115,7 @@ def restore(prefix: Path) -> Answer:
     """The redirect that was last approved, at the level of the moment; nothing after `leave`."""
     with files.lock(prefix):
         found, held = live.read(prefix), state.suspension(prefix)
-        if state.left(prefix) or (held is not None and held.cause is Cause.REMOVED):
+        if state.left(prefix) or found.on_trial or (held is not None and held.cause is Cause.REMOVED):
             return _levels(_live_levels(live.source(prefix, found), found))
         source = state.approved(prefix)
         wanted = moment.failed(source) if held else _at_boot(source, found)
@@ -157,7 +152,7 @@ def apply_configured(prefix: Path, confirm: str) -> Answer:
         wanted = moment.now(prefix)
         spec = _new(prefix, wanted)
         before = live.read(prefix)
-        if confirm == NO_TRIAL or levels(spec, before.rules) == wanted:
+        if confirm == NO_TRIAL or (levels(spec, before.rules) == wanted and not before.on_trial):
             return _tested(_keep(prefix, spec, before, wanted))
         found = safely.put_on_trial(prefix, spec, before, wanted, int(confirm))
         return {**_tested(found), "trial": int(confirm)}
@@ -262,10 +257,15 @@ def _live_levels(source: Path, found: Live) -> Levels:
     return levels(policy.spec(source) if found.rules else policy.NOTHING, found.rules)
 
 
-def _answer(prefix: Path, source: Path, found: Levels) -> Answer:
-    """To the agent, who tells people of a configuration that waits for them."""
-    edited = policy.edited(prefix, source)
-    return _levels(found) | ({"edited": edited} if edited else {})
+def _answer(prefix: Path, before: Live, found: Levels) -> Answer:
+    """To the agent, who tells people of what waits for them."""
+    edited, held = policy.edited(prefix, live.source(prefix, before)), state.suspension(prefix)
+    answer = _levels(found) | ({"edited": edited} if edited else {})
+    if held is not None:
+        answer["suspended"] = f"{held.cause.value}: {held.detail}"
+    if before.trial is not None and before.on_trial:
+        answer["trial"] = before.trial.left
+    return answer
 
 
 def _tested(done: Done) -> Answer:

@@ -12,7 +12,7 @@ from agent.core.facts import Level
 from agent.core.reasons import Reason
 from agent.core.redirect import RedirectSpec, Ruleset, levels, ruleset
 from agent.core.redirect.timed import Live
-from agent.privileged import Refusal, live, packets, policy, selftest, sshd, state, surroundings, trial
+from agent.privileged import Refusal, live, moment, packets, policy, selftest, sshd, state, surroundings, trial
 from agent.privileged.moment import Levels
 from agent.privileged.packets import Findings, Packets
 from agent.privileged.state import Cause, Suspension
@@ -66,6 +66,34 @@ def put_on_trial(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels,
         return _or_back(prefix, source, spec, before, wanted, dialled, ssh)
 
 
+def carry_on(prefix: Path, source: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Done:
+    """The same of what is on trial: a proxy that ends meanwhile does not end it, for then nothing would be taken
+    back. Raises Refusal."""
+    new = ruleset(spec, *wanted)
+    if new is None:
+        return put(prefix, source, spec, before, wanted)
+    then = _approved_at(prefix, wanted) or _before(before)
+    if lets_go(wanted):
+        live.carry_on(prefix, before, new, then)
+        return Done(levels(spec, live.by(source).rules))
+    ssh = sshd.ports()
+    with packets.opened(spec, ssh) as dialled:
+        live.carry_on(prefix, before, new, then)
+        return _or_back(prefix, source, spec, before, wanted, dialled, ssh)
+
+
+def _approved_at(prefix: Path, wanted: Levels) -> Ruleset | None:
+    """What was approved, at the level that the moment asks of it; None: nothing was, or it cannot be set now."""
+    source = state.approved(prefix)
+    if source == prefix:
+        return None
+    try:
+        then = moment.failed(source) if Level.BLOCK in wanted else wanted
+        return ruleset(policy.letting_go(source) if lets_go(then) else policy.approved(source), *then)
+    except Refusal:
+        return None
+
+
 def for_good(prefix: Path, source: Path, rules: Ruleset | None) -> None:
     """Set these for good; whatever was on trial is so no more. Raises Refusal."""
     live.replace(source, rules)
@@ -79,9 +107,10 @@ def released() -> Ruleset:
 
 
 def _before(found: Live) -> Ruleset:
-    """What comes back. Where nothing was, RELEASED: a stream that was caught meanwhile still needs tracking.
-    Rules that somebody changed by hand are not all understood, and half a rule may catch more than a whole one."""
-    rules = found.rules
+    """What comes back: never rules on trial. Where nothing was, RELEASED: a stream that was caught meanwhile still
+    needs tracking. Rules that somebody changed by hand are not all understood, and half a rule may catch more than
+    a whole one."""
+    rules = found.trial.before if found.trial is not None else found.rules
     if rules is None or rules.foreign:
         return released()
     strange = any(rule.match.foreign for chain in rules.chains for rule in chain.rules)

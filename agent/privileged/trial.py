@@ -10,7 +10,6 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -59,15 +58,20 @@ def record(prefix: Path) -> Record | None:
 def begin(prefix: Path, before: Ruleset, seconds: int) -> None:
     """Raises Refusal; then there is no trial."""
     _must_be_possible()
-    entries = [command["add"] for command in _commands(before) if "add" in command]
     until = time.monotonic() + seconds
-    files.write(prefix / _RECORD, json.dumps({"boot": _boot(), "until": until, "before": entries}))
+    files.write(prefix / _RECORD, json.dumps({"boot": _boot(), "until": until, "before": _entries(before)}))
     try:
         _stop(prefix)
         _start(prefix, seconds)
     except Refusal:
         files.remove(prefix / _RECORD)
         raise
+
+
+def amend(prefix: Path, before: Ruleset) -> None:
+    """Other rules come back when the time is over. Raises Refusal."""
+    path = prefix / _RECORD
+    files.write(path, json.dumps({**json.loads(files.read(path)), "before": _entries(before)}))
 
 
 def end(prefix: Path) -> None:
@@ -82,10 +86,10 @@ def unit(prefix: Path) -> str:
     return f"fairlead-revert-{hashlib.sha256(str(prefix).encode()).hexdigest()[:8]}"
 
 
-def _commands(rules: Ruleset) -> list[Mapping[str, object]]:
+def _entries(rules: Ruleset) -> list[object]:
     found = nft.transaction(rules)["nftables"]
     assert isinstance(found, list)
-    return found
+    return [command["add"] for command in found if "add" in command]
 
 
 def _boot() -> str:

@@ -23,6 +23,7 @@ from tests.fakes.redirector import MemoryRedirector
 from tests.privileged.firewalls import BACKENDS, force
 from tests.privileged.hosts import (
     Host,
+    Listeners,
     wired_host,
 )
 
@@ -156,6 +157,20 @@ async def test_an_edited_configuration_is_told_and_not_applied(host: Host, kerne
     for found in (await kernel.apply(ON, ON), await kernel.check()):
         assert (found, found.edited) == (live(ON, ON), "workload.ports")
     assert host.space.run("nft", "-s", "list", "ruleset") == before
+
+
+async def test_a_suspension_is_told_and_a_trial_is_none_yet(host: Host, kernel: DoorRedirector) -> None:
+    door = host.door()
+    with Listeners() as ears:
+        ears.add_proxy(host.space)
+        await door.ask("redirect apply", Reason.REDIRECT_FAILED, confirm="600")
+        assert (await kernel.check()).suspended == ""
+        await door.ask("redirect revert", Reason.REDIRECT_FAILED)
+        for found in (await kernel.check(), await kernel.apply(BLOCK, RELEASED)):
+            assert found.suspended == "reverted: an operator took it back"
+        await door.ask("redirect apply", Reason.REDIRECT_FAILED, confirm="none")
+        assert await kernel.check() == live(ON, ON)
+        assert (await kernel.check()).suspended == ""
 
 
 async def test_another_backend_in_an_edited_configuration_waits_too(host: Host, kernel: DoorRedirector) -> None:

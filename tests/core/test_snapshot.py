@@ -97,6 +97,16 @@ def test_an_edited_configuration_is_a_problem_that_leaves_ready_alone() -> None:
     assert str(found["headline"]).startswith("Ready: ")
 
 
+def test_a_suspension_is_a_problem_though_what_was_before_is_back_and_serves() -> None:
+    held = Fault(Reason.REDIRECT_SUSPENDED, "unconfirmed: on trial for 60 s, and not confirmed")
+    found = shot(serving(redirect=f.RedirectFact(f.Level.ON, f.Level.ON, suspended=held)))
+    problems = found["problems"]
+    assert isinstance(problems, list) and len(problems) == 1
+    assert "unconfirmed" in problems[0]["detail"] and "fairlead redirect apply" in problems[0]["remedy"]
+    assert str(found["headline"]).startswith("Ready: ")
+    assert "True" in {c["status"] for c in found["conditions"] if c["type"] == "RedirectActive"}  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("stage", "said", "reason"),
     [

@@ -21,6 +21,7 @@ class MemoryRedirector:
         self.trouble: Trouble | None = None
         self.hang = False
         self.edited = ""  # what of the configuration is not in force
+        self.suspended = ""  # why ON is not set again
         self.deaf = False  # rules are set, and something takes them away at once
         self.calls: list[str] = []
         self.changed = asyncio.Event()  # set it: somebody has changed the rules, and the kernel says so
@@ -29,13 +30,13 @@ class MemoryRedirector:
 
     async def check(self) -> LiveRedirect:
         await self._call("check")
-        return replace(self.live, edited=self.edited)
+        return replace(self.live, edited=self.edited, suspended=self.suspended)
 
     async def apply(self, inbound: RedirectGoal, outbound: RedirectGoal) -> LiveRedirect:
         await self._call(f"{inbound.value}/{outbound.value}")
         if not self.deaf:
             self.live = LiveRedirect(*settle(Level(inbound.value), Level(outbound.value)))
-        return replace(self.live, edited=self.edited)
+        return replace(self.live, edited=self.edited, suspended=self.suspended)
 
     async def drifted(self) -> None:
         self.asked_for_drift += 1

@@ -316,3 +316,14 @@ async def test_an_edited_configuration_is_told_until_it_is_in_force() -> None:
         scene.kernel.edited = ""
         await asyncio.sleep(RECHECK + 1)
         assert scene.told[-1] == fact(ON, ON)
+
+
+async def test_a_suspension_is_told_while_what_was_before_still_holds() -> None:
+    scene = intended()
+    scene.kernel.suspended = "unconfirmed: on trial for 60 s, and not confirmed"
+    async with scene.playing():
+        held = Fault(Reason.REDIRECT_SUSPENDED, scene.kernel.suspended)
+        assert scene.told[-1] == RedirectFact(ON, ON, suspended=held)
+        scene.kernel.suspended = ""
+        await asyncio.sleep(RECHECK + 1)
+        assert scene.told[-1] == fact(ON, ON)

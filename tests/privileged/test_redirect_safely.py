@@ -15,6 +15,7 @@ from tests.privileged.levels import (
     ARM,
     BLOCKED,
     CONFIRM,
+    FAILED,
     LONG_TRIAL,
     NETWORK,
     NOW,
@@ -168,6 +169,55 @@ def test_a_trial_with_harm_in_it_ends_at_once(host: Host, ears: Listeners, tmp_p
     assert "4143" not in host.space.run("nft", "list", "ruleset")
 
 
+def over(host: Host) -> None:
+    """As the kernel does when the time of the trial has run out."""
+    host.space.run("nft", "delete", "element", "inet", "fairlead", "trial", "{ tcp }")
+
+
+def declare(host: Host, port: int) -> None:
+    host.config.write_text(host.config.read_text().replace("ports = [", f"ports = [{port}, "))
+
+
+OTHER = 8081
+
+
+def test_a_proxy_that_ends_does_not_end_the_trial(host: Host, ears: Listeners) -> None:
+    """Else what it closes would stay so, also where the trial is to find out what it closes."""
+    ears.add_proxy(host.space)
+    done(host, NOW)
+    declare(host, OTHER)
+    done(host, LONG_TRIAL)
+    assert int(str(done(host, FAILED)["trial"])) <= 600
+    assert levels(host, RESTORE) == BLOCKED
+    assert str(OTHER) in host.space.run("nft", "list", "chain", "inet", "fairlead", "inbound_block")
+    assert closed(host)
+    assert levels(host, ARM) == ON  # as long as it is on trial
+    assert str(OTHER) in host.space.run("nft", "list", "chain", "inet", "fairlead", "inbound")
+    assert "trial" in done(host, FAILED)
+    over(host)
+    assert closed(host)
+    assert levels(host) == BLOCKED
+    assert refused(host, ARM)[0] == "RedirectSuspended"
+    assert levels(host, FAILED) == BLOCKED
+    assert str(OTHER) not in host.space.run("nft", "list", "ruleset")
+
+
+def test_a_trial_after_a_trial_keeps_nothing_of_the_first(host: Host, ears: Listeners) -> None:
+    ears.add_proxy(host.space)
+    done(host, NOW)
+    declare(host, OTHER)
+    done(host, LONG_TRIAL)
+    assert done(host, {"verb": "redirect apply", "confirm": "700"})["trial"] == 700  # of the same once more
+    over(host)
+    assert levels(host) == ON
+    done(host, LONG_TRIAL)
+    declare(host, 8082)
+    done(host, LONG_TRIAL)
+    assert levels(host, REVERT) == ON
+    rules = host.space.run("nft", "list", "ruleset")
+    assert str(OTHER) not in rules and "8082" not in rules
+
+
 # another backend -----------------------------------------------------------------------------------
 
 
@@ -277,7 +327,7 @@ def test_by_iptables_confirmed_or_taken_back_the_timer_is_gone(
     force(host, backend)
     ears.add_proxy(host.space)
     systemd = Systemd(tmp_path)
-    ends = ((7071, CONFIRM, ON), (7072, REVERT, ON), (7073, apply(*BLOCKED), BLOCKED))
+    ends = ((7071, CONFIRM, ON), (7072, REVERT, ON))
     for port, end, expected in ends:
         host.config.write_text(host.config.read_text().replace("ports = [", f"ports = [{port}, "))
         done(host, LONG_TRIAL, *systemd.around)
@@ -285,6 +335,25 @@ def test_by_iptables_confirmed_or_taken_back_the_timer_is_gone(
         assert levels(host, end, *systemd.around) == expected
         assert systemd.told == []
         assert "trial" not in done(host, CHECK)
+
+
+@pytest.mark.parametrize("backend", IPTABLES)
+def test_by_iptables_a_proxy_that_ends_does_not_end_the_trial(
+    host: Host, ears: Listeners, tmp_path: Path, backend: str
+) -> None:
+    force(host, backend)
+    ears.add_proxy(host.space)
+    done(host, NOW)
+    declare(host, OTHER)
+    systemd = Systemd(tmp_path)
+    done(host, LONG_TRIAL, *systemd.around)
+    assert levels(host, FAILED) == BLOCKED
+    assert systemd.told and str(OTHER) in host.space.run(f"{backend}-save")
+    record = host.prefix / "var/lib/fairlead/trial"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "until": 1.0}))
+    assert levels(host, {"verb": "redirect revert", "due": "yes"}, *systemd.around) == BLOCKED
+    assert str(OTHER) not in host.space.run(f"{backend}-save")
+    assert closed(host)
 
 
 def test_a_lock_that_another_program_holds_is_waited_for_and_named(host: Host, tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ UNITS = {f"proxy {word}" for word in ("start", "stop", "term", "kill", "reset-fa
 LEFT_OUT = UNITS | {"redirect watch", "probe run", "probe stop"}
 
 
+LIVE = ("read", "by", "replace", "put_on_trial", "carry_on")
+
+
 class Kernel:
     def __init__(self) -> None:
         self.live = Live(None)
@@ -40,6 +43,10 @@ class Kernel:
     def put_on_trial(self, prefix: Path, new: Ruleset, before: Ruleset, seconds: int) -> None:
         self.live = Live(new, Trial(new, before, seconds))
 
+    def carry_on(self, prefix: Path, found: Live, new: Ruleset, before: Ruleset) -> None:
+        assert found.trial is not None and found.trial.left is not None
+        self.put_on_trial(prefix, new, before, found.trial.left)
+
     def time_is_over(self) -> None:
         if self.live.trial is not None:
             self.live = Live(self.live.trial.before, Trial(self.live.trial.new, self.live.trial.before, None))
@@ -55,7 +62,7 @@ def host() -> Iterator[tuple[Path, Kernel]]:
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory())
         for module, stand_ins in (
-            ("live", {name: getattr(kernel, name) for name in ("read", "by", "replace", "put_on_trial")}),
+            ("live", {name: getattr(kernel, name) for name in LIVE}),
             ("listeners", {"streams": lambda spec: 0}),
             ("readiness", {"must_hold": kernel.must_hold}),
             ("sshd", {"ports": frozenset}),
