@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -81,6 +82,38 @@ def test_check_config_without_a_readable_file(
     assert code == 64 and err.startswith(f"fairlead: cannot read {file}: ")
 
 
+def test_check_config_of_a_file_that_this_user_may_not_read(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "read_text", mock.Mock(side_effect=PermissionError(13, "Permission denied")))
+    code, _, err = run(capsys, "check-config", str(tmp_path / "f.toml"))
+    assert code == 77 and "Permission denied" in err and "sudo" in err
+
+
+@pytest.mark.parametrize("verb", [["plan"], ["redirect", "show"], ["anchors", "show"], ["identity-gate"]])
+def test_a_configuration_that_is_no_good_is_named_in_short_with_the_way_to_see_it_all(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, verb: list[str], root: None
+) -> None:
+    file = tmp_path / "etc/fairlead/fairlead.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text("[proxy]\ncores = 0\n")
+    code, _, err = run(capsys, *verb, "--prefix", str(tmp_path))
+    cause, remedy = err.splitlines()
+    assert code == 64 and len(cause) < 250 and " more" in cause
+    assert f"fairlead check-config {file}" in remedy
+
+
+def test_the_prefix_of_proxy_stands_before_or_after_its_verb(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "var/lib/fairlead/proxy/2.366.0"
+    folder.mkdir(parents=True)
+    (folder / "linkerd2-proxy").touch()
+    prefix = ("--prefix", str(tmp_path))
+    before, after = run(capsys, "proxy", *prefix, "list"), run(capsys, "proxy", "list", *prefix)
+    assert before == after and "2.366.0" in before[1]
+
+
 @pytest.mark.parametrize("verb", ["status", "leave", "join"])
 def test_without_an_agent(capsys: pytest.CaptureFixture[str], tmp_path: Path, verb: str) -> None:
     code, _, err = run(capsys, verb, "--prefix", str(tmp_path))
@@ -107,7 +140,7 @@ def test_what_is_no_time(capsys: pytest.CaptureFixture[str], text: str) -> None:
 
 def test_run_without_a_configuration(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, _, err = run(capsys, "run", "--prefix", str(tmp_path))
-    assert code == 64 and "config/fairlead.toml" in err
+    assert code == 64 and "write it after the example" in err and "examples/fairlead.toml" in err
 
 
 def test_run_without_the_proxys_user(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

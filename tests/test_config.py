@@ -112,6 +112,17 @@ def test_every_problem_at_once() -> None:
     }
     assert all(problem.cause and problem.remedy for problem in found.values())
     assert found["workload.nam"].remedy == "did you mean name?"
+    assert "22 is SSH's port" in found["workload.ports"].cause and "99999" in found["workload.ports"].cause
+
+
+def test_where_there_is_no_room_the_first_problem_stands_for_all() -> None:
+    for text, said in (
+        ("x =", r"not valid TOML: [^;]*"),
+        ("x = 1", r"[a-z_.]+: is missing; and \d+ more"),
+    ):
+        with pytest.raises(config.ConfigError) as caught:
+            config.parse(text)
+        assert re.fullmatch(said, str(caught.value))
 
 
 @pytest.mark.parametrize(

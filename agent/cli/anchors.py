@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.exits import Exit, Failure
+from agent.cli.exits import Exit, Failure, see_all
 from agent.cli.main import prefix_argument
 
 if TYPE_CHECKING:
@@ -54,9 +54,7 @@ def _sets(prefix: str) -> "tuple[AnchorSet, AnchorSet | None]":
     try:
         return identity.anchor_sets(prefix)
     except identity.Unconfigured as error:
-        raise Failure(
-            Exit.CONFIG, f"cannot read the trust anchors: {error}", "fairlead check-config FILE"
-        ) from None
+        raise Failure(Exit.CONFIG, f"cannot read the trust anchors: {error}", see_all(prefix)) from None
 
 
 def _show(args: argparse.Namespace) -> int:

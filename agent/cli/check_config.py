@@ -12,6 +12,8 @@ DESCRIPTION = """\
 Reads a configuration and names every problem at once: file, key, what is wrong, what to do.
 Touches nothing of the host, so it works anywhere. Exit 0: good, perhaps with warnings; 64: problems."""
 
+WRITE = "write it after the example: /usr/share/doc/fairlead/examples/fairlead.toml, config/ in a checkout"
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE")
@@ -28,10 +30,12 @@ def load(file: Path) -> config.Config:
     """The Config in `file`; every problem goes to standard error, then Failure with Exit.CONFIG."""
     try:
         return config.parse(file.read_text(encoding="utf-8"))
+    except PermissionError as error:
+        remedy = "run it with sudo, or let this user read it"
+        raise Failure(Exit.NOT_PERMITTED, f"cannot read {file}: {error.strerror}", remedy) from None
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        remedy = "write it after config/fairlead.toml, which shows each key with its meaning"
-        raise Failure(Exit.CONFIG, f"cannot read {file}: {cause}", remedy) from None
+        raise Failure(Exit.CONFIG, f"cannot read {file}: {cause}", WRITE) from None
     except config.ConfigError as error:
         for problem in error.problems:
             where = f"{file}: {problem.key}" if problem.key else str(file)

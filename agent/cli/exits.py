@@ -21,6 +21,11 @@ EPILOG = (
 )
 
 
+def see_all(prefix: str) -> str:
+    """The way out where the configuration is no good, and there is no room for every problem of it."""
+    return f"see every problem: fairlead check-config {prefix}/etc/fairlead/fairlead.toml"
+
+
 class Failure(Exception):
     """Ends a verb: `message` is "cannot <verb> <thing>: <cause>", `remedy` the way out."""
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from agent.cli.exits import Exit, Failure
+from agent.cli.exits import Exit, Failure, see_all
 from agent.cli.main import prefix_argument
 
 HELP = "say whether this user may get the proxy's identity"
@@ -39,5 +39,5 @@ def run(args: argparse.Namespace) -> int:
         try:
             wanted = identity.gate_of(args.prefix)
         except identity.Unconfigured as error:
-            raise Failure(Exit.CONFIG, f"cannot pass the gate: {error}", "fairlead check-config FILE") from None
+            raise Failure(Exit.CONFIG, f"cannot pass the gate: {error}", see_all(args.prefix)) from None
     return identity.pass_gate(wanted, args.wait, as_json=args.json)

@@ -85,10 +85,10 @@ def _add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", verb: str
     parser.set_defaults(run=module.run)
 
 
-def prefix_argument(parser: argparse.ArgumentParser) -> None:
+def prefix_argument(parser: argparse.ArgumentParser, default: str = "") -> None:
     parser.add_argument(
         "--prefix",
-        default="",
+        default=default,
         metavar="DIR",
         help="directory before /etc/fairlead, /run/fairlead and /var/lib/fairlead (default: none)",
     )

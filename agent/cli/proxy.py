@@ -51,6 +51,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
     proxy_agent.arguments(verbs)
     proxy_look.arguments(verbs)
+    for one in verbs.choices.values():  # after the verb, as with others, or before it
+        prefix_argument(one, argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:

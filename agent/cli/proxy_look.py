@@ -49,5 +49,5 @@ def _logs(args: argparse.Namespace) -> int:
         lines = door.ask(args.prefix, "proxy logs")["lines"]
     except door.Refused as refused:
         raise Failure(Exit.UNAVAILABLE, f"cannot show the proxy's log: {refused}", "run it with sudo") from None
-    print(json.dumps(lines) if args.json else "\n".join(lines))
+    print(json.dumps(lines) if args.json else "\n".join(lines or ["its unit has written nothing so far"]))
     return Exit.OK

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from agent.cli import rules
-from agent.cli.exits import Exit, Failure
+from agent.cli.exits import Exit, Failure, see_all
 from agent.cli.main import prefix_argument
 from agent.core.facts import Level
 from agent.core.reasons import Fault, Reason
@@ -175,9 +175,7 @@ def view(prefix: str, doing: str) -> "Redirect":
     try:
         return redirect.read(prefix)
     except door.Refused as refused:
-        raise Failure(
-            Exit.CONFIG, f"cannot {doing}: {refused.fault.detail}", "see: fairlead check-config FILE"
-        ) from None
+        raise Failure(Exit.CONFIG, f"cannot {doing}: {refused.fault.detail}", see_all(prefix)) from None
 
 
 def _ask(args: argparse.Namespace, doing: str, verb: str, **words: str) -> Mapping[str, Any]:

@@ -65,10 +65,19 @@ def each(check: Check[T]) -> Check[tuple[T, ...]]:
     def check_all(value: object) -> tuple[T, ...]:
         if not isinstance(value, list):
             raise Bad(f"must be a list, not {value!r}", "put the values in [brackets]")
-        found = tuple(check(item) for item in value)
+        found: list[T] = []
+        bad: list[Bad] = []
+        for item in value:
+            try:
+                found.append(check(item))
+            except Bad as one:
+                bad.append(one)
+        if bad:
+            causes, remedies = dict.fromkeys(b.cause for b in bad), dict.fromkeys(b.remedy for b in bad)
+            raise Bad("; ".join(causes), "; ".join(remedies))
         if len(set(found)) < len(found):
             raise Bad("lists a value twice", "keep one of them")
-        return found
+        return tuple(found)
 
     return check_all
 

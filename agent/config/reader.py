@@ -41,7 +41,7 @@ class Table:
         self._known.append(key)
         if key not in self._tree:
             if default is _REQUIRED:
-                self.problem(key, "is missing", "add it; config/fairlead.toml shows each key with its meaning")
+                self.problem(key, "is missing", "add it; man fairlead.toml (config/fairlead.toml) has each key")
             return self._filler(default)
         try:
             return check(self._tree[key])

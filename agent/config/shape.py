@@ -140,8 +140,10 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """Every problem of one file."""
+    """Every problem of one file. As text, the first, and how many there are: `fairlead check-config` has room."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__("; ".join(f"{p.key}: {p.cause}" for p in problems))
+        first, more = problems[0], len(problems) - 1
+        said = f"{first.key}: {first.cause}" if first.key else first.cause
+        super().__init__(f"{said}; and {more} more" if more else said)
         self.problems = problems
