@@ -189,10 +189,15 @@ def test_only_root_and_the_agent_are_served(host: Host) -> None:
 def test_the_agent_has_no_operators_say(host: Host) -> None:
     reachable(host.prefix)
     with door_socket(host, *with_user(host.prefix)) as path:
-        for verb in ("confirm", "revert", "remove"):
-            answer = ask_as(AGENT, path, verb=f"redirect {verb}")
+        asked: list[dict[str, str]] = [
+            *({"verb": f"redirect {verb}"} for verb in ("confirm", "revert", "remove", "adopt-guide")),
+            {"verb": "redirect apply", "confirm": "none"},
+            {"verb": "anchors accept", "digest": "0" * 64},
+        ]
+        for request in asked:
+            answer = ask_as(AGENT, path, **request)
             assert (answer["ok"], answer["reason"]) == (False, "DoorRefused")
-        assert ask_as(AGENT, path, verb="redirect apply", confirm="none")["ok"] is False
+            assert "it is an operator's to ask" in str(answer["detail"])
         assert ask_as(AGENT, path, verb="redirect apply", inbound="block", outbound="block")["ok"] is True
 
 

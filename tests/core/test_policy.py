@@ -124,6 +124,11 @@ def other(**changes: object) -> f.WorkloadFact:
     return f.WorkloadFact(dataclasses.replace(fact.seen, **changes))  # type: ignore[arg-type]
 
 
+def certified_until(end: float | None) -> f.ProxyFact:
+    assert isinstance(READY, f.ProxyFact)
+    return dataclasses.replace(READY, certificate_expires_at=end)
+
+
 UNCOVERED = dataclasses.replace(world.ANCHORED, untrusted=world.SVID.fingerprint)
 
 
@@ -149,6 +154,16 @@ UNCOVERED = dataclasses.replace(world.ANCHORED, untrusted=world.SVID.fingerprint
         ({"workload": other(addresses=())}, Reason.WORKLOAD_ADDRESS_MISMATCH),
         ({"workload": f.WorkloadFact(fault=Fault(Reason.WORKLOAD_KIND_ABSENT))}, Reason.WORKLOAD_KIND_ABSENT),
         ({"proxy": world.proxy("stopping")}, Reason.PROXY_STOPPING),
+        ({"proxy": certified_until(NOW)}, Reason.PROXY_CERTIFICATE_EXPIRED),
+        ({"proxy": certified_until(None)}, Reason.PROXY_CERTIFICATE_EXPIRED),
+        # One that ends proves no identity any more, whatever certificate it had.
+        (
+            {
+                "identity": world.identity("silent"),
+                "proxy": dataclasses.replace(certified_until(FAR), state=f.ProxyState.STOPPING),
+            },
+            Reason.WORKLOAD_API_ABSENT,
+        ),
         # The first aspect in order is named, and a fault beats an unknown.
         ({"proxy": f.UNKNOWN, "probes": world.probes("fail")}, Reason.PROBE_FAILING),
     ],
@@ -170,7 +185,8 @@ def test_an_unknown_holds_and_after_the_window_unreadies(field: str) -> None:
 def test_a_slow_probe_stretches_the_window() -> None:
     facts = serving(probes=world.probes(None), agent=f.AgentFact(NOW - 70))
     assert decide(facts).advertise is Advertise.NO
-    assert decide(facts, dataclasses.replace(SPEC, probe_window=100.0)).advertise is Advertise.HOLD
+    assert decide(facts, dataclasses.replace(SPEC, probe_window=70.1)).advertise is Advertise.HOLD
+    assert decide(facts, dataclasses.replace(SPEC, probe_window=70.0)).advertise is Advertise.NO
 
 
 def test_a_silent_source_leaves_ready_while_the_proxys_certificate_lasts() -> None:
@@ -273,82 +289,11 @@ def test_time_alone_is_waited_for() -> None:
     assert later.goals.proxy is ProxyGoal.HOLD
 
 
-def test_shutdown_leaves_closed_ports_closed() -> None:
-    gone = serving(proxy=world.proxy("stopped"), redirect=world.redirect("block", "released"))
-    facts = dataclasses.replace(gone, workload=world.workload("False", settled=True), slices=world.slices(True))
-    assert decide(facts, kind=f.PhaseKind.SHUTTING_DOWN).inbound is RedirectGoal.BLOCK
-    assert decide(facts, kind=f.PhaseKind.LEFT).inbound is RedirectGoal.OFF
+def test_the_order_of_ports_is_nothing() -> None:
+    spec = dataclasses.replace(SPEC, ports=(8080, 9090))
+    assert policy.ports_standing(spec, serving(workload=other(ports=(9090, 8080)))) is policy.Sure.GOOD
 
 
-LISTED, UNLISTED = f.SlicesFact(listed=True), f.SlicesFact(False, LONG_AGO)
-JUST_UNLISTED = f.SlicesFact(False, NOW - policy.HEARD_WITHIN / 2)
-API_AWAY = f.SlicesFact(fault=Fault(Reason.API_UNREACHABLE))
-TOLD, JUST_TOLD = world.workload("False", settled=True), world.workload("False")
-
-
-@pytest.mark.parametrize(
-    ("workload", "slices", "drained"),
-    [
-        (TOLD, f.UNKNOWN, False),
-        (TOLD, f.SlicesFact(), False),
-        (TOLD, LISTED, False),
-        (TOLD, JUST_UNLISTED, False),
-        (TOLD, UNLISTED, True),
-        (JUST_TOLD, UNLISTED, True),
-        # Without the right to see, time to hear must do; an API server that is away says nothing of the mesh.
-        (TOLD, BLIND, True),
-        (JUST_TOLD, BLIND, False),
-        (TOLD, API_AWAY, False),
-        (world.workload("True"), UNLISTED, False),
-        (world.workload("missing"), f.UNKNOWN, True),
-        (world.workload("away"), UNLISTED, False),
-    ],
-)
-def test_a_drain_waits_for_what_the_mesh_was_told(
-    workload: f.WorkloadFact, slices: f.Maybe[f.SlicesFact], drained: bool
-) -> None:
-    facts = serving(workload=workload, slices=slices)
-    for kind in (f.PhaseKind.DRAINED, f.PhaseKind.LEFT, f.PhaseKind.SHUTTING_DOWN):
-        assert policy.has_drained(SPEC, f.Phase(kind, JUST_NOW), facts, NOW) is drained
-    assert not policy.has_drained(SPEC, f.Phase(f.PhaseKind.MEMBER), facts, NOW)
-
-
-@pytest.mark.parametrize("workload", [f.UNKNOWN, world.workload("away"), world.workload("True")])
-def test_a_shutdown_without_a_proxy_gives_the_api_server_only_its_time_to_hear(
-    workload: f.Maybe[f.WorkloadFact],
-) -> None:
-    """Nothing is in flight, and the next boot inherits nothing; whoever leaves for good must be heard."""
-    gone = serving(proxy=world.proxy("stopped"), workload=workload, slices=API_AWAY)
-    asked = f.Phase(f.PhaseKind.SHUTTING_DOWN, NOW)
-    assert not policy.has_drained(SPEC, asked, gone, NOW + SPEC.settle - 0.01)
-    verdict = policy.decide(SPEC, asked, gone, NOW)
-    assert verdict.recheck_after == SPEC.settle and verdict.goals.proxy is ProxyGoal.HOLD
-    assert policy.has_drained(SPEC, asked, gone, NOW + SPEC.settle)
-    assert policy.decide(SPEC, asked, gone, NOW + SPEC.settle).goals.proxy is ProxyGoal.DRAINED
-    serves = dataclasses.replace(gone, proxy=READY)
-    assert not policy.has_drained(SPEC, asked, serves, NOW + SPEC.settle)
-    for kind in (f.PhaseKind.DRAINED, f.PhaseKind.LEFT):
-        assert not policy.has_drained(SPEC, f.Phase(kind, NOW), gone, NOW + SPEC.settle)
-
-
-def test_a_drain_waits_for_the_last_connection() -> None:
-    phase = f.Phase(f.PhaseKind.DRAINED, JUST_NOW)
-    busy = serving(workload=TOLD, slices=UNLISTED, proxy=world.proxy("ready", flying=1))
-    assert not policy.has_drained(SPEC, phase, busy, NOW)
-    assert policy.decide(SPEC, phase, busy, NOW).goals.proxy is ProxyGoal.RUNNING
-
-
-def test_a_shutdown_drains_and_leaves_the_proxy_to_systemd() -> None:
-    """Applications stop after the drain and before the proxy, and may need it till then."""
-    facts = serving(workload=TOLD, slices=UNLISTED)
-    goals = decide(facts, kind=f.PhaseKind.SHUTTING_DOWN)
-    assert (goals.proxy, goals.inbound, goals.outbound) == (ProxyGoal.DRAINED, RedirectGoal.ON, RedirectGoal.ON)
-    assert decide(facts, kind=f.PhaseKind.LEFT).outbound is RedirectGoal.RELEASED
-    gone = dataclasses.replace(facts, proxy=world.proxy("stopping"))
-    assert decide(gone, kind=f.PhaseKind.SHUTTING_DOWN).outbound is RedirectGoal.RELEASED
-
-
-def test_the_moment_at_which_peers_have_heard_is_waited_for() -> None:
-    facts = serving(workload=TOLD, slices=f.SlicesFact(False, NOW))
-    verdict = policy.decide(SPEC, f.Phase(f.PhaseKind.LEFT, JUST_NOW), facts, NOW)
-    assert verdict.recheck_after == policy.HEARD_WITHIN
+def test_the_end_of_the_proxys_certificate_is_waited_for_where_there_is_no_svid() -> None:
+    facts = serving(identity=world.identity("silent"), proxy=certified_until(NOW + 30))
+    assert policy.decide(SPEC, f.Phase(f.PhaseKind.MEMBER, LONG_AGO), facts, NOW).recheck_after == 25

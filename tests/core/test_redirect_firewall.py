@@ -57,6 +57,18 @@ KNOWN = when("state", ["established", "related"], op="in")
         ([base("drop"), rule({"jump": {"target": "c"}}), rule(when("dport", 4143), OPEN, chain="c")], ACCEPTED),
         ([base("drop"), rule({"jump": {"target": "c"}}), rule({"return": None}, chain="c"), rule(OPEN)], ACCEPTED),
         ([base("drop"), rule({"goto": {"target": "c"}}), rule(OPEN)], REFUSED),
+        # What only may leave a chain may also stay in it.
+        (
+            [
+                base("accept"),
+                rule({"jump": {"target": "c"}}),
+                rule({"xt": None}, {"return": None}, chain="c"),
+                rule(SHUT, chain="c"),
+            ],
+            REFUSED,
+        ),
+        # A refusal is final, whatever another chain that is not understood would say.
+        ([base("drop"), base("drop", 10, name="b"), rule({"xt": None}, OPEN)], REFUSED),
         # what is not understood
         ([base("drop"), rule({"xt": None}, OPEN)], UNKNOWN),
         ([base("drop"), rule({"xt": None}, SHUT)], REFUSED),

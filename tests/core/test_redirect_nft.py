@@ -66,6 +66,11 @@ def rule(entries: list[dict[str, Any]], comment: str) -> dict[str, Any]:
     return found
 
 
+def chain(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(e["chain"] for e in entries if e.get("chain", {}).get("name") == name)
+    return found
+
+
 def condition(entries: list[dict[str, Any]], comment: str, index: int) -> dict[str, Any]:
     found: dict[str, Any] = rule(entries, comment)["expr"][index]["match"]
     return found
@@ -161,6 +166,7 @@ def test_what_a_rule_has_met_does_not_change_it(count: dict[str, int]) -> None:
             id="another address",
         ),
         pytest.param(lambda e: condition(e, IN4, 0).update(op="!="), id="the contrary"),
+        pytest.param(lambda e: chain(e, "inbound").update(policy="drop"), id="another policy of its chain"),
         pytest.param(
             lambda e: condition(e, IN4, 0)["left"]["payload"].update(field="saddr"), id="where it comes from"
         ),

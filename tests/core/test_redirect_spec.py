@@ -68,6 +68,14 @@ def test_caught_ports_are_those_that_packets_are_caught_at(spec: RedirectSpec) -
             assert (action is Action.REDIRECT) is (port in caught)
 
 
+def test_a_published_port_that_is_declared_is_caught_and_may_be_dialled_by_the_proxy() -> None:
+    spec = replace(BOTH, inbound=Inbound.ALL, ports=frozenset({8080}), published=frozenset({8080, 9443}))
+    assert 8080 in caught_ports(spec) and 9443 not in caught_ports(spec)
+    for port, action in ((8080, Action.SKIP), (9443, Action.RESET), (9000, Action.SKIP)):
+        packet = Packet("output", "lo", spec.addresses[0], port, uid=PROXY)
+        assert trace(ruleset(spec, ON, ON), packet)[0] is action
+
+
 @pytest.mark.parametrize(
     ("networks", "subnets", "found"),
     [
@@ -171,6 +179,12 @@ OUT = Packet("output", "eth0", ip_address("10.42.9.9"), 80, uid=1000, gid=100)
 )
 def test_what_is_explained(spec: RedirectSpec, into: Level, packet: Packet, sentence: str) -> None:
     assert explain(ruleset(spec, into, ON), packet) == sentence
+
+
+def test_what_is_not_understood_decides_nothing() -> None:
+    (chain,) = (chain for chain in rules().chains if chain.name == "inbound")
+    strange = tuple(replace(rule, match=replace(rule.match, foreign=("xt",))) for rule in chain.rules)
+    assert trace(Ruleset((replace(chain, rules=strange),)), IN) == (Action.SKIP, None)
 
 
 def test_without_rules_that_is_the_reason() -> None:

@@ -98,6 +98,20 @@ def test_nothing_is_written_where_others_could_have_put_a_link(root: None, tmp_p
     with pytest.raises(Refusal, match="cannot write"):
         files.write(folder / "phase", "left\n")
     assert not (tmp_path / "victim").exists()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/fairlead-door.lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(Refusal, match="cannot lock"), files.lock(tmp_path):
+        pass
+    assert not (tmp_path / "victim").exists()
+
+
+def test_whatever_the_mask_the_agent_can_read_what_was_written(root: None, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        files.write(tmp_path / "phase", "left\n")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "phase").stat().st_mode & 0o777 == 0o644
 
 
 def test_two_doors_never_write_at_once(root: None, tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""The decision about a host that goes: drain, leave, shutdown, and the replacement of its proxy."""
+
+import dataclasses
+
+import pytest
+
+from agent.core import facts as f
+from agent.core import policy
+from agent.core.goals import ProxyGoal, RedirectGoal
+from agent.core.reasons import Fault, Reason
+from agent.core.replacement import Replacement, Stage
+from tests.core import world
+from tests.core.test_policy import BLIND, READY, decide, serving
+from tests.core.world import JUST_NOW, LONG_AGO, NOW, SPEC
+
+
+def test_shutdown_leaves_closed_ports_closed() -> None:
+    gone = serving(proxy=world.proxy("stopped"), redirect=world.redirect("block", "released"))
+    facts = dataclasses.replace(gone, workload=world.workload("False", settled=True), slices=world.slices(True))
+    assert decide(facts, kind=f.PhaseKind.SHUTTING_DOWN).inbound is RedirectGoal.BLOCK
+    assert decide(facts, kind=f.PhaseKind.LEFT).inbound is RedirectGoal.OFF
+
+
+LISTED, UNLISTED = f.SlicesFact(listed=True), f.SlicesFact(False, LONG_AGO)
+JUST_UNLISTED = f.SlicesFact(False, NOW - policy.HEARD_WITHIN / 2)
+API_AWAY = f.SlicesFact(fault=Fault(Reason.API_UNREACHABLE))
+TOLD, JUST_TOLD = world.workload("False", settled=True), world.workload("False")
+
+
+@pytest.mark.parametrize(
+    ("workload", "slices", "drained"),
+    [
+        (TOLD, f.UNKNOWN, False),
+        (TOLD, f.SlicesFact(), False),
+        (TOLD, LISTED, False),
+        (TOLD, JUST_UNLISTED, False),
+        (TOLD, UNLISTED, True),
+        (JUST_TOLD, UNLISTED, True),
+        # Without the right to see, time to hear must do; an API server that is away says nothing of the mesh.
+        (TOLD, BLIND, True),
+        (JUST_TOLD, BLIND, False),
+        (TOLD, API_AWAY, False),
+        (world.workload("True"), UNLISTED, False),
+        (world.workload("missing"), f.UNKNOWN, True),
+        (world.workload("away"), UNLISTED, False),
+    ],
+)
+def test_a_drain_waits_for_what_the_mesh_was_told(
+    workload: f.WorkloadFact, slices: f.Maybe[f.SlicesFact], drained: bool
+) -> None:
+    facts = serving(workload=workload, slices=slices)
+    for kind in (f.PhaseKind.DRAINED, f.PhaseKind.LEFT, f.PhaseKind.SHUTTING_DOWN):
+        assert policy.has_drained(SPEC, f.Phase(kind, JUST_NOW), facts, NOW) is drained
+    assert not policy.has_drained(SPEC, f.Phase(f.PhaseKind.MEMBER), facts, NOW)
+
+
+@pytest.mark.parametrize("workload", [f.UNKNOWN, world.workload("away"), world.workload("True")])
+def test_a_shutdown_without_a_proxy_gives_the_api_server_only_its_time_to_hear(
+    workload: f.Maybe[f.WorkloadFact],
+) -> None:
+    """Nothing is in flight, and the next boot inherits nothing; whoever leaves for good must be heard."""
+    gone = serving(proxy=world.proxy("stopped"), workload=workload, slices=API_AWAY)
+    asked = f.Phase(f.PhaseKind.SHUTTING_DOWN, NOW)
+    assert not policy.has_drained(SPEC, asked, gone, NOW + SPEC.settle - 0.01)
+    verdict = policy.decide(SPEC, asked, gone, NOW)
+    assert verdict.recheck_after == SPEC.settle and verdict.goals.proxy is ProxyGoal.HOLD
+    assert policy.has_drained(SPEC, asked, gone, NOW + SPEC.settle)
+    assert policy.decide(SPEC, asked, gone, NOW + SPEC.settle).goals.proxy is ProxyGoal.DRAINED
+    serves = dataclasses.replace(gone, proxy=READY)
+    assert not policy.has_drained(SPEC, asked, serves, NOW + SPEC.settle)
+    for kind in (f.PhaseKind.DRAINED, f.PhaseKind.LEFT):
+        assert not policy.has_drained(SPEC, f.Phase(kind, NOW), gone, NOW + SPEC.settle)
+
+
+def test_a_drain_waits_for_the_last_connection() -> None:
+    phase = f.Phase(f.PhaseKind.DRAINED, JUST_NOW)
+    busy = serving(workload=TOLD, slices=UNLISTED, proxy=world.proxy("ready", flying=1))
+    assert not policy.has_drained(SPEC, phase, busy, NOW)
+    assert policy.decide(SPEC, phase, busy, NOW).goals.proxy is ProxyGoal.RUNNING
+
+
+def test_a_shutdown_drains_and_leaves_the_proxy_to_systemd() -> None:
+    """Applications stop after the drain and before the proxy, and may need it till then."""
+    facts = serving(workload=TOLD, slices=UNLISTED)
+    goals = decide(facts, kind=f.PhaseKind.SHUTTING_DOWN)
+    assert (goals.proxy, goals.inbound, goals.outbound) == (ProxyGoal.DRAINED, RedirectGoal.ON, RedirectGoal.ON)
+    assert decide(facts, kind=f.PhaseKind.LEFT).outbound is RedirectGoal.RELEASED
+    gone = dataclasses.replace(facts, proxy=world.proxy("stopping"))
+    assert decide(gone, kind=f.PhaseKind.SHUTTING_DOWN).outbound is RedirectGoal.RELEASED
+
+
+def test_what_leaves_lets_go_of_outbound_by_its_failure_policy_and_of_inbound_last() -> None:
+    closed = dataclasses.replace(SPEC, outbound_closed=True)
+    facts = serving(workload=TOLD, slices=UNLISTED)
+    goals = decide(facts, closed, f.PhaseKind.LEFT)
+    assert (goals.proxy, goals.outbound) == (ProxyGoal.DRAINED, RedirectGoal.BLOCK)
+    blocked = dataclasses.replace(facts, redirect=world.redirect("on", "block"))
+    goals = decide(blocked, closed, f.PhaseKind.LEFT)
+    assert (goals.proxy, goals.inbound, goals.outbound) == (
+        ProxyGoal.STOPPED,
+        RedirectGoal.ON,
+        RedirectGoal.BLOCK,
+    )
+
+
+def test_what_may_start_any_moment_is_not_gone() -> None:
+    stopped = world.proxy("stopped")
+    assert isinstance(stopped, f.ProxyFact)
+    facts = serving(workload=TOLD, slices=UNLISTED, proxy=dataclasses.replace(stopped, launching=True))
+    assert decide(facts, kind=f.PhaseKind.LEFT).inbound is RedirectGoal.BLOCK
+    assert decide(dataclasses.replace(facts, proxy=stopped), kind=f.PhaseKind.LEFT).inbound is RedirectGoal.OFF
+
+
+def test_the_limit_of_a_replacements_drain_is_waited_for() -> None:
+    change = Replacement("2.366.0", "2.360.0", Stage.LEAVING, since=NOW - 1)
+    facts = serving(replacement=change, workload=world.workload("True"))
+    verdict = policy.decide(SPEC, f.Phase(f.PhaseKind.MEMBER, LONG_AGO), facts, NOW)
+    assert verdict.recheck_after == SPEC.drain_timeout - 1
+
+
+def test_the_moment_at_which_peers_have_heard_is_waited_for() -> None:
+    facts = serving(workload=TOLD, slices=f.SlicesFact(False, NOW))
+    verdict = policy.decide(SPEC, f.Phase(f.PhaseKind.LEFT, JUST_NOW), facts, NOW)
+    assert verdict.recheck_after == policy.HEARD_WITHIN
