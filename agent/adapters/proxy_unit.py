@@ -57,7 +57,7 @@ class UnitProxy:
                     while (process := self._process(await unit.state())) is None:
                         await unit.changed()
                     return process
-            except (BusError, TimeoutError):
+            except BusError:
                 await asyncio.sleep(AGAIN)
 
     async def start(self) -> Process:
@@ -153,7 +153,7 @@ class UnitProxy:
         try:
             async with unit_bus.watching(UNIT, self._bus) as unit:
                 return await unit.state()
-        except (BusError, TimeoutError) as error:
+        except BusError as error:
             raise _cannot_ask(error) from None
 
     def _process(self, state: UnitState) -> Process | None:
@@ -168,8 +168,8 @@ class UnitProxy:
         return None if stat.state in "ZX" else Process(pid, stat.start_ticks, self._boot_id)
 
 
-def _cannot_ask(error: Exception) -> Trouble:
-    return Trouble(Reason.PROXY_UNIT_FAILED, f"cannot ask systemd: {str(error) or 'no answer'}")
+def _cannot_ask(error: BusError) -> Trouble:
+    return Trouble(Reason.PROXY_UNIT_FAILED, f"cannot ask systemd: {error}")
 
 
 def _oom_killed() -> bool:

@@ -81,7 +81,7 @@ class UnitWatch:
     async def _call(self, message: Message) -> tuple[Any, ...]:
         self._serial += 1
         self._writer.write(message.serialise(self._serial))
-        async with asyncio.timeout(WITHIN):
+        async with _in_time():
             while (answer := await self._next()).header.fields.get(HeaderFields.reply_serial) != self._serial:
                 self._note(answer)
         if answer.header.message_type is MessageType.error:
@@ -101,15 +101,26 @@ class UnitWatch:
 
 
 @asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(WITHIN):
+            yield
+    except TimeoutError:
+        raise BusError("no answer") from None
+
+
+@asynccontextmanager
 async def watching(unit: str, path: str = SYSTEM_BUS) -> AsyncIterator[UnitWatch]:
     """Raises BusError, from the body too."""
     writer = None
     try:
         reader, writer = await asyncio.open_unix_connection(path)
         watch = UnitWatch(reader, writer)
-        async with asyncio.timeout(WITHIN):
+        async with _in_time():
             await watch.open(unit)
         yield watch
+    except TimeoutError:  # an OSError, and the body's own
+        raise
     except (OSError, AuthenticationError) as error:
         raise BusError(f"{path}: {error}") from None
     finally:

@@ -69,6 +69,8 @@ def oom_kills(text: str) -> int:
 def crashes_now(before: int, result: str, uptime: float) -> int:
     """How many starts in a row have failed by now. `before`: as counted at the last start. `result`: of the unit
     at its end, $SERVICE_RESULT; `uptime`: seconds since that start."""
+    if result == "exec-condition":  # while the host boots, a gate that is closed starts none
+        return before
     if uptime >= STEADY or (result == "success" and uptime >= AT_ONCE):
         return 0
     return before + 1

@@ -4,13 +4,16 @@ With LINKERD2_PROXY=/path/of/linkerd2-proxy in the environment it runs on that p
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
+from unittest.mock import AsyncMock
 
 import pytest
 
+from agent.adapters import unit_bus
 from agent.adapters.door import Door
 from agent.adapters.proxy_unit import UnitProxy
 from agent.core import proxy
@@ -190,6 +193,24 @@ async def test_a_wait_that_is_given_up_can_be_taken_up_again(world: World) -> No
         waiting.cancel()
         await runtime.kill(process)
         assert (await runtime.wait(process)).reason is Reason.PROXY_KILLED
+
+
+async def test_a_time_limit_of_who_watches_a_unit_is_no_trouble_with_systemd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one tells that a gate is closed, the other that nobody answers."""
+    with socket.socket(socket.AF_UNIX) as bus:
+        bus.bind(str(tmp_path / "bus"))
+        bus.listen()
+        with monkeypatch.context() as patched:
+            patched.setattr(unit_bus, "WITHIN", 0.05)
+            with pytest.raises(unit_bus.BusError, match="no answer"):
+                async with unit_bus.watching("any.service", str(tmp_path / "bus")):
+                    pass
+        monkeypatch.setattr(unit_bus.UnitWatch, "open", AsyncMock())
+        with pytest.raises(TimeoutError):
+            async with unit_bus.watching("any.service", str(tmp_path / "bus")), asyncio.timeout(0.05):
+                await asyncio.Event().wait()
 
 
 async def test_a_host_without_systemd_is_named() -> None:

@@ -65,6 +65,7 @@ def test_a_control_group_without_the_counter_killed_nothing() -> None:
         (3, "signal", proxy_end.STEADY, 0),  # it ran well for long: counting begins anew
         (3, "success", 60.0, 0),  # somebody asked it to end
         (3, "success", 1.0, 4),  # nobody did
+        (3, "exec-condition", 1.0, 3),  # the gate was closed, and none was started
     ],
 )
 def test_crashes_in_a_row(before: int, result: str, uptime: float, now: int) -> None:
