@@ -9,7 +9,7 @@ import random
 import string
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,9 +40,9 @@ class JwtWorld:
         self.http, self.keys, self.workload_api, self.socket = http, keys, workload_api, socket
         self._clients: list[KubeApi] = []
 
-    def credential(self, audience: str = AUDIENCE) -> JwtSvid:
+    def credential(self, audience: str = AUDIENCE, wall: Callable[[], float] = time.time) -> JwtSvid:
         http = self.http
-        return JwtSvid(http.url, str(http.ca_file), str(self.socket), audience, ME, time.time, random.random)
+        return JwtSvid(http.url, str(http.ca_file), str(self.socket), audience, ME, wall, random.random)
 
     def client(self, audience: str = AUDIENCE) -> KubeApi:
         self._clients.append(self.http.client(credential=self.credential(audience)))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -207,6 +208,15 @@ async def test_no_jwt_from_a_workload_api_that_is_silent(alone: JwtWorld) -> Non
 async def test_a_jwt_that_had_run_out_when_it_came_tells_of_a_clock(alone: JwtWorld) -> None:
     alone.workload_api.jwt_ttl = -30.0
     assert (await trouble(alone.client())).reason is Reason.CLOCK_SKEWED
+
+
+async def test_a_clock_that_is_behind_makes_no_jwt_last_longer(alone: JwtWorld) -> None:
+    """It may be set right at any moment, and the server goes by its own."""
+    alone.workload_api.jwt_ttl = 300.0
+    credential = alone.credential(wall=lambda: time.time() - 15 * 365 * 86400.0)
+    await credential.access()
+    assert credential.about()["expires_at"] - asyncio.get_running_loop().time() <= 300.0
+    await credential.close()
 
 
 async def test_an_identity_that_is_not_this_callers_gives_no_jwt(alone: JwtWorld) -> None:

@@ -76,7 +76,8 @@ class JwtSvid:
         claims = read_claims(token)
         if not is_token(token) or claims is None:
             raise Trouble(Reason.API_JWT_MISSING, "the Workload API gave something that is no JWT-SVID")
-        left = claims["exp"] - self._wall()
+        # One that is not issued yet tells of a clock that is behind: it lasts no longer for that.
+        left = claims["exp"] - max(self._wall(), _issued(claims))
         if left <= 0:
             raise Trouble(Reason.CLOCK_SKEWED, f"a JWT-SVID arrived that ran out {-left:.0f} s ago")
         self._claims = claims
@@ -92,6 +93,12 @@ def read_claims(token: str) -> dict[str, Any] | None:
     except (ValueError, binascii.Error, RecursionError, KeyError, TypeError):
         return None
     return claims if good else None
+
+
+def _issued(claims: dict[str, Any]) -> float:
+    """The standard lets it be left out."""
+    found = claims.get("iat")
+    return float(found) if isinstance(found, int | float) and math.isfinite(found) else -math.inf
 
 
 def _plain(value: object) -> str:
