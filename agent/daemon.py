@@ -25,6 +25,7 @@ from agent import __version__, credential, logs, orders, reloading, secrecy, val
 from agent.adapters import (
     anchors,
     door,
+    folders,
     identity_token,
     instance,
     kube,
@@ -59,6 +60,7 @@ from agent.loops import (
     slices,
     status,
 )
+from agent.loops import folders as folders_loop
 from agent.loops import phase as phase_loop
 from agent.loops import replacement as replacement_loop
 from agent.loops import token as token_loop
@@ -195,6 +197,7 @@ class Daemon:
             "replacement": self._replacement,
             "outdated": self._outdated_loop(),
             "reload": self._reload,
+            "folders": self._folders_loop(),
             "slices": slices.SlicesLoop(self._api, board, fact("slices")),
             "events": events.EventsLoop(self._api, board, config.workload.name, _exact_wall, _token),
             "policy": policy.PolicyLoop(spec, board, fact("agent")),
@@ -251,6 +254,13 @@ class Daemon:
         publish = self._board.setter("started_with")
         restart = partial(self._replacement.ask, "", "")
         return outdated.OutdatedLoop(proxy_reading.environment, wanted, self._spec, self._board, publish, restart)
+
+    def _folders_loop(self) -> folders_loop.FoldersLoop:
+        sockets = [self._root / "run/fairlead" / name for name in ("fairlead.sock", "door.sock")]
+        found = folders.HostFolders(self._root / "var/lib/fairlead/agent", *sockets)
+        # Whoever is to be told that this process is ready also starts the next one.
+        end = self._end if "NOTIFY_SOCKET" in os.environ else None
+        return folders_loop.FoldersLoop(found.look, self._board.setter("folders"), end)
 
     def _proxy_runtime(self) -> ProxyRuntime:
         if not values.systemd_owns_the_proxy(self._config, self._root, booted=SYSTEMD.exists()):

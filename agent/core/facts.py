@@ -272,6 +272,7 @@ class Facts:
     replacement: Replacement | None = None
     started_with: StartedWith | None = None  # None: not read so far
     configuration: Fault | None = None  # why an edited file was refused
+    folders: Fault | None = None  # what is wrong with those that fairlead writes in
 
     def all_known_but_probes(self) -> bool:
         cells: Mapping[str, object] = vars(self)

@@ -28,6 +28,8 @@ class Reason(enum.StrEnum):
     PHASE_UNWRITABLE = "PhaseUnwritable"
     DOOR_REFUSED = "DoorRefused"
     CONFIGURATION_REFUSED = "ConfigurationRefused"
+    STATE_UNWRITABLE = "StateUnwritable"
+    SOCKETS_GONE = "SocketsGone"
 
     IDENTITY_VALID = "IdentityValid"
     WORKLOAD_API_ABSENT = "WorkloadApiAbsent"

@@ -61,6 +61,16 @@ REGISTRY: Mapping[Reason, Entry] = {
         "the edited configuration has problems, so what was read before stays in force",
         "see them all: fairlead check-config /etc/fairlead/fairlead.toml; then: fairlead reload",
     ),
+    Reason.STATE_UNWRITABLE: Entry(
+        _WARN,
+        "what this host has to remember cannot be written; it serves on, and no verb that is remembered works",
+        "make room (df -hi /var/lib/fairlead); or mount it for writing, then: systemctl restart fairlead",
+    ),
+    Reason.SOCKETS_GONE: Entry(
+        _WARN,
+        "somebody took a socket below /run/fairlead away, so the agent starts anew, and its socket with it",
+        "see what cleans /run; where no systemd does it, start the agent again",
+    ),
     **IDENTITY,
     Reason.PROXY_READY: Entry(_OK, "the proxy is ready, certified, and listens"),
     Reason.PROXY_STOPPED: Entry(_WAIT, "the proxy is not running", depends_on=_NO_IDENTITY),
@@ -218,6 +228,7 @@ REGISTRY: Mapping[Reason, Entry] = {
         _FAULT,
         "the API server's certificate has run out, or is not valid yet by this host's clock",
         "renew it at the API server; if others find it valid, correct the clock: timedatectl status",
+        frozenset({Reason.CLOCK_SKEWED}),
     ),
     Reason.API_CREDENTIAL_UNREADABLE: Entry(
         _FAULT,

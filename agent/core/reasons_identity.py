@@ -129,5 +129,6 @@ IDENTITY: Final[Mapping[Reason, Entry]] = {
         _WARN,
         "the trust anchor that this host's identity leads to ends within six weeks, or has ended",
         "rotate the mesh's trust anchors, on hosts as in the cluster: fairlead anchors show",
+        frozenset({Reason.CLOCK_SKEWED}),
     ),
 }

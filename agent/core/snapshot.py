@@ -122,6 +122,7 @@ def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
         yield facts.redirect.edited
     yield _outcome(facts)
     yield facts.configuration
+    yield facts.folders
     yield from outdated.remarks(facts)
     yield policy.ports_standing(spec, facts)
 

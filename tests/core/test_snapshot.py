@@ -29,7 +29,8 @@ def test_it_is_json_with_facts_goals_conditions_and_reasons() -> None:
 
 def test_an_unknown_fact_says_so() -> None:
     found = shot(f.Facts())
-    known = {"agent": {"ready_at": None}, "replacement": None, "started_with": None, "configuration": None}
+    known: dict[str, object] = dict.fromkeys(("replacement", "started_with", "configuration", "folders"))
+    known["agent"] = {"ready_at": None}
     assert found["facts"] == {**dict.fromkeys(vars(f.Facts()), "unknown"), **known}
 
 
