@@ -67,6 +67,8 @@ def plain(stage: Path, version: str, page: str) -> Iterator[Entry]:
     yield Entry("/usr/bin/fairlead", FILES / "fairlead", 0o755)
     for path in sorted((ROOT / "systemd").iterdir()):
         yield Entry(f"/usr/lib/systemd/system/{path.name}", path)
+    for unit in ("firewalld", "nftables"):
+        yield Entry(f"/usr/lib/systemd/system/{unit}.service.d/fairlead.conf", FILES / "firewall.conf")
     yield Entry("/usr/lib/sysusers.d/fairlead.conf", FILES / "sysusers.conf")
     yield Entry("/usr/lib/tmpfiles.d/fairlead.conf", FILES / "tmpfiles.conf")
     yield Entry("/etc/needrestart/conf.d/fairlead.conf", FILES / "needrestart.conf", kind="config|noreplace")

@@ -61,6 +61,7 @@ def test_it_lies_in_few_places(tree: Path) -> None:
             *("etc/needrestart/conf.d/fairlead.conf", "etc/ufw/applications.d/fairlead", "usr/bin/fairlead"),
             *(f"usr/lib/systemd/system/{path.name}" for path in (ROOT / "systemd").iterdir()),
             *("usr/lib/firewalld/services/fairlead.xml", "usr/lib/sysusers.d/fairlead.conf"),
+            *(f"usr/lib/systemd/system/{unit}.service.d/fairlead.conf" for unit in ("firewalld", "nftables")),
             *("usr/lib/tmpfiles.d/fairlead.conf", "usr/share/lintian/overrides/fairlead"),
             "usr/share/bash-completion/completions/fairlead",
             "usr/share/fish/vendor_completions.d/fairlead.fish",

@@ -90,4 +90,5 @@ PARENTS = {
     ),
     *("/usr/share/zsh", "/usr/share/zsh/site-functions", "/usr/share/man/man1", "/usr/share/man/man5"),
     *("/usr/share/man/man8", "/usr/lib/rpm", "/etc/systemd/system/sockets.target.wants"),
+    *("/usr/lib/systemd/system/firewalld.service.d", "/usr/lib/systemd/system/nftables.service.d"),
 }
