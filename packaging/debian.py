@@ -9,6 +9,7 @@ import hashlib
 import os
 import platform
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,18 +24,25 @@ LIBRARIES = {
     "bookworm": ("libssl3", "libffi8", "libsqlite3-0", "libreadline8", "libncursesw6", "libbz2-1.0"),
     "trixie": ("libssl3t64", "libffi8", "libsqlite3-0", "libreadline8t64", "libncursesw6", "libbz2-1.0"),
 }
-# Nothing that runs by the clock, and no sshd before a test wants one.
+# What an administrator may have beside fairlead, and what shifts the clock that a program sees.
+BESIDE = ("firewalld", "libpam-systemd", "needrestart", "unattended-upgrades", "libfaketime")
+# Nothing that runs by the clock, and no daemon before a test wants one.
 _UNWANTED = ("timers.target.wants/*", "getty.target.wants/*", "multi-user.target.wants/ssh*", "sshd*")
 _WEIGHT = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
 
 
 @dataclass(frozen=True)
 class Root:
+    """`more`: packages beside those of every root, whose daemons no boot starts; `kind`: what it is called for
+    them."""
+
     suite: str
+    kind: str = ""
+    more: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        return f"debian-{self.suite}"
+        return f"debian-{self.suite}{self.kind}"
 
     @property
     def path(self) -> Path:
@@ -48,7 +56,7 @@ class Root:
 
     @property
     def _packages(self) -> tuple[str, ...]:
-        return (*PACKAGES, *LIBRARIES[self.suite])
+        return (*PACKAGES, *LIBRARIES[self.suite], *self.more)
 
     def build(self) -> None:
         fresh = self.path.parent.with_name(f".{self.path.parent.name}.new")
@@ -58,24 +66,24 @@ class Root:
         fresh.mkdir(mode=0o700, parents=True)
         packages = ",".join(self._packages)
         steps.run(
-            f"making a Debian ({self.suite}) to boot in tests (once, about 2 minutes)",
+            f"making a Debian ({self.suite}{self.kind}) to boot in tests (once, about 2 minutes)",
             f"make a Debian ({self.suite})",
             ["debootstrap", "--variant=minbase", f"--include={packages}", self.suite, str(fresh / "root")],
             "See the lines above; Debian's archive must be reachable (debootstrap's own settings apply).",
             {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"},
         )
-        _tidy(fresh / "root")
+        _tidy(fresh / "root", (*_UNWANTED, *(f"multi-user.target.wants/{name}*" for name in self.more)))
         fresh.rename(self.path.parent)
 
 
-ROOTS = (Root("bookworm"), Root("trixie"))
+ROOTS = (Root("bookworm"), Root("trixie"), Root("bookworm", "-furnished", BESIDE))
 
 
-def _tidy(root: Path) -> None:
+def _tidy(root: Path, unwanted: Sequence[str]) -> None:
     for folder in _WEIGHT:
         shutil.rmtree(root / folder)
         (root / folder).mkdir()
-    for pattern in _UNWANTED:
+    for pattern in unwanted:
         for link in (root / "etc/systemd/system").glob(pattern):
             if link.is_symlink():
                 link.unlink()

@@ -38,6 +38,9 @@ T = TypeVar("T")
 HOST, CLUSTER, API_PORT = network.HOST, network.CLUSTER, 6443
 URL = f"http://{HOST}:{PORT}/"
 USERS = ("fairlead", "fairlead-proxy")
+OLDER = "0.0.9"
+AGENT, PROXY = "fairlead.service", "fairlead-proxy.service"
+READY, WITHIN = ("True", "HostReady"), 90.0
 _SPIRE = "/opt/spire"
 _PYTHON = f"/opt/base/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
 _SHEBANG = f"#!/usr/bin/env -S LD_LIBRARY_PATH=/opt/base/lib {_PYTHON} -IB\n"
@@ -136,6 +139,14 @@ class Mesh:
     def do(self, what: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(60)
 
+    def entitle(self, uid: int, *entries: Entry) -> None:
+        """What SPIRE has for a user from now on."""
+
+        async def register() -> None:
+            self.spire.register(uid, *entries)
+
+        self.do(register())
+
     # what is to be seen -------------------------------------------------------------------------
 
     def ready(self) -> tuple[str, str]:
@@ -202,3 +213,29 @@ def admit(machine: Machine, mesh: Mesh) -> None:
     digest = hashlib.sha256(_PROXY.encode()).hexdigest()
     said = machine.run("fairlead", "proxy", "install", "/root/linkerd2-proxy-2.366.0", "--sha256", digest)
     assert "is installed, and current" in said
+
+
+# what is to be seen of the host --------------------------------------------------------------------
+
+
+def pid(machine: Machine, unit: str) -> int:
+    return int(machine.show(unit, "MainPID")["MainPID"])
+
+
+def rules(machine: Machine) -> str:
+    """Of fairlead, without what they counted; "": none."""
+    return machine.try_run("nft", "--stateless", "list", "table", "inet", "fairlead").stdout
+
+
+def until_ready(machine: Machine, mesh: Mesh) -> None:
+    machine.wait_until(lambda: mesh.ready() == READY, f"{READY}", WITHIN)
+
+
+def until_a_new_agent(machine: Machine, old: int) -> None:
+    """Its unit is active only once each of its facts has a first value."""
+
+    def there() -> bool:
+        found = machine.show(AGENT, "MainPID", "ActiveState")
+        return found["ActiveState"] == "active" and int(found["MainPID"]) not in (0, old)
+
+    machine.wait_until(there, "a new agent", WITHIN)

@@ -11,43 +11,28 @@ import pytest
 from tests.machine import Machine
 from tests.system import mesh as beside_it
 from tests.system.host import SUITES, active, dpkg, install, state
-from tests.system.mesh import HOST, Mesh
+from tests.system.mesh import (
+    AGENT,
+    HOST,
+    OLDER,
+    PROXY,
+    READY,
+    WITHIN,
+    Mesh,
+    pid,
+    rules,
+    until_a_new_agent,
+    until_ready,
+)
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
-OLDER = "0.0.9"
-AGENT, PROXY = "fairlead.service", "fairlead-proxy.service"
 EVERY = {AGENT, PROXY, "fairlead-door.socket", "fairlead-redirect.service", "fairlead-drain.service"}
-READY, WITHIN = ("True", "HostReady"), 90.0
 
 
 @pytest.fixture(params=SUITES)
 def member(request: pytest.FixtureRequest) -> Iterator[tuple[Machine, Mesh]]:
     with beside_it.beside(request.param) as (machine, mesh):
         yield machine, mesh
-
-
-def pid(machine: Machine, unit: str) -> int:
-    return int(machine.show(unit, "MainPID")["MainPID"])
-
-
-def rules(machine: Machine) -> str:
-    """Of fairlead, without what they counted; "": none."""
-    found = machine.try_run("nft", "--stateless", "list", "table", "inet", "fairlead")
-    return found.stdout
-
-
-def until_ready(machine: Machine, mesh: Mesh) -> None:
-    machine.wait_until(lambda: mesh.ready() == READY, f"{READY}", WITHIN)
-
-
-def until_a_new_agent(machine: Machine, old: int) -> None:
-    """Its unit is active only once each of its facts has a first value."""
-
-    def there() -> bool:
-        found = machine.show(AGENT, "MainPID", "ActiveState")
-        return found["ActiveState"] == "active" and int(found["MainPID"]) not in (0, old)
-
-    machine.wait_until(there, "a new agent", WITHIN)
 
 
 def test_a_life(member: tuple[Machine, Mesh]) -> None:
