@@ -67,6 +67,7 @@ class ApiServer:
         self._authentication = authentication
         self.admin_token = secrets.token_hex(16)
         self.host_token = secrets.token_hex(16)  # of the user fairlead-host: no right but those of `grant`
+        self.clients = Authority("clients.example")  # of certificates that prove who calls
         self._programs: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
@@ -166,6 +167,7 @@ class ApiServer:
         tls.mkdir()
         self.ca_file = write_authority_and_server(tls)
         self._trust = ssl.create_default_context(cafile=str(self.ca_file))
+        (tls / "clients.crt").write_text(self.clients.pem)
         (self._home / "tokens").write_text(
             f"{self.admin_token},admin,admin,system:masters\n{self.host_token},{HOST_USER},{HOST_USER}\n"
         )
@@ -199,6 +201,7 @@ class ApiServer:
             f"--tls-cert-file={tls}/server.crt",
             f"--tls-private-key-file={tls}/server.key",
             f"--token-auth-file={self._home}/tokens",
+            f"--client-ca-file={tls}/clients.crt",
             *([f"--authentication-config={self._home}/authentication.yaml"] if self._authentication else []),
             "--authorization-mode=RBAC",
             # It would wait for service accounts that only a controller manager makes.

@@ -19,9 +19,11 @@ from agent.adapters.kube import KubeApi
 from agent.adapters.kube.kubeconfig import Kubeconfig
 from agent.core.reasons import Reason
 from agent.ports import Trouble
+from agent.sandbox.apiserver import ApiServer
 from agent.sandbox.ca import Authority
 from tests.contract import status_worlds
-from tests.contract.status_worlds import WORKLOAD, EmbeddedWorld
+from tests.contract.status_worlds import COLLECTIONS, WORKLOAD, EmbeddedWorld, HttpWorld
+from tests.realparts import ApiServer as RealApiServer
 
 Json = dict[str, Any]
 SECRET = "hush-hush"
@@ -30,11 +32,16 @@ SECRET = "hush-hush"
 class Kubectl:
     """A kubeconfig in a folder of its own, and the agent's view through it."""
 
-    def __init__(self, world: EmbeddedWorld, folder: Path) -> None:
+    def __init__(self, world: HttpWorld, folder: Path) -> None:
         self.world, self.folder, self.path = world, folder, folder / "kubeconfig"
         self.cluster: Json = {"server": world.url, "certificate-authority": "../ca.crt"}
         self.user: Json = {"token": world.host_token}
         self.api = self.client()
+
+    @property
+    def server(self) -> ApiServer:
+        assert isinstance(self.world, EmbeddedWorld)
+        return self.world.server
 
     def client(self, context: str = "") -> KubeApi:
         self.credential = Kubeconfig(str(self.path), context, time.time, random.random)
@@ -124,8 +131,8 @@ async def test_a_client_certificate(kubectl: Kubectl, tmp_path: Path, inline: bo
     authority, tls = Authority("clients.example"), status_worlds.loaded(tmp_path)
     tls.verify_mode = ssl.CERT_OPTIONAL
     tls.load_verify_locations(cadata=authority.pem)
-    await kubectl.world.server.stop()
-    await kubectl.world.server.start(port=kubectl.world.server.port, ssl_context=tls)
+    await kubectl.server.stop()
+    await kubectl.server.start(port=kubectl.server.port, ssl_context=tls)
     made = authority.svid("spiffe://clients.example/vm-1", 300)
     (tmp_path / "c.pem").write_text(made.cert_pem)
     (tmp_path / "k.pem").write_text(made.key_pem)
@@ -133,8 +140,50 @@ async def test_a_client_certificate(kubectl: Kubectl, tmp_path: Path, inline: bo
     data = {f"{key}-data": base64_of(kubectl.folder / name) for key, name in files.items()}
     kubectl.write(data if inline else files)
     assert await kubectl.reads()
-    assert kubectl.world.server.requests[-1].user == "fairlead sandbox"
+    assert kubectl.server.requests[-1].user == "fairlead sandbox"
     assert kubectl.credential.about()["by"] == "certificate"
+
+
+async def test_a_client_certificate_before_the_real_api_server(
+    real_apiserver: RealApiServer, tmp_path: Path
+) -> None:
+    """Its common name is the user, whom the shipped Role is bound to; another authority's is nobody."""
+    async with status_worlds.real(real_apiserver, tmp_path) as world:
+        await world.create()
+        group = "rbac.authorization.k8s.io"
+        binding = {
+            "metadata": {"name": "by-certificate"},
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": f"fairlead-host-{status_worlds.NAME}"},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": "fairlead sandbox"}],
+        }
+        await world.must("POST", COLLECTIONS["RoleBinding"].format(world.namespace), binding)
+        kubectl = Kubectl(world, tmp_path)
+        kubectl.cluster["certificate-authority"] = str(world.ca_file)
+        kubectl.write(certificate_of(real_apiserver.clients))
+        async with asyncio.timeout(30):
+            while not await _admitted(kubectl):
+                await asyncio.sleep(0.05)
+        kubectl.write(certificate_of(Authority("others.example")))
+        assert (await kubectl.trouble()).reason is Reason.API_UNAUTHORIZED
+        kubectl.write(certificate_of(real_apiserver.clients))
+        assert await kubectl.reads()
+        await kubectl.api.close()
+
+
+async def _admitted(kubectl: Kubectl) -> bool:
+    """A new binding reaches the server's caches a moment later."""
+    try:
+        return await kubectl.reads()
+    except Trouble as trouble:
+        assert trouble.reason is Reason.API_FORBIDDEN, trouble
+        assert '"fairlead sandbox"' in trouble.detail
+        return False
+
+
+def certificate_of(authority: Authority) -> Json:
+    made = authority.svid("spiffe://clients.example/vm-1", 300)
+    pems = {"client-certificate-data": made.cert_pem, "client-key-data": made.key_pem}
+    return {key: base64.b64encode(pem.encode()).decode() for key, pem in pems.items()}
 
 
 async def test_a_key_with_a_password_is_refused_and_nobody_is_asked_for_it(
@@ -159,11 +208,11 @@ async def test_a_key_with_a_password_is_refused_and_nobody_is_asked_for_it(
 async def test_the_name_that_the_certificate_must_be_for(kubectl: Kubectl, tmp_path: Path) -> None:
     kubectl.write(None, **{"tls-server-name": "api.example.org"})
     assert (await kubectl.trouble()).reason is Reason.API_NAME_MISMATCH
-    await kubectl.world.server.stop()
+    await kubectl.server.stop()
     authority = Authority("example.org")
     (tmp_path / "ca.crt").write_text(authority.pem)
     tls = status_worlds.server_tls(authority, ["api.example.org"], tmp_path)
-    await kubectl.world.server.start(port=kubectl.world.server.port, ssl_context=tls)
+    await kubectl.server.start(port=kubectl.server.port, ssl_context=tls)
     assert await kubectl.reads()
 
 
