@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from agent.adapters.door import Door
 from agent.adapters.redirector import DoorRedirector, concerns_us
 from agent.core.facts import Level
 from agent.core.goals import RedirectGoal as Goal
-from agent.core.reasons import Reason
+from agent.core.reasons import Fault, Reason
 from agent.ports import LiveRedirect, Trouble
 from tests.netns import namespace
 from tests.privileged.hosts import Host, files
@@ -126,6 +127,19 @@ async def test_every_change_of_ours_is_noticed(host: Host, change: str) -> None:
         await redirector.drifted()
         host.space.run("nft", change)
         await asyncio.wait_for(redirector.drifted(), 10)
+
+
+def test_a_message_that_is_not_understood_is_looked_at() -> None:
+    assert concerns_us(struct.pack("=IHHII", 1, 0, 0, 0, 0))
+
+
+async def test_a_reason_that_this_agent_does_not_know_is_the_failure_of_the_verb(tmp_path: Path) -> None:
+    """Agent and door may be of different versions for a moment."""
+    answer = json.dumps({"ok": False, "reason": "Unheard", "detail": "cannot"})
+    door = Door(str(tmp_path), ["/bin/sh", "-c", f"echo '{answer}'; exit 1", "door"])
+    with pytest.raises(Trouble) as caught:
+        await door.ask("redirect check", FAILED)
+    assert caught.value.fault == Fault(FAILED, "cannot")
 
 
 async def test_more_changes_than_fit_are_drift(host: Host) -> None:

@@ -98,6 +98,9 @@ async def test_a_file_or_folder_that_the_proxys_user_cannot_read(place: Place, t
     assert await reason(tokens) is Reason.IDENTITY_TOKEN_UNREADABLE
     place.path.parent.chmod(0o755)
     assert (await tokens.held()).not_after == 2000
+    os.chown(place.path, *PROXY)
+    place.path.chmod(0o040)
+    assert await reason(tokens) is Reason.IDENTITY_TOKEN_UNREADABLE, "its own right counts, not its group's"
 
 
 async def test_a_place_that_is_no_folder_is_told(tmp_path: Path) -> None:

@@ -23,9 +23,8 @@ class Scene:
         self.api.lease = Lease()
         publish: Callable[[LeaseFact], None] = self.board.setter("lease")
         spec = policy.Spec("spiffe://td/db", "db.sni", (), (), boot_id="boot2")
-        self.loop = LeaseLoop(
-            self.api, spec, self.board, publish, "db-1", lambda: "2026-01-01T00:00:00.000000Z", lambda: 0.0
-        )
+        wall, about = lambda: "2026-01-01T00:00:00.000000Z", lambda: {"fairlead.dev/proxy-version": "2.366.0"}
+        self.loop = LeaseLoop(self.api, spec, self.board, publish, "db-1", wall, lambda: 0.0, about)
 
     @property
     def fact(self) -> LeaseFact:
@@ -58,6 +57,7 @@ async def test_it_reads_at_once_and_renews_from_ready_on(scene: Scene) -> None:
         assert scene.board.facts.bells == [], "a renewal leaves nothing behind"
         assert scene.api.lease is not None
         assert (scene.api.lease.holder, scene.api.lease.duration) == ("db-1", 40)
+        assert scene.api.lease.annotations["fairlead.dev/proxy-version"] == "2.366.0"
 
 
 async def test_a_dead_decision_loop_is_not_vouched_for(scene: Scene) -> None:

@@ -1,9 +1,11 @@
 import asyncio
+import dataclasses
 
 import pytest
 
 from agent.core.facts import Phase, PhaseKind, SlicesFact
 from agent.core.reasons import Fault, Reason
+from agent.core.replacement import Replacement, Stage
 from agent.loops.board import Board
 from agent.loops.slices import POLL, SlicesLoop
 from agent.ports import Trouble
@@ -89,6 +91,22 @@ async def test_a_second_drain_takes_nothing_from_the_first(scene: Scene) -> None
         scene.told("False")
         await asyncio.sleep(1)
         assert scene.fact == SlicesFact(listed=True)
+
+
+async def test_a_member_whose_proxy_is_replaced_looks_until_that_is_over(scene: Scene) -> None:
+    scene.phase(PhaseKind.MEMBER)
+    scene.told("False")
+    change = Replacement("2.366.0", "2.360.0", Stage.LEAVING)
+    scene.board.setter("replacement")(change)
+    async with running(scene.loop.run()):
+        await asyncio.sleep(1)
+        assert scene.fact == SlicesFact(listed=True)
+        scene.board.setter("replacement")(dataclasses.replace(change, stage=Stage.DONE))
+        await asyncio.sleep(1)
+        looks = scene.api.looks
+        assert scene.fact == SlicesFact()
+        await asyncio.sleep(60)
+        assert scene.api.looks == looks
 
 
 async def test_a_right_that_is_missing_is_named_once(scene: Scene) -> None:

@@ -1,6 +1,6 @@
 import asyncio
 import dataclasses
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 import pytest
 
@@ -252,6 +252,65 @@ async def test_a_late_watch_event_does_not_undo_our_own_write(scene: Scene) -> N
         scene.api.edit(ports=(2,))
         await asyncio.sleep(5)
         assert len(scene.api.patches) == 1 and scene.fact.seen == scene.api.workload
+
+
+class Overtaken(MemoryStatusApi):
+    """What the watch tells and what a write is answered come in the wrong order."""
+
+    late: Workload | None = None
+    edits = False
+
+    async def watch(self, resource_version: str) -> AsyncGenerator[Workload | None, None]:
+        async for seen in super().watch(resource_version):
+            yield seen
+            if self.late is not None:
+                yield self.late
+
+    async def patch_conditions(self, workload: Workload, conditions: Sequence[Condition]) -> Workload:
+        answer = await super().patch_conditions(workload, conditions)
+        if self.edits:
+            self.edits = False
+            self.edit(ports=(9,))
+            await asyncio.sleep(1)  # the watch is faster than this answer
+        return answer
+
+
+async def test_what_comes_in_the_wrong_order_is_told_by_its_version() -> None:
+    api = Overtaken()
+    api.late = api.create(PLAIN)
+    scene = Scene(api)
+    scene.board.goals.set(YES)
+    async with running(scene.loop.run()):
+        await asyncio.sleep(10)
+        assert len(api.patches) == 1 and scene.fact.seen == api.workload and scene.fact.edited is None
+        api.late, api.edits = None, True
+        scene.board.goals.set(NO)
+        await asyncio.sleep(0.9)
+        assert scene.fact.seen == api.workload
+        await asyncio.sleep(10)
+        assert scene.fact.seen == api.workload
+
+
+async def test_what_another_object_was_told_is_no_fall_of_this_one(scene: Scene) -> None:
+    scene.board.goals.set(YES)
+    async with running(scene.loop.run()):
+        await asyncio.sleep(10)
+        scene.api.delete()
+        scene.board.goals.set(NO)
+        await asyncio.sleep(60)
+        scene.api.create(PLAIN)
+        await asyncio.sleep(60)
+        assert scene.mesh == [("False", "ProbeFailing")] and scene.fact.fell_at == ()
+
+
+async def test_reasons_that_change_again_and_again_are_written_once_a_minute(scene: Scene) -> None:
+    scene.board.goals.set(NO)
+    async with running(scene.loop.run()):
+        for _ in range(20):
+            for reason in (Reason.PROXY_STOPPED, Reason.PROXY_STARTING):
+                scene.board.goals.set(Goals(advertise=Advertise.NO, reason=reason))
+                await asyncio.sleep(15)
+        assert 9 <= len(scene.api.patches) <= 12
 
 
 async def test_a_reason_alone_is_written_when_it_lasts(scene: Scene) -> None:

@@ -44,6 +44,15 @@ async def test_a_token_is_an_identity_until_it_runs_out() -> None:
     assert (fact.expires_at, fact.rotates_at, fact.updates, fact.fault) == (500.0, 200.0, 1, None)
 
 
+async def test_a_token_never_lasts_longer_than_its_whole_life() -> None:
+    """One that is not valid yet tells that this host's clock is behind."""
+    desk = Desk()
+    desk.tokens.offered = claims(desk.wall + 30, desk.wall + 530)
+    async with running(desk.loop.run()):
+        await asyncio.sleep(60)
+    assert [fact.expires_at for fact in desk.facts] == [500.0]
+
+
 async def test_a_renewed_token_is_an_update() -> None:
     desk = Desk()
     desk.tokens.offered = claims(desk.wall, desk.wall + 500)

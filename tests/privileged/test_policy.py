@@ -222,3 +222,21 @@ def test_the_port_of_the_session_that_asks_is_not_caught(prefix: Path, monkeypat
 def test_the_backend(prefix: Path, lines: str, name: str) -> None:
     files(prefix, CONFIG.replace("[redirect]", f"[redirect]\n{lines}"))
     assert policy.backend(prefix) == name
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("ports = [8080]", "ports = [8080, 9090]", "workload.ports"),
+        ('"10.9.0.2", ', "", "host.addresses"),
+        ("user = 2102", "user = 2103", "proxy.user"),
+        ("10.42.0.8:6443", "10.42.0.8:7443", "api.server"),
+        ("[redirect]", '[control_plane]\npolicy = "127.0.0.1:9"\n[redirect]', "control_plane"),
+        ("[redirect]", '[redirect]\ninbound_failure = "open"', "redirect.inbound_failure"),
+        ("/etc/token", "/etc/other", ""),
+    ],
+)
+def test_what_of_an_edited_configuration_waits(prefix: Path, old: str, new: str, named: str) -> None:
+    files(prefix / "approved", CONFIG)
+    files(prefix, CONFIG.replace(old, new))
+    assert policy.edited(prefix, prefix / "approved") == named

@@ -86,6 +86,24 @@ def test_failed_is_the_failure_policy(host: Host, policies: str, expected: tuple
     assert levels(host, FAILED) == expected
 
 
+def test_where_nothing_goes_out_through_the_proxy_outbound_is_left_alone(host: Host, ears: Listeners) -> None:
+    """Whatever its failure policy is."""
+    nothing = '[redirect]\noutbound = "off"\noutbound_failure = "closed"'
+    host.config.write_text(host.config.read_text().replace("[redirect]", nothing))
+    assert levels(host, FAILED) == BLOCKED
+    ears.add_proxy(host.space)
+    assert levels(host, ARM) == ("on", "released")
+
+
+def test_a_host_that_left_approves_nothing(host: Host) -> None:
+    done(host, {"verb": "phase set", "phase": "left"})
+    done(host, apply(*BLOCKED))
+    host.config.write_text(host.config.read_text().replace("[8080]", "[8081]"))
+    done(host, {"verb": "phase set", "phase": "member"})
+    assert levels(host, apply(*BLOCKED)) == BLOCKED
+    assert "8081" in host.space.run("nft", "list", "ruleset")
+
+
 def test_the_first_configuration_is_approved_by_its_first_rules_and_no_other(host: Host, ears: Listeners) -> None:
     ears.add_proxy(host.space)
     assert levels(host, apply(*BLOCKED)) == BLOCKED
