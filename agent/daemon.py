@@ -124,9 +124,7 @@ class Daemon:
         self._door = door.Door(prefix or "/")
         self._redirector = redirector.DoorRedirector(self._door)
         self._board = Board()
-        self._spec = values.policy_spec(
-            values.with_approved_redirect(config, self._root), BOOT_ID.read_text().strip()
-        )
+        self._spec = values.policy_spec(config, self._root, BOOT_ID.read_text().strip())
         self._name = f"{config.workload.namespace}/{config.workload.name}"
         self._credential = credential.credential(config)
         self._api = kube.KubeApi(

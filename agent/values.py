@@ -1,7 +1,6 @@
 """Config → the plain values that core and the adapters take. Same law as `agent.config`, but that a user's
 name is looked up, which version of the proxy is the current one, and which redirect was approved."""
 
-import dataclasses
 import os
 import pwd
 from pathlib import Path
@@ -13,17 +12,19 @@ from agent.core.probe import first_verdicts_within
 from agent.core.proxy import ProxySettings
 
 
-def policy_spec(config: Config, boot_id: str) -> Spec:
+def policy_spec(config: Config, root: Path, boot_id: str) -> Spec:
+    """With the redirect that root approved last: an edited one is in force by root's word alone."""
+    redirect = _approved_redirect(config, root)
     return Spec(
         identity=config.workload.identity,
         server_name=config.workload.server_name,
         addresses=_texts(config.host.addresses),
         ports=config.workload.ports,
         boot_id=boot_id,
-        redirect=config.redirect.mode != "off",
-        outbound=_outbound(config.redirect),
-        inbound_closed=config.redirect.inbound_failure == "closed",
-        outbound_closed=config.redirect.outbound_failure == "closed",
+        redirect=redirect.mode != "off",
+        outbound=_outbound(redirect),
+        inbound_closed=redirect.inbound_failure == "closed",
+        outbound_closed=redirect.outbound_failure == "closed",
         probe_window=first_verdicts_within(config.probes),
         settle=config.drain.settle,
         drain_timeout=config.drain.timeout,
@@ -31,14 +32,13 @@ def policy_spec(config: Config, boot_id: str) -> Spec:
     )
 
 
-def with_approved_redirect(config: Config, root: Path) -> Config:
-    """The same with the redirect that root approved last: an edited one is in force by root's word alone. Where
-    none was approved, or what was cannot be read, its own."""
+def _approved_redirect(config: Config, root: Path) -> RedirectConfig:
+    """Where none was approved, or what was cannot be read, that of the file."""
     try:
         text = (root / "var/lib/fairlead/approved/etc/fairlead/fairlead.toml").read_text(encoding="utf-8")
-        return dataclasses.replace(config, redirect=parse(text).redirect)
+        return parse(text).redirect
     except (OSError, UnicodeDecodeError, ConfigError):
-        return config
+        return config.redirect
 
 
 # Of a binary that does not say which version it is.

@@ -1,138 +1,198 @@
-"""How long a host is without its proxy when it dies, and how many requests that costs: with fairlead, and with a
-plain supervisor that only starts it again. python -m benchmarks.proxy (root)"""
+"""How long a host is without its proxy when that dies, and how many requests it costs: with fairlead, and with a
+plain unit of systemd's that only starts it again. python -m benchmarks.proxy (root)
+
+Both on one booted Debian, one after the other: the same program with the same environment as the same user behind
+the same redirect; an agent lives beside fairlead's. Each death is the first in a row, but for the last line's.
+LINKERD2_PROXY=FILE puts a real linkerd2-proxy in the place of the stand-in, which takes longer to start.
+"""
 
 import asyncio
+import contextlib
 import os
-import signal
-import sys
+import statistics
+import threading
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-import aiohttp
+from tests import installed, netns, proxymachine
+from tests.machine import Machine
+from tests.proxymachine import ADDRESS, BINARY, CLIENT_ADDRESS, PORT, PROXY
 
-from agent.sandbox import namespaces, network
-from agent.sandbox.client import Load, ask
-from agent.sandbox.scene import PROXY_UID, Options, Scene
-from agent.sandbox.tour import URL, is_ready, until
-
-DEATHS = 5
-PER_SECOND = 50.0
-# What Restart=always with the usual RestartSec=100ms does, and no more.
-SUPERVISOR = 'while :; do setpriv --reuid={uid} --clear-groups "$0"; sleep 0.1; done'
+DEATHS, IN_A_ROW = 7, 4
+EVERY, PATIENCE = 0.02, 2.0  # seconds between two requests, and for one of them
+PLAIN = "plain.service"
+_CACHE = "/var/cache/fairlead-python"
+_PYTHON = "/usr/lib/fairlead/bin/python"
+# Without the limit it would stay dead after the fifth death within ten seconds.
+_UNIT = """\
+[Unit]
+StartLimitIntervalSec=0
+[Service]
+Type=exec
+User=fairlead-proxy
+ExecStart={binary}
+Restart=always
+{variables}
+"""
 
 
 @dataclass
+class Load:
+    """Requests from beside the host, each over a connection of its own: (begun, ended, by the proxy, past it)."""
+
+    client: netns.Namespace
+    answers: list[tuple[float, float, bool, bool]] = field(default_factory=list)
+
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        over = threading.Event()
+        sending = threading.Thread(target=lambda: self.client.inside(lambda: asyncio.run(self._send(over))))
+        sending.start()
+        try:
+            yield
+        finally:
+            over.set()
+            sending.join()
+
+    async def _send(self, over: threading.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            while not over.is_set():
+                group.create_task(self._ask())
+                await asyncio.sleep(EVERY)
+
+    async def _ask(self) -> None:
+        began, said = time.monotonic(), ""
+        with contextlib.suppress(OSError):
+            said = await _asked()
+        past = said == f"application {CLIENT_ADDRESS}\n"
+        self.answers.append((began, time.monotonic(), bool(said) and not past, past))
+
+
+async def _asked() -> str:
+    async with asyncio.timeout(PATIENCE):
+        reader, writer = await asyncio.open_connection(ADDRESS, PORT)
+        try:
+            writer.write(b"\x00hello\n")  # a proxy waits for the first bytes, to know the protocol
+            return (await reader.readline()).decode()
+        finally:
+            writer.close()
+
+
+@dataclass(frozen=True)
 class Death:
-    """`seconds`: until a request went through the proxy again. `plain`: requests that were served past it."""
+    """`seconds`: from the signal to the answer of the first request that the next proxy serves. `past`: requests
+    that were served without a proxy."""
 
     seconds: float
     sent: int
     failed: int
-    plain: int
+    past: int
 
 
-async def _death(pid: int) -> Death:
-    load = Load(URL, per_second=PER_SECOND)
-    sending = asyncio.create_task(load.run())
-    await load.reached(20)
-    before, began = load.sent, time.monotonic()
-    os.kill(pid, signal.SIGKILL)
-    plain = 0
-    while True:
-        try:
-            through = (await ask(URL, aiohttp.ClientTimeout(total=1)))["from"] == network.HOST
-        except (aiohttp.ClientError, TimeoutError):
-            through = False
-        else:
-            plain += not through
-        if through:
-            break
-        await asyncio.sleep(0.01)
-    took = time.monotonic() - began
-    await load.reached(load.sent + 20)
-    sending.cancel()
-    await asyncio.gather(sending, return_exceptions=True)
-    return Death(took, load.sent - before, len(load.failed), plain)
+def death(machine: Machine, client: netns.Namespace, unit: str, again: Callable[[], None]) -> Death:
+    """`again`: returns when the next one serves."""
+    load = Load(client)
+    with load.coming():
+        time.sleep(0.5)
+        dying = time.monotonic()
+        machine.kill(int(machine.show(unit, "MainPID")["MainPID"]))
+        again()
+        time.sleep(0.5)
+    lost = [one for one in load.answers if one[0] >= dying and not one[2]]
+    since = min((began for began, *_ in lost), default=dying)
+    served = min(ended for began, ended, by_proxy, _ in load.answers if by_proxy and began >= since)
+    window = [one for one in load.answers if dying <= one[0] <= served]
+    return Death(served - dying, len(window), sum(not one[2] for one in window), sum(one[3] for one in window))
 
 
-async def _by_fairlead(scene: Scene) -> list[Death]:
+def serving(client: netns.Namespace) -> None:
+    async def until() -> None:
+        async with asyncio.timeout(120):
+            while True:
+                with contextlib.suppress(OSError):
+                    if (await _asked()) not in ("", f"application {CLIENT_ADDRESS}\n"):
+                        return
+                await asyncio.sleep(0.05)
+
+    client.inside(lambda: asyncio.run(until()))
+
+
+def by_fairlead(machine: Machine, client: netns.Namespace, *, in_a_row: bool = False) -> list[Death]:
+    def again() -> None:
+        serving(client)
+        machine.wait_for(PROXY)
+
     found = []
-    for _ in range(DEATHS):
-        status = await until(scene, is_ready, "Ready=True")
-        found.append(await _death(status["facts"]["proxy"]["process"]["pid"]))
+    for _ in range(IN_A_ROW if in_a_row else DEATHS):
+        if not in_a_row:
+            machine.run("rm", "--force", "/run/fairlead-proxy/starts")
+        found.append(death(machine, client, PROXY, again))
     return found
 
 
-async def _by_a_supervisor(scene: Scene) -> list[Death]:
-    """The agent is gone; its rules stay as they are, and the proxy has the same environment."""
-    status = await until(scene, is_ready, "Ready=True")
-    pid = status["facts"]["proxy"]["process"]["pid"]
-    environment = _environment(pid)
-    binary = str(scene.base / "linkerd2-proxy")
-    await scene.end_agent()
-    os.kill(pid, signal.SIGKILL)
-    script = SUPERVISOR.format(uid=PROXY_UID)
-    supervisor = await scene.on_host("env", "-i", "PATH=/usr/bin:/bin", *environment, "sh", "-c", script, binary)
-    try:
-        found = []
-        for _ in range(DEATHS):
-            await _serving()
-            found.append(await _death(_child(supervisor.pid)))
-        return found
-    finally:
-        supervisor.kill()
-        await supervisor.wait()
+def by_systemd(machine: Machine, client: netns.Namespace) -> list[Death]:
+    """In the place of fairlead's unit, with its environment; the redirect is what it was."""
+    pid = machine.show(PROXY, "MainPID")["MainPID"]
+    environment = [one for one in machine.read(f"/proc/{pid}/environ").split("\0") if one]
+    variables = "\n".join(f'Environment="{_escaped(one)}"' for one in environment)
+    machine.write(f"/etc/systemd/system/{PLAIN}", _UNIT.format(binary=BINARY, variables=variables))
+    machine.systemctl("daemon-reload")
+    machine.systemctl("stop", "fairlead.service", PROXY)
+    machine.systemctl("start", PLAIN)
+    arm = (_PYTHON, "-S", "-P", "-m", "agent.privileged.unit", "arm")
+    pid = machine.show(PLAIN, "MainPID")["MainPID"]
+    machine.run("env", f"MAINPID={pid}", f"PYTHONPATH={installed.LIBRARY}", *arm)
+    serving(client)
+    return [death(machine, client, PLAIN, lambda: serving(client)) for _ in range(DEATHS)]
 
 
-def _environment(pid: int) -> list[str]:
-    lines = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    return [line.decode() for line in lines if line]
+def _escaped(variable: str) -> str:
+    for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("%", "%%")):
+        variable = variable.replace(plain, escaped)
+    return variable
 
 
-async def _serving() -> None:
-    while True:
-        try:
-            await ask(URL, aiohttp.ClientTimeout(total=1))
-            return
-        except (aiohttp.ClientError, TimeoutError):
-            await asyncio.sleep(0.05)
+def as_a_package_has_it(machine: Machine) -> None:
+    """Every module is compiled, the stand-in's too, which looks for none by itself."""
+    text = machine.read(BINARY).replace(" -IB", f" -IXpycache_prefix={_CACHE}")
+    machine.write(BINARY, text, 0o755)
+    parts = ("", "_admin", "_identity", "_metrics", "_traffic")
+    modules = ", ".join(("agent.cli.run", "agent.daemon", *(f"agent.sandbox.proxy{part}" for part in parts)))
+    where = (f"PYTHONPYCACHEPREFIX={_CACHE}", f"PYTHONPATH={installed.LIBRARY}")
+    machine.run("env", *where, _PYTHON, "-P", "-c", f"import {modules}")
 
 
-def _child(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+def row(name: str, deaths: list[Death]) -> str:
+    times = sorted(one.seconds for one in deaths)
+    failed, sent = (statistics.mean(column) for column in zip(*((d.failed, d.sent) for d in deaths), strict=True))
+    past = sum(one.past for one in deaths)
+    figures = f"{statistics.median(times):>8.2f}{times[0]:>8.2f}{times[-1]:>8.2f}"
+    return f"{name:<34}{figures}{failed:>9.1f}{sent:>7.1f}{past:>8}"
 
 
-def _row(name: str, deaths: list[Death]) -> str:
-    times = sorted(death.seconds for death in deaths)
-    failed, sent = sum(d.failed for d in deaths), sum(d.sent for d in deaths)
-    middle = times[len(times) // 2]
-    return f"{name:<34}{times[0]:>8.2f}{middle:>8.2f}{times[-1]:>8.2f}{failed / len(deaths):>10.1f}{sent:>8}"
-
-
-async def _run(base: Path) -> None:
-    async with Scene(base, Options()).standing() as scene:
-        await scene.start_app()
-        await scene.start_agent()
-        fairlead = await _by_fairlead(scene)
-        supervisor = await _by_a_supervisor(scene)
-    print(f"death of the proxy to serving again, {DEATHS} times, a client at {PER_SECOND:g} requests/s")
-    print(f"{'':<34}{'least':>8}{'middle':>8}{'most':>8}{'failed':>10}{'sent':>8}")
-    print(f"{'':<34}{'s':>8}{'s':>8}{'s':>8}{'a death':>10}{'':>8}")
-    print(_row("fairlead", fairlead))
-    print(_row("plain supervisor, rules in place", supervisor))
-    each = ", ".join(f"{death.seconds:.2f}" for death in fairlead)
-    print(f"with fairlead, one after the other (each crash waits twice as long as the last): {each} s")
-    past = sum(death.plain for death in fairlead)
-    print(f"requests that reached the application past the proxy, with fairlead and inbound closed: {past}")
-
-
-def main() -> int:
-    if not namespaces.inside():
-        return namespaces.run_inside([sys.executable, "-m", "benchmarks.proxy"])
-    asyncio.run(_run(namespaces.settle(*namespaces.python_roots())))
-    return 0
+def main() -> None:
+    real = os.environ.get("LINKERD2_PROXY")
+    with proxymachine.booted(real) as (machine, client):
+        if not real:
+            as_a_package_has_it(machine)
+        machine.systemctl("start", "fairlead.service")
+        serving(client)
+        machine.wait_for(PROXY)
+        fairlead = by_fairlead(machine, client)
+        row_of_them = by_fairlead(machine, client, in_a_row=True)
+        systemd = by_systemd(machine, client)
+    print(f"the proxy dies, {DEATHS} times; {1 / EVERY:g} requests a second; inbound closed")
+    print(f"{'':34}{'serving again after':>24}{'failed':>9}{'of':>7}{'past it':>8}")
+    print(f"{'':34}{'median':>8}{'least':>8}{'most s':>8}{'a death':>9}{'':>7}{'in all':>8}")
+    print(row("fairlead", fairlead))
+    print(row("a unit with Restart=always alone", systemd))
+    ratio = statistics.median(d.seconds for d in fairlead) / statistics.median(d.seconds for d in systemd)
+    print(f"median with fairlead: {ratio:.1f} times that without")
+    each = ", ".join(f"{one.seconds:.1f}" for one in row_of_them)
+    print(f"with fairlead, crashes in a row, which wait longer each time: {each} s")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -37,9 +37,9 @@ def problems(toml: str) -> dict[str, config.Problem]:
 def test_the_account_is_the_name() -> None:
     found = config.parse(text())
     assert (found.workload.identity, found.workload.server_name) == (NAME, NAME)
-    spec = values.policy_spec(found, "boot")
+    spec = values.policy_spec(found, Path("/nowhere"), "boot")
     assert spec.outbound_only and spec.identity == spec.server_name == NAME
-    assert not values.policy_spec(config.parse(EXAMPLE), "boot").outbound_only
+    assert not values.policy_spec(config.parse(EXAMPLE), Path("/nowhere"), "boot").outbound_only
     assert values.token_subject(found) == SUBJECT
 
 

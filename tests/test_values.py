@@ -8,6 +8,7 @@ import pytest
 
 from agent import config, values
 
+NOWHERE = Path("/nowhere")  # no redirect was approved there
 EXAMPLE = (Path(__file__).parent.parent / "config/fairlead.toml").read_text()
 
 
@@ -17,7 +18,7 @@ def of(old: str = "", new: str = "") -> config.Config:
 
 
 def test_the_example_as_a_policy() -> None:
-    spec = values.policy_spec(of(), "boot")
+    spec = values.policy_spec(of(), NOWHERE, "boot")
     assert (spec.identity, spec.boot_id) == ("spiffe://root.linkerd.cluster.local/db-1", "boot")
     assert (spec.addresses, spec.ports) == (("192.0.2.10",), (5432,))
     assert (spec.redirect, spec.outbound, spec.inbound_closed, spec.outbound_closed) == (True, True, True, False)
@@ -37,8 +38,8 @@ def test_the_example_as_a_policy() -> None:
     ],
 )
 def test_each_key_reaches_the_policy(old: str, new: str, changed: dict[str, object]) -> None:
-    expected = dataclasses.replace(values.policy_spec(of(), "boot"), **changed)  # type: ignore[arg-type]
-    assert values.policy_spec(of(old, new), "boot") == expected
+    expected = dataclasses.replace(values.policy_spec(of(), NOWHERE, "boot"), **changed)  # type: ignore[arg-type]
+    assert values.policy_spec(of(old, new), NOWHERE, "boot") == expected
 
 
 def test_the_example_as_settings_of_the_proxy() -> None:
@@ -79,12 +80,14 @@ def test_the_proxys_owner() -> None:
 
 
 def test_the_redirect_is_the_one_that_root_approved(tmp_path: Path) -> None:
-    present = of("outbound_networks", "# outbound_networks")
-    assert values.with_approved_redirect(present, tmp_path) is present
+    present = of('mode = "declared"', 'mode = "off"')
+    assert not values.policy_spec(present, tmp_path, "boot").redirect
     approved = tmp_path / "var/lib/fairlead/approved/etc/fairlead/fairlead.toml"
     approved.parent.mkdir(parents=True)
     approved.write_text(EXAMPLE)
-    found = values.with_approved_redirect(present, tmp_path)
-    assert found.redirect == of().redirect != present.redirect and found.proxy == present.proxy
+    edited = of("settle = 5", "settle = 9")
+    for after, settle in ((present, 5.0), (edited, 9.0)):
+        found = values.policy_spec(after, tmp_path, "boot")
+        assert (found.redirect, found.settle) == (True, settle), "of the redirect alone"
     approved.write_text("broken")
-    assert values.with_approved_redirect(present, tmp_path) is present
+    assert not values.policy_spec(present, tmp_path, "boot").redirect

@@ -63,7 +63,8 @@ class UnitProxy:
     async def start(self) -> Process:
         try:
             async with unit_bus.watching(UNIT, self._bus) as unit:
-                await self._door.ask("proxy start", Reason.PROXY_UNIT_FAILED)
+                if (await unit.state()).active != "activating":  # systemd is at it already after a death
+                    await self._door.ask("proxy start", Reason.PROXY_UNIT_FAILED)
                 async with asyncio.timeout(GATE_SAYS):
                     while (process := self._process(await unit.state())) is None:
                         await unit.changed()
@@ -131,6 +132,10 @@ class UnitProxy:
             await self._door.ask("proxy kill", Reason.PROXY_UNIT_FAILED)
 
     async def inspect(self, process: Process) -> Reading:
+        """Nothing of a process that is gone: `wait` tells of it once the failure policy is in force. A goal that
+        follows from its closed ports would only be one more who wants the door, and the lock."""
+        if self._describe(process.pid) != process:
+            return Reading()
         reading = await proxy_reading.read(self._settings)
         return dataclasses.replace(reading, worker_lost=await self._worker_lost(process.pid))
 

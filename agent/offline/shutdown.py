@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from agent import __version__, credential, values
 from agent.adapters import door, kube, phase, proxy_reading
@@ -41,7 +42,7 @@ async def _drain(config: Config, prefix: str, seconds: float, tell: Tell) -> boo
         if await phase.DoorPhaseStore(prefix, door.Door(prefix)).read() is PhaseKind.LEFT:
             return True
     now = asyncio.get_running_loop().time
-    spec, board = values.policy_spec(config, boot_id=""), Board()
+    spec, board = values.policy_spec(config, Path(prefix), boot_id=""), Board()
     board.phase.set(Phase(PhaseKind.SHUTTING_DOWN, now()))
     waiter, said = Waiter(board.facts, board.phase, board.goals), ""
     async with asyncio.timeout(seconds), _looking(config, spec, board):

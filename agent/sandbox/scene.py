@@ -155,10 +155,12 @@ class Scene:
         output, _ = await process.communicate()
         return output.decode()
 
-    async def cli(self, verb: str, *arguments: str) -> tuple[int, str]:
-        """Run a fairlead verb on the host; its exit code and output."""
+    async def cli(self, verb: str, *arguments: str, wrapper: Sequence[str] = ()) -> tuple[int, str]:
+        """Run a fairlead verb on the host; its exit code and output. `wrapper`: as of `start_agent`."""
+        command = [*wrapper, sys.executable, "-m", "agent", verb, "--prefix", str(self.prefix), *arguments]
         process = await asyncio.create_subprocess_exec(
-            *(*self.place.on_host, sys.executable, "-m", "agent", verb, "--prefix", str(self.prefix), *arguments),
+            *self.place.on_host,
+            *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -249,22 +251,41 @@ class Scene:
         _write(self.prefix / "etc/fairlead/fairlead.toml", text)
 
     def _configuration(self, binary: Path) -> str:
-        etc = self.prefix / "etc/fairlead"
-        way = f'auth = "spiffe"\naudience = "{AUDIENCE}"'
-        way = f'auth = "token-file"\ntoken_file = "{etc / "token"}"' if self.options.token else way
-        return f"""\
+        etc, options = self.prefix / "etc/fairlead", self.options
+        way = f'auth = "token-file"\ntoken_file = "{etc / "token"}"' if options.token else KEYLESS
+        proxy = f"user = {PROXY_UID}" + ("" if options.installed else f'\nbinary = "{binary}"')
+        socket = self.base / "workload-api.sock"
+        text = configuration(self.name, self.place, etc, socket, way, proxy, options.probe_period)
+        return text + options.extra
+
+
+KEYLESS = f'auth = "spiffe"\naudience = "{AUDIENCE}"'
+
+
+def configuration(
+    name: str,
+    place: network.Host,
+    etc: Path,
+    workload_api: Path,
+    way: str = KEYLESS,
+    proxy: str = "",
+    period: float = 1.0,
+) -> str:
+    """Of a host of the scene's mesh. `etc`: where its files lie. `way`, `proxy`: lines of [api] and [proxy].
+    `period`: of the probe."""
+    return f"""\
 [workload]
-name = "{self.name}"
+name = "{name}"
 namespace = "{NAMESPACE}"
-identity = "spiffe://{TRUST_DOMAIN}/{self.name}"
-server_name = "{SERVER_NAME.replace(NAME, self.name)}"
+identity = "spiffe://{TRUST_DOMAIN}/{name}"
+server_name = "{SERVER_NAME.replace(NAME, name)}"
 ports = [{PORT}]
 
 [host]
-addresses = ["{self.place.address}", "{self.place.address6}"]
+addresses = ["{place.address}", "{place.address6}"]
 
 [identity]
-workload_api = "{self.base / "workload-api.sock"}"
+workload_api = "{workload_api}"
 trust_anchors = "{etc / "anchors.pem"}"
 
 [api]
@@ -273,8 +294,7 @@ ca = "{etc / "api-ca.pem"}"
 {way}
 
 [proxy]
-{"" if self.options.installed else f'binary = "{binary}"'}
-user = {PROXY_UID}
+{proxy}
 grace = 10
 
 [control_plane]
@@ -289,12 +309,12 @@ name = "app"
 kind = "http"
 path = "/healthz"
 port = {PORT}
-period = {self.options.probe_period:g}
+period = {period:g}
 
 [drain]
 settle = 1
 timeout = 30
-{self.options.extra}"""
+"""
 
 
 def _external_workload(name: str, place: network.Host) -> dict[str, Any]:

@@ -1,16 +1,24 @@
 """Days on which a host drains: an agent that dies meanwhile, rights that are missing, the host's shutdown."""
 
 import asyncio
+import os
 
 import aiohttp
 
 from agent.core.reasons import Reason
 from agent.sandbox import network
 from agent.sandbox.client import ask
-from agent.sandbox.scene import IDENTITY, Scene
+from agent.sandbox.scene import AGENT_UID, IDENTITY, Scene
 from agent.sandbox.tour import URL, is_ready, until
+from agent.sandbox.workload_api import Entry
 from tests.host.days import day, serves, serving
 
+USER = 2101
+# As the unit has it.
+AS_THE_AGENT = (
+    *("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"),
+    *("--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--"),
+)
 SLOW = aiohttp.ClientTimeout(total=30)
 
 
@@ -91,6 +99,19 @@ async def a_shutdown_drains_without_an_agent(scene: Scene) -> None:
     code, text = await scene.cli("shutdown-drain")
     assert code == 0 and slow.done() and (await slow)["from"] == network.HOST, text
     assert "no EndpointSlice lists this host" in text and "open connections to end" in text, text
+    assert scene.ready() == ("False", "ShuttingDown") and not scene.listed()
+
+
+@day()
+async def a_shutdown_drains_as_nobody_but_the_agents_user(scene: Scene) -> None:
+    """The agent's own entry is all that it needs: there is none for root."""
+    await serving(scene)
+    await scene.kill_agent()
+    os.chown(scene.prefix / "run/fairlead/fairlead.sock", USER, USER)  # the dead agent was nobody else
+    scene.workload_api.register(AGENT_UID)
+    scene.workload_api.register(USER, Entry(IDENTITY))
+    code, text = await scene.cli("shutdown-drain", wrapper=AS_THE_AGENT)
+    assert code == 0, text
     assert scene.ready() == ("False", "ShuttingDown") and not scene.listed()
 
 

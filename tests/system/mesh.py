@@ -27,7 +27,7 @@ from agent.sandbox.apiserver import EXTERNAL_WORKLOADS, ApiServer
 from agent.sandbox.ca import Authority
 from agent.sandbox.client import Load, ask
 from agent.sandbox.jwt_authority import JwtAuthenticator, JwtAuthority
-from agent.sandbox.scene import AUDIENCE, IDENTITY, ISSUER, NAME, NAMESPACE, PORT, SERVER_NAME, TRUST_DOMAIN
+from agent.sandbox.scene import AUDIENCE, IDENTITY, ISSUER, NAME, NAMESPACE, PORT, TRUST_DOMAIN
 from agent.sandbox.workload_api import Entry, WorkloadApiServer
 from tests import netns
 from tests.machine import Machine, Wire
@@ -52,41 +52,6 @@ Environment=LD_LIBRARY_PATH=/opt/base/lib PYTHONPATH=/opt/tree:/opt/site
 ExecStart={_PYTHON} -B -m agent.sandbox.app {HOST}:{PORT}
 [Install]
 WantedBy=multi-user.target
-"""
-
-_CONFIG = f"""\
-[workload]
-name = "{NAME}"
-namespace = "{NAMESPACE}"
-identity = "{IDENTITY}"
-server_name = "{SERVER_NAME}"
-ports = [{PORT}]
-[host]
-addresses = ["{HOST}", "{network.HOST6}"]
-[identity]
-workload_api = "{_SPIRE}/api.sock"
-trust_anchors = "/etc/fairlead/anchors.pem"
-[api]
-server = "https://{CLUSTER}:{API_PORT}"
-ca = "/etc/fairlead/api-ca.pem"
-auth = "spiffe"
-audience = "{AUDIENCE}"
-[proxy]
-grace = 10
-[control_plane]
-destination = "127.0.0.1:1"
-policy = "127.0.0.1:1"
-[redirect]
-outbound_networks = ["{network.POD_NETWORK}"]
-[[probe]]
-name = "app"
-kind = "http"
-path = "/healthz"
-port = {PORT}
-period = 1
-[drain]
-settle = 1
-timeout = 30
 """
 
 
@@ -208,7 +173,8 @@ def admit(machine: Machine, mesh: Mesh) -> None:
         mesh.spire.register(int(machine.run("id", "-u", user)), Entry(IDENTITY))
     machine.write("/etc/fairlead/anchors.pem", mesh.authority.pem)
     machine.write("/etc/fairlead/api-ca.pem", mesh.authority.pem)
-    machine.write(CONFIG, _CONFIG)
+    text = scene.configuration(NAME, network.FIRST, Path(CONFIG).parent, Path(_SPIRE) / "api.sock")
+    machine.write(CONFIG, text)
     machine.write("/root/linkerd2-proxy-2.366.0", _PROXY, 0o755)
     digest = hashlib.sha256(_PROXY.encode()).hexdigest()
     said = machine.run("fairlead", "proxy", "install", "/root/linkerd2-proxy-2.366.0", "--sha256", digest)
