@@ -202,9 +202,9 @@ class ProxyLoop:
                 await self._stop(life)
             if await self._news_before(read_at + self._pause(life)):
                 continue
-            self._read(life, await self._runtime.inspect(life.process))
+            self._read(life, reading := await self._runtime.inspect(life.process))
             read_at = self._now()
-            if (beyond := self._beyond_help(life)) is not None:
+            if (beyond := self._beyond_help(life, reading)) is not None:
                 life.last_words = beyond
                 await self._try(self._runtime.kill(life.process))
 
@@ -236,15 +236,15 @@ class ProxyLoop:
             assert self._fact is not None
             self._tell(dataclasses.replace(self._fact, fault=trouble.fault))
 
-    def _beyond_help(self, life: _Life) -> Fault | None:
-        """What it is replaced for. Only where it is wanted: on HOLD nothing is stopped, and the Workload API may
-        be what is missing."""
+    def _beyond_help(self, life: _Life, reading: Reading) -> Fault | None:
+        """What it is replaced for, by what was read just now: it may be certified since, and forbid to read it.
+        Only where it is wanted: on HOLD nothing is stopped, and the Workload API may be what is missing."""
         if self._goal is not ProxyGoal.RUNNING:
             return None
-        since, fault = life.uncertified_since, self._fact and self._fact.fault
-        if since is not None and self._now() - since >= UNCERTIFIED_FOR:
+        since = life.uncertified_since
+        if reading.certificate_expires == 0.0 and since is not None and self._now() - since >= UNCERTIFIED_FOR:
             return Fault(Reason.PROXY_UNCERTIFIED, f"for {UNCERTIFIED_FOR:g} s, so it is replaced")
-        return fault if fault and fault.reason is Reason.PROXY_WORKER_DEAD else None
+        return Fault(Reason.PROXY_WORKER_DEAD) if reading.worker_lost is True else None
 
     # readings -----------------------------------------------------------------------------------
 

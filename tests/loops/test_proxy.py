@@ -290,6 +290,20 @@ async def test_a_proxy_that_cannot_be_read_is_never_taken_for_uncertified() -> N
         assert not scene.runtime.called("kill")
 
 
+async def test_a_proxy_that_forbids_its_readings_once_it_is_certified_is_left_alone() -> None:
+    """It was read as uncertified while it started; what holds since then nobody knows."""
+    scene = Scene(goal=RUNNING)
+    scene.runtime.reading = STARTING
+    async with scene.playing():
+        await asyncio.sleep(1)
+        scene.runtime.reading = dataclasses.replace(
+            READY, live=UNKNOWN, ready=UNKNOWN, certificate_expires=UNKNOWN
+        )
+        await asyncio.sleep(300)
+        assert scene.fact.state is ProxyState.UNREADABLE
+        assert not scene.runtime.called("kill")
+
+
 async def test_drained_keeps_it_running_and_counts_what_is_in_flight() -> None:
     scene = Scene(survivor=True, goal=DRAINED)
     async with scene.playing():
