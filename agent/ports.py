@@ -227,7 +227,7 @@ class ReplacementStore(Protocol):
     """What is remembered of a replacement of the proxy, and the swap of its binaries."""
 
     def recall(self, now: float) -> Replacement | None:
-        """What was remembered last; None: nothing that can be read. `now`: since when its stage counts."""
+        """What was remembered last; None: nothing that can be read. `now`: on the clock of `since`."""
         ...
 
     def remember(self, change: Replacement) -> None:

@@ -1,6 +1,7 @@
 """What is remembered of a replacement of the proxy: one file of the agent's own."""
 
 import json
+import time
 from pathlib import Path
 
 from agent.adapters import files
@@ -10,6 +11,7 @@ from agent.core.replacement import Replacement, recalled, remembered
 from agent.ports import Trouble
 
 RECORD = "var/lib/fairlead/agent/replacement.json"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class DoorReplacementStore:
@@ -18,16 +20,18 @@ class DoorReplacementStore:
 
     def __init__(self, prefix: str, door: Door) -> None:
         self._path, self._door = Path(prefix) / RECORD, door
+        self._boot_id = BOOT_ID.read_text().strip()
 
     def recall(self, now: float) -> Replacement | None:
         try:
-            return recalled(json.loads(self._path.read_text()), now)
+            return recalled(json.loads(self._path.read_text()), now, _uptime(), self._boot_id)
         except (OSError, ValueError):
             return None
 
     def remember(self, change: Replacement) -> None:
+        record = remembered(change, _uptime(), self._boot_id)
         try:
-            files.write_atomically(self._path, json.dumps(remembered(change)) + "\n", 0o640)
+            files.write_atomically(self._path, json.dumps(record) + "\n", 0o640)
         except OSError as error:
             raise Trouble(
                 Reason.PROXY_REPLACEMENT_FAILED, f"cannot write {self._path}: {error.strerror}"
@@ -35,3 +39,7 @@ class DoorReplacementStore:
 
     async def use(self, version: str) -> None:
         await self._door.ask("proxy set-current", Reason.PROXY_BINARY_UNUSABLE, version=version)
+
+
+def _uptime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -51,7 +51,7 @@ class Illegal(Exception):
 @dataclass(frozen=True)
 class Replacement:
     """`wanted`, `previous`: versions; both "" where the same binary is only started anew. `detail`: why it did
-    not work. `since`: when this process learned of the stage; not remembered."""
+    not work. `since`: when the stage began, on the loop's clock."""
 
     wanted: str
     previous: str
@@ -83,19 +83,31 @@ def after(change: Replacement, news: News, now: float, detail: str = "") -> Repl
     return replace(change, stage=stage, since=now, detail=detail or change.detail)
 
 
-def remembered(change: Replacement) -> dict[str, str]:
+def remembered(change: Replacement, uptime: float, boot_id: str) -> dict[str, str | float]:
+    """`uptime`: seconds since that boot, at the beginning of the stage."""
     return {
         "wanted": change.wanted,
         "previous": change.previous,
         "stage": change.stage.value,
         "detail": change.detail,
+        "uptime": uptime,
+        "boot_id": boot_id,
     }
 
 
-def recalled(record: object, now: float) -> Replacement | None:
-    """None: it is no such record."""
+def recalled(record: object, now: float, uptime: float, boot_id: str) -> Replacement | None:
+    """None: it is no such record. `now` and `uptime` are the same moment."""
     match record:
         case {"wanted": str(wanted), "previous": str(previous), "stage": str(stage), "detail": str(detail)}:
             if stage in {known.value for known in Stage}:
-                return Replacement(wanted, previous, Stage(stage), detail, now)
+                since = now - _age(record, uptime, boot_id)
+                return Replacement(wanted, previous, Stage(stage), detail, since)
     return None
+
+
+def _age(record: object, uptime: float, boot_id: str) -> float:
+    """Of its stage, in seconds. A boot begins it anew."""
+    match record:
+        case {"uptime": float(began), "boot_id": str(boot)} if boot == boot_id:
+            return max(0.0, uptime - began)
+    return 0.0

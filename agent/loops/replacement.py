@@ -6,6 +6,7 @@ agent that is killed anywhere leaves nothing half done that the next one does no
 """
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 
 from agent.core import policy
@@ -18,6 +19,7 @@ from agent.loops.board import Board, Waiter
 from agent.ports import ReplacementStore, Trouble
 
 CRASHES = 3  # so often a new proxy may end before it is given up
+LOOK = 10.0  # seconds that an agent has at least to see a proxy that an agent before it has started
 
 
 class ReplacementLoop:
@@ -37,7 +39,7 @@ class ReplacementLoop:
 
     async def run(self) -> None:
         waiter = Waiter(self._board.facts, self._board.goals, self._board.phase)
-        self._enter(self._store.recall(self._now()))
+        self._enter(self._recalled())
         while True:
             change = self._board.facts.value.replacement
             news = None if change is None or change.over or self._paused() else await self._news(change)
@@ -52,6 +54,16 @@ class ReplacementLoop:
         if change is not None and not change.over:
             raise Trouble(Reason.PROXY_REPLACING, f"it is {change.stage.value}")
         self._remember(Replacement(wanted, previous, since=self._now()))
+
+    def _recalled(self) -> Replacement | None:
+        """A proxy has no more time to become ready by another agent, but that one has time to look. Draining
+        begins anew: the agent before may have told the mesh nothing yet."""
+        now = self._now()
+        change = self._store.recall(now)
+        if change is None:
+            return None
+        looking = now if change.stage in STOPPING else now - max(0.0, self._ready_within - LOOK)
+        return dataclasses.replace(change, since=max(change.since, looking))
 
     def _remember(self, change: Replacement) -> None:
         self._store.remember(change)

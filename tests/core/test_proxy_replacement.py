@@ -57,11 +57,21 @@ def test_proxy_replacement_knows_which_binary_belongs_in_each_stage() -> None:
 @pytest.mark.parametrize("stage", Stage)
 def test_proxy_replacement_is_remembered(stage: Stage) -> None:
     change = Replacement("2.366.0", "2.360.0", stage, "because", since=5.0)
-    assert recalled(remembered(change), 5.0) == change
+    assert recalled(remembered(change, 100.0, "boot"), 5.0, 100.0, "boot") == change
+
+
+def test_proxy_replacement_goes_on_counting_on_the_same_boot_alone() -> None:
+    record = remembered(Replacement("2", "1", Stage.STARTING), 100.0, "boot")
+    for uptime, boot, since in ((130.0, "boot", -25.0), (99.0, "boot", 5.0), (130.0, "another", 5.0)):
+        found = recalled(record, 5.0, uptime, boot)
+        assert found is not None and found.since == since
+    del record["uptime"]
+    found = recalled(record, 5.0, 130.0, "boot")
+    assert found is not None and found.since == 5.0
 
 
 @pytest.mark.parametrize(
-    "record", [None, [], {}, {"wanted": "1"}, {**remembered(Replacement("", "")), "stage": "x"}]
+    "record", [None, [], {}, {"wanted": "1"}, {**remembered(Replacement("", ""), 0.0, ""), "stage": "x"}]
 )
 def test_proxy_replacement_of_no_record_is_none(record: object) -> None:
-    assert recalled(record, 0.0) is None
+    assert recalled(record, 0.0, 0.0, "") is None

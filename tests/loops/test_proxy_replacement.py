@@ -1,7 +1,7 @@
 """A replacement of the proxy by the real loops, in a host that is variables; the agent is killed at every step."""
 
 import asyncio
-import dataclasses
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -54,7 +54,7 @@ class Disk:
 
     # ports.ReplacementStore
     def recall(self, now: float) -> Replacement | None:
-        return None if self.record is None else dataclasses.replace(self.record, since=now)
+        return self.record  # its clock is that of each agent here
 
     def remember(self, change: Replacement) -> None:
         self.step(lambda: setattr(self, "record", change))
@@ -82,10 +82,10 @@ class Runtime(MemoryProxyRuntime):
 class Agent:
     """One life of an agent on that host."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, ready_within: float = READY_WITHIN) -> None:
         self.disk, self.board = disk, Board()
         self.runtime = Runtime(disk)
-        self.replacement = ReplacementLoop(disk, SPEC, self.board, self.board.setter("replacement"), READY_WITHIN)
+        self.replacement = ReplacementLoop(disk, SPEC, self.board, self.board.setter("replacement"), ready_within)
 
     async def live(self, done: Callable[[], bool]) -> None:
         """Until `done`, or Killed."""
@@ -235,6 +235,33 @@ async def test_proxy_upgrade_is_refused_while_another_is_under_way() -> None:
         return True
 
     await agent.live(both)
+
+
+def started(disk: Disk) -> Disk:
+    """The new version was started by an agent that has gone since."""
+    disk.record = Replacement(NEW, OLD, Stage.STARTING, since=asyncio.get_running_loop().time())
+    disk.current = disk.runs = NEW
+    return disk
+
+
+async def test_proxy_upgrade_has_no_more_time_by_agents_that_come_and_go() -> None:
+    disk, lives = started(Disk(bad=frozenset({NEW}))), 0
+    while disk.record is not None and not disk.record.over:
+        lives += 1
+        agent = Agent(disk, ready_within=60.0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(13):
+                await agent.live(agent.over)
+    assert disk.record is not None and disk.record.stage is Stage.BACK_AGAIN
+    assert lives in (5, 6), "a minute in all"
+
+
+async def test_proxy_that_became_ready_while_no_agent_was_there_is_not_taken_back() -> None:
+    disk = started(Disk())
+    await asyncio.sleep(300)
+    agent = Agent(disk, ready_within=60.0)
+    await agent.live(agent.over)
+    assert disk.record is not None and disk.record.stage is Stage.DONE
 
 
 async def test_proxy_that_crashes_while_it_is_drained_is_not_taken_for_the_new_one() -> None:
