@@ -45,6 +45,7 @@ from agent.config import Config
 from agent.core import proxy as proxy_core
 from agent.core import snapshot
 from agent.core.facts import UNKNOWN
+from agent.core.proxy import ProxySettings
 from agent.loops import anchors as anchors_loop
 from agent.loops import (
     events,
@@ -247,7 +248,7 @@ class Daemon:
 
     def _outdated_loop(self) -> outdated.OutdatedLoop:
         def wanted() -> Mapping[str, str]:
-            return proxy_core.environment(values.proxy_settings(self._config, str(self._root)), "")
+            return proxy_core.environment(self._proxy_settings(), "")
 
         publish = self._board.setter("started_with")
         restart = partial(self._replacement.ask, "", "")
@@ -263,12 +264,14 @@ class Daemon:
     def _proxy_runtime(self) -> ProxyRuntime:
         if not values.systemd_owns_the_proxy(self._config, self._root, booted=SYSTEMD.exists()):
             return self._child_runtime()
-        settings = values.proxy_settings(self._config, str(self._root))
-        return proxy_unit.UnitProxy(settings, self._door, self._root)
+        return proxy_unit.UnitProxy(self._proxy_settings, self._door, self._root)
+
+    def _proxy_settings(self) -> ProxySettings:
+        return values.proxy_settings(self._config, str(self._root))
 
     def _child_runtime(self) -> proxy_child.ChildProxy:
         prefix, (uid, gid) = str(self._root), self._owner
-        settings = values.proxy_settings(self._config, prefix)
+        settings = self._proxy_settings()
         paths = proxy_child.Paths(
             binary=values.proxy_binary(self._config, prefix),
             trust_anchors=values.anchors_in_force(self._config, self._root),
@@ -279,7 +282,7 @@ class Daemon:
         if settings.token_file:  # it makes the proxy's key too, as root's configuration says
             identity_token.furnish(Path(settings.identity_folder).parent, 0o700, self._owner)
             gate = [*gate[:4], "--prefix", prefix]
-        return proxy_child.ChildProxy(lambda: values.proxy_settings(self._config, prefix), paths, uid, gid, gate)
+        return proxy_child.ChildProxy(self._proxy_settings, paths, uid, gid, gate)
 
     def _lease_loop(self) -> lease.LeaseLoop:
         return lease.LeaseLoop(

@@ -107,7 +107,7 @@ class UnitOptions:
     settings: ProxySettings
 
     def runtime(self) -> ProxyRuntime:
-        return UnitProxy(self.settings, Door("/"), Path("/"))
+        return UnitProxy(lambda: self.settings, Door("/"), Path("/"))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ start alone. Whoever has that very file as standard output is the child, and the
 """
 
 import asyncio
+import dataclasses
 import errno
 import json
 import os
@@ -17,19 +18,22 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.adapters import files, proxy_reading, spawn
+from agent.adapters import files, memory, proxy_reading, spawn
 from agent.core import procfs, proxy, proxy_end
-from agent.core.facts import Process
+from agent.core.facts import UNKNOWN, Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.reasons import Fault, Reason
 from agent.ports import Trouble
 
 GATE_WITHIN = 20.0  # seconds; its own wait is shorter, the rest is a cold interpreter
 GATE_ENVIRONMENT = {**spawn.ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[2])}
+LOG_MOST = 1 << 20  # bytes of a log that are read at one look
+LOG_OVERLAP = 1 << 10  # a line that was only begun at the last look is read whole
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -49,6 +53,10 @@ class _Handle:
     process: Process
     pidfd: int
     child: subprocess.Popen[bytes] | None  # None: adopted
+    counters: memory.Counters
+    oom_kills: tuple[int, int]  # in its control group, at the last look but one and at the last
+    log_read: int = 0  # bytes
+    worker_lost: bool = False
 
 
 class ChildProxy:
@@ -92,13 +100,13 @@ class ChildProxy:
         if not _is_alive(process, log):
             os.close(pidfd)
             return None
-        return self._hold(_Handle(process, pidfd, None))
+        return self._hold(process, pidfd, None)
 
-    def _hold(self, handle: _Handle) -> Process:
-        if self._handle is not None:
-            os.close(self._handle.pidfd)
-        self._handle = handle
-        return handle.process
+    def _hold(self, process: Process, pidfd: int, child: "subprocess.Popen[bytes] | None") -> Process:
+        self.close()
+        counters = memory.counters_of(process.pid)
+        self._handle = _Handle(process, pidfd, child, counters, (memory.kills(counters),) * 2)
+        return process
 
     def close(self) -> None:
         """Let go of the process, which runs on."""
@@ -179,7 +187,7 @@ class ChildProxy:
             child.kill()
             child.wait()
             raise
-        return self._hold(_Handle(process, os.pidfd_open(child.pid), child))
+        return self._hold(process, os.pidfd_open(child.pid), child)
 
     def _remember(self, inode: list[int], process: Process | None) -> None:
         record = {"boot_id": self._boot_id, "log": inode, **(vars(process) if process else {})}
@@ -198,9 +206,13 @@ class ChildProxy:
     async def wait(self, process: Process) -> Fault:
         handle = self._held(process)
         await _readable(handle.pidfd)
-        if handle.child is None:
+        # Who was killed the counter does not say: it is the proxy where SIGKILL ended it meanwhile. Its end takes
+        # a moment more than the count, and a look may lie between them.
+        out_of_memory = memory.kills(handle.counters) > handle.oom_kills[0]
+        if handle.child is None and not out_of_memory:
             return Fault(Reason.PROXY_CRASHED, "exit status unknown: adopted")
-        return proxy_end.exit_fault(handle.child.wait())
+        code = -signal.SIGKILL if handle.child is None else handle.child.wait()
+        return proxy_end.exit_fault(code, out_of_memory and code == -signal.SIGKILL)
 
     async def terminate(self, process: Process) -> None:
         self._signal(process, signal.SIGTERM)
@@ -219,7 +231,21 @@ class ChildProxy:
         return self._handle
 
     async def inspect(self, process: Process) -> Reading:
-        return await proxy_reading.read(self._settings())
+        handle, settings = self._held(process), self._settings()
+        handle.oom_kills = handle.oom_kills[1], memory.kills(handle.counters)
+        reading = await proxy_reading.read(settings)
+        return dataclasses.replace(reading, worker_lost=self._worker_lost(handle, settings.version))
+
+    def _worker_lost(self, handle: _Handle, version: str) -> Maybe[bool]:
+        """By what its log says since the last look; one that has lost a worker has lost it for good."""
+        if not proxy_end.may_lose_workers(version):
+            return UNKNOWN
+        with suppress(OSError), self._paths.log.open("rb") as log:
+            log.seek(max(handle.log_read - LOG_OVERLAP, log.seek(0, os.SEEK_END) - LOG_MOST, 0))
+            lost = proxy_end.lost_a_worker(log.read().decode(errors="replace"))
+            handle.log_read, handle.worker_lost = log.tell(), handle.worker_lost or lost
+            return handle.worker_lost
+        return UNKNOWN
 
 
 # /proc and the record of it ------------------------------------------------------------------------

@@ -7,26 +7,24 @@ stands in fairlead-proxy.service.
 import asyncio
 import dataclasses
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from agent.adapters import proxy_reading, unit_bus
+from agent.adapters import memory, proxy_reading, unit_bus
 from agent.adapters.door import Door
 from agent.adapters.unit_bus import BusError, UnitState
 from agent.core import gate, procfs
 from agent.core.facts import UNKNOWN, Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
-from agent.core.proxy_end import exit_fault, lost_a_worker, may_lose_workers, oom_kills, unit_fault
+from agent.core.proxy_end import exit_fault, lost_a_worker, may_lose_workers, unit_fault
 from agent.core.reasons import Fault, Reason
 from agent.ports import Trouble
 
 UNIT = "fairlead-proxy.service"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-CGROUP = f"system.slice/{UNIT}"
-OOM_COUNTERS = (  # of cgroup v2 and v1
-    Path("/sys/fs/cgroup") / CGROUP / "memory.events",
-    Path("/sys/fs/cgroup/memory") / CGROUP / "memory.oom_control",
-)
+# It lasts as long as the unit is busy with the end of its process.
+OOM_KILLS = memory.counters(*2 * [f"system.slice/{UNIT}"])
 GATE_SAYS = 5.0  # seconds after which a start that waits is told with what it waits for
 ENDED_WITHIN = 20.0  # seconds for what the unit does after the end of its process
 LOGS_EVERY = 30.0  # seconds
@@ -39,9 +37,12 @@ _UNKNOWN_END = Fault(Reason.PROXY_CRASHED, "exit status unknown")
 
 
 class UnitProxy:
-    """Implements ports.ProxyRuntime. `root`: below which the host's files lie."""
+    """Implements ports.ProxyRuntime. `settings`: asked anew each time, since the version may be another one by
+    then. `root`: below which the host's files lie."""
 
-    def __init__(self, settings: ProxySettings, door: Door, root: Path, bus: str = unit_bus.SYSTEM_BUS) -> None:
+    def __init__(
+        self, settings: Callable[[], ProxySettings], door: Door, root: Path, bus: str = unit_bus.SYSTEM_BUS
+    ) -> None:
         self._settings, self._door, self._bus = settings, door, bus
         self._gate = root / gate.RECORD
         self._log_read = -LOGS_EVERY
@@ -95,7 +96,7 @@ class UnitProxy:
     async def wait(self, process: Process) -> Fault:
         """It has ended when the unit has done what it does after that: the failure policy is in force by then."""
         await self._gone(process)
-        if _oom_killed():
+        if memory.kills(OOM_KILLS):
             return exit_fault(-9, out_of_memory=True)
         fault = _UNKNOWN_END
         with suppress(BusError, TimeoutError):
@@ -136,13 +137,14 @@ class UnitProxy:
         follows from its closed ports would only be one more who wants the door, and the lock."""
         if self._describe(process.pid) != process:
             return Reading()
-        reading = await proxy_reading.read(self._settings)
-        return dataclasses.replace(reading, worker_lost=await self._worker_lost(process.pid))
+        settings = self._settings()
+        lost = await self._worker_lost(process.pid, settings.version)
+        return dataclasses.replace(await proxy_reading.read(settings), worker_lost=lost)
 
-    async def _worker_lost(self, pid: int) -> Maybe[bool]:
+    async def _worker_lost(self, pid: int, version: str) -> Maybe[bool]:
         """By the log, which root reads for us: seldom, and only of versions to which it happens."""
         now = asyncio.get_running_loop().time()
-        if not may_lose_workers(self._settings.version) or now < self._log_read + LOGS_EVERY:
+        if not may_lose_workers(version) or now < self._log_read + LOGS_EVERY:
             return UNKNOWN
         self._log_read = now
         with suppress(Trouble):
@@ -175,13 +177,3 @@ class UnitProxy:
 
 def _cannot_ask(error: BusError) -> Trouble:
     return Trouble(Reason.PROXY_UNIT_FAILED, f"cannot ask systemd: {error}")
-
-
-def _oom_killed() -> bool:
-    """By the counter of its control group, which lasts as long as the unit is busy with its end."""
-    for path in OOM_COUNTERS:
-        try:
-            return oom_kills(path.read_text()) > 0
-        except OSError:
-            continue
-    return False

@@ -24,6 +24,14 @@ def stat(text: str) -> Stat:
     return Stat(fields[0], int(fields[19]))
 
 
+def control_groups(text: str) -> tuple[str, str]:
+    """/proc/PID/cgroup: the path in the hierarchy of version 2, and in version 1's for memory; "" where it is in
+    none such."""
+    lines = [line.split(":", 2) for line in text.splitlines()]
+    v2 = next((path for number, _, path in lines if number == "0"), "")
+    return v2, next((path for _, kinds, path in lines if "memory" in kinds.split(",")), "")
+
+
 def listeners(lines: Iterable[str]) -> dict[tuple[str, int], int]:
     """Listening address and port → uid, from the lines of /proc/net/tcp or tcp6.
 

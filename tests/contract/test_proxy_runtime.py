@@ -214,7 +214,7 @@ async def test_a_time_limit_of_who_watches_a_unit_is_no_trouble_with_systemd(
 
 
 async def test_a_host_without_systemd_is_named() -> None:
-    runtime = UnitProxy(SETTINGS, Door("/nonexistent"), Path("/nonexistent"), bus="/nonexistent")
+    runtime = UnitProxy(lambda: SETTINGS, Door("/nonexistent"), Path("/nonexistent"), bus="/nonexistent")
     with pytest.raises(Trouble) as caught:
         await runtime.adopt()
     assert caught.value.reason is Reason.PROXY_UNIT_FAILED

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.core.procfs import Stat, listeners, stat
+from agent.core.procfs import Stat, control_groups, listeners, stat
 
 HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
 
@@ -53,6 +53,19 @@ def test_reading_ends_with_the_listeners() -> None:
 
 def test_an_empty_table() -> None:
     assert listeners([HEADER]) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("0::/system.slice/a.service\n", ("/system.slice/a.service", "")),
+        ("5:cpu,memory:/a:b\n1:name=systemd:/c\n0::/c\n", ("/c", "/a:b")),
+        ("4:memory:/\n", ("", "/")),
+        ("", ("", "")),
+    ],
+)
+def test_control_groups_of_either_version(text: str, found: tuple[str, str]) -> None:
+    assert control_groups(text) == found
 
 
 @pytest.mark.parametrize("name", ["linkerd2-proxy", "a b", "a) R 1 (b"])
