@@ -35,7 +35,9 @@ def plan(prefix: Path) -> Launch:
     uid, _ = values.proxy_owner(config)
     anchors = _anchors(values.anchors_in_force(config, prefix), config.identity.anchors_follow)
     settings = values.proxy_settings(config, str(prefix))
-    return Launch(values.proxy_binary(config, str(prefix)), proxy.environment(settings, anchors), uid)
+    # Past the symlink: which version runs shall be plain to see.
+    binary = os.path.realpath(values.proxy_binary(config, str(prefix)))
+    return Launch(binary, proxy.environment(settings, anchors), uid)
 
 
 def _anchors(places: Sequence[Path], follow: bool) -> str:

@@ -11,6 +11,7 @@ from agent.config import Config
 from agent.core import releases
 from agent.core.facts import UNKNOWN, PhaseKind
 from agent.core.reasons import Reason
+from agent.core.replacement import Stage
 from agent.loops.board import Board
 from agent.loops.replacement import ReplacementLoop
 from agent.ports import Trouble
@@ -33,6 +34,10 @@ class Orders:
         previous = versions.linked(Path(self._prefix), versions.PREVIOUS)
         if not previous:
             raise Trouble(Reason.PROXY_BINARY_UNUSABLE, "there is no previous version")
+        change = self._board.facts.value.replacement
+        if change is not None and change.stage is Stage.BACK_AGAIN and change.wanted == previous:
+            why = f"{previous} did not become ready when it was tried; say which: fairlead proxy upgrade VERSION"
+            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, why)
         self._replacement.ask(self._installed(previous), self._current())
 
     async def restart(self, words: Mapping[str, Any]) -> None:

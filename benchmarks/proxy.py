@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 
 from tests import installed, netns, proxymachine
 from tests.machine import Machine
-from tests.proxymachine import ADDRESS, BINARY, CLIENT_ADDRESS, PORT, PROXY
+from tests.proxymachine import BINARY, PROXY
+from tests.proxyworld import ADDRESS, CLIENT_ADDRESS, PORT
 
 DEATHS, IN_A_ROW = 7, 4
 EVERY, PATIENCE = 0.02, 2.0  # seconds between two requests, and for one of them

@@ -136,6 +136,6 @@ def pytest_runtest_makereport(
     """A test that fails on the machine shows what that said."""
     report = yield
     found = getattr(item, "funcargs", {}).get("machine")
-    if report.failed and found is not None:
+    if report.failed and report.when != "teardown" and found is not None:  # by then it may have gone
         report.sections.append(("journal of the machine", found.journal(lines=60)))
     return report

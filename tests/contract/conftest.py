@@ -1,7 +1,12 @@
-"""What the redirect's suites run over: every backend, and every IP family."""
+"""What the redirect's suites run over: every backend, and every IP family; and the machine that the suites of the
+proxy's unit share."""
+
+from collections.abc import Iterator
 
 import pytest
 
+from tests import netns, proxymachine
+from tests.machine import Machine
 from tests.privileged.firewalls import BACKENDS
 from tests.privileged.hosts import FAMILIES, Family
 
@@ -15,3 +20,10 @@ def backend(request: pytest.FixtureRequest) -> str:
 def family(request: pytest.FixtureRequest) -> Family:
     found: Family = request.param
     return found
+
+
+@pytest.fixture(scope="session")
+def proxy_host(root: None) -> Iterator[tuple[Machine, netns.Namespace]]:
+    """A machine that owns a proxy, and a client's network beside it: leave it `proxymachine.quiet`."""
+    with proxymachine.booted() as made:
+        yield made

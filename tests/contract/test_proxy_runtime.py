@@ -5,8 +5,8 @@ With LINKERD2_PROXY=/path/of/linkerd2-proxy in the environment it runs on that p
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 from unittest.mock import AsyncMock
@@ -24,7 +24,7 @@ from agent.ports import ProxyRuntime, Trouble
 from tests import proxymachine
 from tests.fakes.proxy_runtime import MemoryHost, MemoryProxyRuntime
 from tests.machine import Machine
-from tests.proxyhost import PROXIES, SETTINGS, UID, ProxyHost, binary_of
+from tests.proxyhost import PROXIES, REAL_BINARY, SETTINGS, UID, ProxyHost, binary_of
 
 UNITS = [pytest.param(f"unit:{one.values[0]}", marks=pytest.mark.real) for one in PROXIES]
 
@@ -69,17 +69,9 @@ class ChildWorld:
 
 
 @pytest.fixture(scope="module")
-def proxy_machine() -> Iterator[Callable[[str], Machine]]:
-    """Machines by the kind of their proxy, each booted once."""
-    with ExitStack() as stack:
-        made: dict[str, Machine] = {}
-
-        def get(kind: str) -> Machine:
-            if kind not in made:
-                made[kind], _ = stack.enter_context(proxymachine.booted(binary_of(kind.removeprefix("unit:"))))
-            return made[kind]
-
-        yield get
+def real_proxy_machine() -> Iterator[Machine]:
+    with proxymachine.booted(REAL_BINARY) as (machine, _):
+        yield machine
 
 
 @pytest.fixture(params=["memory", *PROXIES, *UNITS])
@@ -89,7 +81,12 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         return
     request.getfixturevalue("root")
     if request.param.startswith("unit"):
-        machine = request.getfixturevalue("proxy_machine")(request.param)
+        if request.param == "unit:stand-in":
+            machine, _ = request.getfixturevalue("proxy_host")
+            proxymachine.configure(machine)
+            proxymachine.stand_in(machine)
+        else:
+            machine = request.getfixturevalue("real_proxy_machine")
         yield UnitWorld(machine)
         proxymachine.quiet(machine)
         return
