@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.privileged import DEADLINE
 from agent.privileged.request import VERBS, parse
 
 UNITS = Path(__file__).parent.parent / "systemd"
@@ -47,9 +48,8 @@ def test_the_drain_stops_first_and_needs_no_other_unit_for_it() -> None:
     """What starts before it stops after it; neither systemctl nor a socket unit is in its stop."""
     found = unit(DRAIN)
     before = found["Unit"]["After"].split()
-    assert {"multi-user.target", "fairlead.service", "fairlead-proxy.service", "network-online.target"} <= set(
-        before
-    )
+    needed = "network-online.target nss-lookup.target fairlead.service fairlead-proxy.service spire-agent.service"
+    assert {"multi-user.target", *needed.split()} <= set(before)
     assert found["Install"]["WantedBy"] == "multi-user.target"
     service = found["Service"]
     assert "ExecStart" not in service and service["RemainAfterExit"] == "yes"
@@ -64,6 +64,9 @@ def test_the_door_is_shut_to_others() -> None:
     socket = unit(SOCKET)["Socket"]
     assert (socket["SocketUser"], socket["SocketMode"], socket["Accept"]) == ("fairlead", "0600", "yes")
     assert (socket["MaxConnections"], socket["TriggerLimitIntervalSec"]) == ("4", "0")
+    request = unit(DOOR)
+    assert request["Unit"]["CollectMode"] == "inactive-or-failed", "a refusal leaves no unit behind"
+    assert float(request["Service"]["RuntimeMaxSec"]) > DEADLINE, "its own limit comes first, and answers"
 
 
 @pytest.mark.parametrize("name", [DOOR, REDIRECT])
@@ -87,7 +90,7 @@ def test_what_is_asked_at_boot_is_a_request() -> None:
 
 def test_the_redirect_comes_before_the_network_and_never_waits_for_containers() -> None:
     found = unit(REDIRECT)["Unit"]
-    assert "network-pre.target" in found["Before"].split()
+    assert "network-pre.target" in found["Before"].split() and found["Wants"] == "network-pre.target"
     assert {"nftables.service", "firewalld.service", "ufw.service"} <= set(found["After"].split())
     assert "docker" not in found["After"]
 
@@ -147,6 +150,8 @@ def test_systemd_alone_restarts_the_proxy_and_its_gate_holds_no_boot() -> None:
     )
     assert service["ExecStart"].endswith("python -S -P -m agent.launcher"), "in the sandbox, as the proxy's user"
     assert service["ExecStartPost"].startswith("-+") and service["ExecStartPost"].endswith("unit arm")
+    after = [line for line in (UNITS / PROXY).read_text().splitlines() if line.startswith("ExecStopPost=")]
+    assert after[0].startswith("ExecStopPost=+") and after[0].endswith("unit failed"), "the failure policy first"
 
 
 def test_the_agent_is_nobody_and_comes_back_for_ever() -> None:

@@ -2,12 +2,14 @@
 
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from agent.core.facts import Level
 from agent.core.reasons import Reason
-from agent.core.redirect import ruleset
+from agent.core.redirect import levels, ruleset
 from agent.privileged import Refusal, kernel
 from agent.privileged.backends import iptables, programs
 from tests.core.redirects import BOTH
@@ -59,6 +61,29 @@ def test_a_backend_that_the_host_lacks_is_named(
         kernel.replace(RULES, backend)
     assert caught.value.reason is Reason.REDIRECT_UNSUPPORTED
     assert caught.value.detail.startswith(f"cannot find {program}")
+
+
+@pytest.mark.parametrize("backend", sorted(kernel.BACKENDS))
+def test_a_host_without_ipv6(space: Namespace, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    """Its ip6tables has no tables, and nobody needs them."""
+    spec = replace(BOTH, addresses=BOTH.addresses[:1], networks=BOTH.networks[:1])
+    real = programs.run
+
+    def lacks(program: str, *arguments: str, input: str = "") -> "subprocess.CompletedProcess[str]":
+        if "ip6tables" in program:
+            said = "ip6tables: can't initialize ip6tables table `nat': Address family not supported by protocol"
+            return subprocess.CompletedProcess([program], 3, "", said)
+        return real(program, *arguments, input=input)
+
+    monkeypatch.setattr(programs, "run", lacks)
+    monkeypatch.setattr(iptables, "_IPV6", Path("/proc/no-ipv6-here"))
+    space.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+    for level in (Level.ON, Level.BLOCK, Level.RELEASED):
+        rules = ruleset(spec, level, level)
+        space.inside(lambda rules=rules: kernel.replace(rules, backend))  # type: ignore[misc]
+        assert levels(spec, space.inside(lambda: kernel.read(backend))) == (level, level)
+    space.inside(lambda: kernel.replace(None, backend))
+    assert space.inside(lambda: kernel.read(backend)) is None
 
 
 def test_ipv4_goes_back_when_ipv6_cannot_follow(space: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
