@@ -1,5 +1,6 @@
 """The command line: what it teaches, how it says errors, its exit codes."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -162,6 +163,13 @@ def test_the_table_of_a_host_that_serves() -> None:
     text = shown(serving())
     assert text.startswith("shop/db-1  Ready: identity, proxy, redirect and probes are as intended")
     assert "Ready=True (Because)" in text and text.count("✓") == 5 and "→" not in text
+
+
+def test_the_table_counts_in_plain_words() -> None:
+    proxy = world.proxy("ready", flying=1)
+    assert isinstance(proxy, f.ProxyFact)
+    text = shown(serving(proxy=dataclasses.replace(proxy, restarts=2)))
+    assert "1 connection in flight, 2 restarts" in text and "0 status writes by this agent" in text
 
 
 def test_the_table_says_where_the_token_for_the_api_comes_from() -> None:

@@ -118,7 +118,12 @@ def _proxy(facts: dict[str, Any]) -> str:
     fact = facts["proxy"]
     taken = ", taken over from an earlier agent" if fact["adopted"] else ""
     flying = "?" if fact["in_flight"] is None else fact["in_flight"]
-    return f"pid {fact['process']['pid']}{taken}, {flying} connections in flight, {fact['restarts']} restarts"
+    counts = f"{_count(flying, 'connection')} in flight, {_count(fact['restarts'], 'restart')}"
+    return f"pid {fact['process']['pid']}{taken}, {counts}"
+
+
+def _count(number: int | str, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _redirect(facts: dict[str, Any]) -> str:
@@ -132,7 +137,8 @@ def _probes(facts: dict[str, Any]) -> str:
 
 def _workload(facts: dict[str, Any]) -> str:
     fact = facts["workload"]
-    return f"resourceVersion {fact['seen']['resource_version']}, {fact['writes']} status writes by this agent"
+    writes = _count(fact["writes"], "status write")
+    return f"resourceVersion {fact['seen']['resource_version']}, {writes} by this agent"
 
 
 _DETAILS = {
