@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
@@ -46,6 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # looptime asks for the loop of every test. Before the first asynchronous one Python would make a loop
     # for the asking, which nobody closes; having been told "none", it says so instead.
     asyncio.set_event_loop(None)
+    # A shell's background job ignores it, and so would every program that a test means to end by it.
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -37,6 +37,8 @@ FIRST_ANSWER_WITHIN = 4.0
 
 _METHOD: Final = "/SpiffeWorkloadAPI/FetchX509SVID"
 _HEADER: Final = (("workload.spiffe.io", "true"),)  # SPIFFE Workload API standard, §4: against request forgery
+# Else this channel would wait in the backoff of any other to the same path that has failed.
+_OWN: Final = (("grpc.use_local_subchannel_pool", 1),)
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 _UNREADABLE = (PySpiffeError, ValueError, UnsupportedAlgorithm)
 # Linkerd's proxy asks no more after INVALID_ARGUMENT, as the standard has it (facts §1.6): that is not one
@@ -56,7 +58,7 @@ class SpireWorkloadApi:
     async def watch(self) -> AsyncGenerator[Sequence[Svid], None]:
         await _knock(self._path)
         async with (
-            grpc.aio.insecure_channel(f"unix:{self._path}") as channel,
+            grpc.aio.insecure_channel(f"unix:{self._path}", options=_OWN) as channel,
             aclosing(_answers(channel)) as answers,
         ):
             yield await self._first(answers)

@@ -50,6 +50,8 @@ def test_identity_restart_delays_are_within_the_window_and_always_the_same(name:
 def test_identity_restarts_are_spread_evenly() -> None:
     delays = sorted(anchors.restart_delay(f"shop/db-{n}", "digest", 100.0) for n in range(1000))
     assert all(abs(delay - n / 10) < 6 for n, delay in enumerate(delays))
+    drawn = {anchors.restart_delay("shop/db-1", f"digest {n}", 100.0) for n in range(10)}
+    assert len(drawn) == 10, "for other anchors another moment"
 
 
 def test_identity_gate_record_comes_back_as_it_was() -> None:

@@ -135,6 +135,11 @@ def test_closed_with_the_commands_of_the_firewall_that_is_there() -> None:
     assert told(by_hand).words.endswith("closed; to open it, add this:")
 
 
+def test_closed_to_everybody_where_nobody_says_where_peers_are() -> None:
+    seen = Seen(None, {("legacy", 4): ufw()})
+    assert admission(seen, [PEER], []).commands == ("ufw allow fairlead",)
+
+
 def test_both_ways_in_must_be_open() -> None:
     """firewalld lets in what was translated; a peer that dials 4143 itself it does not."""
     assert told(nft4=table("DROP", "-A INPUT -m conntrack --ctstate DNAT -j ACCEPT")).verdict is REFUSED
@@ -156,6 +161,14 @@ def test_what_iptables_nft_says_of_its_own_tables_goes_before_what_nft_says() ->
     assert told(listing, nft4=table("DROP")).commands == (
         "iptables -I INPUT -s 198.51.100.0/24 -p tcp --dport 4143 -j ACCEPT",
     )
+
+
+def test_of_ipv6_as_well() -> None:
+    unreadable = rule({"xt": None}, OPEN, family="ip6")
+    listing = {"nftables": [_in_filter(entry) for entry in (base("drop", family="ip6"), unreadable)]}
+    saved = {("nft", 6): table("DROP", "-A INPUT -p tcp --dport 4143 -j ACCEPT")}
+    assert admission(Seen(listing, {}), [PEER6], []).verdict is UNKNOWN
+    assert admission(Seen(listing, saved), [PEER6], []).verdict is ACCEPTED
 
 
 def _in_filter(entry: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:

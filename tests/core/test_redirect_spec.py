@@ -194,6 +194,14 @@ def test_without_rules_that_is_the_reason() -> None:
 # containers ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("table", "ports"), [("netavark", {8443, 9000, 9001}), ("fairlead", set())])
+def test_published_by_nft_and_not_by_us(table: str, ports: set[int]) -> None:
+    listed = {"set": [8443, {"range": [9000, 9001]}]}
+    match = {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": listed}}
+    rule = {"family": "inet", "table": table, "chain": "c", "expr": [match, {"dnat": {"port": 443}}]}
+    assert published.from_nft({"nftables": [{"rule": rule}]}) == ports
+
+
 @pytest.mark.parametrize(
     ("line", "ports"),
     [

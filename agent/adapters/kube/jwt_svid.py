@@ -26,6 +26,7 @@ from agent.ports import Trouble
 HEADER = (("workload.spiffe.io", "true"),)
 METHOD = "/SpiffeWorkloadAPI/FetchJWTSVID"
 ANSWER_WITHIN = 10.0
+OWN = (("grpc.use_local_subchannel_pool", 1),)
 
 
 class JwtSvid:
@@ -107,14 +108,15 @@ def _plain(value: object) -> str:
 
 async def _ask(socket: str, request: bytes) -> bytes:
     """One call. A channel of its own: it is used every few minutes, and a socket that was made anew meanwhile
-    leaves an old channel waiting in its backoff."""
+    leaves an old channel waiting in its backoff. gRPC shares that among all channels, if it is not told otherwise:
+    one to a socket that is there fails at once then, because another failed a moment ago."""
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
     def ended(call: object) -> None:
         """In gRPC's own thread."""
         loop.call_soon_threadsafe(done.set)
 
-    with grpc.insecure_channel(f"unix:{socket}") as channel:
+    with grpc.insecure_channel(f"unix:{socket}", options=OWN) as channel:
         ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
         call = ask.future(request, timeout=ANSWER_WITHIN, metadata=HEADER)
         call.add_done_callback(ended)

@@ -10,6 +10,7 @@ OPTIONS = (
     ("grpc.primary_user_agent", USER_AGENT),
     ("grpc.enable_http_proxy", 0),  # whatever the environment says: the workload itself is asked
     ("grpc.max_receive_message_length", 10 * 1024),
+    ("grpc.use_local_subchannel_pool", 1),  # each try is one: it waits in the backoff of no other
 )
 STATUSES = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
 
