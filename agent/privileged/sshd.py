@@ -1,5 +1,6 @@
 """Where operators come in: by what the kernel says now, and by what sshd and systemd are told to do next."""
 
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -49,12 +50,15 @@ def of_sockets(text: str) -> frozenset[int]:
     return frozenset(found)
 
 
+# Asked once by a program that lives for one request; who listens is looked at each time.
+@functools.cache
 def _configured() -> frozenset[int]:
     """An sshd that its own configuration keeps from starting leaves what listens."""
     program = programs.find("sshd")
     return of_configuration(programs.run(program, "-T").stdout) if program else frozenset()
 
 
+@functools.cache
 def _of_socket_units() -> frozenset[int]:
     """Where systemd does not run, it listens for nobody."""
     program = programs.find("systemctl")

@@ -18,6 +18,8 @@ _WAIT: Final = ("--wait", "2")
 KINDS: Final = ("nft", "legacy")
 _PREFIXES: Final = {4: "iptables", 6: "ip6tables"}
 _NEEDS: Final = "iptables with nat, filter, and the matches tcp, multiport, owner, comment and conntrack"
+# Of the legacy kind: the names of those in use.
+_TABLES: Final = {4: "/proc/thread-self/net/ip_tables_names", 6: "/proc/thread-self/net/ip6_tables_names"}
 _IPV6: Final = Path("/proc/thread-self/net/if_inet6")  # a kernel without IPv6 has no such file
 
 
@@ -91,6 +93,8 @@ class Iptables:
 
     def _save(self, version: int, *more: str) -> str:
         program = self._need(version, "save")
+        if self._kind == "legacy" and not _used(version):
+            return ""  # as the program would say
         done = programs.run(program, *more)
         if done.returncode != 0:
             raise programs.refusal(f"read the rules by {program}", done.stderr, _NEEDS)
@@ -114,6 +118,16 @@ class Iptables:
         if found := programs.find(f"{prefix}-{self._kind}-{what}"):
             return found
         return programs.find(f"{prefix}-{what}") if hosts_kind() == self._kind else None
+
+
+def _used(version: int) -> bool:
+    """Tables of the legacy kind are, or nobody but the program can tell."""
+    try:
+        return bool(Path(_TABLES[version]).read_text())
+    except FileNotFoundError:  # this kernel has none
+        return False
+    except PermissionError:
+        return True
 
 
 def _versions() -> tuple[int, ...]:
