@@ -104,6 +104,26 @@ def test_a_configuration_that_is_no_good_is_named_in_short_with_the_way_to_see_i
     assert f"fairlead check-config {file}" in remedy
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "redirect apply",
+        "redirect confirm",
+        "redirect revert",
+        "redirect remove",
+        "redirect adopt-guide",
+        "proxy logs",
+    ],
+)
+def test_who_is_not_root_is_told_so(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """Not that the door does not open."""
+    monkeypatch.setattr("os.geteuid", lambda: 65534)
+    code, _, err = run(capsys, *words.split(), "--prefix", str(tmp_path))
+    assert code == 77 and err.endswith(": not root\n  run it with sudo\n")
+
+
 def test_the_prefix_of_proxy_stands_before_or_after_its_verb(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

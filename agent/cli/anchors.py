@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.exits import Exit, Failure, see_all
+from agent.cli.exits import Exit, Failure, must_be_root, see_all
 from agent.cli.main import prefix_argument
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def render(mine: "AnchorSet", proposed: "AnchorSet | None") -> Iterator[str]:
 def _lines(found: "AnchorSet") -> Iterator[str]:
     if found.fault is not None:
         yield f"  {found.fault.reason}: {found.fault.detail}"
+        yield f"    → {found.fault.entry.remedy}"
         return
     yield f"  digest {found.digest}"
     for each in found.certificates:
@@ -104,12 +105,11 @@ def _accept(args: argparse.Namespace) -> int:
         return _say(args, proposed.digest, "would be accepted")
     from agent.offline import door
 
+    must_be_root("accept the trust anchors")
     try:
         door.ask(args.prefix, "anchors accept", digest=proposed.digest)
     except door.Refused as refused:
-        raise Failure(
-            Exit.FAILED, str(refused), "run it with sudo, or look again: fairlead anchors show"
-        ) from None
+        raise Failure(Exit.FAILED, str(refused), "look again: fairlead anchors show") from None
     return _say(args, proposed.digest, "accepted; the proxy has them at its next start")
 
 

@@ -1,6 +1,7 @@
 """Exit codes, with meaning; those of sysexits(3) where one fits. And how an error is said."""
 
 import enum
+import os
 import sys
 
 
@@ -32,6 +33,12 @@ class Failure(Exception):
     def __init__(self, code: Exit, message: str, remedy: str = "") -> None:
         super().__init__(message)
         self.code, self.message, self.remedy = code, message, remedy
+
+
+def must_be_root(doing: str) -> None:
+    """Raises Failure. The door serves no other operator; that it is closed would say less."""
+    if os.geteuid() != 0:
+        raise Failure(Exit.NOT_PERMITTED, f"cannot {doing}: not root", "run it with sudo")
 
 
 def complain(message: str, remedy: str = "") -> None:

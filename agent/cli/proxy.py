@@ -2,12 +2,11 @@
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from agent.cli import proxy_agent, proxy_look
 from agent.cli.check_config import load
-from agent.cli.exits import Exit, Failure
+from agent.cli.exits import Exit, Failure, must_be_root
 from agent.cli.main import prefix_argument
 
 HELP = "install and upgrade linkerd2-proxy"
@@ -64,18 +63,13 @@ def _root(args: argparse.Namespace) -> Path:
     return Path(args.prefix or "/")
 
 
-def _must_be_root(doing: str) -> None:
-    if os.geteuid() != 0:
-        raise Failure(Exit.NOT_PERMITTED, f"cannot {doing}: not root", "run it with sudo")
-
-
 def _install(args: argparse.Namespace) -> int:
     from agent import values
     from agent.offline import versions
     from agent.offline.artefact import Unusable
     from agent.privileged import Refusal
 
-    _must_be_root("install the proxy")
+    must_be_root("install the proxy")
     config = load(_root(args) / "etc/fairlead/fairlead.toml")
     tell = (lambda line: None) if args.json else (lambda line: print(f"  {line}", flush=True))
     try:
@@ -136,7 +130,7 @@ def _list(args: argparse.Namespace) -> int:
 def _use(args: argparse.Namespace) -> int:
     from agent.privileged import Refusal, versions
 
-    _must_be_root("change the current version")
+    must_be_root("change the current version")
     try:
         versions.set_current(_root(args), args.version.removeprefix("v"))
     except Refusal as refusal:
@@ -149,7 +143,7 @@ def _remove(args: argparse.Namespace) -> int:
     from agent.offline import versions
     from agent.privileged import Refusal
 
-    _must_be_root("remove a version")
+    must_be_root("remove a version")
     try:
         versions.remove(_root(args), args.version.removeprefix("v"))
     except Refusal as refusal:

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from agent.cli import rules
-from agent.cli.exits import Exit, Failure, see_all
+from agent.cli.exits import Exit, Failure, must_be_root, see_all
 from agent.cli.main import prefix_argument
 from agent.core.facts import Level
 from agent.core.reasons import Fault, Reason
@@ -181,6 +181,7 @@ def view(prefix: str, doing: str) -> "Redirect":
 def _ask(args: argparse.Namespace, doing: str, verb: str, **words: str) -> Mapping[str, Any]:
     from agent.offline import door
 
+    must_be_root(doing)
     try:
         return door.ask(args.prefix, verb, **words)
     except door.Refused as refused:
