@@ -160,3 +160,16 @@ def test_the_agent_never_ends_a_suspension(steps: list[Request]) -> None:
             with suppress(Refusal):
                 carry_out(prefix, step)
             assert Level.ON not in levels(spec, kernel.live.rules)
+
+
+@given(st.lists(requests().filter(lambda request: not request.operators), max_size=8))
+@settings(max_examples=50, deadline=None)
+def test_whatever_the_agent_asks_what_is_on_trial_is_gone_when_its_time_is_over(steps: list[Request]) -> None:
+    with host() as (prefix, kernel):
+        carry_out(prefix, Request("redirect apply", {"confirm": "60"}))
+        spec = policy.spec(prefix)
+        for step in steps:
+            with suppress(Refusal):
+                carry_out(prefix, step)
+        kernel.time_is_over()
+        assert Level.ON not in levels(spec, kernel.live.rules)
