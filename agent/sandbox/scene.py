@@ -108,11 +108,11 @@ class Scene:
             yield self
 
     async def _cluster(self, stack: contextlib.AsyncExitStack) -> None:
-        await stack.enter_async_context(_pod(network.POD, POD_PORT))
+        await stack.enter_async_context(pod(network.POD, POD_PORT))
         await self.start_api()
         stack.push_async_callback(self.api.stop)
         await stack.enter_async_context(self.workload_api)
-        self.slices = await stack.enter_async_context(self._slice_writer())
+        self.slices = await stack.enter_async_context(slice_writer(self.ca, self.api, self.options.slice_delay))
 
     # the host -----------------------------------------------------------------------------------
 
@@ -199,8 +199,7 @@ class Scene:
 
     def listed(self) -> list[str]:
         """The addresses that EndpointSlices offer to clients."""
-        there = self.api.find(SLICES, NAMESPACE)
-        return [address for one in there if one["addressType"] == "IPv4" for address in slices.ready(one)]
+        return listed(self.api)
 
     # set-up -------------------------------------------------------------------------------------
 
@@ -211,20 +210,6 @@ class Scene:
         _write(pem, key + certificate, 0o600)
         context.load_cert_chain(pem)
         await self.api.start(network.CLUSTER, API_PORT, ssl_context=context)
-
-    @contextlib.asynccontextmanager
-    async def _slice_writer(self) -> AsyncIterator[SliceWriter]:
-        """Linkerd's part in the cluster: who is Ready is in the Service's EndpointSlices."""
-        connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cadata=self.ca.pem))
-        headers = {"Authorization": f"Bearer {WRITERS_TOKEN}"}
-        async with aiohttp.ClientSession(self.api.url, headers=headers, connector=connector) as session:
-            writer = SliceWriter(session, NAMESPACE, SERVICE, {"app": "db"}, self.options.slice_delay)
-            task = asyncio.create_task(writer.run())
-            try:
-                yield writer
-            finally:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
 
     def _furnish(self) -> None:
         self.api.create(_external_workload(self.name, self.place))
@@ -342,8 +327,29 @@ def _lease(name: str) -> dict[str, Any]:
     }
 
 
+def listed(api: ApiServer) -> list[str]:
+    """The IPv4 addresses that EndpointSlices offer to clients."""
+    there = api.find(SLICES, NAMESPACE)
+    return [address for one in there if one["addressType"] == "IPv4" for address in slices.ready(one)]
+
+
 @contextlib.asynccontextmanager
-async def _pod(address: str, port: int) -> AsyncIterator[None]:
+async def slice_writer(ca: Authority, api: ApiServer, delay: float) -> AsyncIterator[SliceWriter]:
+    """Linkerd's part in the cluster: who is Ready is in the Service's EndpointSlices. It needs WRITERS_TOKEN."""
+    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cadata=ca.pem))
+    headers = {"Authorization": f"Bearer {WRITERS_TOKEN}"}
+    async with aiohttp.ClientSession(api.url, headers=headers, connector=connector) as session:
+        writer = SliceWriter(session, NAMESPACE, SERVICE, {"app": "db"}, delay)
+        task = asyncio.create_task(writer.run())
+        try:
+            yield writer
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def pod(address: str, port: int) -> AsyncIterator[None]:
     """A plain service somewhere in the cluster."""
 
     async def hello(request: web.Request) -> web.Response:

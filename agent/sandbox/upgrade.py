@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.sandbox import proxy, slices
-from agent.sandbox.apiserver import SLICES
+from agent.sandbox import proxy
+from agent.sandbox.apiserver import ApiServer
 from agent.sandbox.client import Load
-from agent.sandbox.scene import NAMESPACE, PORT, Options, Scene
+from agent.sandbox.scene import PORT, Options, Scene, listed
 from agent.sandbox.tour import PATIENCE, Step, is_ready, must, status_writes, until
 
 FIRST, NEXT, BROKEN = "2.360.0", "2.366.0", "2.367.0"
@@ -23,15 +23,13 @@ SETTINGS = {"grace = 10\n": "grace = 10\nready_within = 20\n"}
 class Chooser:
     """A client's view of the Service, a moment behind what the slices say."""
 
-    def __init__(self, scene: Scene) -> None:
-        self._scene, self._turns = scene, itertools.count()
+    def __init__(self, api: ApiServer) -> None:
+        self._api, self._turns = api, itertools.count()
         self.hosts: list[str] = []
 
     async def run(self) -> None:
         while True:
-            news = self._scene.api.store.news()
-            there = self._scene.api.find(SLICES, NAMESPACE)
-            found = [host for one in there if one["addressType"] == "IPv4" for host in slices.ready(one)]
+            news, found = self._api.store.news(), listed(self._api)
             await asyncio.sleep(LAG)
             self.hosts = found
             await news.wait()
@@ -163,7 +161,7 @@ async def standing(base: Path, log: int | None) -> AsyncIterator[Upgrade]:
     """Both hosts, and a client under way."""
     options = Options(log=log, replace=SETTINGS, installed=True)
     async with Scene(base, options).standing() as one, Scene(base, options, beside=one).standing() as two:
-        chooser = Chooser(one)
+        chooser = Chooser(one.api)
         load = Load(chooser.url)
         choosing, sending = asyncio.create_task(chooser.run()), asyncio.create_task(_send(one, load))
         try:

@@ -14,7 +14,7 @@ import sys
 import sysconfig
 import tempfile
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +23,13 @@ from typing import Any, TypeVar
 import aiohttp
 
 from agent.sandbox import network, scene
+from agent.sandbox.api_store import Place
 from agent.sandbox.apiserver import EXTERNAL_WORKLOADS, ApiServer
 from agent.sandbox.ca import Authority
 from agent.sandbox.client import Load, ask
 from agent.sandbox.jwt_authority import JwtAuthenticator, JwtAuthority
 from agent.sandbox.scene import AUDIENCE, IDENTITY, ISSUER, NAME, NAMESPACE, PORT, TRUST_DOMAIN
+from agent.sandbox.upgrade import Chooser
 from agent.sandbox.workload_api import Entry, WorkloadApiServer
 from tests import netns
 from tests.machine import Machine, Wire
@@ -36,6 +38,7 @@ from tests.system.host import CONFIG
 
 T = TypeVar("T")
 HOST, CLUSTER, API_PORT = network.HOST, network.CLUSTER, 6443
+OTHER = network.SECOND.address  # the Service's other host, which stays
 URL = f"http://{HOST}:{PORT}/"
 USERS = ("fairlead", "fairlead-proxy")
 OLDER = "0.0.9"
@@ -45,7 +48,13 @@ _SPIRE = "/opt/spire"
 _PYTHON = f"/opt/base/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
 _SHEBANG = f"#!/usr/bin/env -S LD_LIBRARY_PATH=/opt/base/lib {_PYTHON} -IB\n"
 _START = "import sys\nsys.path[:0] = ['/opt/tree', '/opt/site']\n"
-_PROXY = f"{_SHEBANG}{_START}from agent.sandbox.proxy import main\nsys.exit(main())\n"
+# One that a test made deaf does not end at SIGTERM, however often it is told.
+_DEAF = """
+import os, signal
+if os.path.exists("/opt/spire/deaf"):
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+"""
+_PROXY = f"{_SHEBANG}{_START}{_DEAF}from agent.sandbox.proxy import main\nsys.exit(main())\n"
 _UNIT = f"""\
 [Service]
 Environment=LD_LIBRARY_PATH=/opt/base/lib PYTHONPATH=/opt/tree:/opt/site
@@ -66,7 +75,8 @@ class Mesh:
     def __post_init__(self) -> None:
         self.authority = Authority(TRUST_DOMAIN)
         keys = JwtAuthority(TRUST_DOMAIN, ISSUER)
-        self.api = ApiServer({})
+        self.api = ApiServer({scene.WRITERS_TOKEN: "linkerd-destination"})
+        self.chooser = Chooser(self.api)
         self.api.authenticators = [JwtAuthenticator(keys, [AUDIENCE])]
         self.spire = WorkloadApiServer(self.folder / "api.sock", self.authority, ttl=600.0, jwt=keys)
 
@@ -86,6 +96,10 @@ class Mesh:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         self.api.create(scene._external_workload(NAME, network.FIRST))
         self.api.create(scene._lease(NAME))
+        self.api.create(scene._external_workload("db-2", network.SECOND))
+        ready = {"conditions": [{"type": "Ready", "status": "True", "reason": "HostReady"}]}
+        other = Place(EXTERNAL_WORKLOADS, NAMESPACE, "db-2")
+        self.api.store.patch(other, lambda body: {**body, "status": ready}, status=True)
         certificate, key = self.authority.tls_server([CLUSTER])
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as pem:
@@ -98,6 +112,10 @@ class Mesh:
             stack.callback(self.api.cut)  # a host that lost its power says no good-bye
             await self.spire.start()
             stack.push_async_callback(self.spire.stop)
+            await stack.enter_async_context(scene.pod(OTHER, PORT))
+            await stack.enter_async_context(scene.slice_writer(self.authority, self.api, delay=0.0))
+            choosing = asyncio.create_task(self.chooser.run())
+            stack.callback(choosing.cancel)
             self._entered.set()
             await self._end.wait()
 
@@ -129,10 +147,14 @@ class Mesh:
         except (aiohttp.ClientError, TimeoutError):
             return ""
 
+    def listed(self) -> set[str]:
+        """The hosts that EndpointSlices offer to clients."""
+        return set(scene.listed(self.api))
+
     @contextmanager
-    def under_load(self) -> Iterator[Load]:
+    def under_load(self, url: str | Callable[[], str] = URL) -> Iterator[Load]:
         """Requests come all the while, each over a connection of its own."""
-        load = Load(URL)
+        load = Load(url)
 
         async def begin() -> asyncio.Task[None]:
             return asyncio.create_task(load.run())
@@ -162,7 +184,8 @@ def beside(suite: str) -> Iterator[tuple[Machine, Mesh]]:
             wanted.parent.mkdir(exist_ok=True)
             wanted.symlink_to("/etc/systemd/system/app.service")
             # The cluster is there before the wire, and outlives it.
-            space.ip(f"addr add {CLUSTER}/32 dev lo")
+            for address in (CLUSTER, OTHER):
+                space.ip(f"addr add {address}/32 dev lo")
             with Mesh(space, Path(folder)).standing() as mesh, machine.powered():
                 yield machine, mesh
 

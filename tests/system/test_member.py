@@ -13,8 +13,10 @@ from tests.system import mesh as beside_it
 from tests.system.host import SUITES, active, dpkg, install, state
 from tests.system.mesh import (
     AGENT,
+    CLUSTER,
     HOST,
     OLDER,
+    OTHER,
     PROXY,
     READY,
     WITHIN,
@@ -27,6 +29,8 @@ from tests.system.mesh import (
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
 EVERY = {AGENT, PROXY, "fairlead-door.socket", "fairlead-redirect.service", "fairlead-drain.service"}
+# There the agent is dead when the package is removed, and the proxy does not listen to SIGTERM.
+STUBBORN = SUITES[1]
 
 
 @pytest.fixture(params=SUITES)
@@ -49,9 +53,7 @@ def test_a_life(member: tuple[Machine, Mesh]) -> None:
     somebody_flushes_every_rule(machine, mesh)
     a_reboot_on_which_spire_comes_late(machine, mesh)
 
-    dpkg(machine, "--remove", "fairlead")
-    assert mesh.ready() == ("False", "Left")
-    assert (active(machine), rules(machine)) == (set(), "")
+    a_removal(machine, mesh)
     dpkg(machine, "--purge", "fairlead")
     after = state(machine)
     assert replace(after, rules=before.rules) == before, "but for nftables' own table, which was just loaded"
@@ -69,6 +71,7 @@ def an_agent_comes_and_goes(machine: Machine, mesh: Mesh) -> None:
             assert (pid(machine, PROXY), mesh.ready()) == (proxy, READY), happens.__name__
     assert load.failed == []
     assert (rules(machine), mesh.status_writes()) == (there, writes)
+    assert "Traceback" not in machine.journal(AGENT), "also when the modules of the one that ends are gone already"
 
 
 def somebody_flushes_every_rule(machine: Machine, mesh: Mesh) -> None:
@@ -86,9 +89,27 @@ def a_reboot_on_which_spire_comes_late(machine: Machine, mesh: Mesh) -> None:
     machine.wait_for("multi-user.target")
     machine.wait_until(lambda: mesh.ready()[0] == "False", "not Ready", WITHIN)
     assert (pid(machine, PROXY), mesh.asked()) == (0, "")
+    if machine.suite == STUBBORN:
+        (mesh.folder / "deaf").touch()
     mesh.do(mesh.spire.start())
     until_ready(machine, mesh)
     assert mesh.asked() == HOST
+
+
+def a_removal(machine: Machine, mesh: Mesh) -> None:
+    """No request fails of a client that chooses among the hosts which EndpointSlices offer: this and another."""
+    if machine.suite == STUBBORN:
+        machine.systemctl("stop", AGENT)
+    with mesh.under_load(mesh.chooser.url) as load:
+        mesh.do(load.reached(20))
+        assert mesh.listed() == {HOST, OTHER}
+        dpkg(machine, "--remove", "fairlead")
+        assert (mesh.ready()[0], mesh.listed()) == ("False", {OTHER})
+        mesh.do(load.reached(load.sent + 20))
+    assert load.failed == []
+    assert (active(machine), rules(machine), mesh.asked()) == (set(), "", CLUSTER), "plain, as before"
+    killed = "code=killed, status=9/KILL" in machine.journal(PROXY)
+    assert killed == (machine.suite == STUBBORN)
 
 
 def kill(machine: Machine) -> None:
