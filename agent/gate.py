@@ -1,7 +1,7 @@
 """What stands before each start of the proxy in fairlead-proxy.service, as the proxy's own user: the pause after a
 crash, then the wait for an SVID.
 
-    python -P -m agent.gate
+    python -IS -m agent.gate
 
 One program, and no more of fairlead than it needs: while this loads, a host whose proxy died has none.
 Exit code: 0 there is an SVID; 64 root's configuration cannot be used.

@@ -1,6 +1,6 @@
 """Becomes linkerd2-proxy: what fairlead-proxy.service runs, as the proxy's own user and inside its sandbox.
 
-    python -S -P -m agent.launcher
+    python -IS -m agent.launcher
 
 An environment is code, so nobody but root has a say in it: it is built from root-owned files, and nothing of this
 process's own environment is handed on. Exit codes are those of the proxy: 64 its configuration is refused, 1 it

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import importlib
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from interpreter import Part
 ROOT = Path(__file__).resolve().parent.parent
 FILES = Path(__file__).resolve().parent / "files"
 HOME = "/usr/lib/fairlead"
+PROGRAM = "bin/python"  # below it, and below each version's own folder
 DOC = "/usr/share/doc/fairlead"
 MAINTAINER = "The fairlead maintainers <maintainers@fairlead.dev>"
 # Parts of the tree that are not for hosts: they bring an authority and an API server of their own.
@@ -54,6 +56,28 @@ def tree(source: Path, destination: str) -> Iterator[Entry]:
             yield Entry(there, None, 0o755, "dir")
         else:
             yield Entry(there, path, 0o755 if path.parent.name == "bin" else 0o644)
+
+
+def whole(version: str, *trees: Iterator[Entry]) -> Iterator[Entry]:
+    """One version's private tree (`trees`: as if it lay at the root), in a folder that is named after all that is
+    in it, and the link by which everything starts.
+
+    dpkg and rpm put new files in place in the order of their names, then take old ones away. So an upgrade lays a
+    whole tree beside the one in use, turns the link, and clears the old one away: what starts, at any moment of
+    that and after a power cut, is of one version. The interpreter finds its modules from where the link leads, so
+    what runs already stays what it is.
+    """
+    found = {one.destination: one for tree in trees for one in tree}
+    digest = hashlib.sha256()
+    for path in sorted(found):
+        source = found[path].source
+        digest.update(path.encode() + b"\0" + (hashlib.sha256(source.read_bytes()).digest() if source else b""))
+    folder = f"{version}-{digest.hexdigest()[:12]}"
+    # After every digit comes "b".
+    assert folder < PROGRAM, f"cannot name a version {version}: its tree would come after the link to it"
+    for one in found.values():
+        yield replace(one, destination=f"{HOME}/{folder}{one.destination}")
+    yield Entry(f"{HOME}/{PROGRAM}", Path(f"../{folder}/{PROGRAM}"), 0o777, "symlink")
 
 
 def document(destination: str, source: Path) -> Iterator[Entry]:
@@ -145,7 +169,7 @@ def copyright_page(parts: Sequence[Part], tree: Path) -> str:
     lines += ["It comes with an interpreter, copied from these packages of a distribution;"]
     lines += [f"their own pages are below {DOC}/licences:", ""]
     lines += [f"  {part.name} {part.version}" for part in parts]
-    lines += ["", "and with these Python packages; their licences are in /usr/lib/fairlead/lib/*.dist-info:", ""]
+    lines += ["", "and with these Python packages; their licences are in *.dist-info below /usr/lib/fairlead:", ""]
     lines += [f"  {name} {version} ({licence})" for name, version, licence in wheels.names(tree)]
     return "\n".join([*lines, ""])
 

@@ -91,7 +91,7 @@ def cached(found: Found) -> Path:
         fresh = place.with_name(f".{place.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
         copy(found, fresh)
-        compile_all(fresh, found.name, fresh / "lib" / found.name, f"/usr/lib/fairlead/lib/{found.name}")
+        compile_all(fresh, fresh / "lib" / found.name, found.name)
         fresh.rename(place)
     return place
 
@@ -162,14 +162,13 @@ def _bind(path: Path, where: str) -> None:
     subprocess.run([PATCHELF, "--set-rpath", where, path], check=True)
 
 
-def compile_all(home: Path, name: str, folder: Path, final: str, leave: str = "") -> None:
-    """Byte code beside each source, as it will be on the host: never checked against the source, whose time a
-    package manager sets, and the same bytes each time (one process, one order, one hash seed)."""
+def compile_all(home: Path, folder: Path, what: str) -> None:
+    """Byte code beside each source: never checked against the source, whose time a package manager sets, and the
+    same bytes each time (one process, one order, one hash seed, no path: that is filled in when it is loaded)."""
     argv = [str(home / "bin/python"), "-S", "-E", "-m", "compileall", "-q", "-j", "1", "-f"]
-    argv += ["--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", final]
-    argv += ["-x", leave] if leave else []
+    argv += ["--invalidation-mode", "unchecked-hash", "-s", str(folder)]
     env = {"PATH": os.environ["PATH"], "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
-    steps.run(f"compiling {final}", f"compile {final}", [*argv, str(folder)], "See the lines above.", env)
+    steps.run(f"compiling {what}", f"compile {what}", [*argv, str(folder)], "See the lines above.", env)
 
 
 def parts(found: Found) -> list[Part]:

@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,8 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import contents
+import debian
+import distributions
 import elf
 import interpreter
+import realparts
+import shelf
 import steps
 import wheels
 from contents import ROOT, Entry
@@ -52,9 +57,10 @@ def main(args: list[str]) -> None:
     into: Path = asked.into
     into.mkdir(parents=True, exist_ok=True)
     with steps.lock(steps.cache() / "package.lock", "waiting for another build of the packages to end"):
-        found = interpreter.find(asked.root)
-        home = interpreter.cached(found)
-        lib = wheels.cached(home, found.name)
+        found = interpreter.find(asked.root or usual_root())
+        home = shelf.hold(interpreter.cached(found))
+        lib = shelf.hold(wheels.cached(home, found.name))
+        shelf.forget(home.parent)
     with tempfile.TemporaryDirectory(prefix="fairlead-package-") as stage:
         floor = elf.floor([*elf.files(home), *elf.files(lib)])
         build(Build(asked.version, Path(stage), found, home, lib, floor), into)
@@ -62,10 +68,20 @@ def main(args: list[str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="packages.py")
-    parser.add_argument("--root", type=Path, default=Path("/"), help="where an interpreter is (default: /)")
+    parser.add_argument("--root", type=Path, help=f"where an interpreter is (default: a {debian.OLDEST.name})")
     parser.add_argument("--version", default=contents.own_version(), help="default: the tree's own")
     parser.add_argument("--into", type=Path, default=ROOT / "dist", help="default: dist")
     return parser
+
+
+def usual_root() -> Path:
+    """The oldest Debian that will do: what is built must not depend on how new the machine is that builds it."""
+    part = debian.OLDEST
+    if not part.path.exists() and (os.geteuid() != 0 or not shutil.which("debootstrap")):
+        steps.say(f"taking the interpreter of this machine: it takes root and debootstrap to make a {part.name}")
+        return Path("/")
+    realparts.build(part)
+    return part.path
 
 
 def build(asked: Build, into: Path) -> None:
@@ -77,24 +93,26 @@ def build(asked: Build, into: Path) -> None:
         "deb": into / f"fairlead_{asked.version}_{deb}.deb",
         "rpm": into / f"fairlead-{asked.version}-1.{rpm}.rpm",
     }
-    size = sum(one.source.stat().st_size for one in entries if one.source)
+    size = sum(one.source.stat().st_size for one in entries if one.source and one.kind != "symlink")
     for kind, target in targets.items():
         argv = [str(NFPM), "package", "--config", str(config), "--packager", kind, "--target", str(target)]
         env = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch())}
         steps.run(f"packing {target.name}", f"pack {target.name}", argv, "See the lines above.", env)
         steps.say(f"{target}: {target.stat().st_size / 1e6:.1f} MB, installed {size / 1e6:.0f} MB")
-    steps.say(f"runs with glibc {dotted(asked.floor)} or newer")
+    others = ", ".join(distributions.left_out(asked.floor))
+    steps.say(f"runs with glibc {dotted(asked.floor)}, systemd {distributions.SYSTEMD} or newer: not on {others}")
 
 
 def everything(asked: Build) -> list[Entry]:
     code = contents.agent(asked.stage / "code", asked.version)
     # The tests of the agent's own run without byte code; a host has it made ahead, and never writes any.
-    interpreter.compile_all(asked.home, asked.found.name, code, wheels.FINAL)
+    interpreter.compile_all(asked.home, code, "fairlead")
     parts = interpreter.parts(asked.found)
     page = contents.copyright_page(parts, asked.wheels)
-    found = [*contents.tree(asked.home, contents.HOME), *contents.tree(asked.wheels, f"{contents.HOME}/lib")]
-    found += contents.tree(code, f"{contents.HOME}/lib")
-    found += contents.plain(asked.stage, asked.version, page)
+    # All in the standard library's own folder: the bare interpreter finds it, with no path to be told.
+    library = f"/lib/{asked.found.name}"
+    trees = contents.tree(asked.home, ""), contents.tree(asked.wheels, library), contents.tree(code, library)
+    found = [*contents.whole(asked.version, *trees), *contents.plain(asked.stage, asked.version, page)]
     found += contents.licences(asked.found.root, parts)
     found += contents.changelog(asked.stage, asked.version, epoch())
     return list({one.destination + one.only: one for one in found}.values())
@@ -125,8 +143,15 @@ def configuration(asked: Build, entries: Sequence[Entry]) -> dict[str, Any]:
         "deb": {"compression": "gzip"},
         "rpm": {"compression": "zstd", "group": "System Environment/Daemons", "buildhost": "fairlead"},
         "overrides": {
-            "deb": {"depends": [f"libc6 (>= {glibc})", "libgcc-s1", "libstdc++6", "systemd (>= 252)"]},
-            "rpm": {"depends": [*needed, "systemd >= 252", "shadow-utils"]},
+            "deb": {
+                "depends": [
+                    f"libc6 (>= {glibc})",
+                    "libgcc-s1",
+                    "libstdc++6",
+                    f"systemd (>= {distributions.SYSTEMD})",
+                ]
+            },
+            "rpm": {"depends": [*needed, f"systemd >= {distributions.SYSTEMD}", "shadow-utils"]},
         },
     }
 

@@ -85,14 +85,15 @@ PARTS = (
     ),
 )
 
-AnyPart = Part | unpacked.Packages | debian.Root
-ALL: tuple[AnyPart, ...] = (*unpacked.FOLDERS, *PARTS, *debian.ROOTS)
+AnyPart = Part | unpacked.Packages | debian.Root | debian.WithPython
+ALL: tuple[AnyPart, ...] = (*unpacked.FOLDERS, *PARTS, *debian.ROOTS, debian.OLDEST)
 
 
 def main(args: list[str]) -> None:
     match args:
         case ["build"]:
-            build()
+            # Only root can make a Debian or run a firewall, and only root's tests do.
+            build(*(ALL if os.geteuid() == 0 else PARTS))
         case ["where", name] if name in {part.name for part in ALL}:
             print(where(name))
         case _:
@@ -110,18 +111,14 @@ def where(name: str) -> Path:
     return part.path
 
 
-def build() -> None:
-    if _missing():
+def build(*wanted: AnyPart) -> None:
+    """Those of them that are not there yet."""
+    if not all(part.path.exists() for part in wanted):
         with steps.lock(steps.cache() / "real.lock", "waiting for another build of the real parts to end"):
             (steps.cache() / "real").mkdir(exist_ok=True)
-            for part in _missing():
-                part.build()
-
-
-def _missing() -> list[AnyPart]:
-    """Only root can make a Debian or run a firewall, and only root's tests do."""
-    wanted = ALL if os.geteuid() == 0 else PARTS
-    return [part for part in wanted if not part.path.exists()]
+            for part in wanted:
+                if not part.path.exists():
+                    part.build()
 
 
 def _pinned(folder: Path, module: str) -> str:

@@ -13,7 +13,6 @@ import interpreter
 import steps
 
 LOCK = Path(__file__).resolve().parent / "package.lock"
-FINAL = "/usr/lib/fairlead/lib"
 # For type checkers, compilers, tests and installers; the licences in *.dist-info stay.
 LEFT_OUT = (
     "*.pyi",
@@ -41,7 +40,7 @@ def cached(home: Path, name: str) -> Path:
         shutil.rmtree(fresh, ignore_errors=True)
         install(fresh, name, elf.floor(elf.files(home)))
         prune(fresh)
-        interpreter.compile_all(home, name, fresh, FINAL)
+        interpreter.compile_all(home, fresh, "the wheels")
         fresh.rename(place)
     return place
 

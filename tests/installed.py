@@ -14,9 +14,17 @@ from tests.machine import Machine
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 LIBRARY = "/usr/lib/fairlead/lib"
+PYTHON = "/usr/lib/fairlead/bin/python"
 _BASE = "/usr/lib/fairlead/base"
 _VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 _CACHE = "/var/cache/fairlead-python"
+# The package's interpreter has everything beside its standard library, so the units ask for the bare one (-IS).
+_PROGRAM = f"""\
+#!/bin/sh
+[ "$1" = -IS ] || exec {PYTHON}3 "$@"
+shift
+PYTHONPATH={LIBRARY}:{LIBRARY}/{_VERSION}/site-packages exec {PYTHON}3 -SP "$@"
+"""
 USERS = {"fairlead": 2101, "fairlead-proxy": 2102, "app": 2103}
 
 # Read-only in the machine: the interpreter that runs this, its packages, and fairlead.
@@ -38,11 +46,9 @@ def install(machine: Machine) -> None:
     for library in (Path(sys.base_prefix) / "lib").glob("libpython*.so.*"):
         machine.path(f"/usr/lib/{library.name}").symlink_to(f"{_BASE}/lib/{library.name}")
     machine.write("/usr/lib/fairlead/pyvenv.cfg", f"home = {_BASE}/bin\n")
-    python = machine.path("/usr/lib/fairlead/bin/python")
-    python.parent.mkdir(parents=True)
-    python.symlink_to(f"{_BASE}/bin/{_VERSION}")
-    fairlead = f'#!/bin/sh\nPYTHONPATH={LIBRARY} exec /usr/lib/fairlead/bin/python -P -m agent "$@"\n'
-    machine.write("/usr/bin/fairlead", fairlead, 0o755)
+    machine.write(PYTHON, _PROGRAM, 0o755)
+    machine.path(f"{PYTHON}3").symlink_to(f"{_BASE}/bin/{_VERSION}")
+    machine.write("/usr/bin/fairlead", f'#!/bin/sh\nexec {PYTHON} -IS -m agent "$@"\n', 0o755)
     # The checkout brings no compiled modules, as a package does: each is compiled once, at its first use by root.
     machine.path(_CACHE).mkdir(mode=0o755, parents=True)
     variables = f"PYTHONPYCACHEPREFIX={_CACHE}"
@@ -55,5 +61,4 @@ def compile(machine: Machine) -> None:
     """On a booted one: what its units run starts in a third of the time."""
     modules = ("agent.launcher", "agent.privileged.__main__", "agent.privileged.unit", "agent.gate")
     program = f"import {', '.join(modules)}"
-    where = (f"PYTHONPYCACHEPREFIX={_CACHE}", f"PYTHONPATH={LIBRARY}")
-    machine.run("env", *where, "/usr/lib/fairlead/bin/python", "-P", "-c", program)
+    machine.run("env", f"PYTHONPYCACHEPREFIX={_CACHE}", PYTHON, "-IS", "-c", program)

@@ -214,6 +214,10 @@ class Machine:
             into += ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--"]
         return [*into, *argv]
 
+    def unbooted(self, *argv: str) -> list[str]:
+        """The command line that runs a program in its files alone, as whoever builds an image does."""
+        return ["nsenter", f"--mount=/proc/{self._keeper.pid}/ns/mnt", "chroot", str(self._layer), *argv]
+
     def try_run(
         self, *argv: str, user: str = "root", input: str = "", within: float = WITHIN
     ) -> subprocess.CompletedProcess[str]:

@@ -93,8 +93,9 @@ ExecStart=ip route add 198.51.100.0/24 via {CLIENT_ADDRESS}
 [Install]
 WantedBy=multi-user.target
 """
+# Not by the shell that stands before the interpreter there: it would be seen in the proxy's environment.
 _STAND_IN = f"""\
-#!{_PYTHON} -IB
+#!{_PYTHON}3 -IB
 import os, sys
 sys.path.insert(0, "{installed.LIBRARY}")
 os.environ.update({{switches!r}})

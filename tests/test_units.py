@@ -54,7 +54,7 @@ def test_the_drain_stops_first_and_needs_no_other_unit_for_it() -> None:
     service = found["Service"]
     assert "ExecStart" not in service and service["RemainAfterExit"] == "yes"
     program, *arguments = service["ExecStop"].split()
-    assert program.endswith("/python") and arguments == ["-S", "-P", "-m", "agent", "shutdown-drain"]
+    assert program.endswith("/python") and arguments == ["-IS", "-m", "agent", "shutdown-drain"]
     assert int(service["TimeoutStopSec"]) > 3600, "drain.timeout bounds it, and not systemd in the middle"
     held = (service["User"], service["CapabilityBoundingSet"], service["NoNewPrivileges"])
     assert held == ("fairlead", "", "yes"), "who the API server knows is the agent, and no root"
@@ -148,7 +148,7 @@ def test_systemd_alone_restarts_the_proxy_and_its_gate_holds_no_boot() -> None:
         "kill",
         "",
     )
-    assert service["ExecStart"].endswith("python -S -P -m agent.launcher"), "in the sandbox, as the proxy's user"
+    assert service["ExecStart"].endswith("python -IS -m agent.launcher"), "in the sandbox, as the proxy's user"
     assert service["ExecStartPost"].startswith("-+") and service["ExecStartPost"].endswith("unit arm")
     after = [line for line in (UNITS / PROXY).read_text().splitlines() if line.startswith("ExecStopPost=")]
     assert after[0].startswith("ExecStopPost=+") and after[0].endswith("unit failed"), "the failure policy first"

@@ -1,7 +1,7 @@
 """What the proxy's unit runs as root, whether the agent lives or not.
 
-    python -S -P -m agent.privileged.unit arm      after its start: waits for readiness, then the redirect is set
-    python -S -P -m agent.privileged.unit failed   after its end, however it ended: the failure policy
+    python -IS -m agent.privileged.unit arm      after its start: waits for readiness, then the redirect is set
+    python -IS -m agent.privileged.unit failed   after its end, however it ended: the failure policy
 
 Exit code: 0 done, 1 not done, 64 no such command line. The unit takes no failure of `arm` for one of the proxy's:
 a redirect that is refused must not stop what already runs.

@@ -5,10 +5,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from agent import __version__
@@ -16,7 +14,6 @@ from agent import __version__
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "packaging/packages.py"
 _WHAT_COUNTS = ("agent/**/*.py", "packaging/**/*", "systemd/*", "config/**/*", "docs/*.md", "README.md")
-_DAY = 86_400
 
 
 def deb(version: str = __version__) -> Path:
@@ -27,14 +24,16 @@ def rpm(version: str = __version__) -> Path:
     return _one(version, "*.rpm")
 
 
-def build(into: Path, version: str = __version__, **environment: str) -> None:
+def build(into: Path, version: str = __version__, *more: str, **environment: str) -> str:
+    """What it said."""
     done = subprocess.run(
-        [sys.executable, str(PROGRAM), "--version", version, "--into", str(into)],
+        [sys.executable, str(PROGRAM), "--version", version, "--into", str(into), *more],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def cache() -> Path:
@@ -47,10 +46,12 @@ def _one(version: str, pattern: str) -> Path:
     with folder.with_name(f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            _forget()
             fresh = folder.with_name(f".{folder.name}.new")
             build(fresh, version)
             fresh.rename(folder)
+        # To the end of this process: packaging/shelf.py forgets what nobody holds and nobody used for long.
+        fcntl.flock(os.open(folder, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_SH)
+        os.utime(folder)
     return next(folder.glob(pattern))
 
 
@@ -61,13 +62,3 @@ def _key() -> str:
     for path in sorted(files):
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
-
-
-def _forget() -> None:
-    """Packages of trees that are no more."""
-    for old in cache().glob("*dist-*"):
-        if time.time() - old.stat().st_mtime > _DAY:
-            if old.is_dir():
-                shutil.rmtree(old)
-            else:
-                old.unlink()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 
 from agent import __version__
 from agent.cli import main
+from tests.realparts import where
 from tests.system import built
 
 pytestmark = pytest.mark.real
@@ -22,6 +26,12 @@ def output(*argv: str | Path, code: int = 0) -> str:
     done = subprocess.run(argv, capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def library(tree: Path) -> Path:
+    """Where all modules are: the one version's own."""
+    (found,) = (tree / "usr/lib/fairlead").glob(f"{__version__}-*/lib/python3.*")
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +51,10 @@ def tree(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_two_builds_give_the_same_bytes(deb: Path, tmp_path: Path) -> None:
-    """The second from nothing: interpreter, wheels and byte code are made anew."""
-    built.build(tmp_path / "again", XDG_CACHE_HOME=str(tmp_path / "cache"))
+    """The second from nothing but the root: interpreter, wheels and byte code are made anew."""
+    root = ("--root", str(where("python-bookworm")))
+    said = built.build(tmp_path / "again", __version__, *root, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert "glibc 2.36, systemd 252 or newer: not on Debian 11, Ubuntu 22.04, RHEL 9," in said
     for first in (deb, built.rpm()):
         assert first.read_bytes() == (tmp_path / "again" / first.name).read_bytes(), first.name
 
@@ -50,7 +62,8 @@ def test_two_builds_give_the_same_bytes(deb: Path, tmp_path: Path) -> None:
 def test_everything_is_roots_and_nothing_is_setuid(deb: Path) -> None:
     for line in output("dpkg-deb", "--contents", deb).splitlines():
         mode, owner = line.split()[:2]
-        assert owner == "root/root" and mode in ("drwxr-xr-x", "-rw-r--r--", "-rwxr-xr-x"), line
+        link = mode == "lrwxrwxrwx" and "/usr/lib/fairlead/bin/python -> ../" in line
+        assert owner == "root/root" and (link or mode in ("drwxr-xr-x", "-rw-r--r--", "-rwxr-xr-x")), line
 
 
 def test_it_lies_in_few_places(tree: Path) -> None:
@@ -69,6 +82,16 @@ def test_it_lies_in_few_places(tree: Path) -> None:
             "usr/share/zsh/vendor-completions/_fairlead",
         ]
     )
+
+
+def test_the_link_is_turned_when_the_whole_tree_is_there(deb: Path) -> None:
+    """dpkg and rpm lay down files in the order in which the package has them."""
+    query = ("rpm", "--query", "--package", "--queryformat", "[%{FILEMODES:perms} %{FILENAMES}\\n]", built.rpm())
+    for listed in (output("dpkg-deb", "--contents", deb), output(*query)):
+        lines = [line for line in listed.splitlines() if "/usr/lib/fairlead/" in line and line[0] != "d"]
+        link = next(line for line in lines if "/usr/lib/fairlead/bin/python" in line)
+        assert link[0] == "l" and lines.index(link) == len(lines) - 1 > 2000
+        assert all(f"/usr/lib/fairlead/{__version__}-" in line for line in lines[:-1])
 
 
 def test_both_packages_hold_the_same(deb: Path) -> None:
@@ -104,15 +127,31 @@ def test_the_floor_is_what_the_files_ask_for(tree: Path, deb: Path) -> None:
     assert "python" not in depends + requires
 
 
+def test_who_is_left_out_is_told() -> None:
+    """By the build, in its last line, and by the page."""
+    program = "import json, distributions as d; print(json.dumps([d.BRINGS, d.left_out((2, 36))]))"
+    brings, left_out = json.loads(output("env", f"PYTHONPATH={ROOT}/packaging", sys.executable, "-c", program))
+    page = (ROOT / "docs/packaging.md").read_text()
+    assert len(brings) > len(left_out) > 5
+    for name, (glibc, systemd) in brings.items():
+        (row,) = [line for line in page.splitlines() if re.match(rf"\| {name}\b", line) and line.count("|") == 5]
+        told = row.split("|")[2:5]
+        assert [word.strip() for word in told] == [
+            ".".join(map(str, glibc)),
+            str(systemd),
+            "no" if name in left_out else "yes",
+        ]
+
+
 def test_it_is_for_hosts(tree: Path) -> None:
-    lib = tree / "usr/lib/fairlead/lib"
+    lib = library(tree)
     assert not (lib / "agent/sandbox").exists() and not (lib / "jsonschema").exists()
     assert f'"{__version__}"' in (lib / "agent/__init__.py").read_text()
 
 
 def test_every_source_has_its_byte_code(tree: Path) -> None:
     """Checked against nothing (flag 1: by hash, unchecked): the files' times are the package manager's."""
-    for source in (tree / "usr/lib/fairlead/lib").rglob("*.py"):
+    for source in library(tree).rglob("*.py"):
         (code,) = (source.parent / "__pycache__").glob(f"{source.stem}.cpython-*.pyc")
         assert code.read_bytes()[4:8] == b"\x01\0\0\0", code
 

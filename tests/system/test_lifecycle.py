@@ -6,12 +6,13 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from agent import __version__
 from tests.machine import Machine
-from tests.system import built
+from tests.system import built, torn
 from tests.system import host as on_host
 from tests.system.host import CONFIG, SUITES, active, dpkg, install, put, state
 
@@ -88,11 +89,11 @@ def test_its_users_share_nothing(host: Machine) -> None:
 def test_the_interpreter_needs_nothing_of_the_host(host: Machine) -> None:
     install(host)
     assert host.run("fairlead", "--version", user="fairlead") == f"fairlead {__version__}\n"
-    program = "import sys; sys.path.append('/usr/lib/fairlead/lib'); import agent.daemon, agent.gate, ssl, grpc"
+    program = "import agent.daemon, agent.gate, ssl, grpc, sys"
     program += "; print(*sorted(m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)))"
     files = host.run(PYTHON, "-IS", "-c", program).split()
     assert len(files) > 300
-    assert [path for path in files if not path.startswith("/usr/lib/fairlead/lib/")] == []
+    assert [path for path in files if not path.startswith(f"/usr/lib/fairlead/{__version__}-")] == []
     example = "/usr/share/doc/fairlead/examples/fairlead.toml"
     assert host.run("fairlead", "check-config", example) == f"{example}: good\n"
     refused = host.try_run("fairlead", "sandbox")
@@ -205,8 +206,9 @@ def test_a_configuration_file_of_the_package_that_was_edited_is_kept(debian: Mac
 # interrupted --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("moment", ["half-installed", "half-configured"])
-@pytest.mark.parametrize("over", ["", OLDER])
+@pytest.mark.parametrize(
+    ("moment", "over"), [("half-installed", ""), ("half-configured", ""), ("half-configured", OLDER)]
+)
 def test_an_interrupted_installation_is_repaired(debian: Machine, moment: str, over: str) -> None:
     """dpkg is killed in the middle of unpacking, or of the maintainer script."""
     before = state(debian)
@@ -242,6 +244,32 @@ def killed_at(machine: Machine, moment: str, package: str) -> None:
                 break
 
 
+def test_whatever_starts_in_an_upgrade_is_of_one_version(debian: Machine) -> None:
+    """dpkg is killed at each of these moments; the next installation clears up."""
+    before = state(debian)
+    package, home = put(debian, built.deb()), debian.path("/usr/lib/fairlead")
+    install(debian, OLDER)
+    configured(debian)
+    for happens in torn.MOMENTS.values():
+        torn.killed_when(partial(happens, home), debian.command("dpkg", "--install", package))
+        assert debian.run("fairlead", "--version") == f"fairlead {torn.version(home)}\n"
+        assert json.loads(debian.run(PYTHON, "-IS", "-c", KNOCK, user="fairlead"))["ok"] is True
+        install(debian, OLDER)
+        assert torn.version(home) == OLDER and len(list(home.iterdir())) == 2, "and nothing of the other"
+    dpkg(debian, "--purge", "fairlead")
+    assert state(debian) == before
+
+
+KNOCK = """
+import socket
+with socket.socket(socket.AF_UNIX) as door:
+    door.connect("/run/fairlead/door.sock")
+    door.sendall(b'{"verb": "redirect check"}\\n')
+    door.shutdown(socket.SHUT_WR)
+    print(door.makefile().read())
+"""
+
+
 # the journal --------------------------------------------------------------------------------------------
 
 
@@ -253,8 +281,7 @@ def test_the_journal_is_asked_by_reason(host: Machine) -> None:
         "    detail='a\\nb')"
     )
     host.write("/root/say.py", program)
-    run = ["systemd-run", "--wait", "--unit=fairlead-says", "--setenv=PYTHONPATH=/usr/lib/fairlead/lib"]
-    host.run(*run, PYTHON, "-SP", "/root/say.py")
+    host.run("systemd-run", "--wait", "--unit=fairlead-says", PYTHON, "-IS", "/root/say.py")
     host.run("journalctl", "--sync")
     asked = ["FAIRLEAD_REASON=ProxyCrashed", "FAIRLEAD_COMPONENT=proxy", "EXTERNAL_WORKLOAD=shop/db-1"]
     (line,) = host.run("journalctl", "--output=json", *asked).splitlines()

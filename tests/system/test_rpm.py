@@ -6,13 +6,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from agent import __version__
 from tests.machine import Machine
-from tests.system import built
+from tests.system import built, torn
 from tests.system import host as on_host
 from tests.system.host import CONFIG, configure, put, state
 
@@ -43,9 +44,11 @@ def bring_rpm(machine: Machine) -> None:
             shutil.copy(path, place)
 
 
+RPM = ("env", f"LD_LIBRARY_PATH={PLACE}", f"{PLACE}/rpm", "--nodeps", "--nosignature")
+
+
 def rpm(machine: Machine, *words: str) -> str:
-    command = ("env", f"LD_LIBRARY_PATH={PLACE}", f"{PLACE}/rpm", "--nodeps", "--nosignature", *words)
-    done = machine.try_run(*command, within=180)
+    done = machine.try_run(*RPM, *words, within=180)
     assert done.returncode == 0 and "scriptlet failed" not in done.stderr, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -59,7 +62,13 @@ def test_a_life(host: Machine) -> None:
     text = configure(host)
     host.systemctl("start", *STARTED)
     units = {unit: host.show(unit, "InvocationID") for unit in STARTED}
-    rpm(host, "--upgrade", put(host, built.rpm()))
+    upgrade, home = ("--upgrade", put(host, built.rpm())), host.path("/usr/lib/fairlead")
+    for happens in torn.MOMENTS.values():
+        torn.killed_when(partial(happens, home), host.command(*RPM, *upgrade))
+        assert host.run("fairlead", "--version") == f"fairlead {torn.version(home)}\n"
+    host.run("find", "/usr", "/etc", "-name", "*;*", "-delete")  # rpm never clears its own away
+    rpm(host, *upgrade)
+    assert torn.version(home) == __version__ and len(list(home.iterdir())) == 2
     assert host.run("fairlead", "--version") == f"fairlead {__version__}\n"
     assert {unit: host.show(unit, "InvocationID") for unit in STARTED} == units
     assert host.read(CONFIG) == text
