@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from agent.core.backoff import Backoff
 from agent.core.conditions import vouched_boot
-from agent.core.facts import UNKNOWN, LeaseFact, Maybe
+from agent.core.facts import UNKNOWN, LeaseFact, Maybe, PhaseKind
 from agent.core.policy import Spec
 from agent.core.reasons import Fault
 from agent.loops.board import ALIVE_WITHIN, Board, Waiter
@@ -81,6 +81,9 @@ class LeaseLoop:
         self._publish(LeaseFact(self._boot_id, self._renewed_at, fault))
 
     async def handover(self) -> None:
-        """Before a planned end of the agent: give the next one ten minutes, if this one has renewed."""
-        if self._renewed_at is not None:
+        """Before a planned end of the agent: give the next one ten minutes, if this one has renewed. On a host
+        that goes down there is no next one for long, and what it could not take back must not look alive."""
+        phase = self._board.phase.value
+        going = phase is not UNKNOWN and phase.kind is PhaseKind.SHUTTING_DOWN
+        if self._renewed_at is not None and not going:
             await self._renew(HANDOVER_DURATION)

@@ -104,7 +104,8 @@ async def a_shutdown_drains_without_an_agent(scene: Scene) -> None:
 
 @day()
 async def a_shutdown_drains_as_nobody_but_the_agents_user(scene: Scene) -> None:
-    """The agent's own entry is all that it needs: there is none for root."""
+    """The agent's own entry is all that it needs: there is none for root. Nor any right to see slices."""
+    scene.api.allow = lambda ask: ask.resource != "endpointslices" or ask.user != IDENTITY
     await serving(scene)
     await scene.kill_agent()
     os.chown(scene.prefix / "run/fairlead/fairlead.sock", USER, USER)  # the dead agent was nobody else

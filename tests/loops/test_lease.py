@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from agent.core import policy
-from agent.core.facts import AgentFact, LeaseFact
+from agent.core.facts import AgentFact, LeaseFact, Phase, PhaseKind
 from agent.core.goals import Advertise, Goals
 from agent.core.reasons import Reason
 from agent.loops.board import Board
@@ -110,3 +110,12 @@ async def test_handover_gives_ten_minutes_if_it_has_renewed(scene: Scene) -> Non
         await scene.decide_for(5)
     await scene.loop.handover()
     assert scene.api.lease is not None and scene.api.lease.duration == 600
+
+
+async def test_a_host_that_goes_down_hands_nothing_over(scene: Scene) -> None:
+    scene.ready()
+    async with running(scene.loop.run()):
+        await scene.decide_for(5)
+    scene.board.phase.set(Phase(PhaseKind.SHUTTING_DOWN, 0.0))
+    await scene.loop.handover()
+    assert scene.api.lease is not None and scene.api.lease.duration == 40
