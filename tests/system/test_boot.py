@@ -166,7 +166,7 @@ def no_folder_for_its_sockets(machine: Machine, mesh: Mesh) -> None:
         assert machine.try_run("fairlead", "status").returncode == 0, happens.__name__
         assert machine.path("/run/fairlead/door.sock").is_socket(), happens.__name__
         assert (pid(machine, PROXY), mesh.ready(), mesh.status_writes()) == (proxy, READY, writes)
-    assert said(machine, "SocketsGone") == 1
+    said_once(machine, "SocketsGone")
 
 
 def firewalls_come_and_go_and_no_agent_lives(machine: Machine, mesh: Mesh) -> None:
@@ -243,13 +243,14 @@ def problems(machine: Machine) -> dict[str, str]:
 def until_named(machine: Machine, reason: str, detail: str = "") -> None:
     """In the status, and in the journal once."""
     machine.wait_until(lambda: detail in problems(machine).get(reason, "\0"), f"{reason}: {detail}", WITHIN)
-    assert said(machine, reason) == 1
+    said_once(machine, reason)
 
 
-def said(machine: Machine, reason: str) -> int:
-    """How many lines of warning the journal has of it since the boot."""
-    asked = ("--boot", "--priority=warning", "--output=cat", f"FAIRLEAD_REASON={reason}")
-    return len(machine.run("journalctl", *asked).splitlines())
+def said_once(machine: Machine, reason: str) -> None:
+    """Since the boot. The journal hears of it a moment after the status."""
+    asked = ("journalctl", "--boot", "--priority=warning", "--output=cat", f"FAIRLEAD_REASON={reason}")
+    machine.wait_until(lambda: machine.run(*asked) != "", f"a line about {reason}", WITHIN)
+    assert len(machine.run(*asked).splitlines()) == 1, reason
 
 
 def loaded(machine: Machine) -> dict[str, str]:
