@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
@@ -28,7 +28,10 @@ def group(most: int) -> Iterator[Path]:
 def _remove(made: Path) -> None:
     """The kernel lets go of the dead a moment later than everybody else."""
     end = time.monotonic() + 30
-    while made.exists() and time.monotonic() < end:
-        with suppress(OSError):
-            made.rmdir()
+    while True:
+        try:
+            return made.rmdir()
+        except OSError:
+            if time.monotonic() > end:
+                raise
         time.sleep(0.02)
