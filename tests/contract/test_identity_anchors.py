@@ -137,6 +137,17 @@ async def test_what_cannot_be_kept_is_trouble(places: Places) -> None:
     assert caught.value.reason is Reason.TRUST_ANCHORS_UNWRITABLE
 
 
+async def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(Trouble):
+        await HostAnchors(Places((), tmp_path / "kept")).keep((b"x",))
+    assert names(tmp_path) == ["kept"]
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
 async def test_each_source_offers_its_own(places: Places) -> None:
     async def fetch() -> str:
         return anchors.pem([OTHER.der])

@@ -1,9 +1,11 @@
 """HTTP and TCP probes against real servers on loopback, good and bad."""
 
 import asyncio
+import errno
 import os
 import resource
 import socket
+from unittest import mock
 
 import pytest
 
@@ -125,6 +127,14 @@ async def test_a_redirect_to_nowhere_is_survived(location: str) -> None:
 async def test_what_a_server_says_is_shown_in_short() -> None:
     found = await attempt(saying("HTTP/9 \x1b[31m" + "x" * 5000 + "\r\n\r\n"))
     assert not found.ok and len(found.detail) <= LONGEST_DETAIL and found.detail.isprintable()
+
+
+@pytest.mark.parametrize("lack", ["EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EAGAIN", "EADDRNOTAVAIL"])
+async def test_what_this_host_has_run_out_of_is_no_verdict(monkeypatch: pytest.MonkeyPatch, lack: str) -> None:
+    failing = mock.AsyncMock(side_effect=OSError(getattr(errno, lack), "…"))
+    monkeypatch.setattr(asyncio, "open_connection", failing)
+    found = await HostProber().attempt(ProbeSpec("p", "tcp", "127.0.0.1", 1))
+    assert found.ok is None and found.detail.startswith("cannot try: ")
 
 
 @pytest.mark.parametrize("kind", ["tcp", "http"])
