@@ -35,7 +35,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
     text = EXAMPLE.read_text()
     shown = set(re.findall(r"^#? ?([a-zA-Z_]+) = ", text, re.MULTILINE))
     sections = [f.type for f in dataclasses.fields(config.Config)]
-    assert len(sections) == 9
+    assert len(sections) == 10
     known = {
         field.name
         for section in (
@@ -47,6 +47,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
             config.ControlPlaneConfig,
             config.RedirectConfig,
             config.DrainConfig,
+            config.ReadyConfig,
         )
         for field in dataclasses.fields(section)
     }

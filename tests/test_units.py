@@ -12,6 +12,7 @@ from agent.privileged.request import VERBS, parse
 UNITS = Path(__file__).parent.parent / "systemd"
 DOOR, SOCKET, REDIRECT = "fairlead-door@.service", "fairlead-door.socket", "fairlead-redirect.service"
 DRAIN, AGENT, PROXY = "fairlead-drain.service", "fairlead.service", "fairlead-proxy.service"
+WAIT, READY = "fairlead-wait.service", "fairlead-ready.target"
 
 
 class Unit(configparser.RawConfigParser):
@@ -97,7 +98,7 @@ def test_the_redirect_comes_before_the_network_and_never_waits_for_containers() 
 
 # What systemd itself says of how much a unit may do: 0 is nothing, 10 is everything. The door is root and reaches
 # the kernel's rules, so it cannot score as low as what runs as a user without a capability.
-EXPOSURE = {AGENT: 2.0, PROXY: 2.0, DOOR: 3.0, REDIRECT: 3.0, DRAIN: 2.0}
+EXPOSURE = {AGENT: 2.0, WAIT: 2.0, PROXY: 2.0, DOOR: 3.0, REDIRECT: 3.0, DRAIN: 2.0}
 
 
 @pytest.mark.real
@@ -112,7 +113,7 @@ def test_a_unit_may_do_little(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", [DRAIN, REDIRECT, SOCKET, AGENT, PROXY])
+@pytest.mark.parametrize("name", [DRAIN, REDIRECT, SOCKET, AGENT, PROXY, WAIT])
 def test_a_host_that_is_not_configured_is_left_alone(name: str) -> None:
     assert unit(name, once=False)["Unit"]["ConditionPathExists"] == "/etc/fairlead/fairlead.toml"
 
@@ -152,6 +153,18 @@ def test_systemd_alone_restarts_the_proxy_and_its_gate_holds_no_boot() -> None:
     assert service["ExecStartPost"].startswith("-+") and service["ExecStartPost"].endswith("unit arm")
     after = [line for line in (UNITS / PROXY).read_text().splitlines() if line.startswith("ExecStopPost=")]
     assert after[0].startswith("ExecStopPost=+") and after[0].endswith("unit failed"), "the failure policy first"
+
+
+def test_who_wants_the_mesh_waits_for_it_and_starts_either_way() -> None:
+    """Nobody is made to wait: neither is enabled, and what waits is ordered before no target of the boot's own."""
+    target, wait = unit(READY), unit(WAIT)
+    assert (target["Unit"]["Requires"], target["Unit"]["After"]) == (WAIT, WAIT)
+    assert "Install" not in target and "Install" not in wait
+    assert wait["Unit"]["After"] == wait["Unit"]["Wants"] == AGENT and "Before" not in wait["Unit"]
+    service = wait["Service"]
+    assert service["ExecStart"].endswith("-m agent wait") and service["User"] == "fairlead"
+    assert (service["Type"], service["RemainAfterExit"]) == ("oneshot", "yes")
+    assert int(service["TimeoutStartSec"]) > 3600, "ready.wait bounds it, and not systemd in the middle"
 
 
 def test_the_agent_is_nobody_and_comes_back_for_ever() -> None:

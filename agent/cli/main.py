@@ -27,6 +27,7 @@ VERBS = {
     "anchors": "anchors",
     "identity-gate": "identity_gate",
     "shutdown-drain": "shutdown_drain",
+    "wait": "wait",
 }
 
 DESCRIPTION = """\

@@ -22,6 +22,7 @@ from agent.config.shape import (
     PortRange,
     Problem,
     ProxyConfig,
+    ReadyConfig,
     RedirectConfig,
     WorkloadConfig,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "PortRange",
     "Problem",
     "ProxyConfig",
+    "ReadyConfig",
     "RedirectConfig",
     "WorkloadConfig",
     "parse",

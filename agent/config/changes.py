@@ -44,6 +44,7 @@ TAKES: Mapping[str, set[Takes]] = {
     "redirect": _REDIRECT,
     "probe": _LIVE,
     "drain": _LIVE,
+    "ready": _LIVE,
 }
 
 

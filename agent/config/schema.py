@@ -31,6 +31,7 @@ def read(tree: Mapping[str, object]) -> c.Config:
         redirect=_redirect(root.table("redirect")),
         probes=_probes(root.tables("probe"), host.addresses, problems),
         drain=_drain(root.table("drain")),
+        ready=_ready(root.table("ready")),
     )
     root.close()
     if not problems:
@@ -195,6 +196,12 @@ def _drain(t: Table) -> c.DrainConfig:
         settle=t.take("settle", seconds(0, 300), d.settle),
         timeout=t.take("timeout", seconds(1, 3600), d.timeout),
     )
+    t.close()
+    return found
+
+
+def _ready(t: Table) -> c.ReadyConfig:
+    found = c.ReadyConfig(wait=t.take("wait", seconds(1, 3600), c.ReadyConfig().wait))
     t.close()
     return found
 

@@ -118,6 +118,11 @@ class DrainConfig:
 
 
 @dataclass(frozen=True)
+class ReadyConfig:
+    wait: float = 90.0  # seconds
+
+
+@dataclass(frozen=True)
 class Config:
     workload: WorkloadConfig
     host: HostConfig
@@ -128,6 +133,7 @@ class Config:
     redirect: RedirectConfig = field(default_factory=RedirectConfig)
     probes: tuple[ProbeSpec, ...] = ()
     drain: DrainConfig = field(default_factory=DrainConfig)
+    ready: ReadyConfig = field(default_factory=ReadyConfig)
 
 
 @dataclass(frozen=True)

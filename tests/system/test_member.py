@@ -28,6 +28,7 @@ from tests.system.mesh import (
 )
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
+TARGET = "fairlead-ready.target"
 EVERY = {AGENT, PROXY, "fairlead-door.socket", "fairlead-redirect.service", "fairlead-drain.service"}
 # There the agent is dead when the package is removed, and the proxy does not listen to SIGTERM.
 STUBBORN = SUITES[1]
@@ -89,9 +90,15 @@ def a_reboot_on_which_spire_comes_late(machine: Machine, mesh: Mesh) -> None:
     machine.wait_for("multi-user.target")
     machine.wait_until(lambda: mesh.ready()[0] == "False", "not Ready", WITHIN)
     assert (pid(machine, PROXY), mesh.asked()) == (0, "")
+    wants = [f"--property={key}={TARGET}" for key in ("Wants", "After")]
+    machine.run("systemd-run", "--no-block", "--unit=shop", "--property=RemainAfterExit=yes", *wants, "/bin/true")
+    assert machine.show("shop.service", "ActiveState") == {"ActiveState": "inactive"}, "it waits for the mesh"
     if machine.suite == STUBBORN:
         (mesh.folder / "deaf").touch()
     mesh.do(mesh.spire.start())
+    machine.wait_for("shop.service")
+    machine.wait_for(TARGET)
+    machine.systemctl("stop", "shop.service")
     until_ready(machine, mesh)
     assert mesh.asked() == HOST
 

@@ -1,0 +1,46 @@
+"""fairlead wait"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from agent.cli.check_config import load
+from agent.cli.client import Client
+from agent.cli.exits import Exit, Failure
+from agent.cli.main import prefix_argument
+from agent.cli.proxy_agent import next_status
+
+HELP = "wait until proxy and redirect are as intended (fairlead-wait.service does)"
+DESCRIPTION = """\
+Waits until the proxy is ready and the redirect as intended, for ready.wait (90 s) at most. That is not Ready=True:
+the probes wait for the application, and the application may wait for this, by Wants= and After=
+fairlead-ready.target. On a host that has left the mesh there is nothing to wait for.
+
+As intended is exit 0. Not in time is exit 75, or 69 where no agent is running."""
+
+DOING = "wait for the mesh"
+NEEDED = ("ProxyReady", "RedirectActive")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    prefix_argument(parser)
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="how long to wait (default: ready.wait)")
+
+
+def run(args: argparse.Namespace) -> int:
+    config = load(Path(args.prefix or "/") / "etc/fairlead/fairlead.toml")
+    seconds = config.ready.wait if args.timeout is None else args.timeout
+    client, deadline = Client(args.prefix, DOING, timeout=15.0), time.monotonic() + seconds
+    status = next_status(client, None, deadline)
+    while not as_intended(status):
+        if time.monotonic() >= deadline:
+            cause = f"not so after {seconds:g} s: {status['headline']}"
+            raise Failure(Exit.LATE, f"cannot {DOING}: {cause}", "see: fairlead status")
+        status = next_status(client, status["version"], deadline)
+    return Exit.OK
+
+
+def as_intended(status: dict[str, Any]) -> bool:
+    good = {condition["type"] for condition in status["conditions"] if condition["status"] == "True"}
+    return status["phase"] == "left" or good.issuperset(NEEDED)
