@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -141,6 +142,15 @@ def test_who_is_left_out_is_told() -> None:
             str(systemd),
             "no" if name in left_out else "yes",
         ]
+
+
+def test_who_cannot_make_the_usual_root_is_told_whose_interpreter_it_is(tmp_path: Path) -> None:
+    program = "import os; os.geteuid = lambda: 1000; import packages; print(packages.usual_root())"
+    argv = [sys.executable, "-c", program]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}/packaging", "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True)
+    said = "taking the interpreter of this machine: it takes root and debootstrap to make a python-bookworm"
+    assert done.stdout.splitlines() == [said, "/"], done.stderr
 
 
 def test_it_is_for_hosts(tree: Path) -> None:
