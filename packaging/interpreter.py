@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -91,9 +92,21 @@ def cached(found: Found) -> Path:
         fresh = place.with_name(f".{place.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
         copy(found, fresh)
+        must_run_here(fresh, found.root)
         compile_all(fresh, fresh / "lib" / found.name, found.name)
         fresh.rename(place)
     return place
+
+
+def must_run_here(home: Path, root: Path) -> None:
+    """It compiles its own byte code. Raises Trouble."""
+    asked, own = elf.floor(elf.files(home)), tuple(map(int, platform.libc_ver()[1].split(".")))
+    if asked > own:
+        newer, older = (".".join(map(str, version)) for version in (asked, own))
+        raise Trouble(
+            f"cannot run the interpreter of {root} here: it asks for glibc {newer}, and this machine has {older}",
+            "Name an older root, or build on a machine that is as new as that one.",
+        )
 
 
 def key(found: Found) -> str:

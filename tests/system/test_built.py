@@ -153,6 +153,15 @@ def test_who_cannot_make_the_usual_root_is_told_whose_interpreter_it_is(tmp_path
     assert done.stdout.splitlines() == [said, "/"], done.stderr
 
 
+def test_a_root_that_is_newer_than_this_machine_is_refused(tmp_path: Path) -> None:
+    program = "import pathlib, elf, interpreter, steps; elf.floor = lambda _: (9, 1)\n"
+    program += "steps.program(lambda argv: interpreter.must_run_here(pathlib.Path(argv[0]), 'there'))"
+    said = output("env", f"PYTHONPATH={ROOT}/packaging", sys.executable, "-c", program, tmp_path, code=69)
+    assert said.startswith(
+        "cannot run the interpreter of there here: it asks for glibc 9.1, and this machine has 2."
+    )
+
+
 def test_it_is_for_hosts(tree: Path) -> None:
     lib = library(tree)
     assert not (lib / "agent/sandbox").exists() and not (lib / "jsonschema").exists()
