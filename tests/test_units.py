@@ -61,6 +61,15 @@ def test_the_drain_stops_first_and_needs_no_other_unit_for_it() -> None:
     assert held == ("fairlead", "", "yes"), "who the API server knows is the agent, and no root"
 
 
+def test_no_unit_tells_the_interpreter_where_its_modules_are() -> None:
+    """It finds those of its own version beside itself; a path would lead to another one's in an upgrade."""
+    for path in UNITS.iterdir():
+        text = path.read_text()
+        starts = text.count("/usr/lib/fairlead/")
+        assert "PYTHONPATH" not in text, path.name
+        assert text.count("/usr/lib/fairlead/bin/python -IS -m agent") == starts, path.name
+
+
 def test_the_door_is_shut_to_others() -> None:
     socket = unit(SOCKET)["Socket"]
     assert (socket["SocketUser"], socket["SocketMode"], socket["Accept"]) == ("fairlead", "0600", "yes")
