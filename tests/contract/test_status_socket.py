@@ -157,7 +157,7 @@ def post(path: Path, body: bytes, target: str = "/v1/phase") -> tuple[int, dict[
     connection = http.client.HTTPConnection("agent")
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.connect(str(path))
-    connection.request("POST", "/v1/phase", body, {"Content-Type": "application/json"})
+    connection.request("POST", target, body, {"Content-Type": "application/json"})
     answer = connection.getresponse()
     found: dict[str, Any] = json.loads(answer.read())
     connection.close()
@@ -180,6 +180,8 @@ async def test_another_user_may_read_and_not_change(agent: Agent, root: None) ->
             folder.chmod(folder.stat().st_mode | 0o011)
     said = await asyncio.to_thread(as_user, 2102, lambda: post(agent.path, b'{"phase": "left"}'))
     assert said[0] == 403 and agent.asked == []
+    said = await asyncio.to_thread(as_user, 2102, lambda: post(agent.path, b"{}", "/v1/orders/restart"))
+    assert said[0] == 403 and agent.ordered == []
 
 
 def as_user(uid: int, do: Callable[[], Any]) -> Any:

@@ -61,6 +61,8 @@ def test_a_reading_that_fails_changes_nothing(host: Host, ears: Listeners, says:
     for request in (ARM, NOW, LONG_TRIAL):
         assert refused(host, request)[0] == "ProxyUnreadable"
     assert levels(host, RESTORE) == ON
+    host.space.run("nft", "add rule inet fairlead inbound tcp dport 25 drop")
+    assert levels(host, RESTORE) == BLOCKED  # what is damaged is nothing to hold either
     host.space.run("nft", "flush", "ruleset")
     assert refused(host, ARM)[0] == "ProxyUnreadable"
     assert levels(host, RESTORE) == BLOCKED  # nothing is there to hold, and the port stays closed
