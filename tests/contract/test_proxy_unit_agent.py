@@ -143,7 +143,7 @@ def test_upgrade_and_rollback_and_an_upgrade_that_goes_back_by_itself(
 def impatient(machine: Machine) -> Iterator[Machine]:
     """Its agent has patience for seconds where others have it for half a minute."""
     drop_in = f"/run/systemd/system/{AGENT}.d/impatient.conf"
-    program = "/usr/lib/fairlead/bin/python -P -m tests.proxyworld agent"
+    program = f"{installed.PYTHON} -IS -m tests.proxyworld agent"
     machine.write(drop_in, f"[Service]\nExecStart=\nExecStart={program}\n")
     machine.systemctl("daemon-reload")
     yield machine
