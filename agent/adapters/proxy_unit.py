@@ -26,13 +26,10 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # It lasts as long as the unit is busy with the end of its process.
 OOM_KILLS = memory.counters(*2 * [f"system.slice/{UNIT}"])
 GATE_SAYS = 5.0  # seconds after which a start that waits is told with what it waits for
-ENDED_WITHIN = 20.0  # seconds for what the unit does after the end of its process
+ENDED_WITHIN = 20.0  # seconds for systemd to say how a process has ended
 LOGS_EVERY = 30.0  # seconds
 AGAIN = 1.0  # seconds until systemd is asked anew, where it could not be asked
 
-_ENDING = frozenset({"stop", "stop-watchdog", "stop-sigterm", "stop-sigkill", "stop-post"}) | frozenset(
-    {"final-watchdog", "final-sigterm", "final-sigkill"}
-)
 _UNKNOWN_END = Fault(Reason.PROXY_CRASHED, "exit status unknown")
 
 
@@ -64,7 +61,10 @@ class UnitProxy:
     async def start(self) -> Process:
         try:
             async with unit_bus.watching(UNIT, self._bus) as unit:
-                if (await unit.state()).active != "activating":  # systemd is at it already after a death
+                async with asyncio.timeout(GATE_SAYS):
+                    while (state := await unit.state()).active == "deactivating":
+                        await unit.changed()
+                if state.active != "activating":  # else it has died, and systemd starts it again by itself
                     await self._door.ask("proxy start", Reason.PROXY_UNIT_FAILED)
                 async with asyncio.timeout(GATE_SAYS):
                     while (process := self._process(await unit.state())) is None:
@@ -94,17 +94,15 @@ class UnitProxy:
     # its end ------------------------------------------------------------------------------------
 
     async def wait(self, process: Process) -> Fault:
-        """It has ended when the unit has done what it does after that: the failure policy is in force by then."""
+        """At once, and not when the unit has done what it does after that: whoever knows of no death takes the
+        failure policy for drift."""
         await self._gone(process)
         if memory.kills(OOM_KILLS):
             return exit_fault(-9, out_of_memory=True)
         fault = _UNKNOWN_END
         with suppress(BusError, TimeoutError):
             async with asyncio.timeout(ENDED_WITHIN), unit_bus.watching(UNIT, self._bus) as unit:
-                while (state := await unit.state()).sub in _ENDING or state.main_pid == process.pid:
-                    # A unit that has stopped is forgotten, and how its process ended with it.
-                    if state.exec_main_pid == process.pid != state.main_pid:
-                        fault = unit_fault(state.result, state.code, state.status)
+                while (state := await unit.state()).main_pid == process.pid:
                     await unit.changed()
                 if state.exec_main_pid == process.pid:
                     fault = unit_fault(state.result, state.code, state.status)
@@ -133,10 +131,6 @@ class UnitProxy:
             await self._door.ask("proxy kill", Reason.PROXY_UNIT_FAILED)
 
     async def inspect(self, process: Process) -> Reading:
-        """Nothing of a process that is gone: `wait` tells of it once the failure policy is in force. A goal that
-        follows from its closed ports would only be one more who wants the door, and the lock."""
-        if self._describe(process.pid) != process:
-            return Reading()
         settings = self._settings()
         lost = await self._worker_lost(process.pid, settings.version)
         return dataclasses.replace(await proxy_reading.read(settings), worker_lost=lost)

@@ -96,6 +96,28 @@ def test_an_agent_that_is_nobody_starts_it_and_its_death_touches_nothing(
     assert (pid(machine), rules(machine)) == (before, there)
 
 
+def test_a_death_changes_the_rules_once_and_the_next_proxy_once_more(machine: Machine) -> None:
+    """Failure policy and agent are of one mind: neither takes what the other did for drift."""
+    is_on(machine)
+    until(machine, lambda status: status["facts"]["redirect"] != "unknown", "the agent has looked at the rules")
+    machine.systemctl("stop", "workload-api")
+    machine.run("systemd-run", "--unit=monitor", "stdbuf", "-oL", "nft", "monitor")
+    late = f"/run/systemd/system/{PROXY}.d/late.conf"
+    machine.write(late, "[Service]\nExecStopPost=sleep 3\n")  # the unit is busy with its end for longer
+    machine.systemctl("daemon-reload")
+    machine.kill(pid(machine))
+    until(machine, lambda status: status["facts"]["redirect"]["inbound"] == "block", "the agent sees it closed")
+    machine.systemctl("start", "workload-api")
+    machine.wait_for(PROXY)
+    until(machine, proxy_is("ready"), "the agent sees it ready")
+    machine.wait_until(lambda: levels(machine) == ("on", "on"), "the redirect is on")
+    machine.systemctl("stop", "monitor")
+    machine.path(late).unlink()
+    machine.systemctl("daemon-reload")
+    said = machine.journal("monitor.service")
+    assert said.count("delete table inet fairlead") == 2, said
+
+
 def test_both_killed_at_once_come_back_and_nobody_gets_past_the_proxy(
     machine: Machine, client: netns.Namespace
 ) -> None:
