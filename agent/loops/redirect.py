@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from agent.core.backoff import Backoff
-from agent.core.facts import Level, RedirectFact
+from agent.core.facts import UNKNOWN, Level, Maybe, RedirectFact
 from agent.core.goals import RedirectGoal
 from agent.core.reasons import Fault, Reason
 from agent.core.redirect import settle
@@ -99,6 +99,8 @@ class RedirectLoop:
             if repair and self._spent():
                 self._contest(self._live)
                 return
+            if not repair:
+                self._publish(self._live, wanted=wanted)
             self._live = await self._apply(self._live, wanted)
             self._repairs += [asyncio.get_running_loop().time()] if repair else []
         self._reached, self._contested = self._live, False
@@ -145,11 +147,18 @@ class RedirectLoop:
         inbound, outbound = _level(goals.inbound, live.inbound), _level(goals.outbound, live.outbound)
         return live if Level.PARTIAL in (inbound, outbound) else LiveRedirect(*settle(inbound, outbound))
 
-    def _publish(self, live: LiveRedirect, fault: Fault | None = None) -> None:
-        self._told = True
+    def _publish(self, live: LiveRedirect, fault: Fault | None = None, wanted: LiveRedirect | None = None) -> None:
+        """`wanted`: what is being set now."""
+        self._told, wanted = True, wanted or live
         edited = Fault(Reason.REDIRECT_UNAPPROVED, live.edited) if live.edited else None
         suspended = Fault(Reason.REDIRECT_SUSPENDED, live.suspended) if live.suspended else None
-        self._tell(RedirectFact(live.inbound, live.outbound, fault, edited, suspended))
+        inbound, outbound = _between(live.inbound, wanted.inbound), _between(live.outbound, wanted.outbound)
+        self._tell(RedirectFact(inbound, outbound, fault, edited, suspended))
+
+
+def _between(live: Level, wanted: Level) -> Maybe[Level]:
+    """ON that is about to end is nothing to count on: what made it end may be over before it has ended."""
+    return UNKNOWN if live is Level.ON and wanted is not Level.ON else live
 
 
 def _level(goal: RedirectGoal, live: Level) -> Level:

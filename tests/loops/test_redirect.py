@@ -65,6 +65,16 @@ async def test_goals_are_reached_without_a_look_in_between() -> None:
         assert scene.kernel.calls == ["check", "on/released"]
 
 
+async def test_what_is_about_to_end_is_not_counted_on_while_it_ends() -> None:
+    """Else an identity that comes back meanwhile would find a redirect that is as intended, and a host Ready whose
+    port is about to close."""
+    async with Scene(ON, ON).playing() as scene:
+        scene.kernel.hang = True
+        scene.goals(RedirectGoal.BLOCK, RedirectGoal.ON)
+        await asyncio.sleep(0.01)
+        assert scene.told == [fact(ON, ON), fact(UNKNOWN, ON)]
+
+
 async def test_reached_goals_are_left_alone() -> None:
     scene = Scene(ON, ON)
     scene.goals(RedirectGoal.ON, RedirectGoal.ON)
