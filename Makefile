@@ -1,8 +1,9 @@
 # Everything here sets up what it needs on first use: see docs/building.md.
 PYTHON ?= python3
 BIN := .venv/bin
-# Test processes, one for each core up to four (each has its own API server); 0: all in one process, for a debugger.
-WORKERS ?= auto
+# Test processes, one more than cores, for half of what a test does is to wait, and up to four (each has its own API
+# server); 0: all in one process, for a debugger.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate $(UPGRADE)
 
@@ -17,7 +18,7 @@ help:
 	@echo 'make packages            dist/fairlead_VERSION_ARCH.deb and .rpm (ROOT=DIR: with the interpreter from there)'
 	@echo 'make lock                write the lock files anew (UPGRADE=--upgrade: with newer versions)'
 	@echo 'make clean               remove what these made inside this folder'
-	@echo 'WORKERS=0                test in one process instead of one for each core'
+	@echo 'WORKERS=0                test in one process instead of one more than cores'
 	@echo 'PYTHON=python3.12        another Python than python3, with any of these'
 
 sandbox:

@@ -8,6 +8,8 @@ import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TextIO
 
 from agent import __version__
 
@@ -21,11 +23,18 @@ MOMENTS: dict[str, Callable[[Path], bool]] = {
 
 def killed_when(happens: Callable[[], bool], command: Sequence[str]) -> None:
     """`command`: of Machine.command; what that starts gets SIGKILL as soon as it is so."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+    # Who looks must be the quicker one, also where there is little of the processor to be had.
+    slowly = ["nice", "-n", "19", *command]
+    with TemporaryFile("w+") as said, subprocess.Popen(slowly, stdout=said, stderr=said) as running:
         while not happens():
-            assert running.poll() is None, "it came to an end before that"
+            assert running.poll() is None, f"it came to an end before that: {_read(said)}"
         (program,) = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
         os.kill(int(program), signal.SIGKILL)
+
+
+def _read(said: TextIO) -> str:
+    said.seek(0)
+    return said.read()
 
 
 def version(home: Path) -> str:
