@@ -14,6 +14,7 @@ from agent.ports import Trouble
 from agent.sandbox.slices import MANAGED_BY, WRITER, SliceWriter
 from tests.contract import status_worlds
 from tests.contract.status_worlds import NAME, EmbeddedWorld, HttpWorld, Json, condition, manifest
+from tests.loops.running import running
 
 WITHIN = 30  # seconds
 
@@ -32,12 +33,8 @@ async def writer(world: HttpWorld) -> AsyncIterator[SliceWriter]:
     connector = aiohttp.TCPConnector(ssl=world.tls())
     async with aiohttp.ClientSession(world.url, headers=headers, connector=connector) as session:
         found = SliceWriter(session, world.namespace, "shop", {"app": "shop"})
-        task = asyncio.create_task(found.run())
-        try:
+        async with running(found.run()):
             yield found
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 async def until_listed(world: HttpWorld, wanted: bool) -> None:

@@ -89,6 +89,7 @@ def test_an_agent_that_is_nobody_starts_it_and_its_death_touches_nothing(
         for _ in range(2):
             killed = agent(machine)
             machine.kill(killed)
+            # It has been called for the last time before the next one is killed.
             machine.wait_until(lambda: agent(machine) not in (0, killed), "another agent is there")  # noqa: B023
             machine.wait_for(AGENT)
         machine.systemctl("restart", AGENT)
