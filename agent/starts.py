@@ -20,15 +20,18 @@ STARTS, ENDED = "starts", "ended"
 
 
 def pause(folder: Path) -> None:
-    """After a crash, wait; what for is left for the agent."""
+    """After a crash, wait; what for is left for the agent meanwhile. What was left before this start is over."""
     crashes = _counted(folder)
+    record = Path("/") / gate.RECORD
+    record.unlink(missing_ok=True)
     _begin(folder, crashes)
     if crashes > 1:  # after the first, systemd's own RestartSec is enough
         delay = CRASHES.delay(crashes - 2, random.random())  # noqa: S311 - it spreads, and hides nothing
         fault = Fault(Reason.PROXY_CRASHED, f"{crashes} in a row; the next start in {delay:.1f} s")
         print(f"the proxy is not started yet: {fault.detail}", file=sys.stderr, flush=True)
-        _write(Path("/") / gate.RECORD, gate.written(fault))
+        _write(record, gate.written(fault))
         time.sleep(delay)
+        record.unlink(missing_ok=True)
 
 
 def begin(folder: Path) -> None:

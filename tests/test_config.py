@@ -367,3 +367,21 @@ def test_the_example_is_toml_of_known_tables_only() -> None:
         *(f.name for f in dataclasses.fields(config.Config) if f.name != "probes"),
         "probe",
     }
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [("2001:DB8::10", "2001:db8::10"), ("::ffff:192.0.2.10", "192.0.2.10"), ("2001:db8::10%eth0", "2001:db8::10")],
+)
+def test_cases_addresses_are_values_however_they_are_written(written: str, value: str) -> None:
+    found = config.parse(example('addresses = ["192.0.2.10"]', f'addresses = ["{written}"]'))
+    assert [str(address) for address in found.host.addresses] == [value]
+    host, port = (f"[{written}]", 6443)
+    found = config.parse(example("exempt = []", f'exempt = ["{host}:{port}"]'))
+    assert [str(one.address) for one in found.redirect.exempt] == [value]
+
+
+def test_cases_an_ipv4_address_written_twice_is_one() -> None:
+    twice = example('["192.0.2.10"]', '["192.0.2.10", "::ffff:192.0.2.10"]')
+    assert "lists a value twice" in problems(twice)["host.addresses"].cause
+    assert "host.addresses" in problems(example('["192.0.2.10"]', '["::ffff:127.0.0.1"]'))

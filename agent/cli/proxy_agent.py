@@ -9,7 +9,7 @@ from agent.cli.client import Client
 from agent.cli.exits import Exit, Failure
 from agent.cli.follow import LATE, Status, serves, show
 
-ENDS = ("done", "back-again", "failed")
+ENDS = ("done", "back-again", "failed", "cleared")
 RETRY = 0.5  # seconds between two looks for an agent
 
 
@@ -90,7 +90,7 @@ def _judged(change: dict[str, Any], doing: str) -> int:
         case "back-again":
             cause = f"{change['wanted']} did not become ready: {change['detail']}"
             raise Failure(Exit.FAILED, f"cannot {doing}: {cause}", f"{change['previous']} serves again")
-        case "failed":
+        case "failed" | "cleared":
             remedy = "look at the proxy's log, and at fairlead status"
             raise Failure(Exit.FAILED, f"cannot {doing}: it did not become ready: {change['detail']}", remedy)
     return Exit.OK

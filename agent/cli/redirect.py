@@ -5,12 +5,12 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from agent.cli import rules
 from agent.cli.exits import Exit, Failure, must_be_root, see_all
 from agent.cli.main import prefix_argument
+from agent.core.addresses import address as parsed
 from agent.core.facts import Level
 from agent.core.reasons import Fault, Reason
 
@@ -57,7 +57,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     trace.add_argument("protocol", choices=["tcp"])
     trace.add_argument("to", type=_endpoint, metavar="ADDRESS:PORT")
     trace.add_argument("--uid", type=int, help="of who opens it")
-    trace.add_argument("--from", dest="source", type=ip_address, metavar="ADDRESS", help="where it comes from")
+    trace.add_argument("--from", dest="source", type=parsed, metavar="ADDRESS", help="where it comes from")
 
 
 _HELPS = {
@@ -215,7 +215,7 @@ def _seconds(text: str) -> str:
 def _endpoint(text: str) -> tuple[Any, int]:
     address, _, port = text.rpartition(":")
     try:
-        found = ip_address(address.removeprefix("[").removesuffix("]")), int(port)
+        found = parsed(address.removeprefix("[").removesuffix("]")), int(port)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT, as 10.0.0.1:80 or [fd00::1]:80") from None
     if not 1 <= found[1] <= 65535:

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from agent.config.reader import Bad, Check
 from agent.config.shape import Address, Endpoint, Network, PortRange
+from agent.core import addresses as ip_texts
 from agent.core import proxy, spiffe
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ def path(value: object) -> str:
 
 def address(value: object) -> Address:
     try:
-        found = ip_address(text(value))
+        found = ip_texts.address(text(value))
     except ValueError:
         raise Bad(f"{value!r} is not an IP address", "write it like 192.0.2.10 or 2001:db8::10") from None
     if found.is_loopback or found.is_unspecified or found.is_multicast or found.is_link_local:
@@ -111,7 +111,7 @@ def addresses(value: object) -> tuple[Address, ...]:
 
 def network(value: object) -> Network:
     try:
-        return ip_network(text(value))
+        return ip_texts.network(text(value))
     except ValueError as error:
         raise Bad(f"{value!r} is not a network: {error}", "write it like 10.42.0.0/16") from None
 
@@ -121,7 +121,7 @@ def endpoint(value: object) -> Endpoint:
     try:
         if not colon or not 0 <= int(port) <= 65535:
             raise ValueError
-        return Endpoint(ip_address(host.removeprefix("[").removesuffix("]")), int(port))
+        return Endpoint(ip_texts.address(host.removeprefix("[").removesuffix("]")), int(port))
     except ValueError:
         raise Bad(f"{value!r} is not ADDRESS:PORT", "write 10.0.0.1:6443 or [fd00::1]:6443; port 0: all") from None
 
@@ -248,7 +248,7 @@ def command(value: object) -> tuple[str, ...]:
 
 def ip(value: object) -> str:
     try:
-        return str(ip_address(text(value)))
+        return str(ip_texts.address(text(value)))
     except ValueError:
         raise Bad(f"{value!r} is not an IP address", "leave it out to dial the workload's own address") from None
 

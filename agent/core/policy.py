@@ -28,6 +28,7 @@ from agent.core.facts import (
     Workload,
 )
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal, Verdict
+from agent.core.matching import differences
 from agent.core.policy_identity import identity_remarks, identity_standing, margin_of, svid_usable, untrusted
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import STOPPING, Replacement, Stage
@@ -147,14 +148,9 @@ def ports_standing(spec: Spec, facts: Facts) -> Standing:
 
 
 def _matches(spec: Spec, seen: Workload) -> Standing:
-    if seen.identity != spec.identity:
-        return Fault(Reason.WORKLOAD_IDENTITY_MISMATCH, f"{seen.identity!r} instead of {spec.identity!r}")
-    if seen.server_name != spec.server_name:
-        return Fault(Reason.WORKLOAD_SERVER_NAME_MISMATCH, f"{seen.server_name!r} instead of {spec.server_name!r}")
-    strangers = set(seen.addresses) - set(spec.addresses)
-    if strangers or not seen.addresses:
-        return Fault(Reason.WORKLOAD_ADDRESS_MISMATCH, ", ".join(sorted(strangers)) or "it lists none")
-    return Sure.GOOD
+    """The reason is that of the first difference; the detail has all of them."""
+    found = differences(spec, seen)
+    return Fault(found[0].reason, "; ".join(fault.detail for fault in found)) if found else Sure.GOOD
 
 
 # goals ---------------------------------------------------------------------------------------------

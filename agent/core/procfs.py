@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from agent.core.addresses import plain
+
 LISTEN = "0A"
 
 
@@ -69,9 +71,10 @@ def _texts(address: IPv4Address | IPv6Address) -> tuple[str, ...]:
 
 
 def _local(text: str) -> tuple[str, int]:
-    """The address stands there as 32-bit words in the machine's own byte order."""
+    """The address stands there as 32-bit words in the machine's own byte order; a socket of both IP versions may
+    be bound to an IPv4 address."""
     address, port = text.split(":")
     raw = bytes.fromhex(address)
     words = [raw[at : at + 4] for at in range(0, len(raw), 4)]
     ordered = [word[::-1] for word in words] if sys.byteorder == "little" else words
-    return str(ip_address(b"".join(ordered))), int(port, 16)
+    return str(plain(ip_address(b"".join(ordered)))), int(port, 16)

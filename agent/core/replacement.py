@@ -3,7 +3,8 @@
 Invariants, each tested with the agent killed at every step (tests/loops/test_proxy_replacement.py):
 - while it is LEAVING whatever runs is the old one, and the binaries are swapped only when nothing runs;
 - from STARTING on whatever runs is the new one, so a stage is all that has to be remembered;
-- it ends in exactly one of DONE, BACK_AGAIN and FAILED, and in the first two the host serves as before.
+- it ends in exactly one of DONE, BACK_AGAIN and FAILED, and in the first two the host serves as before;
+- what did not work is named until that is over: a proxy is ready after all, or the host has left.
 """
 
 import enum
@@ -19,6 +20,7 @@ class Stage(enum.Enum):
     DONE = "done"
     BACK_AGAIN = "back-again"  # the previous one serves
     FAILED = "failed"  # neither became ready
+    CLEARED = "cleared"  # it had ended otherwise than wanted, and that is over
 
 
 class News(enum.Enum):
@@ -28,6 +30,7 @@ class News(enum.Enum):
     NOT_SWAPPED = "the binaries cannot be swapped"
     READY = "the proxy is ready"
     NOT_READY = "it is not ready in time"
+    OVER = "a proxy is ready after all, or the host has left"
 
 
 TRANSITIONS: Mapping[tuple[Stage, News], Stage] = {
@@ -39,8 +42,10 @@ TRANSITIONS: Mapping[tuple[Stage, News], Stage] = {
     (Stage.GOING_BACK, News.NOT_SWAPPED): Stage.FAILED,
     (Stage.RESTORING, News.READY): Stage.BACK_AGAIN,
     (Stage.RESTORING, News.NOT_READY): Stage.FAILED,
+    (Stage.FAILED, News.OVER): Stage.CLEARED,
+    (Stage.BACK_AGAIN, News.OVER): Stage.CLEARED,
 }
-ENDS = frozenset({Stage.DONE, Stage.BACK_AGAIN, Stage.FAILED})
+ENDS = frozenset({Stage.DONE, Stage.BACK_AGAIN, Stage.FAILED, Stage.CLEARED})
 STOPPING = frozenset({Stage.LEAVING, Stage.GOING_BACK})
 
 

@@ -5,7 +5,7 @@ import enum
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agent.core import conditions, outdated, policy
+from agent.core import conditions, matching, outdated, policy
 from agent.core.facts import UNKNOWN, Facts, Maybe, Phase, PhaseKind
 from agent.core.goals import Advertise, Goals, ProxyGoal
 from agent.core.policy import Spec, Standing, Sure
@@ -124,7 +124,14 @@ def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
     yield facts.configuration
     yield facts.folders
     yield from outdated.remarks(facts)
+    yield from _differences(spec, facts)
     yield policy.ports_standing(spec, facts)
+
+
+def _differences(spec: Spec, facts: Facts) -> tuple[Fault, ...]:
+    """Each with its own remedy; the standing has the reason of the first alone."""
+    seen = None if facts.workload is UNKNOWN else facts.workload.seen
+    return () if seen is None else matching.differences(spec, seen)
 
 
 def _outcome(facts: Facts) -> Fault | None:

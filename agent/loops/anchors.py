@@ -42,6 +42,7 @@ class AnchorsLoop:
         self._mine: Certificates = ()
         self._ask_at = 0.0  # on the loop's clock
         self._asked_with: Certificates = ()
+        self._judged_by: tuple[Certificates, Svid | None] = ((), None)
         self._proposal: tuple[str, Fault | None] = ("", None)
 
     async def run(self) -> None:
@@ -66,11 +67,17 @@ class AnchorsLoop:
     async def _look(self, identity: IdentityFact) -> None:
         await self._read(identity.svid)
         now = asyncio.get_running_loop().time()
-        if now >= self._ask_at or identity.bundle != self._asked_with:
-            self._asked_with = identity.bundle
+        if now >= self._ask_at or identity.bundle != self._asked_with or self._doubtful(identity.svid):
+            self._asked_with, self._judged_by = identity.bundle, (self._mine, identity.svid)
             self._ask_at = now + await self._ask(identity)
             if self._follow and self._proposal[0]:
                 await self._read(identity.svid)
+
+    def _doubtful(self, svid: Svid | None) -> bool:
+        """An offer was refused, by what is not so any more."""
+        fault = self._proposal[1]
+        refused = fault is not None and fault.reason is Reason.TRUST_ANCHORS_REFUSED
+        return refused and self._judged_by != (self._mine, svid)
 
     # in force -----------------------------------------------------------------------------------
 

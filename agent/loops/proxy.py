@@ -122,8 +122,9 @@ class ProxyLoop:
 
     async def _wanted_life(self) -> Process:
         while True:
-            if self._goal is ProxyGoal.STOPPED:
-                await self._abandon()
+            if self._goal is ProxyGoal.STOPPED and not await self._abandoned():
+                await self._news_before(self._now() + POLL)
+                continue
             if self._goal is not ProxyGoal.RUNNING:
                 await self._news.wait()
                 continue
@@ -140,11 +141,15 @@ class ProxyLoop:
             assert self._fact is not None
             self._tell(dataclasses.replace(self._fact, launching=False))
 
-    async def _abandon(self) -> None:
+    async def _abandoned(self) -> bool:
+        """No start is wanted any more, so why the last one failed, or the last process ended, is over too."""
+        fault = STOPPED
         try:
             await self._runtime.abandon()
         except Trouble as trouble:
-            self._tell(ProxyFact(ProxyState.STOPPED, restarts=self._restarts, fault=trouble.fault))
+            fault = trouble.fault
+        self._tell(ProxyFact(ProxyState.STOPPED, restarts=self._restarts, fault=fault))
+        return fault == STOPPED
 
     async def _start_while_wanted(self) -> Process | None:
         """The gate may take long, and the goal may turn meanwhile: then nothing is started."""

@@ -6,15 +6,16 @@ agent that is killed anywhere leaves nothing half done that the next one does no
 """
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Callable
 
 from agent.core import policy
 from agent.core.facts import UNKNOWN, PhaseKind, ProxyFact, ProxyState
 from agent.core.goals import ProxyGoal
-from agent.core.policy import Spec, Sure
+from agent.core.policy import Spec, Standing, Sure
 from agent.core.reasons import Fault, Reason
-from agent.core.replacement import STOPPING, News, Replacement, after
+from agent.core.replacement import STOPPING, News, Replacement, Stage, after
 from agent.loops.board import Board, Waiter
 from agent.ports import ReplacementStore, Trouble
 
@@ -43,7 +44,9 @@ class ReplacementLoop:
         while True:
             change = self._board.facts.value.replacement
             news = None if change is None or change.over or self._paused() else await self._news(change)
-            if news is None or change is None:
+            if change is not None and self._is_over(change):
+                self._clear(change)
+            elif news is None or change is None:
                 await waiter.wait(self._rest(change))
             else:
                 self._remember(after(change, news[0], self._now(), news[1]))
@@ -73,6 +76,27 @@ class ReplacementLoop:
         proxy = self._board.facts.value.proxy
         self._restarts = 0 if proxy is UNKNOWN else proxy.restarts
         self._publish(change)
+
+    def _is_over(self, change: Replacement) -> bool:
+        """Nothing that it ended with holds any more."""
+        phase = self._board.phase.value
+        match change.stage:
+            case Stage.FAILED if all(standing is Sure.GOOD for standing in self._standings()):
+                return True
+            case Stage.FAILED | Stage.BACK_AGAIN:
+                return policy.has_left(phase, self._board.facts.value)
+        return False
+
+    def _clear(self, change: Replacement) -> None:
+        """Nothing depends on this record, so one that cannot be written is judged anew by the next agent."""
+        cleared = after(change, News.OVER, self._now())
+        with contextlib.suppress(Trouble):
+            self._store.remember(cleared)
+        self._enter(cleared)
+
+    def _standings(self) -> list[Standing]:
+        facts = self._board.facts.value
+        return [policy.proxy_standing(facts, self._now()), policy.redirect_standing(self._spec, facts)]
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -107,8 +131,7 @@ class ReplacementLoop:
         return News.STOPPED, ""
 
     def _verified(self, change: Replacement, proxy: ProxyFact) -> tuple[News, str] | None:
-        facts = self._board.facts.value
-        standings = [policy.proxy_standing(facts, self._now()), policy.redirect_standing(self._spec, facts)]
+        standings = self._standings()
         if all(standing is Sure.GOOD for standing in standings):
             return News.READY, ""
         crashed = proxy.restarts - self._restarts >= CRASHES

@@ -13,6 +13,7 @@ from agent.loops.board import Board, Waiter
 from agent.ports import SliceApi, Trouble
 
 POLL = 0.5  # seconds; a drain is short, and one host's at a time
+FORBIDDEN_POLL = 300.0  # a right that is given later counts; seldom, because each host that has left asks
 
 
 class SlicesLoop:
@@ -34,9 +35,18 @@ class SlicesLoop:
             fact = await self._look()
             if self._asked() == asked:
                 self._publish(fact)
-                done = fact.unlisted_since is not None or _forbidden(fact)
+                done = fact.unlisted_since is not None
             if not done:
-                await asyncio.sleep(POLL)
+                await self._pause(waiter, asked, FORBIDDEN_POLL if _forbidden(fact) else POLL)
+
+    async def _pause(self, waiter: Waiter, asked: float | None, seconds: float) -> None:
+        """For so long, or until it is asked otherwise."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._asked() == asked:
+                    await waiter.wait()
+        except TimeoutError:
+            return
 
     def _asked(self) -> float | None:
         """Since when this host goes, or its proxy does, and Ready is not True; None: nobody needs to know."""

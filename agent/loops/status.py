@@ -95,6 +95,7 @@ class StatusLoop:
         self._read_fault = None
         before = self._fact.seen
         if before is not None and before.uid == seen.uid and _older(seen, before):
+            self._update()
             return  # a watch event that our own patch has overtaken
         if seen.uid != self._edits.uid:
             self._ready = seen.ready  # another object: what was said of the old one is void

@@ -5,12 +5,12 @@ import grp
 import os
 import pwd
 from collections.abc import Callable, Iterable
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from agent import config
+from agent.core.addresses import address
 from agent.core.reasons import Reason
 from agent.core.redirect import (
     SSH_PORT,
@@ -192,6 +192,6 @@ def _api_server(url: str) -> list[tuple[Address, int]]:
     """The API server is exempt where the configuration names it by address."""
     parts = urlsplit(url)
     try:
-        return [(ip_address(parts.hostname or ""), parts.port or 443)]
+        return [(address(parts.hostname or ""), parts.port or 443)]
     except ValueError:
         return []
