@@ -5,11 +5,29 @@ Invariants, each proved over every state of a small world in tests/core/test_wor
 - a host that peers cannot verify (token mode) is never advertised, and everything else of it goes on;
 - Ready is advertised only while identity, proxy, redirect, probes and ExternalWorkload are all known good;
 - a redirect is ON only while the proxy is proved ready; on a closed port nothing comes between BLOCK and ON;
-- leaving goes Ready=False → in no EndpointSlice (or settled) → in-flight zero → outbound let go → proxy stopped
-  → inbound let go; a drain ends at in-flight zero, and so does a shutdown: systemd stops the proxy then, after
-  the applications;
+- leaving goes Ready=False → in no EndpointSlice (or settled) → in-flight zero → both directions RELEASED → proxy
+  stopped → OFF; a drain ends at in-flight zero, and so does a shutdown: systemd stops the proxy then, after the
+  applications;
 - a replacement of the proxy goes the same way up to its stop, then starts another, and is Ready only at its end;
 - a known fault beats an unknown: advertise NO wins over HOLD.
+
+What each phase may change, on which fact ("closed" is BLOCK or ON, "open" is RELEASED or OFF):
+
+| phase          | may close                         | may open                            | may advertise     |
+| -------------- | --------------------------------- | ----------------------------------- | ----------------- |
+| unknown        | nothing                           | nothing                             | nothing new       |
+| MEMBER         | ON: proxy proved ready; BLOCK: a  | an open failure policy, on a known  | YES, NO, HOLD     |
+|                | known fault, by failure policy    | fault of the proxy                  |                   |
+| DRAINED        | as MEMBER                         | as MEMBER                           | NO                |
+| replacement    | as MEMBER                         | outbound before the proxy is stopped| NO                |
+| SHUTTING_DOWN  | nothing that is open              | as MEMBER                           | NO                |
+| LEFT           | nothing; never BLOCK              | BLOCK at once; ON on a known fault  | NO                |
+|                |                                   | of the proxy, or once drained; OFF  |                   |
+|                |                                   | once the proxy is known stopped     |                   |
+
+In LEFT what is OFF stays OFF, and an unknown fact changes no level. A new agent knows neither what was published
+before it nor what was drained; in LEFT it closes nothing on that ground. A replacement whose proxy is stopped
+drains nothing.
 
 An SVID is good only under the trust anchors in force. One that they do not cover never starts a proxy; a proxy
 that runs has refused it and serves on with the one before, as it does while the source is silent.
@@ -24,25 +42,40 @@ from agent.core.facts import (
     Phase,
     PhaseKind,
     ProxyState,
-    RedirectFact,
     Workload,
 )
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal, Verdict
 from agent.core.matching import differences
+from agent.core.policy_drain import (
+    HEARD_WITHIN,
+    NO_WORKLOAD,
+    announced,
+    has_drained,
+    has_left,
+    nothing_to_lose,
+    quiet,
+    stopped,
+)
 from agent.core.policy_identity import identity_remarks, identity_standing, margin_of, svid_usable, untrusted
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import STOPPING, Replacement, Stage
 from agent.core.standing import Spec, Standing, Sure
 
-__all__ = ["Spec", "Standing", "Sure", "identity_remarks", "svid_usable", "untrusted"]
+__all__ = [
+    "HEARD_WITHIN",
+    "Spec",
+    "Standing",
+    "Sure",
+    "announced",
+    "has_drained",
+    "has_left",
+    "identity_remarks",
+    "svid_usable",
+    "untrusted",
+]
 
 # After READY=1 an unknown fact holds Ready at least this long (design: truth of Ready).
 HOLD_WINDOW = 60.0
-
-# Who was taken out of a slice is dialled for a moment more, by those who have not read it yet; in seconds.
-HEARD_WITHIN = 1.0
-# There is no ExternalWorkload of this host, so the mesh was told nothing and has nothing to hear.
-NO_WORKLOAD = frozenset({Reason.WORKLOAD_MISSING, Reason.WORKLOAD_KIND_ABSENT})
 
 
 def decide(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> Verdict:
@@ -214,34 +247,66 @@ def may_hold(spec: Spec, facts: Facts, now: float) -> bool:
 
 def _leaving(spec: Spec, phase: Phase, facts: Facts, now: float, reason: Reason) -> Goals:
     """One step after another, each waiting for the fact that the one before is done."""
-    draining = _draining(spec, phase.since, facts, now, reason)
-    if draining is not None and not _nothing_to_lose(spec, phase, facts, now):
+    left = phase.kind is PhaseKind.LEFT
+    levels = left_levels(facts, now) if left else _kept_open(facts, _redirect(spec, facts, now))
+    draining = _draining(spec, phase.since, facts, now, levels, reason)
+    if draining is not None and not nothing_to_lose(spec, phase, facts, now):
         return draining
-    if phase.kind is PhaseKind.SHUTTING_DOWN:
-        return Goals(ProxyGoal.DRAINED, *_redirect(spec, facts, now), Advertise.NO, reason)
-    return _stopping(spec, facts, now, reason) or Goals(
-        ProxyGoal.STOPPED, RedirectGoal.OFF, RedirectGoal.OFF, Advertise.NO, reason
+    if not left:
+        return Goals(ProxyGoal.DRAINED, *levels, Advertise.NO, reason)
+    if stopped(facts):
+        return Goals(ProxyGoal.STOPPED, RedirectGoal.OFF, RedirectGoal.OFF, Advertise.NO, reason)
+    levels = left_levels(facts, now, drained=True)
+    proxy = ProxyGoal.STOPPED if _open(facts) else ProxyGoal.DRAINED
+    return Goals(proxy, *levels, Advertise.NO, reason)
+
+
+def left_levels(facts: Facts, now: float, *, drained: bool = False) -> tuple[RedirectGoal, RedirectGoal]:
+    """Of a host that an operator took out of the mesh: a redirect that serves may stay until it is drained."""
+    serving = Fault(Reason.LEFT) if drained else proxy_standing(facts, now)
+
+    def level(live: Maybe[Level]) -> RedirectGoal:
+        if live in (UNKNOWN, Level.OFF) or (live is Level.ON and serving is Sure.UNSURE):
+            return RedirectGoal.HOLD
+        return RedirectGoal.ON if live is Level.ON and serving is Sure.GOOD else RedirectGoal.RELEASED
+
+    inbound, outbound = _live(facts)
+    return level(inbound), level(outbound)
+
+
+def _kept_open(facts: Facts, wanted: tuple[RedirectGoal, RedirectGoal]) -> tuple[RedirectGoal, RedirectGoal]:
+    """What is open, or not known, stays as it is."""
+    keep = {UNKNOWN, Level.OFF, Level.RELEASED}
+    inbound, outbound = (
+        RedirectGoal.HOLD if live in keep else goal for live, goal in zip(_live(facts), wanted, strict=True)
     )
+    return inbound, outbound
 
 
-def _draining(spec: Spec, since: float, facts: Facts, now: float, reason: Reason) -> Goals | None:
-    """None once nobody comes any more, or it has taken too long."""
+def _live(facts: Facts) -> tuple[Maybe[Level], Maybe[Level]]:
+    fact = facts.redirect
+    return (UNKNOWN, UNKNOWN) if fact is UNKNOWN else (fact.inbound, fact.outbound)
+
+
+def _open(facts: Facts) -> bool:
+    return set(_live(facts)) <= {Level.OFF, Level.RELEASED}
+
+
+def _draining(
+    spec: Spec,
+    since: float,
+    facts: Facts,
+    now: float,
+    levels: tuple[RedirectGoal, RedirectGoal],
+    reason: Reason,
+) -> Goals | None:
+    """None once no request arrives any more, or it has taken too long."""
     late = now >= since + spec.drain_timeout
-    inbound, outbound = _redirect(spec, facts, now)
     if not (late or announced(spec, facts, now)):
-        return Goals(ProxyGoal.HOLD, inbound, outbound, Advertise.NO, reason)
-    if not (late or _quiet(facts)):
-        return Goals(ProxyGoal.DRAINED, inbound, outbound, Advertise.NO, reason)
+        return Goals(ProxyGoal.HOLD, *levels, Advertise.NO, reason)
+    if not (late or quiet(facts)):
+        return Goals(ProxyGoal.DRAINED, *levels, Advertise.NO, reason)
     return None
-
-
-def _stopping(spec: Spec, facts: Facts, now: float, reason: Reason) -> Goals | None:
-    """None once the proxy has stopped; before that, what the host opens no longer goes to it."""
-    if _stopped(facts):
-        return None
-    let_go = _failed(spec.outbound and spec.outbound_closed)
-    proxy = ProxyGoal.STOPPED if _outbound_is(facts, let_go) else ProxyGoal.DRAINED
-    return Goals(proxy, _redirect(spec, facts, now)[0], let_go, Advertise.NO, reason)
 
 
 def _replacing(spec: Spec, change: Replacement, facts: Facts, now: float) -> Goals:
@@ -249,78 +314,25 @@ def _replacing(spec: Spec, change: Replacement, facts: Facts, now: float) -> Goa
     reason = Reason.PROXY_REPLACING
     if change.stage not in STOPPING:
         return _serving(spec, facts, now, Advertise.NO, reason)
-    if change.stage is Stage.LEAVING and (draining := _draining(spec, change.since, facts, now, reason)):
-        return draining
-    stopped = Goals(ProxyGoal.STOPPED, *_redirect(spec, facts, now), Advertise.NO, reason)
-    return _stopping(spec, facts, now, reason) or stopped
-
-
-def announced(spec: Spec, facts: Facts, now: float) -> bool:
-    """The mesh was told that this host is not ready, and has heard it: no EndpointSlice lists it. Where those
-    may not be read, it has had time to hear it."""
-    fact = facts.workload
-    if fact is UNKNOWN or (fact.seen is None and fact.fault is None):
-        return False
-    if fact.seen is None:
-        return fact.fault is not None and fact.fault.reason in NO_WORKLOAD
-    if fact.unready_since is None:
-        return False
-    slices = facts.slices
-    if slices is UNKNOWN or slices.unlisted_since is None:
-        return _blind(facts) and now >= fact.unready_since + spec.settle
-    return now >= slices.unlisted_since + HEARD_WITHIN
-
-
-def _blind(facts: Facts) -> bool:
-    """This host may not read EndpointSlices. One that may and cannot right now waits, up to the limit."""
-    slices = facts.slices
-    return slices is not UNKNOWN and slices.fault is not None and slices.fault.reason is Reason.SLICES_FORBIDDEN
-
-
-def _quiet(facts: Facts) -> bool:
-    proxy = facts.proxy
-    return proxy is not UNKNOWN and (proxy.state is ProxyState.STOPPED or proxy.in_flight == 0)
-
-
-def _stopped(facts: Facts) -> bool:
-    proxy = facts.proxy
-    return proxy is not UNKNOWN and proxy.state is ProxyState.STOPPED and not proxy.launching
+    levels = _redirect(spec, facts, now)
+    if change.stage is Stage.LEAVING and not stopped(facts):
+        draining = _draining(spec, change.since, facts, now, levels, reason)
+        if draining is not None:
+            return draining
+    if stopped(facts):
+        return Goals(ProxyGoal.STOPPED, *levels, Advertise.NO, reason)
+    # What the host opens no longer goes to a proxy that is about to stop.
+    outbound = _failed(spec.outbound and spec.outbound_closed)
+    proxy = ProxyGoal.STOPPED if _outbound_is(facts, outbound) else ProxyGoal.DRAINED
+    return Goals(proxy, levels[0], outbound, Advertise.NO, reason)
 
 
 def _outbound_is(facts: Facts, goal: RedirectGoal) -> bool:
-    fact = facts.redirect
-    if fact is UNKNOWN or fact.outbound is UNKNOWN:
+    live = _live(facts)[1]
+    if live is UNKNOWN:
         return False
     reached = {Level.OFF.value, Level.RELEASED.value} if goal is RedirectGoal.RELEASED else {goal.value}
-    return fact.outbound.value in reached
-
-
-def has_drained(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> bool:
-    """Told to go, and nobody comes any more: the end of a drain."""
-    if phase is UNKNOWN or phase.kind is PhaseKind.MEMBER:
-        return False
-    heard = announced(spec, facts, now) or _nothing_to_lose(spec, phase, facts, now)
-    return heard and _quiet(facts)
-
-
-def _nothing_to_lose(spec: Spec, phase: Phase, facts: Facts, now: float) -> bool:
-    """The host goes down, and there is no proxy that anybody could still reach. An API server that could not be
-    told within `drain.settle` holds it up no longer; the boot that follows inherits nothing."""
-    down = phase.kind is PhaseKind.SHUTTING_DOWN and _stopped(facts)
-    return down and now >= phase.since + spec.settle
-
-
-def has_left(phase: Maybe[Phase], facts: Facts) -> bool:
-    """The last step of LEFT is done: not advertised, no proxy, no rule."""
-    redirect = facts.redirect
-    return (
-        phase is not UNKNOWN
-        and phase.kind is PhaseKind.LEFT
-        and _stopped(facts)
-        and isinstance(redirect, RedirectFact)
-        and redirect.inbound is Level.OFF
-        and redirect.outbound is Level.OFF
-    )
+    return live.value in reached
 
 
 # time ----------------------------------------------------------------------------------------------

@@ -72,7 +72,11 @@ def check(phase: f.Phase, facts: f.Facts, goals: Goals) -> None:
     if unsure and not leaving:
         assert (goals.inbound, goals.outbound) == (RedirectGoal.HOLD, RedirectGoal.HOLD)
     if goals.inbound in (RedirectGoal.OFF, RedirectGoal.RELEASED):
-        assert phase.kind is f.PhaseKind.LEFT and proxy is not f.UNKNOWN and proxy.state is f.ProxyState.STOPPED
+        assert phase.kind is f.PhaseKind.LEFT
+    if goals.inbound is RedirectGoal.OFF:
+        assert proxy is not f.UNKNOWN and proxy.state is f.ProxyState.STOPPED
+    if leaving and redirect is not f.UNKNOWN and redirect.inbound in (f.Level.OFF, f.Level.RELEASED):
+        assert goals.inbound not in (RedirectGoal.ON, RedirectGoal.BLOCK)
     if goals.proxy is ProxyGoal.RUNNING:
         assert not leaving and policy.svid_usable(SPEC, facts, NOW)
     if goals.proxy in (ProxyGoal.STOPPED, ProxyGoal.DRAINED):

@@ -89,26 +89,84 @@ def test_a_shutdown_drains_and_leaves_the_proxy_to_systemd() -> None:
     assert decide(gone, kind=f.PhaseKind.SHUTTING_DOWN).outbound is RedirectGoal.RELEASED
 
 
-def test_what_leaves_lets_go_of_outbound_by_its_failure_policy_and_of_inbound_last() -> None:
+def test_what_leaves_is_open_in_both_directions_before_its_proxy_stops() -> None:
+    """Whatever the failure policies say: what the proxy does not serve any more goes on without it."""
     closed = dataclasses.replace(SPEC, outbound_closed=True)
     facts = serving(workload=TOLD, slices=UNLISTED)
     goals = decide(facts, closed, f.PhaseKind.LEFT)
-    assert (goals.proxy, goals.outbound) == (ProxyGoal.DRAINED, RedirectGoal.BLOCK)
-    blocked = dataclasses.replace(facts, redirect=world.redirect("on", "block"))
-    goals = decide(blocked, closed, f.PhaseKind.LEFT)
     assert (goals.proxy, goals.inbound, goals.outbound) == (
-        ProxyGoal.STOPPED,
-        RedirectGoal.ON,
-        RedirectGoal.BLOCK,
+        ProxyGoal.DRAINED,
+        RedirectGoal.RELEASED,
+        RedirectGoal.RELEASED,
     )
+    for levels in (("on", "released"), ("released", "on")):
+        half = dataclasses.replace(facts, redirect=world.redirect(*levels))
+        assert decide(half, closed, f.PhaseKind.LEFT).proxy is ProxyGoal.DRAINED
+    both = dataclasses.replace(facts, redirect=world.redirect("released", "released"))
+    assert decide(both, closed, f.PhaseKind.LEFT).proxy is ProxyGoal.STOPPED
 
 
 def test_what_may_start_any_moment_is_not_gone() -> None:
     stopped = world.proxy("stopped")
     assert isinstance(stopped, f.ProxyFact)
     facts = serving(workload=TOLD, slices=UNLISTED, proxy=dataclasses.replace(stopped, launching=True))
-    assert decide(facts, kind=f.PhaseKind.LEFT).inbound is RedirectGoal.BLOCK
+    assert decide(facts, kind=f.PhaseKind.LEFT).inbound is RedirectGoal.RELEASED
     assert decide(dataclasses.replace(facts, proxy=stopped), kind=f.PhaseKind.LEFT).inbound is RedirectGoal.OFF
+
+
+OFF, RELEASED, HOLD = RedirectGoal.OFF, RedirectGoal.RELEASED, RedirectGoal.HOLD
+
+
+@pytest.mark.parametrize(
+    ("proxy", "live", "goal"),
+    [
+        ("stopped", "off", HOLD),
+        ("ready", "off", HOLD),
+        (None, "off", HOLD),
+        ("stopped", "released", RELEASED),
+        ("ready", "released", RELEASED),
+        ("stopped", "block", RELEASED),
+        (None, "block", RELEASED),
+        ("ready", "block", RELEASED),
+        (None, "on", HOLD),
+        ("ready", "on", RedirectGoal.ON),
+        ("stopped", "on", RELEASED),
+        ("ready", None, HOLD),
+        ("stopped", None, HOLD),
+    ],
+)
+def test_a_host_that_leaves_closes_nothing_while_the_api_server_is_away(
+    proxy: str | None, live: str | None, goal: RedirectGoal
+) -> None:
+    """A new agent does not know what was published; that is no ground to close a port."""
+    away = serving(
+        proxy=world.proxy(proxy),
+        redirect=world.redirect(live, live),
+        workload=world.workload("away"),
+        slices=API_AWAY,
+    )
+    goals = decide(away, kind=f.PhaseKind.LEFT)
+    assert (goals.proxy, goals.inbound, goals.outbound) == (ProxyGoal.HOLD, goal, goal)
+
+
+@pytest.mark.parametrize("proxy", [None, "stopped", "ready"])
+@pytest.mark.parametrize("live", [None, "off", "released"])
+def test_a_shutdown_leaves_open_ports_open(proxy: str | None, live: str | None) -> None:
+    facts = serving(proxy=world.proxy(proxy), redirect=world.redirect(live, live))
+    goals = decide(facts, kind=f.PhaseKind.SHUTTING_DOWN)
+    assert (goals.inbound, goals.outbound) == (HOLD, HOLD)
+
+
+def test_a_replacement_whose_proxy_is_stopped_drains_nothing() -> None:
+    """An agent that was killed in between goes on, though it does not know what was published."""
+    facts = serving(
+        replacement=Replacement("2.366.0", "2.360.0", Stage.LEAVING, since=NOW),
+        proxy=world.proxy("stopped"),
+        redirect=world.redirect("block", "released"),
+        workload=world.workload("away"),
+        slices=API_AWAY,
+    )
+    assert decide(facts).proxy is ProxyGoal.STOPPED
 
 
 def test_the_limit_of_a_replacements_drain_is_waited_for() -> None:

@@ -5,18 +5,22 @@ The walk is exhaustive for the number of disturbances in `Truth.budget`.
 
 import functools
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
 from agent.core.goals import Advertise
 from tests.core.world import Known, State, Step, Truth, goals, steps
 
+OPEN, CLOSED = ("off", "released"), ("block", "on")
+
 HOME = State(Truth(), Known())
 SERVING = State(
-    Truth(proxy="ready", inbound="on", outbound="on", mesh="True", listed=True, lease=1, closed_since_boot=True),
+    Truth(proxy="ready", inbound="on", outbound="on", mesh="True", listed=True, lease=1),
     Known("usable", "ready", "on", "on", "pass", "True", 1, 0),
 )
+# An operator has taken it out, and an agent comes that knows nothing.
+OUT = State(Truth(phase="left", lease=1), Known())
 
 
 def walk(
@@ -41,7 +45,11 @@ def transitions() -> tuple[tuple[State, Step], ...]:
     """From an empty host and from one that serves, with a connection in flight."""
     busy = SERVING._replace(truth=SERVING.truth._replace(flying=1), known=SERVING.known._replace(flying=1))
     one = HOME._replace(truth=HOME.truth._replace(budget=1))
-    return tuple(walk([one, busy]))
+    return tuple(walk([one, busy, OUT, *(_going_down(state) for state in (HOME, OUT, SERVING))]))
+
+
+def _going_down(state: State) -> State:
+    return state._replace(truth=state.truth._replace(phase="shutting-down", budget=1))
 
 
 def named(prefix: str) -> list[tuple[State, Step]]:
@@ -89,13 +97,61 @@ def test_nothing_is_done_about_what_is_unknown() -> None:
             assert state.known.mesh is not None
 
 
-def test_a_closed_port_opens_again_only_when_leave_ends() -> None:
+def levels(state: State) -> tuple[str, str]:
+    return state.truth.inbound, state.truth.outbound
+
+
+def changes() -> Iterator[tuple[State, Step, str, str]]:
+    """Each change of a direction's level that the agent makes."""
+    for state, step in named("redirect"):
+        for before, after in zip(levels(state), levels(step.state), strict=True):
+            if before != after:
+                yield state, step, before, after
+
+
+def test_in_left_nothing_is_closed_and_what_is_off_stays_off() -> None:
+    found = [change for change in changes() if change[0].truth.phase == "left"]
+    assert found
+    for state, step, before, after in found:
+        assert after in OPEN, (state, step.name)
+        assert before != "off", (state, step.name)
+
+
+def test_a_shutdown_closes_nothing_that_is_open() -> None:
+    found = [change for change in changes() if change[0].truth.phase == "shutting-down"]
+    assert found
+    for state, step, before, after in found:
+        assert before in CLOSED or after in OPEN, (state, step.name)
+        assert before != "off", (state, step.name)
+
+
+def test_a_host_that_has_left_is_left_alone() -> None:
+    """Whatever is known or not known, and in whatever order it is learned, the API server there or away."""
+    calm = OUT._replace(truth=OUT.truth._replace(budget=0))
+    starts = [calm, calm._replace(truth=calm.truth._replace(api=False))]
+    followed = list(walk(starts))
+    assert followed
+    for state, step in followed:
+        assert step.state.truth == state.truth, step.name
+
+
+def test_a_direction_is_closed_only_on_a_known_fact_of_the_proxy() -> None:
+    """ON by a proxy proved ready, BLOCK by a known fault, and neither while the proxy is unknown."""
+    for state, step, before, after in changes():
+        if before in OPEN and after in CLOSED:
+            assert state.truth.phase == "member", (state, step.name)
+            assert state.known.proxy is not None, (state, step.name)
+            assert (after == "on") is (state.known.proxy == "ready"), (state, step.name)
+
+
+def test_a_closed_port_opens_again_only_by_leaving() -> None:
     for state, step in transitions():
         before, after = state.truth, step.state.truth
-        if before.closed_since_boot and after.boot == before.boot and after.inbound in ("released", "off"):
-            if before.inbound in ("released", "off"):
-                continue  # open since leave ended
-            assert before.phase == "left" and before.proxy == "stopped", step.name
+        if before.inbound in CLOSED and after.boot == before.boot and after.inbound in OPEN:
+            assert before.phase == "left", step.name
+            serves = before.inbound == "on" and state.known.proxy == "ready"
+            drained = state.known.settled and state.known.flying == 0
+            assert not serves or before.late or drained, (state, step.name)
 
 
 def test_leaving_goes_in_order() -> None:
@@ -103,10 +159,11 @@ def test_leaving_goes_in_order() -> None:
         truth, known = state
         if truth.phase != "left":
             continue
+        if step.name == "stop proxy":
+            assert levels(state)[0] in OPEN and levels(state)[1] in OPEN
         if step.name == "stop proxy" and not truth.late:
             assert known.mesh != "True" and known.settled and not truth.listed
             assert known.flying == 0
-            assert known.outbound in ("released", "off") and truth.outbound != "on"
         if step.name.startswith("redirect off"):
             assert known.proxy == "stopped"
         if step.name.startswith("redirect") and step.state.truth.outbound == "released" != truth.outbound:
@@ -116,7 +173,7 @@ def test_leaving_goes_in_order() -> None:
 def test_leave_ends_from_everywhere() -> None:
     """Whatever came before: once the disturbances are over, a host that was told to leave gets out."""
     left = {s.state for _, s in transitions() if s.name == "leave"}
-    calm = [s._replace(truth=s.truth._replace(budget=0, late=True, svid="usable")) for s in left]
+    calm = [s._replace(truth=s.truth._replace(budget=0, late=True, svid="usable", api=True)) for s in left]
     for state in calm:
         end = settle(state)
         assert (end.truth.mesh, end.truth.proxy, end.truth.inbound, end.truth.outbound) == (
@@ -130,7 +187,7 @@ def test_leave_ends_from_everywhere() -> None:
 def test_a_member_becomes_ready_from_everywhere() -> None:
     """Liveness: whatever came before, a healthy host that is left in peace serves."""
     for state in {s.state for _, s in transitions() if s.state.truth.phase == "member"}:
-        well = state.truth._replace(budget=0, app="pass", svid="usable")
+        well = state.truth._replace(budget=0, app="pass", svid="usable", api=True)
         end = settle(state._replace(truth=well))
         assert (end.truth.mesh, end.truth.proxy, end.truth.inbound) == ("True", "ready", "on"), end
 
@@ -152,7 +209,7 @@ def test_a_restart_on_the_same_boot_never_flaps_ready() -> None:
 
 def test_an_agents_death_changes_nothing() -> None:
     for state, step in named("agent crashes"):
-        assert step.state.truth == state.truth._replace(budget=state.truth.budget - 1)
+        assert step.state.truth == state.truth._replace(budget=state.truth.budget - 1, late=False)
 
 
 def test_a_new_boot_never_inherits_ready() -> None:
@@ -171,6 +228,8 @@ def test_the_lease_vouches_only_for_what_was_told_on_its_boot() -> None:
             assert (known.proxy, known.inbound, known.app, known.mesh) == ("ready", "on", "pass", "True")
 
 
-@pytest.mark.parametrize("name", ["reboot", "leave", "join", "proxy dies", "svid runs out", "hold window ends"])
+@pytest.mark.parametrize(
+    "name", ["reboot", "leave", "join", "proxy dies", "svid runs out", "hold window ends", "API server goes"]
+)
 def test_the_world_reaches(name: str) -> None:
     assert named(name)

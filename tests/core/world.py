@@ -1,7 +1,8 @@
 """A small world around the decision: what is true, what the agent knows of it, and every single next step.
 
 Truth and knowledge are tuples of short words, so that states can be counted. Time is three flags: whether the
-hold window, the settling time and the drain limit are over.
+hold window, the settling time and the drain limit are over. What a shutdown asks is a phase of its own here, which
+a walk starts in: it ends with the boot.
 """
 
 import functools
@@ -33,7 +34,7 @@ class Truth(NamedTuple):
     lease: int = 0  # the boot id in the Lease
     flying: int = 0  # connections in flight through the proxy
     phase: str = "member"
-    closed_since_boot: bool = False  # BLOCK or ON has stood on this boot
+    api: bool = True  # the API server can be reached
     late: bool = False
     budget: int = 2  # disturbances that may still come
 
@@ -173,18 +174,26 @@ def steps(state: State) -> Iterator[Step]:
 def observations(state: State) -> Iterator[Step]:
     """The agent learns one fact. A redirect is read in both directions at once."""
     truth, known = state
-    news = [
+    news: list[tuple[str, dict[str, object]]] = [
         ("identity", {"svid": truth.svid}),
         ("proxy", {"proxy": truth.proxy, "flying": truth.flying}),
         ("redirect", {"inbound": truth.inbound, "outbound": truth.outbound}),
         ("probe", {"app": truth.app}),
-        ("workload", {"mesh": truth.mesh, "settled": known.settled and truth.mesh == known.mesh}),
-        ("lease", {"lease": truth.lease}),
+        *_cluster(state),
     ]
     for name, changes in news:
         learned = known._replace(**changes)  # type: ignore[arg-type]
         if learned != known:
             yield Step(f"observe {name}", State(truth, learned))
+
+
+def _cluster(state: State) -> list[tuple[str, dict[str, object]]]:
+    """What was seen stays seen while the API server is away."""
+    truth, known = state
+    if not truth.api:
+        return [("API server away", {"mesh": known.mesh or "away"})]
+    settled = known.settled and truth.mesh == known.mesh
+    return [("workload", {"mesh": truth.mesh, "settled": settled}), ("lease", {"lease": truth.lease})]
 
 
 def actions(state: State) -> Iterator[Step]:
@@ -217,12 +226,13 @@ def _redirect_acts(state: State, wanted: Goals) -> Iterator[Step]:
     if "off" in (inbound, outbound) and inbound != outbound:  # one table: it is there or it is not
         inbound, outbound = (("released" if level == "off" else level) for level in (inbound, outbound))
     after = truth._replace(inbound=inbound, outbound=outbound)
-    after = after._replace(closed_since_boot=after.closed_since_boot or inbound in ("block", "on"))
     yield Step(f"redirect {inbound} {outbound}", State(after, known._replace(inbound=inbound, outbound=outbound)))
 
 
 def _status_acts(state: State, wanted: Goals) -> Iterator[Step]:
     truth, known = state
+    if not truth.api:
+        return
     if wanted.advertise is not Advertise.HOLD and known.mesh is not None:
         status = "True" if wanted.advertise is Advertise.YES else "False"
         if known.mesh != status and known.mesh == truth.mesh:  # else 409
@@ -241,7 +251,7 @@ def time_passes(state: State) -> Iterator[Step]:
         yield Step("proxy renews", State(truth._replace(proxy="ready"), known))
     if truth.listed is not (truth.mesh == "True"):
         yield Step("slices follow", State(truth._replace(listed=not truth.listed), known))
-    if known.mesh == "False" and not known.settled and not truth.listed:
+    if known.mesh == "False" and not known.settled and not truth.listed and truth.api:
         yield Step("settled", State(truth, known._replace(settled=True)))
     if truth.flying:
         yield Step("connection ends", State(truth._replace(flying=0), known))
@@ -253,7 +263,7 @@ def disturbances(state: State) -> Iterator[Step]:
     if truth.budget == 0:
         return
     less = truth._replace(budget=truth.budget - 1)
-    yield Step("agent crashes", State(less, Known()))
+    yield Step("agent crashes", State(less._replace(late=False), Known()))  # which counts the limit anew
     yield Step("application turns", State(less._replace(app="fail" if truth.app == "pass" else "pass"), known))
     if truth.proxy != "stopped":
         yield Step("proxy dies", State(less._replace(proxy="stopped", flying=0), known))
@@ -266,11 +276,14 @@ def disturbances(state: State) -> Iterator[Step]:
         yield Step("hold window ends", State(less, known._replace(window_over=True)))
     if truth.boot == 1:
         fresh = {"boot": 2, "proxy": "stopped", "inbound": "off", "outbound": "off", "flying": 0}
-        after = less._replace(**fresh, closed_since_boot=False, late=False)  # type: ignore[arg-type]
+        after = less._replace(**fresh, late=False)  # type: ignore[arg-type]
         yield Step("reboot", State(after, Known()))
+    yield Step(
+        "API server goes" if truth.api else "API server returns", State(less._replace(api=not truth.api), known)
+    )
     if truth.phase == "member":
         yield Step("leave", State(less._replace(phase="left"), known))
     elif truth.phase == "left":
         yield Step("join", State(less._replace(phase="member", late=False), known))
-        if not truth.late:
-            yield Step("drain limit passes", State(less._replace(late=True), known))
+    if truth.phase in ("left", "shutting-down") and not truth.late:
+        yield Step("drain limit passes", State(less._replace(late=True), known))

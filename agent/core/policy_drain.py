@@ -1,0 +1,70 @@
+"""The way out of the mesh: what was published, what is still in flight, and where that ends."""
+
+from agent.core.facts import UNKNOWN, Facts, Level, Maybe, Phase, PhaseKind, ProxyState, RedirectFact
+from agent.core.reasons import Reason
+from agent.core.standing import Spec
+
+# Who was taken out of a slice is dialled for a moment more, by those who have not read it yet; in seconds.
+HEARD_WITHIN = 1.0
+# There is no ExternalWorkload of this host, so the mesh was told nothing and has nothing to hear.
+NO_WORKLOAD = frozenset({Reason.WORKLOAD_MISSING, Reason.WORKLOAD_KIND_ABSENT})
+
+
+def announced(spec: Spec, facts: Facts, now: float) -> bool:
+    """It is published that this host is not ready, and no EndpointSlice lists it any more. Where those may not be
+    read, peers have had time to read it."""
+    fact = facts.workload
+    if fact is UNKNOWN or (fact.seen is None and fact.fault is None):
+        return False
+    if fact.seen is None:
+        return fact.fault is not None and fact.fault.reason in NO_WORKLOAD
+    if fact.unready_since is None:
+        return False
+    slices = facts.slices
+    if slices is UNKNOWN or slices.unlisted_since is None:
+        return blind(facts) and now >= fact.unready_since + spec.settle
+    return now >= slices.unlisted_since + HEARD_WITHIN
+
+
+def blind(facts: Facts) -> bool:
+    """This host may not read EndpointSlices. One that may and cannot right now waits, up to the limit."""
+    slices = facts.slices
+    return slices is not UNKNOWN and slices.fault is not None and slices.fault.reason is Reason.SLICES_FORBIDDEN
+
+
+def quiet(facts: Facts) -> bool:
+    proxy = facts.proxy
+    return proxy is not UNKNOWN and (proxy.state is ProxyState.STOPPED or proxy.in_flight == 0)
+
+
+def stopped(facts: Facts) -> bool:
+    proxy = facts.proxy
+    return proxy is not UNKNOWN and proxy.state is ProxyState.STOPPED and not proxy.launching
+
+
+def has_drained(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> bool:
+    """Told to go, and nobody comes any more: the end of a drain."""
+    if phase is UNKNOWN or phase.kind is PhaseKind.MEMBER:
+        return False
+    heard = announced(spec, facts, now) or nothing_to_lose(spec, phase, facts, now)
+    return heard and quiet(facts)
+
+
+def nothing_to_lose(spec: Spec, phase: Phase, facts: Facts, now: float) -> bool:
+    """The host goes down, and there is no proxy that anybody could still reach. An API server that could not be
+    told within `drain.settle` holds it up no longer; the boot that follows inherits nothing."""
+    down = phase.kind is PhaseKind.SHUTTING_DOWN and stopped(facts)
+    return down and now >= phase.since + spec.settle
+
+
+def has_left(phase: Maybe[Phase], facts: Facts) -> bool:
+    """The last step of LEFT is done: not advertised, no proxy, no rule."""
+    redirect = facts.redirect
+    return (
+        phase is not UNKNOWN
+        and phase.kind is PhaseKind.LEFT
+        and stopped(facts)
+        and isinstance(redirect, RedirectFact)
+        and redirect.inbound is Level.OFF
+        and redirect.outbound is Level.OFF
+    )
