@@ -28,6 +28,7 @@ from agent.adapters import (
     folders,
     identity_token,
     instance,
+    interfaces,
     kube,
     phase,
     probes,
@@ -46,8 +47,8 @@ from agent.core import proxy as proxy_core
 from agent.core import snapshot
 from agent.core.facts import UNKNOWN
 from agent.core.proxy import ProxySettings
-from agent.loops import anchors as anchors_loop
 from agent.loops import (
+    addresses,
     events,
     identity,
     lease,
@@ -61,6 +62,7 @@ from agent.loops import (
     slices,
     status,
 )
+from agent.loops import anchors as anchors_loop
 from agent.loops import folders as folders_loop
 from agent.loops import phase as phase_loop
 from agent.loops import replacement as replacement_loop
@@ -124,6 +126,7 @@ class Daemon:
         self._config, self._root = config, Path(prefix or "/")
         self._door = door.Door(prefix or "/")
         self._redirector = redirector.DoorRedirector(self._door)
+        self._interfaces = interfaces.HostInterfaces()
         self._board = Board()
         self._spec = values.policy_spec(config, self._root, BOOT_ID.read_text().strip())
         self._name = f"{config.workload.namespace}/{config.workload.name}"
@@ -161,6 +164,7 @@ class Daemon:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._api.close)
             stack.callback(self._redirector.close)
+            stack.callback(self._interfaces.close)
             if isinstance(self._runtime, proxy_child.ChildProxy):
                 stack.callback(self._runtime.close)
             await stack.enter_async_context(self._socket().serving())
@@ -190,6 +194,7 @@ class Daemon:
             "anchors": self._anchors_loop(),
             "proxy": self._proxy_loop(),
             "redirect": redirect.RedirectLoop(self._redirector, board, fact("redirect"), dice),
+            "addresses": addresses.AddressesLoop(self._interfaces, spec.addresses, fact("addresses")),
             "probe": self._probe,
             "status": status.StatusLoop(self._api, spec, board, fact("workload"), _wall, dice),
             "lease": self._lease,

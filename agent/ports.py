@@ -213,6 +213,19 @@ class Redirector(Protocol):
         ...
 
 
+class Interfaces(Protocol):
+    """The addresses of this host's interfaces. Raises Trouble (ADDRESSES_UNREADABLE)."""
+
+    async def absent(self, addresses: Sequence[str]) -> tuple[str, ...]:
+        """Those of `addresses` at which this host accepts no connection, because it does not have them."""
+        ...
+
+    async def changed(self) -> None:
+        """Return when an address may have come or gone since the last call; the first call returns at once.
+        Where it raises, the caller looks by the clock."""
+        ...
+
+
 class PhaseStore(Protocol):
     """The host's phase, remembered across restarts and reboots; written through the door."""
 

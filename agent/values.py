@@ -29,6 +29,7 @@ def policy_spec(config: Config, root: Path, boot_id: str) -> Spec:
         settle=config.drain.settle,
         drain_timeout=config.drain.timeout,
         outbound_only=config.identity.mode == "token",
+        address_translated=config.host.address_translated,
     )
 
 

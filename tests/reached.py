@@ -25,6 +25,7 @@ ECHOES = {f"{PRODUCT}ports.py", f"{PRODUCT}core/reasons.py"}
 # Said elsewhere, and by whom.
 ELSEWHERE = {
     Reason.HOST_UNREACHABLE: "the watcher, in the cluster",
+    Reason.ADDRESSES_PRESENT: "fairlead status alone; tests/core/test_snapshot.py reads it there",
     Reason.WORKLOAD_MATCHES: "fairlead status alone; tests/core/test_snapshot.py reads it there",
 }
 GIVERS = (reasons.Fault, Trouble, Refusal, goals.Goals, conditions.Word)

@@ -130,6 +130,14 @@ def _redirect(facts: dict[str, Any]) -> str:
     return f"inbound {facts['redirect']['inbound']}, outbound {facts['redirect']['outbound']}"
 
 
+def _addresses(facts: dict[str, Any]) -> str:
+    fact = facts["addresses"]
+    absent = "unknown" if fact == "unknown" else fact["absent"]
+    if absent in ("unknown", []):
+        return "on this host" if absent == [] else "translated before they arrive"
+    return f"translated before they arrive: {', '.join(absent)}"
+
+
 def _probes(facts: dict[str, Any]) -> str:
     probes = facts["probes"]["probes"]
     return ", ".join(f"{p['name']}: {p['detail']}" for p in probes) or "none configured"
@@ -145,6 +153,7 @@ _DETAILS = {
     "IdentityValid": _identity,
     "ProxyReady": _proxy,
     "RedirectActive": _redirect,
+    "AddressesPresent": _addresses,
     "ProbesPassing": _probes,
     "WorkloadMatches": _workload,
 }

@@ -24,6 +24,7 @@ TAKES: Mapping[str, set[Takes]] = {
     "workload": _PROXY,
     "workload.ports": _PROXY | _REDIRECT,
     "host": _PROXY | _REDIRECT,
+    "host.address_translated": _LIVE,
     "identity": _PROXY,
     "identity.mode": _ANEW,
     "identity.hint": _LIVE,

@@ -69,7 +69,10 @@ def _named(found: c.Config) -> c.Config:
 
 
 def _host(t: Table) -> c.HostConfig:
-    found = c.HostConfig(addresses=t.take("addresses", checks.addresses))
+    found = c.HostConfig(
+        addresses=t.take("addresses", checks.addresses),
+        address_translated=t.take("address_translated", checks.boolean, False),
+    )
     t.close()
     return found
 

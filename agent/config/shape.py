@@ -33,6 +33,7 @@ class WorkloadConfig:
 @dataclass(frozen=True)
 class HostConfig:
     addresses: tuple[Address, ...]  # the workload's own: at most one IPv4 and one IPv6
+    address_translated: bool = False  # they are translated on the way, so no interface here need have them
 
 
 @dataclass(frozen=True)

@@ -11,4 +11,9 @@ def warnings(found: Config) -> tuple[Problem, ...]:
         )
         remedy = "a Server and an AuthorizationPolicy for this workload say it better; else all-unauthenticated"
         noted.append(Problem("proxy.default_inbound_policy", cause, remedy))
+    redirect = found.redirect
+    if found.host.address_translated and redirect.mode != "off" and redirect.inbound != "off":
+        cause = "the redirect selects what arrives for host.addresses, and what is translated arrives for another"
+        remedy = "peers dial port 4143 then; close the application's own ports to others by this host's firewall"
+        noted.append(Problem("host.address_translated", cause, remedy))
     return tuple(noted)

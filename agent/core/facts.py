@@ -166,6 +166,17 @@ class RedirectFact:
     suspended: Fault | None = None  # what holds may stay, and ON is not set again until an operator acts
 
 
+# addresses ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AddressesFact:
+    """`absent`: addresses of the workload that no interface of this host has. UNKNOWN: not read so far."""
+
+    absent: Maybe[tuple[str, ...]] = UNKNOWN
+    fault: Fault | None = None
+
+
 # probes -------------------------------------------------------------------------------------------
 
 
@@ -273,6 +284,7 @@ class Facts:
     started_with: StartedWith | None = None  # None: not read so far
     configuration: Fault | None = None  # why an edited file was refused
     folders: Fault | None = None  # what is wrong with those that fairlead writes in
+    addresses: Maybe[AddressesFact] = UNKNOWN
 
     def all_known_but_probes(self) -> bool:
         cells: Mapping[str, object] = vars(self)
@@ -282,6 +294,7 @@ class Facts:
 
 __all__ = [
     "UNKNOWN",
+    "AddressesFact",
     "AgentFact",
     "AnchorsFact",
     "Condition",

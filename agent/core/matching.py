@@ -1,14 +1,24 @@
-"""Whether an ExternalWorkload describes this host: each difference that keeps it from being Ready."""
+"""Whether an ExternalWorkload describes this host, and this host has the addresses at which peers dial it."""
 
 from collections.abc import Iterator
 
 from agent.core.addresses import comparable
-from agent.core.facts import Workload
+from agent.core.facts import UNKNOWN, Facts, Workload
 from agent.core.reasons import Fault, Reason
-from agent.core.standing import Spec
+from agent.core.standing import Spec, Standing, Sure
+
+
+def addresses_standing(spec: Spec, facts: Facts) -> Standing:
+    if spec.address_translated:
+        return Sure.GOOD
+    fact = facts.addresses
+    if fact is UNKNOWN or fact.absent is UNKNOWN:
+        return Sure.UNSURE
+    return Fault(Reason.ADDRESS_ABSENT, ", ".join(fact.absent)) if fact.absent else Sure.GOOD
 
 
 def differences(spec: Spec, seen: Workload) -> tuple[Fault, ...]:
+    """Each that keeps the host from being Ready."""
     return tuple(_differences(spec, seen))
 
 

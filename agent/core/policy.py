@@ -45,7 +45,7 @@ from agent.core.facts import (
     Workload,
 )
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal, Verdict
-from agent.core.matching import differences
+from agent.core.matching import addresses_standing, differences
 from agent.core.policy_drain import (
     HEARD_WITHIN,
     NO_WORKLOAD,
@@ -106,6 +106,7 @@ def standings(spec: Spec, facts: Facts, now: float) -> dict[str, Standing]:
         "IdentityValid": identity_standing(spec, facts, now),
         "ProxyReady": proxy_standing(facts, now),
         "RedirectActive": redirect_standing(spec, facts),
+        "AddressesPresent": addresses_standing(spec, facts),
         "ProbesPassing": probes_standing(facts),
         "WorkloadMatches": workload_standing(spec, facts),
     }

@@ -96,6 +96,10 @@ class Reason(enum.StrEnum):
     REDIRECT_CONTESTED = "RedirectContested"
     REDIRECT_UNAPPROVED = "RedirectUnapproved"
 
+    ADDRESSES_PRESENT = "AddressesPresent"
+    ADDRESS_ABSENT = "AddressAbsent"
+    ADDRESSES_UNREADABLE = "AddressesUnreadable"
+
     PROBES_PASSING = "ProbesPassing"
     PROBE_FAILING = "ProbeFailing"
 
@@ -147,6 +151,7 @@ _COMPONENTS = {
     "proxy": ("PROXY_", "RESTART_"),
     "redirect": ("REDIRECT_",),
     "probe": ("PROBE",),
+    "addresses": ("ADDRESS",),
     "workload": ("API_", "STATUS_", "WORKLOAD_", "PORTS_", "LEASE_", "EVENT_"),
 }
 

@@ -206,6 +206,18 @@ REGISTRY: Mapping[Reason, Entry] = {
         "the configuration was edited, and the redirect goes on by the one that was last approved",
         "see fairlead plan; fairlead redirect apply (--confirm 60s) puts it in force",
     ),
+    Reason.ADDRESSES_PRESENT: Entry(_OK, "this host has the addresses at which peers dial it"),
+    Reason.ADDRESS_ABSENT: Entry(
+        _FAULT,
+        "no interface of this host has an address at which peers dial it",
+        "correct host.addresses, or give an interface that address; if it is translated before it arrives, set "
+        "host.address_translated",
+    ),
+    Reason.ADDRESSES_UNREADABLE: Entry(
+        _WARN,
+        "the addresses of this host's interfaces cannot be read, so it is not known whether peers reach it",
+        "see the detail; the unit fairlead.service must allow AF_NETLINK (RestrictAddressFamilies=)",
+    ),
     Reason.PROBES_PASSING: Entry(_OK, "every probe passes"),
     Reason.PROBE_FAILING: Entry(
         _FAULT, "the local application fails its probe", "see that it runs and listens on the workload's address"

@@ -13,7 +13,11 @@ from agent.core.reasons import REGISTRY, Fault, Reason
 from agent.core.replacement import Replacement, Stage
 
 # What a standing is called when it is good.
-_GOOD = {**conditions.GOOD, "WorkloadMatches": Reason.WORKLOAD_MATCHES}
+_GOOD = {
+    **conditions.GOOD,
+    "AddressesPresent": Reason.ADDRESSES_PRESENT,
+    "WorkloadMatches": Reason.WORKLOAD_MATCHES,
+}
 
 
 def snapshot(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: float) -> dict[str, Any]:
@@ -113,7 +117,8 @@ def problems(spec: Spec, facts: Facts, now: float) -> Iterator[Fault]:
 def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
     yield policy.untrusted(facts)
     yield from policy.identity_remarks(facts, now)
-    for fact in (facts.identity, facts.proxy, facts.redirect, facts.workload, facts.lease, facts.slices):
+    here = (facts.identity, facts.proxy, facts.redirect, facts.addresses)
+    for fact in (*here, facts.workload, facts.lease, facts.slices):
         yield None if fact is UNKNOWN else fact.fault
     if facts.workload is not UNKNOWN:
         yield facts.workload.edited

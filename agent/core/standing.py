@@ -25,6 +25,8 @@ class Spec:
     drain_timeout: float = 60.0
     # Peers cannot verify this host's identity (a service account's), so it is never Ready for them.
     outbound_only: bool = False
+    # Peers dial addresses that are translated on the way, so this host need not have them.
+    address_translated: bool = False
 
 
 class Sure(enum.Enum):

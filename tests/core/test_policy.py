@@ -42,6 +42,7 @@ def every_point() -> Iterator[tuple[f.Maybe[f.Phase], f.Facts, Goals]]:
         facts = f.Facts(
             identity, proxy, redirect, probes, workload, lease, f.AgentFact(ready_at), BLIND, world.ANCHORED
         )
+        facts = dataclasses.replace(facts, addresses=world.PRESENT)
         for phase in PHASES:
             if phase.since == LONG_AGO and phase.kind in (f.PhaseKind.MEMBER, f.PhaseKind.DRAINED):
                 continue  # the drain limit is nothing to them
@@ -108,6 +109,7 @@ def serving(**changes: object) -> f.Facts:
         lease=world.lease(1),
         agent=f.AgentFact(JUST_NOW),
         anchors=world.ANCHORED,
+        addresses=world.PRESENT,
     )
     return dataclasses.replace(facts, **changes)  # type: ignore[arg-type]
 
@@ -150,6 +152,7 @@ UNCOVERED = dataclasses.replace(world.ANCHORED, untrusted=world.SVID.fingerprint
         ({"redirect": world.redirect("block", "released")}, Reason.REDIRECT_BLOCKED),
         ({"redirect": world.redirect("on", "released")}, Reason.REDIRECT_PENDING),
         ({"redirect": world.redirect("partial", "on")}, Reason.REDIRECT_PENDING),
+        ({"addresses": f.AddressesFact(("10.9.0.2",))}, Reason.ADDRESS_ABSENT),
         ({"probes": world.probes("fail")}, Reason.PROBE_FAILING),
         ({"workload": world.workload("missing")}, Reason.WORKLOAD_MISSING),
         ({"workload": world.workload("True", identity="spiffe://td/other")}, Reason.WORKLOAD_IDENTITY_MISMATCH),
@@ -177,7 +180,7 @@ def test_a_fault_unreadies(changes: dict[str, object], reason: Reason) -> None:
     assert (goals.advertise, goals.reason) == (Advertise.NO, reason)
 
 
-@pytest.mark.parametrize("field", ["identity", "proxy", "redirect", "workload", "probes"])
+@pytest.mark.parametrize("field", ["identity", "proxy", "redirect", "workload", "probes", "addresses"])
 def test_an_unknown_holds_and_after_the_window_unreadies(field: str) -> None:
     unknown = world.probes(None) if field == "probes" else f.UNKNOWN
     facts = serving(**{field: unknown})

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -22,8 +23,12 @@ def test_it_is_json_with_facts_goals_conditions_and_reasons() -> None:
     assert found["ready"]["status"] == "True" and found["goals"]["advertise"] == "yes"
     assert found["facts"]["identity"]["svid"]["spiffe_id"] == world.ID
     assert found["facts"]["identity"]["expires_at"] == 5000.0, "seconds from now"
-    assert [c["status"] for c in found["conditions"]] == ["True"] * 5
-    assert [c["reason"] for c in found["conditions"]][-2:] == ["ProbesPassing", "WorkloadMatches"]
+    assert [c["status"] for c in found["conditions"]] == ["True"] * 6
+    assert [c["reason"] for c in found["conditions"]][-3:] == [
+        "AddressesPresent",
+        "ProbesPassing",
+        "WorkloadMatches",
+    ]
     assert found["problems"] == []
 
 
@@ -51,6 +56,19 @@ def test_ports_that_differ_are_named_and_leave_ready_alone() -> None:
     problems = snapshot.problems(spec, serving(), NOW)
     assert [p.reason for p in problems] == [Reason.PORTS_MISMATCH]
     assert goals.advertise.value == "yes"
+
+
+def test_addresses_of_the_host_are_named_unless_they_are_translated() -> None:
+    absent = serving(addresses=f.AddressesFact(("10.9.0.2",)))
+    (problem,) = snapshot.problems(SPEC, absent, NOW)
+    assert problem == Fault(Reason.ADDRESS_ABSENT, "10.9.0.2")
+    assert "host.address_translated" in problem.entry.remedy
+    translated = dataclasses.replace(SPEC, address_translated=True)
+    assert list(snapshot.problems(translated, absent, NOW)) == []
+    assert decide(absent, translated).advertise.value == "yes"
+    blind = serving(addresses=f.AddressesFact(fault=Fault(Reason.ADDRESSES_UNREADABLE)))
+    assert [p.reason for p in snapshot.problems(SPEC, blind, NOW)] == [Reason.ADDRESSES_UNREADABLE]
+    assert decide(blind).advertise.value == "hold"
 
 
 def test_headlines() -> None:

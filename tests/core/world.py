@@ -19,6 +19,7 @@ LONG_AGO, JUST_NOW, FAR = NOW - 5_000, NOW - 1, NOW + 5_000
 ID = "spiffe://td/db"
 SPEC = policy.Spec(ID, "db.sni", ("10.9.0.2",), (8080,), boot_id="boot1")
 SVID = f.Svid(ID, "EC P-256", 0, 0, chain=(b"leaf",))
+PRESENT = f.AddressesFact(())  # this host has its addresses
 ANCHORED = f.AnchorsFact("digest")  # the anchors in force cover the SVID
 
 
@@ -73,6 +74,7 @@ def facts(known: Known, boot: int) -> f.Facts:
     return f.Facts(
         identity=identity(known.svid),
         anchors=ANCHORED,
+        addresses=PRESENT,
         proxy=proxy(known.proxy, known.flying),
         redirect=redirect(known.inbound, known.outbound),
         probes=probes(known.app),

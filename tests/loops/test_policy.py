@@ -19,6 +19,7 @@ async def test_it_beats_and_decides_at_each_change() -> None:
             await asyncio.sleep(30)
             assert board.alive(loop.time(), ALIVE_WITHIN)
         board.setter("anchors")(world.ANCHORED)
+        board.setter("addresses")(world.PRESENT)
         board.setter("identity")(world.identity("usable"))
         await asyncio.sleep(0)
         await asyncio.sleep(0.01)
@@ -29,7 +30,7 @@ async def test_ready_is_when_every_fact_but_the_probes_has_a_first_value() -> No
     board = Board()
     async with running(PolicyLoop(SPEC, board, board.setter("agent")).run()):
         known = serving()
-        for field in ("identity", "anchors", "proxy", "redirect", "workload", "lease"):
+        for field in ("identity", "anchors", "proxy", "redirect", "addresses", "workload", "lease"):
             await asyncio.sleep(1)
             assert board.facts.value.agent.ready_at is None
             board.setter(field)(getattr(known, field))

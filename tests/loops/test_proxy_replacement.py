@@ -95,6 +95,7 @@ class Agent:
             ("probes", world.probes("pass")),
             ("lease", world.lease(1)),
             ("anchors", world.ANCHORED),
+            ("addresses", world.PRESENT),
         ):
             board.setter(name)(fact)
         board.phase.set(f.Phase(f.PhaseKind.MEMBER, asyncio.get_running_loop().time()))

@@ -1,0 +1,161 @@
+"""The addresses of this host's interfaces, asked of the kernel by rtnetlink; no program is started.
+
+An address counts as this host's if an interface has it, or if the kernel delivers to it locally without (a local
+route, "AnyIP"). One that IPv6 has not yet found to be unique accepts no connection and does not count.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+
+from agent.core.addresses import Address, address, plain
+from agent.core.reasons import Reason
+from agent.ports import Trouble
+
+_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
+_ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
+_ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, lengths (2), tos, table, protocol, scope, type, flags
+_ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
+_ERROR, _DONE, _NEW_ADDRESS, _GET_ADDRESS, _NEW_ROUTE, _GET_ROUTE = 2, 3, 20, 22, 24, 26
+_REQUEST, _DUMP = 0x1, 0x300
+_ANY, _LOCAL, _FLAGS = 1, 2, 8  # IFA_ADDRESS (of a peer, where there is one), IFA_LOCAL, IFA_FLAGS
+_OPTIMISTIC, _FAILED, _TENTATIVE = 0x4, 0x8, 0x40
+_DESTINATION, _LOCAL_ROUTE = 1, 2  # RTA_DST, RTN_LOCAL
+# No route at all, and those that lead nowhere; a kernel without that IP version.
+_NO_ROUTE = {
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.EACCES,
+    errno.EINVAL,
+    errno.EOPNOTSUPP,
+    errno.EAFNOSUPPORT,
+}
+_GROUPS = 0x10 | 0x100  # addresses of IPv4 and of IPv6
+_MOST = 1 << 16  # bytes of one datagram
+_WITHIN = 1.0  # seconds; the kernel answers while it is asked
+
+
+class HostInterfaces:
+    """Implements ports.Interfaces, for the network namespace in which its methods are called."""
+
+    def __init__(self) -> None:
+        self._notices: socket.socket | None = None
+
+    async def absent(self, addresses: Sequence[str]) -> tuple[str, ...]:
+        try:
+            with closing(_socket()) as kernel:
+                kernel.settimeout(_WITHIN)
+                here = set(_addresses(kernel))
+                return tuple(one for one in addresses if address(one) not in here and not _local(kernel, one))
+        except OSError as error:
+            raise _trouble(error) from None
+
+    async def changed(self) -> None:
+        """The first call opens the watch and returns: before it anything may have happened."""
+        try:
+            if self._notices is None:
+                self._notices = _socket(_GROUPS)
+                self._notices.setblocking(False)
+                return
+            await asyncio.get_running_loop().sock_recv(self._notices, _MOST)
+            _drain(self._notices)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:  # so many changes that some were not told
+                self.close()
+                raise _trouble(error) from None
+
+    def close(self) -> None:
+        if self._notices is not None:
+            self._notices.close()
+            self._notices = None
+
+
+def _socket(groups: int = 0) -> socket.socket:
+    made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    try:
+        made.bind((0, groups))
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _trouble(error: OSError) -> Trouble:
+    return Trouble(Reason.ADDRESSES_UNREADABLE, f"cannot ask the kernel: {error.strerror or error}")
+
+
+def _drain(notices: socket.socket) -> None:
+    try:
+        while notices.recv(_MOST):
+            pass
+    except BlockingIOError:
+        return
+
+
+def _addresses(kernel: socket.socket) -> Iterator[Address]:
+    for kind, body in _asked(kernel, _GET_ADDRESS, _REQUEST | _DUMP, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
+        if kind == _NEW_ADDRESS and (found := of_message(body)) is not None:
+            yield found
+
+
+def of_message(body: bytes) -> Address | None:
+    """The address of one RTM_NEWADDR; None: it accepts no connection."""
+    family, _, short, _, _ = _ADDRESS.unpack_from(body)
+    found = dict(_attributes(body[_ADDRESS.size :]))
+    flags = int.from_bytes(found[_FLAGS], sys.byteorder) if _FLAGS in found else short
+    raw = found.get(_LOCAL) or found.get(_ANY)
+    waits = flags & _TENTATIVE and not flags & _OPTIMISTIC
+    if raw is None or waits or flags & _FAILED or family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    return plain(address(socket.inet_ntop(family, raw)))
+
+
+def _local(kernel: socket.socket, text: str) -> bool:
+    """The kernel would deliver to it here, whatever interface has it."""
+    one = address(text)
+    family = socket.AF_INET if one.version == 4 else socket.AF_INET6
+    to = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(one.packed), _DESTINATION) + one.packed
+    route = _ROUTE.pack(family, one.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    try:
+        answers = list(_asked(kernel, _GET_ROUTE, _REQUEST, route + to))
+    except OSError as error:
+        if error.errno in _NO_ROUTE:
+            return False
+        raise
+    return any(kind == _NEW_ROUTE and _ROUTE.unpack_from(body)[7] == _LOCAL_ROUTE for kind, body in answers)
+
+
+def _asked(kernel: socket.socket, kind: int, flags: int, body: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and body of each message of the answer. Raises OSError: that with which the kernel answers."""
+    kernel.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 0, 0) + body)
+    while True:
+        for answer, content in _messages(kernel.recv(_MOST)):
+            if answer == _ERROR:
+                number = -int.from_bytes(content[:4], sys.byteorder, signed=True)
+                raise OSError(number, os.strerror(number))
+            if answer == _DONE:
+                return
+            yield answer, content
+            if not flags & _DUMP:
+                return
+
+
+def _messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + _HEADER.size <= len(datagram):
+        length, kind, *_ = _HEADER.unpack_from(datagram, at)
+        yield kind, datagram[at + _HEADER.size : at + length]
+        at += max((length + 3) & ~3, _HEADER.size)
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        yield kind, data[at + _ATTRIBUTE.size : at + length]
+        at += max((length + 3) & ~3, _ATTRIBUTE.size)

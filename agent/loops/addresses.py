@@ -1,0 +1,56 @@
+"""The addresses loop: says which of the addresses at which peers dial this host it does not have.
+
+The kernel tells of addresses that come and go; a slow look finds what it does not tell. A reading that fails
+leaves what was known.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from agent.core.facts import UNKNOWN, AddressesFact
+from agent.ports import Interfaces, Trouble
+
+RECHECK = 60.0  # seconds between two looks of which the kernel's word is not the cause
+PACE = 0.5  # seconds between two looks of which it is
+# A DHCP client or a network manager that begins anew may take an address away and give it back.
+GONE_FOR = 3.0  # seconds
+
+
+class AddressesLoop:
+    def __init__(
+        self, interfaces: Interfaces, addresses: Sequence[str], publish: Callable[[AddressesFact], None]
+    ) -> None:
+        self._interfaces, self._addresses, self._publish = interfaces, addresses, publish
+        self._fact = AddressesFact()
+
+    async def run(self) -> None:
+        while True:
+            await self._look()
+            await self._until_changed()
+
+    async def _look(self) -> None:
+        try:
+            fact = AddressesFact(await self._absent())
+        except Trouble as trouble:
+            fact = dataclasses.replace(self._fact, fault=trouble.fault)
+        if fact != self._fact:
+            self._fact = fact
+            self._publish(fact)
+
+    async def _absent(self) -> tuple[str, ...]:
+        before, found = self._fact.absent, await self._interfaces.absent(self._addresses)
+        if before is not UNKNOWN and set(found) - set(before):
+            await asyncio.sleep(GONE_FOR)
+            found = await self._interfaces.absent(self._addresses)
+        return found
+
+    async def _until_changed(self) -> None:
+        try:
+            async with asyncio.timeout(RECHECK):
+                await self._interfaces.changed()
+                await asyncio.sleep(PACE)
+        except TimeoutError:
+            return
+        except Trouble:
+            await asyncio.sleep(RECHECK)
