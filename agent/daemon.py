@@ -108,20 +108,29 @@ def run(config: Config, prefix: str, *, json_log: bool = False) -> None:
 
 
 async def _live(config: Config, prefix: str, owner: tuple[int, int]) -> None:
-    """One configuration after another. Between two nothing is awaited, so that no signal is lost."""
+    """One configuration after another. Between two nothing is awaited, so that no signal is lost; and the socket
+    stays, so that no client is."""
     wanted: Config | None = config
-    for count in itertools.count(1):
-        if wanted is None:
-            return
-        wanted = await Daemon(wanted, prefix, owner, count).run()
+    with status_socket.listening(Path(prefix or "/") / "run/fairlead/fairlead.sock") as listener:
+        for count in itertools.count(1):
+            if wanted is None:
+                return
+            wanted = await Daemon(wanted, prefix, owner, count, listener).run()
 
 
 class Daemon:
     """`prefix`: before every path of the host. `owner`: uid and gid of the proxy. `count`: which configuration of
-    this process it is."""
+    this process it is. `listener`: where it is asked."""
 
-    def __init__(self, config: Config, prefix: str, owner: tuple[int, int], count: int) -> None:
-        self._owner, self._count = owner, count
+    def __init__(
+        self,
+        config: Config,
+        prefix: str,
+        owner: tuple[int, int],
+        count: int,
+        listener: status_socket.Listener,
+    ) -> None:
+        self._owner, self._count, self._listener = owner, count, listener
         self._stop, self._next, self._told_to_end = asyncio.Event(), config, False
         self._config, self._root = config, Path(prefix or "/")
         self._door = door.Door(prefix or "/")
@@ -167,7 +176,7 @@ class Daemon:
             stack.callback(self._interfaces.close)
             if isinstance(self._runtime, proxy_child.ChildProxy):
                 stack.callback(self._runtime.close)
-            await stack.enter_async_context(self._socket().serving())
+            await stack.enter_async_context(self._socket().serving(self._listener))
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(loop, name=name) for name, loop in self._loops().items()]
                 await self._stop.wait()

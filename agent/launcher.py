@@ -4,11 +4,13 @@
 
 An environment is code, so nobody but root has a say in it: it is built from root-owned files, and nothing of this
 process's own environment is handed on. Exit codes are those of the proxy: 64 its configuration is refused, 1 it
-cannot be set up.
+cannot be set up; and those of a shell: 127 there is no binary, 126 it cannot be executed. The cause is left for
+the agent, where the gate leaves its own.
 
 Law: the standard library, `core`, `config`, `values`, and what the door reads root's files by.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,9 +19,10 @@ from pathlib import Path
 
 from agent import starts, values
 from agent.core import proxy
+from agent.core.reasons import Fault, Reason
 from agent.privileged import Refusal, files, policy
 
-REFUSED, FAILED = 64, 1
+REFUSED, FAILED, NOT_EXECUTABLE, ABSENT = 64, 1, 126, 127
 
 
 @dataclass(frozen=True)
@@ -51,19 +54,37 @@ def become(prefix: Path, folder: Path) -> int:
         found = plan(prefix)
         if os.getuid() != found.uid:
             cause = f"this is uid {os.getuid()}, and proxy.user is {found.uid}; set User= of the unit by a drop-in"
-            return _say(REFUSED, cause)
+            return _say(folder, REFUSED, cause)
         starts.begin(folder)
-        os.execve(found.binary, [found.binary], dict(found.environment))  # noqa: S606 - no shell is wanted
+        return _execute(found, folder)
     except (Refusal, proxy.Refused) as error:
-        return _say(REFUSED, str(error))
+        return _say(folder, REFUSED, str(error))
     except KeyError:
-        return _say(REFUSED, "proxy.user names nobody on this host")
+        return _say(folder, REFUSED, "proxy.user names nobody on this host")
     except OSError as error:
-        return _say(FAILED, f"{error.filename or ''}: {error.strerror}")
+        return _say(folder, FAILED, f"{error.filename or ''}: {error.strerror}")
 
 
-def _say(code: int, cause: str) -> int:
+def _execute(found: Launch, folder: Path) -> int:
+    """Returns only where it fails."""
+    try:
+        os.execve(found.binary, [found.binary], dict(found.environment))  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        code = ABSENT if error.errno == errno.ENOENT else NOT_EXECUTABLE
+        return _say(folder, code, f"{found.binary}: {error.strerror}")
+
+
+_REASONS = {
+    REFUSED: Reason.PROXY_CONFIGURATION_REFUSED,
+    FAILED: Reason.PROXY_FAILED_TO_START,
+    NOT_EXECUTABLE: Reason.PROXY_BINARY_UNUSABLE,
+    ABSENT: Reason.PROXY_BINARY_UNUSABLE,
+}
+
+
+def _say(folder: Path, code: int, cause: str) -> int:
     print(f"cannot start the proxy: {cause}", file=sys.stderr, flush=True)
+    starts.record(folder, Fault(_REASONS[code], cause))
     return code
 
 

@@ -17,6 +17,8 @@ from agent.loops.replacement import ReplacementLoop
 from agent.ports import Trouble
 from agent.privileged import Refusal, versions
 
+_CHOOSE = "see what is installed: fairlead proxy list; then: fairlead proxy upgrade VERSION"
+
 
 class Orders:
     """`prefix`: before every path of the host."""
@@ -33,11 +35,11 @@ class Orders:
         """`{}`: to the version before."""
         previous = versions.linked(Path(self._prefix), versions.PREVIOUS)
         if not previous:
-            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, "there is no previous version")
+            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, "there is no previous version", remedy=_CHOOSE)
         change = self._board.facts.value.replacement
         if change is not None and change.stage is Stage.BACK_AGAIN and change.wanted == previous:
-            why = f"{previous} did not become ready when it was tried; say which: fairlead proxy upgrade VERSION"
-            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, why)
+            why = f"{previous} did not become ready when it was tried"
+            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, why, remedy=_CHOOSE)
         self._replacement.ask(self._installed(previous), self._current())
 
     async def restart(self, words: Mapping[str, Any]) -> None:
@@ -52,13 +54,15 @@ class Orders:
     def _installed(self, version: str) -> str:
         self._must_be_here()
         if self._config.proxy.binary:
-            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, f"proxy.binary names {self._config.proxy.binary} by hand")
+            why = f"proxy.binary names {self._config.proxy.binary} by hand"
+            remedy = "replace that file, then: fairlead proxy restart; or remove proxy.binary"
+            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, why, remedy=remedy)
         try:
             versions.must_be_installed(Path(self._prefix), version)
         except Refusal as refusal:
-            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, refusal.detail) from None
+            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, refusal.detail, remedy=_CHOOSE) from None
         if why := releases.refused(version):
-            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, f"version {version}: {why}")
+            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, f"version {version}: {why}", remedy=_CHOOSE)
         return version
 
     def _current(self) -> str:

@@ -18,15 +18,18 @@ from agent.core.token import Claims
 
 
 class Trouble(Exception):
-    """Expected trouble: becomes a fact with a reason. `retry_after`: seconds, where the other side said so."""
+    """Expected trouble: becomes a fact with a reason. `retry_after`: seconds, where the other side said so.
+    `remedy`: as `Fault.remedy`."""
 
-    def __init__(self, reason: Reason, detail: str = "", retry_after: float | None = None) -> None:
+    def __init__(
+        self, reason: Reason, detail: str = "", retry_after: float | None = None, remedy: str = ""
+    ) -> None:
         super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail, self.retry_after = reason, detail, retry_after
+        self.reason, self.detail, self.retry_after, self.remedy = reason, detail, retry_after, remedy
 
     @property
     def fault(self) -> Fault:
-        return Fault(self.reason, self.detail)
+        return Fault(self.reason, self.detail, self.remedy)
 
 
 class WorkloadApi(Protocol):

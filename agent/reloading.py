@@ -41,6 +41,7 @@ class Reload:
     ) -> None:
         self._present, self._prefix, self._board, self._count = present, prefix, board, count
         self._begin_again, self._restart, self._publish = begin_again, restart, publish
+        self._path = Path(prefix or "/") / "etc/fairlead/fairlead.toml"
         self._asked = asyncio.Event()
 
     def ask(self) -> None:
@@ -89,27 +90,27 @@ class Reload:
         return self._answer(changed=list(keys), proxy=waits, redirect=redirect, restarting=restarting)
 
     def _answer(self, **found: Any) -> Mapping[str, Any]:
-        empty = {"problems": [], "changed": [], "proxy": [], "redirect": [], "restarting": False}
+        file = str(self._path)
+        empty = {"file": file, "problems": [], "changed": [], "proxy": [], "redirect": [], "restarting": False}
         return {**empty, **found, "count": self._count}
 
     def _read(self) -> tuple[Config | None, list[Problem]]:
-        path = Path(self._prefix) / "etc/fairlead/fairlead.toml"
         try:
-            found = configuration.parse(path.read_text(encoding="utf-8"))
+            found = configuration.parse(self._path.read_text(encoding="utf-8"))
             proxy.environment(values.proxy_settings(found, self._prefix), "")
         except configuration.ConfigError as error:
             return None, list(error.problems)
         except proxy.Refused as refused:
             return None, [Problem("proxy", str(refused), "correct it")]
         except (OSError, UnicodeDecodeError) as error:
-            return None, [Problem("", f"cannot read {path}: {error}", "see that the agent's user may read it")]
+            return None, [Problem("", f"cannot read it: {_cause(error)}", "see that the agent's user may read it")]
         return found, []
 
     def _say(self, problems: Sequence[Problem], keys: Sequence[str]) -> None:
         log = structlog.get_logger()
         fault = None
         if problems:
-            text = "; ".join(f"{each.key}: {each.cause}" for each in problems)
+            text = f"{self._path}: " + "; ".join(_told(each) for each in problems)
             fault = Fault(Reason.CONFIGURATION_REFUSED, text)
             log.error("the edited configuration is refused", reason=fault.reason.value, detail=text)
         else:
@@ -129,6 +130,14 @@ class Reload:
 
     def _is_outdated(self) -> bool:
         return any(outdated.remarks(self._board.facts.value))
+
+
+def _told(problem: Problem) -> str:
+    return f"{problem.key}: {problem.cause}" if problem.key else problem.cause
+
+
+def _cause(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8 text"
 
 
 def _another(key: str) -> Problem:

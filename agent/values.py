@@ -131,9 +131,12 @@ def token_subject(config: Config) -> str:
 
 
 def proxy_owner(config: Config) -> tuple[int, int]:
-    """uid and gid that the proxy runs as; a uid that has no entry is its own gid. Raises KeyError: there is no
-    user of that name."""
-    user = config.proxy.user
+    """uid and gid that the proxy runs as. Raises KeyError: there is no user of that name."""
+    return owner(config.proxy.user)
+
+
+def owner(user: str) -> tuple[int, int]:
+    """uid and gid by name or uid; a uid that has no entry is its own gid. Raises KeyError."""
     if not user.isdecimal():
         entry = pwd.getpwnam(user)
         return entry.pw_uid, entry.pw_gid

@@ -138,6 +138,12 @@ def test_the_prefix_of_proxy_stands_before_or_after_its_verb(
 @pytest.mark.parametrize("verb", ["status", "leave", "join"])
 def test_without_an_agent(capsys: pytest.CaptureFixture[str], tmp_path: Path, verb: str) -> None:
     code, _, err = run(capsys, verb, "--prefix", str(tmp_path))
+    assert code == 69 and "no agent is running" in err and "examples/fairlead.toml" in err, (
+        "it was never configured"
+    )
+    (tmp_path / "etc/fairlead").mkdir(parents=True)
+    (tmp_path / "etc/fairlead/fairlead.toml").touch()
+    code, _, err = run(capsys, verb, "--prefix", str(tmp_path))
     assert code == 69 and "no agent is running" in err and "systemctl status fairlead" in err
 
 

@@ -46,6 +46,13 @@ def rules(host: Host) -> str:
     return host.space.run("nft", "list", "ruleset")
 
 
+def test_apply_without_a_configuration_names_the_file(host: Host) -> None:
+    host.config.unlink()
+    code, _, errors = fairlead(host, "redirect apply")
+    assert code == 64 and f"cannot read {host.config}" in errors, errors
+    assert "ConfigurationUnusable" in errors and "check-config" in errors and "journalctl" not in errors
+
+
 def test_plan_shows_all_and_touches_nothing(host: Host) -> None:
     output = good(host, "plan")
     assert "to 10.9.0.2/32, port 8080 → to the proxy's port 4143" in output

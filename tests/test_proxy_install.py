@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -272,6 +273,35 @@ def test_proxy_current_is_roots_alone(host: Path, delivery: Path, what: str) -> 
     os.chown(host / "var/lib/fairlead/proxy/2.366.0" / what, 2102, 2102)
     with pytest.raises(Refusal, match="belongs to uid 2102"):
         links.set_current(host, "2.366.0")
+
+
+def test_proxy_install_needs_no_configuration(
+    host: Path, delivery: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image is made before its hosts are known."""
+    monkeypatch.setattr("pwd.getpwnam", lambda name: pwd.getpwuid(0) if name == "fairlead-proxy" else None)
+    source, digest = release(delivery)
+    command = ["proxy", "--prefix", str(host), "install", str(source), "--sha256", digest]
+    assert main.main(command) == 0, capsys.readouterr().err
+    assert links.linked(host, "current") == "2.366.0"
+
+
+def test_proxy_install_without_the_proxys_user_says_what_to_do(
+    host: Path, delivery: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (host / "etc/fairlead").mkdir(parents=True)
+    text = Path("config/fairlead.toml").read_text().replace('"fairlead-proxy"', '"nobody-here"')
+    (host / "etc/fairlead/fairlead.toml").write_text(text)
+    source, digest = release(delivery)
+    assert main.main(["proxy", "--prefix", str(host), "install", str(source), "--sha256", digest]) == 64
+    assert "no user 'nobody-here'\n  create it (useradd" in capsys.readouterr().err
+
+
+def test_proxy_install_help_says_what_may_be_given(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main.main(["proxy", "install", "--help"])
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("tarball", "oci:DIR", "manifest", "no configuration"))
 
 
 def test_proxy_list_and_use_by_the_command(host: Path, delivery: Path, capsys: pytest.CaptureFixture[str]) -> None:

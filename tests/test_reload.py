@@ -1,11 +1,14 @@
 """What an edit takes: every key of the file has its place in the table."""
 
+import argparse
 import dataclasses
 from pathlib import Path
 
 import pytest
 
 from agent import config
+from agent.cli import reload as cli_reload
+from agent.cli.exits import Failure
 from agent.config import Config
 from agent.config.changes import TAKES, Takes, changed, takes
 from agent.core.reasons import Fault, Reason
@@ -56,6 +59,19 @@ def test_an_edit_is_named_by_its_key(table: str, key: str, value: object, what: 
 
 def test_probes_are_one_key() -> None:
     assert changed(PRESENT, dataclasses.replace(PRESENT, probes=())) == ("probe",)
+
+
+async def test_a_file_that_is_no_toml_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "etc/fairlead/fairlead.toml"
+    path.parent.mkdir(parents=True)
+    said: list[Fault | None] = []
+    reload = Reload(PRESENT, str(tmp_path), Board(), lambda _: None, lambda words: None, said.append, 1)
+    path.write_text("[workload\n")
+    answer = await reload.order({})
+    assert said[-1] is not None and said[-1].detail.startswith(f"{path}: not valid TOML")
+    with pytest.raises(Failure, match=f"1 problem in {path}"):
+        cli_reload._refused(dict(answer), argparse.Namespace(json=False))
+    assert capsys.readouterr().err.startswith(f"fairlead: {path}: not valid TOML")
 
 
 async def test_a_bad_file_is_refused_with_every_problem_and_a_good_one_taken(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.adapters import files, memory, proxy_reading, spawn
-from agent.core import procfs, proxy, proxy_end
+from agent.core import gate, procfs, proxy, proxy_end
 from agent.core.facts import UNKNOWN, Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.reasons import Fault, Reason
@@ -151,14 +151,14 @@ class ChildProxy:
     async def _pass_gate(self) -> None:
         """A usable SVID for this process says nothing about the proxy's: the Workload API goes by the user."""
         try:
-            gate = await spawn.run(
+            done = await spawn.run(
                 self._gate, within=GATE_WITHIN, environment=GATE_ENVIRONMENT, owner=(self._uid, self._gid)
             )
         except spawn.SpawnError as error:
             raise Trouble(Reason.PROXY_IDENTITY_MISSING, str(error)) from error
-        if gate.code != 0:
-            said = gate.output.decode(errors="replace").strip()
-            raise Trouble(Reason.PROXY_IDENTITY_MISSING, said or gate.explain())
+        if done.code != 0:
+            fault = gate.printed(done.output.decode(errors="replace"))
+            raise Trouble(*(gate.awaited(fault) if fault else (Reason.PROXY_IDENTITY_MISSING, done.explain())))
 
     def _spawn(self, environment: dict[str, str]) -> Process:
         log = _fresh_log(self._paths.log)

@@ -9,6 +9,7 @@ import asyncio
 import errno
 import json
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
@@ -20,6 +21,7 @@ from agent.core.reasons import Reason
 from agent.ports import Trouble
 
 ADMIN = f"http://127.0.0.1:{proxy.ADMIN_PORT}"
+FILTERS = "a filter is a level or target=level, separated by commas: warn,linkerd=info"
 ADMIN_WITHIN = 1.0  # seconds for one page
 PAGE_CAP = 8 << 20  # bytes; a proxy with many peers has metrics of megabytes
 
@@ -112,7 +114,10 @@ async def log_level(wanted: str = "") -> str:
         async with asyncio.timeout(ADMIN_WITHIN), aiohttp.ClientSession() as session:
             if wanted:
                 async with session.put(url, data=wanted.encode()) as answer:
-                    _must_be_taken(answer.status, (await answer.text())[:200].strip())
+                    said = (await answer.text())[:200].strip()
+                    if answer.status == HTTPStatus.BAD_REQUEST:
+                        raise Trouble(Reason.PROXY_UNREADABLE, f"it refuses {wanted!r}: {said}", remedy=FILTERS)
+                    _must_be_taken(answer.status, said)
             async with session.get(url) as answer:
                 said = (await answer.text()).strip()
                 _must_be_taken(answer.status, said[:200])

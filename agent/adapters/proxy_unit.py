@@ -76,16 +76,17 @@ class UnitProxy:
             raise _cannot_ask(error) from None
 
     def _awaited(self) -> tuple[Reason, str]:
-        """What keeps a start waiting, by the gate's own word."""
-        try:
-            fault = gate.read(self._gate.read_text(errors="replace"))
-        except OSError:
-            fault = None
+        """What keeps a start waiting, as the gate or the launcher recorded it."""
+        fault = self._recorded()
         if fault is None:
             return Reason.PROXY_STARTING, "its unit has not come to start it yet"
-        if fault.reason is Reason.PROXY_CRASHED:
-            return fault.reason, fault.detail
-        return Reason.PROXY_IDENTITY_MISSING, f"{fault.reason}: {fault.detail or fault.entry.text}"
+        return gate.awaited(fault)
+
+    def _recorded(self) -> Fault | None:
+        try:
+            return gate.read(self._gate.read_text(errors="replace"))
+        except OSError:
+            return None
 
     async def abandon(self) -> None:
         if (await self._state()).active not in ("inactive", "failed"):
@@ -106,7 +107,8 @@ class UnitProxy:
                     await unit.changed()
                 if state.exec_main_pid == process.pid:
                     fault = unit_fault(state.result, state.code, state.status)
-        return fault
+        recorded = self._recorded()  # the launcher's has the detail that its exit code lacks
+        return recorded if recorded is not None and recorded.reason is fault.reason else fault
 
     async def _gone(self, process: Process) -> None:
         """A pidfd tells of the end of a process, whoever is its parent."""

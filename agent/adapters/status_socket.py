@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from agent.core.facts import PhaseKind
 from agent.ports import Trouble
 
 LONGEST_WAIT = 60.0
+BACKLOG = 128
 ASKABLE = {kind.value: kind for kind in PhaseKind}
 
 
@@ -49,7 +50,14 @@ class StatusSocket:
         self._pushes, self._push = pushes, push
 
     @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[None]:
+    async def serving(self, kept: "Listener | None" = None) -> AsyncIterator[None]:
+        """`kept`: a listener that stays open afterwards, for whatever serves next; None: one of its own."""
+        with contextlib.nullcontext(kept) if kept is not None else listening(self._path) as listener:
+            async with self._serving(listener):
+                yield
+
+    @contextlib.asynccontextmanager
+    async def _serving(self, listener: "Listener") -> AsyncIterator[None]:
         app = web.Application()
         app.add_routes(
             [
@@ -63,11 +71,10 @@ class StatusSocket:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         try:
-            await web.SockSite(runner, _listen(self._path)).start()
+            await web.SockSite(runner, listener.another()).start()
             yield
         finally:
             await runner.cleanup()
-            self._path.unlink(missing_ok=True)
 
     async def _status(self, request: web.Request) -> web.Response:
         after = request.query.get("after", "")
@@ -85,7 +92,7 @@ class StatusSocket:
         try:
             await self._ask(phase)
         except Trouble as trouble:
-            return _refusal(503, trouble.detail or trouble.fault.entry.text, trouble.fault.entry.remedy)
+            return _refusal(503, trouble.detail or trouble.fault.entry.text, trouble.fault.way_out)
         return web.json_response(self._snapshot())
 
     async def _order(self, request: web.Request) -> web.Response:
@@ -101,7 +108,7 @@ class StatusSocket:
         try:
             answer = await order(words)
         except Trouble as trouble:
-            return _refusal(503, trouble.detail or trouble.fault.entry.text, trouble.fault.entry.remedy)
+            return _refusal(503, trouble.detail or trouble.fault.entry.text, trouble.fault.way_out)
         return web.json_response(self._snapshot() if answer is None else answer)
 
     async def _heartbeat(self, request: web.Request) -> web.Response:
@@ -130,6 +137,30 @@ def _seconds(text: str) -> float:
         return LONGEST_WAIT
 
 
+class Listener:
+    """A listening socket at `path`. Connections that come while nothing serves wait for what serves next."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._socket = path, _listen(path)
+
+    def another(self) -> socket.socket:
+        """Another descriptor of it; whoever gets it closes it. A socket that lost its name is made anew."""
+        if not self._path.exists():
+            self._socket.close()
+            self._socket = _listen(self._path)
+        return self._socket.dup()
+
+    def close(self) -> None:
+        self._socket.close()
+        self._path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def listening(path: Path) -> Iterator[Listener]:
+    with contextlib.closing(Listener(path)) as listener:
+        yield listener
+
+
 def _listen(path: Path) -> socket.socket:
     """A listener at `path`; the one that a dead agent left is replaced (the caller holds the agent's lock)."""
     path.unlink(missing_ok=True)
@@ -139,6 +170,7 @@ def _listen(path: Path) -> socket.socket:
         listener.bind(str(path))
     finally:
         os.umask(before)
+    listener.listen(BACKLOG)
     return listener
 
 

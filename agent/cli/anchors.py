@@ -86,7 +86,7 @@ def render(mine: "AnchorSet", proposed: "AnchorSet | None") -> Iterator[str]:
 def _lines(found: "AnchorSet") -> Iterator[str]:
     if found.fault is not None:
         yield f"  {found.fault.reason}: {found.fault.detail}"
-        yield f"    → {found.fault.entry.remedy}"
+        yield f"    → {found.fault.way_out}"
         return
     yield f"  digest {found.digest}"
     for each in found.certificates:

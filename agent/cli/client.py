@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 from agent.cli.exits import Exit, Failure
 
-SOCKET = "run/fairlead/fairlead.sock"
+AGAIN = 3
+SOCKET, CONFIGURATION = "run/fairlead/fairlead.sock", "etc/fairlead/fairlead.toml"
 
 
 class _Connection(http.client.HTTPConnection):
@@ -47,13 +48,25 @@ class Client:
         return self._ask("POST", f"/v1/probes/{quote(probe, safe='')}", {} if ttl is None else {"ttl": ttl})
 
     def _ask(self, method: str, target: str, body: object = None) -> dict[str, Any]:
+        """An agent that takes up a new configuration breaks off what it has not answered yet. What may be asked
+        twice is asked again, at most AGAIN times."""
+        again = 0 if target.startswith("/v1/orders/") else AGAIN
+        while True:
+            try:
+                return self._ask_once(method, target, body)
+            except (BrokenPipeError, ConnectionResetError, http.client.HTTPException) as error:
+                if not again:
+                    raise self._absent(error) from None
+                again -= 1
+
+    def _ask_once(self, method: str, target: str, body: object = None) -> dict[str, Any]:
         connection = _Connection(self._path, self._timeout)
         try:
             payload = None if body is None else json.dumps(body)
             connection.request(method, target, payload, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             found: dict[str, Any] = json.loads(answer.read())
-        except (FileNotFoundError, ConnectionError, http.client.HTTPException) as error:
+        except (FileNotFoundError, ConnectionRefusedError) as error:
             raise self._absent(error) from None
         except PermissionError:
             raise Failure(
@@ -70,8 +83,15 @@ class Client:
         return found
 
     def _absent(self, error: Exception) -> Failure:
-        cause = "no agent is running" if isinstance(error, OSError) else f"the agent ended meanwhile ({error!r})"
-        return Failure(Exit.UNAVAILABLE, f"cannot {self._doing}: {cause} ({self._path})", _LOOK)
+        refused = isinstance(error, FileNotFoundError | ConnectionRefusedError)
+        cause = "no agent is running" if refused else f"the agent ended meanwhile ({error!r})"
+        configured = self._path.parents[2].joinpath(CONFIGURATION).exists()
+        remedy = _LOOK if configured else WRITE
+        return Failure(Exit.UNAVAILABLE, f"cannot {self._doing}: {cause} ({self._path})", remedy)
 
 
+WRITE = (
+    "write /etc/fairlead/fairlead.toml after /usr/share/doc/fairlead/examples/fairlead.toml, "
+    "then: systemctl start fairlead"
+)
 _LOOK = "look at it with: systemctl status fairlead"

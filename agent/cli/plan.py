@@ -81,7 +81,7 @@ def render(found: "Redirect") -> Iterator[str]:
     if found.refused:
         yield ""
         yield f"these rules would be refused: {found.refused.reason}: {found.refused.detail}"
-        yield f"  → {found.refused.entry.remedy}"
+        yield f"  → {found.refused.way_out}"
     if found.suspended and not found.live.on_trial:
         yield ""
         yield f"suspended: {found.suspended}"
@@ -93,7 +93,7 @@ def edited(found: "Redirect") -> Iterator[str]:
     if found.edited:
         yield ""
         yield f"{found.edited.reason}: {found.edited.entry.text} ({found.edited.detail})"
-        yield f"  → {found.edited.entry.remedy}"
+        yield f"  → {found.edited.way_out}"
 
 
 def _live(found: "Redirect") -> Iterator[str]:

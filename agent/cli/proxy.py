@@ -24,12 +24,30 @@ Versions of linkerd2-proxy lie side by side under /var/lib/fairlead/proxy, root'
   fairlead proxy env [--diff]                 its environment at the next start, and what differs from now
   fairlead proxy logs                         the last lines of its unit"""
 
+INSTALL = """\
+Checks FILE by its hash, tries the binary as the proxy's user, and keeps it under /var/lib/fairlead/proxy/VERSION.
+It needs no configuration and no agent, so that it works while an image is made. FILE is one of:
+
+  a release's tarball      linkerd2-proxy-v2.366.0-linux-amd64.tar.gz; --sha256 or --checksums of the tarball
+  its folder, unpacked     --sha256 of the binary linkerd2-proxy in it
+  the binary itself        --sha256 of the binary; --version where it does not say it
+  an OCI image layout      a folder (skopeo copy docker://cr.l5d.io/linkerd/proxy:TAG oci:DIR); --sha256 of the
+                           image's manifest, which is its digest in the registry
+  an OCI image in one tar  (skopeo copy … oci-archive:FILE); --sha256 of the tar
+
+The first version that is installed becomes current. After that: fairlead proxy upgrade VERSION."""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     prefix_argument(parser)
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    install = verbs.add_parser("install", help="check a delivery by its hash, try it, and keep it")
-    install.add_argument("source", type=Path, metavar="FILE|DIR")
+    install = verbs.add_parser(
+        "install",
+        help="check a delivery by its hash, try it, and keep it",
+        description=INSTALL,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    install.add_argument("source", type=Path, metavar="FILE|DIR", help="what was delivered; see above")
     which = install.add_mutually_exclusive_group(required=True)
     which.add_argument("--sha256", metavar="HASH", help="of the file; of the manifest, for a folder of OCI layout")
     which.add_argument("--checksums", type=Path, metavar="FILE", help="a list of hashes that names the file")
@@ -70,10 +88,10 @@ def _install(args: argparse.Namespace) -> int:
     from agent.privileged import Refusal
 
     must_be_root("install the proxy")
-    config = load(_root(args) / "etc/fairlead/fairlead.toml")
+    user = _user(args)
     tell = (lambda line: None) if args.json else (lambda line: print(f"  {line}", flush=True))
     try:
-        owner = values.proxy_owner(config)
+        owner = values.owner(user)
         found = versions.install(
             _root(args), args.source, _digest(args), args.version.removeprefix("v"), owner, args.dry_run, tell
         )
@@ -82,7 +100,8 @@ def _install(args: argparse.Namespace) -> int:
     except Refusal as refusal:
         raise Failure(Exit.FAILED, f"cannot install {args.source}: {refusal.detail}") from None
     except KeyError:
-        raise Failure(Exit.CONFIG, f"cannot install {args.source}: no user {config.proxy.user!r}") from None
+        remedy = "create it (useradd --system --shell /usr/sbin/nologin NAME), or correct proxy.user"
+        raise Failure(Exit.CONFIG, f"cannot install {args.source}: no user {user!r}", remedy) from None
     if args.json:
         print(json.dumps(versions.plain(found)))
         return Exit.OK
@@ -93,6 +112,14 @@ def _install(args: argparse.Namespace) -> int:
     if not (found.current or args.dry_run):
         print(f"  change over to it with: fairlead proxy upgrade {found.version}")
     return Exit.OK
+
+
+def _user(args: argparse.Namespace) -> str:
+    """As whom it is tried. An image is made before its hosts are known: without a configuration, the usual one."""
+    from agent.config import ProxyConfig
+
+    path = _root(args) / "etc/fairlead/fairlead.toml"
+    return load(path).proxy.user if path.exists() else ProxyConfig().user
 
 
 def _digest(args: argparse.Namespace) -> str:

@@ -29,7 +29,7 @@ The traffic redirect, by hand; root only. The agent does all this by itself, but
   adopt-guide   the same as apply, in place of the chains that Linkerd's guide has one make by hand"""
 
 _REMEDIES = {Reason.REDIRECT_FORBIDDEN: "run it with sudo"}
-_CODES = {Reason.REDIRECT_FORBIDDEN: Exit.NOT_PERMITTED}
+_CODES = {Reason.REDIRECT_FORBIDDEN: Exit.NOT_PERMITTED, Reason.CONFIGURATION_UNUSABLE: Exit.CONFIG}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -191,7 +191,7 @@ def _ask(args: argparse.Namespace, doing: str, verb: str, **words: str) -> Mappi
 def _failure(doing: str, fault: Fault) -> Failure:
     cause = fault.detail.removeprefix("cannot ") if fault.detail.startswith(f"cannot {doing}") else fault.detail
     message = f"cannot {cause}" if cause != fault.detail else f"cannot {doing}: {cause}"
-    remedy = _REMEDIES.get(fault.reason, fault.entry.remedy)
+    remedy = _REMEDIES.get(fault.reason, fault.way_out)
     return Failure(_CODES.get(fault.reason, Exit.FAILED), f"{message} [{fault.reason}]", remedy)
 
 

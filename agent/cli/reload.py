@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found), flush=True)
     if found["problems"]:
-        return _refused(found["problems"], args.json)
+        return _refused(found, args)
     if not args.json:
         _tell(found)
     if args.no_wait:
@@ -43,11 +43,13 @@ def run(args: argparse.Namespace) -> int:
     return follow_replacement(client, status, args, "restart the proxy") if found["restarting"] else Exit.OK
 
 
-def _refused(problems: list[dict[str, str]], as_json: bool) -> int:
-    for problem in () if as_json else problems:
-        complain(f"{problem['key']}: {problem['cause']}", problem["remedy"])
-    count = len(problems)
-    raise Failure(Exit.CONFIG, f"cannot reload the configuration: {count} problem{'s' * (count > 1)}")
+def _refused(found: dict[str, Any], args: argparse.Namespace) -> int:
+    for problem in () if args.json else found["problems"]:
+        where = ": ".join(part for part in (found["file"], problem["key"]) if part)
+        complain(f"{where}: {problem['cause']}", problem["remedy"])
+    count = len(found["problems"])
+    text = f"{count} problem{'s' * (count > 1)} in {found['file']}; what was read before stays in force"
+    raise Failure(Exit.CONFIG, f"cannot reload the configuration: {text}")
 
 
 def _tell(found: dict[str, Any]) -> None:

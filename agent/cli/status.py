@@ -19,6 +19,7 @@ Shows what this host is to the mesh, what is known about it, and for each proble
 CLEAR = "\033[2J\033[H"
 RETRY = 1.0  # seconds between two looks for an agent
 MARKS = {"True": "✓", "False": "✗", "Unknown": "…"}
+INTENDED = "–"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +73,7 @@ def render(status: dict[str, Any]) -> Iterator[str]:
     told = f"Ready={ready['status']} ({ready['reason']})" if ready["status"] else "nothing yet"
     yield f"  the mesh was told  {told}"
     for condition in status["conditions"]:
-        yield f"  {MARKS[condition['status']]} {condition['type']:<16} {_detail(condition, status['facts'])}"
+        yield f"  {_mark(condition)} {condition['type']:<16} {_detail(condition, status['facts'])}"
     yield f"    API credential   {_credential(status['credential'])}"
     for problem in status["problems"]:
         yield ""
@@ -81,6 +82,11 @@ def render(status: dict[str, Any]) -> Iterator[str]:
         )
         if problem["remedy"]:
             yield f"    → {problem['remedy']}"
+
+
+def _mark(condition: dict[str, str]) -> str:
+    """What an operator took away is not at fault."""
+    return INTENDED if condition["reason"] == "Left" else MARKS[condition["status"]]
 
 
 def _detail(condition: dict[str, str], facts: dict[str, Any]) -> str:

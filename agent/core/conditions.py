@@ -69,7 +69,7 @@ def _words(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: flo
         if standing is Sure.GOOD:
             standing = _remark(name, spec, facts, now) or standing
         if standing is not Sure.UNSURE or not hold:
-            yield _word(name, _as_wanted(standing, going))
+            yield _word(name, as_wanted(standing, going))
     if phase is not UNKNOWN:
         yield Word(DRAINING, "True" if going else "False", going or Reason.NOT_DRAINING)
 
@@ -97,7 +97,7 @@ def _word(name: str, standing: Standing) -> Word:
             return Word(PREFIX + name, "False", reason)
 
 
-def _as_wanted(standing: Standing, going: Reason | None) -> Standing:
+def as_wanted(standing: Standing, going: Reason | None) -> Standing:
     """On a host that goes, a proxy that is stopped and a redirect that is off are what was asked for."""
     asked = going is not None and isinstance(standing, Fault) and standing.entry.severity is Severity.WAIT
     return Fault(going) if asked and going is not None else standing

@@ -12,6 +12,26 @@ RECORD = "run/fairlead-proxy/gate.json"  # below the prefix; absent while the ga
 MOST = 4096  # bytes; what is longer was not written by the gate
 
 
+# The Workload API works, and issues this user another SVID or none: only a registration entry helps.
+_NO_ENTRY = frozenset({Reason.WORKLOAD_API_DENIED, Reason.IDENTITY_UNEXPECTED})
+
+
+def awaited(fault: Fault) -> tuple[Reason, str]:
+    """What a proxy that is not started waits for, so that the remedy fits: reason and detail."""
+    if fault.reason in _NO_ENTRY:
+        return Reason.PROXY_IDENTITY_MISSING, f"{fault.reason}: {fault.detail or fault.entry.text}"
+    return fault.reason, fault.detail
+
+
+def printed(text: str) -> Fault | None:
+    """The last reason that a gate printed, as "Reason: detail"; None: it printed none."""
+    for line in reversed(text.splitlines()):
+        reason, _, detail = line.partition(": ")
+        if reason in set(Reason):
+            return Fault(Reason(reason), detail)
+    return None
+
+
 def written(fault: Fault) -> str:
     return json.dumps({"reason": fault.reason.value, "detail": fault.detail[:500]}) + "\n"
 

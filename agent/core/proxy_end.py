@@ -15,6 +15,9 @@ _EXITS: dict[int, tuple[Reason, str]] = {
     0: (Reason.PROXY_STOPPED, ""),
     1: (Reason.PROXY_FAILED_TO_START, "exit 1: no usable trust anchor, or the admin port is taken"),
     64: (Reason.PROXY_CONFIGURATION_REFUSED, "exit 64"),
+    # The launcher's, which becomes the proxy; as a shell has them.
+    126: (Reason.PROXY_BINARY_UNUSABLE, "exit 126: its binary cannot be executed"),
+    127: (Reason.PROXY_BINARY_UNUSABLE, "exit 127: its binary is not there"),
     101: (
         Reason.PROXY_PANICKED,
         f"exit 101: it panicked, as it does when {INBOUND_PORT} or {OUTBOUND_PORT} is taken",

@@ -28,6 +28,7 @@ class Reason(enum.StrEnum):
     PHASE_UNWRITABLE = "PhaseUnwritable"
     DOOR_REFUSED = "DoorRefused"
     CONFIGURATION_REFUSED = "ConfigurationRefused"
+    CONFIGURATION_UNUSABLE = "ConfigurationUnusable"
     STATE_UNWRITABLE = "StateUnwritable"
     SOCKETS_GONE = "SocketsGone"
 

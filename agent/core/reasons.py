@@ -61,6 +61,12 @@ REGISTRY: Mapping[Reason, Entry] = {
         "the edited configuration has problems, so what was read before stays in force",
         "see them all: fairlead check-config /etc/fairlead/fairlead.toml; then: fairlead reload",
     ),
+    Reason.CONFIGURATION_UNUSABLE: Entry(
+        _FAULT,
+        "there is no configuration of root's that can be used",
+        "fairlead check-config /etc/fairlead/fairlead.toml names every problem; the example to write one after: "
+        "/usr/share/doc/fairlead/examples/fairlead.toml",
+    ),
     Reason.STATE_UNWRITABLE: Entry(
         _WARN,
         "what this host has to remember cannot be written; it serves on, and no verb that is remembered works",
@@ -103,7 +109,9 @@ REGISTRY: Mapping[Reason, Entry] = {
         _NO_IDENTITY,
     ),
     Reason.PROXY_BINARY_UNUSABLE: Entry(
-        _FAULT, "the proxy's binary is missing or cannot be executed", "correct proxy.binary, or install it"
+        _FAULT,
+        "the proxy's binary is missing or cannot be executed",
+        "install one: fairlead proxy install FILE; or correct proxy.binary",
     ),
     Reason.PROXY_NOT_PERMITTED: Entry(
         _FAULT, "the agent may not start the proxy as its user", "run the agent as root, or under systemd"
@@ -274,7 +282,7 @@ REGISTRY: Mapping[Reason, Entry] = {
     Reason.API_FORBIDDEN: Entry(
         _FAULT,
         "the API server forbids what this host needs (403)",
-        "allow get and watch of externalworkloads, patch of its status, get and patch of its lease",
+        "see the detail; give it the rights in config/cluster/host.yaml",
     ),
     Reason.API_CONFLICT: Entry(_WAIT, "the ExternalWorkload changed meanwhile (409); it is read again"),
     Reason.API_THROTTLED: Entry(_WAIT, "the API server asks for fewer requests (429)"),
@@ -338,11 +346,17 @@ REGISTRY: Mapping[Reason, Entry] = {
 
 @dataclass(frozen=True)
 class Fault:
-    """Expected trouble: a reason, and what was seen (for people; never in a condition)."""
+    """Expected trouble: a reason, and what was seen (for people; never in a condition). `remedy`: what to do about
+    this one, where the registry's remedy does not fit; "": it fits."""
 
     reason: Reason
     detail: str = ""
+    remedy: str = ""
 
     @property
     def entry(self) -> Entry:
         return REGISTRY[self.reason]
+
+    @property
+    def way_out(self) -> str:
+        return self.remedy or self.entry.remedy

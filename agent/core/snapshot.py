@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agent.core import conditions, matching, outdated, policy
-from agent.core.facts import UNKNOWN, Facts, Maybe, Phase, PhaseKind
+from agent.core.facts import UNKNOWN, Facts, Maybe, Phase, PhaseKind, ProxyState
 from agent.core.goals import Advertise, Goals, ProxyGoal
 from agent.core.policy import Spec, Standing, Sure
 from agent.core.reasons import REGISTRY, Fault, Reason
@@ -31,8 +31,8 @@ def snapshot(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: f
         "left": policy.has_left(phase, facts),
         "facts": plain(facts, now),
         "goals": plain(goals, now),
-        "conditions": [_condition(name, s) for name, s in policy.standings(spec, facts, now).items()],
-        "problems": [_problem(fault) for fault in problems(spec, facts, now)],
+        "conditions": [_condition(name, s) for name, s in _standings(spec, phase, facts, now).items()],
+        "problems": [_problem(fault) for fault in problems(spec, facts, now, phase)],
     }
 
 
@@ -104,13 +104,36 @@ def _step(spec: Spec, facts: Facts, now: float) -> str:
     return "telling the mesh, and giving it time to hear"
 
 
-def problems(spec: Spec, facts: Facts, now: float) -> Iterator[Fault]:
+def _standings(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> dict[str, Standing]:
+    """In LEFT, a proxy that does not run and a redirect that is off are as intended: their reason is Left."""
+    found = policy.standings(spec, facts, now)
+    if phase is UNKNOWN or phase.kind is not PhaseKind.LEFT:
+        return found
+    if _stopped_as_intended(facts):
+        found["ProxyReady"] = Fault(Reason.LEFT)
+    return {name: conditions.as_wanted(standing, Reason.LEFT) for name, standing in found.items()}
+
+
+def _stopped_as_intended(facts: Facts) -> bool:
+    """Whatever ended it, or kept it from its start: in LEFT nobody waits for it."""
+    fact = facts.proxy
+    if fact is UNKNOWN or fact.state is not ProxyState.STOPPED or fact.launching:
+        return False
+    return fact.fault is None or fact.fault.reason is not Reason.PROXY_UNIT_FAILED
+
+
+def problems(spec: Spec, facts: Facts, now: float, phase: Maybe[Phase] = UNKNOWN) -> Iterator[Fault]:
     """Every fault of the moment, once: standings first, then troubles that leave Ready alone. A symptom stays
     silent while its cause is among them."""
     found: dict[Reason, Fault] = {}
-    for standing in [*policy.standings(spec, facts, now).values(), *_asides(spec, facts, now)]:
+    for standing in [*_standings(spec, phase, facts, now).values(), *_asides(spec, facts, now)]:
         if isinstance(standing, Fault):
             found.setdefault(standing.reason, standing)
+    if phase is not UNKNOWN and phase.kind is PhaseKind.LEFT:
+        intended = {Reason.LEFT}
+        if _stopped_as_intended(facts) and facts.proxy is not UNKNOWN and facts.proxy.fault is not None:
+            intended.add(facts.proxy.fault.reason)
+        found = {reason: fault for reason, fault in found.items() if reason not in intended}
     return (fault for fault in found.values() if not fault.entry.depends_on & found.keys())
 
 
@@ -176,7 +199,7 @@ def _problem(fault: Fault) -> dict[str, str]:
         "severity": entry.severity.value,
         "text": entry.text,
         "detail": fault.detail,
-        "remedy": entry.remedy,
+        "remedy": fault.way_out,
     }
 
 

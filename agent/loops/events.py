@@ -50,7 +50,10 @@ class EventsLoop:
         except Trouble as trouble:
             if trouble.reason is not self._trouble:
                 self._log.info(
-                    "cannot record an Event: it is left out", detail=trouble.detail, component="workload"
+                    "cannot record an Event: it is left out",
+                    detail=trouble.detail,
+                    remedy=trouble.fault.way_out,
+                    component="workload",
                 )
             self._trouble = trouble.reason
 

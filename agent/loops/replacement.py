@@ -55,7 +55,8 @@ class ReplacementLoop:
         """Begin. Raises Trouble: one is under way, or it cannot be remembered; then nothing has changed."""
         change = self._board.facts.value.replacement
         if change is not None and not change.over:
-            raise Trouble(Reason.PROXY_REPLACING, f"it is {change.stage.value}")
+            remedy = "follow it to its end: fairlead status --watch"
+            raise Trouble(Reason.PROXY_REPLACING, f"one is under way: {change.stage.value}", remedy=remedy)
         self._remember(Replacement(wanted, previous, since=self._now()))
 
     def _recalled(self) -> Replacement | None:

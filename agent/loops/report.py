@@ -26,10 +26,10 @@ class ReportLoop:
             self._tell(asyncio.get_running_loop().time())
 
     def _tell(self, now: float) -> None:
-        facts, goals = self._board.facts.value, self._board.goals.value
-        self._tell_problems({f.reason.value: f for f in snapshot.problems(self._spec, facts, now)})
+        facts, goals, phase = self._board.facts.value, self._board.goals.value, self._board.phase.value
+        self._tell_problems({f.reason.value: f for f in snapshot.problems(self._spec, facts, now, phase)})
         self._tell_goals(goals)
-        headline = snapshot.headline(self._spec, self._board.phase.value, facts, goals, now)
+        headline = snapshot.headline(self._spec, phase, facts, goals, now)
         if headline != self._headline:
             self._headline = headline
             self._log.info(headline, reason=goals.reason.value, component="agent")
@@ -58,5 +58,5 @@ def _about(fault: Fault) -> dict[str, str]:
 
 
 def _detail(fault: Fault) -> dict[str, Any]:
-    found = {"detail": fault.detail, "remedy": fault.entry.remedy}
+    found = {"detail": fault.detail, "remedy": fault.way_out}
     return {key: value for key, value in found.items() if value}

@@ -101,8 +101,10 @@ def configuration(prefix: Path) -> config.Config:
     path = _path(prefix)
     try:
         return _parsed(files.read(path))
+    except Refusal as refusal:
+        raise Refusal(refusal.detail, Reason.CONFIGURATION_UNUSABLE) from None
     except config.ConfigError as error:
-        raise Refusal(f"cannot use {path}: {error}") from None
+        raise Refusal(f"cannot use {path}: {error}", Reason.CONFIGURATION_UNUSABLE) from None
 
 
 # One request asks for it many times over, and the text says all.
@@ -163,7 +165,8 @@ def _proxy_uid(user: str) -> int:
     try:
         uid = int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
     except KeyError:
-        raise Refusal(f"cannot find the proxy's user {user!r}: no such user") from None
+        detail = f"cannot find the proxy's user {user!r}: create it, or correct proxy.user"
+        raise Refusal(detail, Reason.CONFIGURATION_UNUSABLE) from None
     if uid == 0:
         # Exempting root would exempt every system service; not exempting the proxy would make it a loop.
         raise Refusal(f"cannot exempt the proxy's user {user!r}: it is root", Reason.REDIRECT_REFUSED)
@@ -176,7 +179,8 @@ def _numbers(names: Iterable[str], number: Callable[[str], int]) -> frozenset[in
         try:
             found.add(int(name) if name.isdecimal() else number(name))
         except KeyError:
-            raise Refusal(f"cannot find {name!r}: no such user or group") from None
+            detail = f"cannot find {name!r}: there is no such user or group; correct the redirect section"
+            raise Refusal(detail, Reason.CONFIGURATION_UNUSABLE) from None
     return frozenset(found)
 
 

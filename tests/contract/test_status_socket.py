@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agent.adapters.status_socket import StatusSocket
+from agent.adapters.status_socket import StatusSocket, listening
 from agent.cli.client import Client
 from agent.cli.exits import Exit, Failure
 from agent.core.facts import PhaseKind
@@ -87,6 +87,47 @@ async def test_a_wait_ends(agent: Agent) -> None:
     assert await agent.client(lambda c: c.status(after=agent.board.version + 1, wait=30)), (
         "another version: at once"
     )
+
+
+async def test_the_socket_outlives_a_change_of_what_serves(tmp_path: Path) -> None:
+    """Who comes while nothing serves is served by the next; who is broken off asks again."""
+    first, second = Agent(tmp_path / "a"), Agent(tmp_path / "b")
+    client = Client(str(first.prefix), "try", timeout=10)
+    second.board.setter("probes")(world.probes("pass"))
+    with listening(first.path) as kept:
+        async with first.socket.serving(kept):
+            version = first.board.version
+            broken_off = asyncio.create_task(asyncio.to_thread(client.status, version, 30))
+            while not first.board.facts.bells:
+                await asyncio.sleep(0)
+        between = asyncio.create_task(asyncio.to_thread(client.phase, "left"))
+        while not _has_come(first.path):
+            await asyncio.sleep(0.001)
+        async with second.socket.serving(kept):
+            await asyncio.gather(broken_off, between)
+        assert second.asked == [PhaseKind.LEFT] and first.asked == []
+    assert not first.path.exists()
+
+
+def _has_come(path: Path) -> bool:
+    """Somebody has connected whom nobody has accepted: a socket of that name beside the one that listens."""
+    names = [line.split()[-1] for line in Path("/proc/self/net/unix").read_text().splitlines() if "/" in line]
+    return names.count(str(path)) > 1
+
+
+async def test_a_socket_that_lost_its_name_is_made_anew(tmp_path: Path) -> None:
+    found = Agent(tmp_path)
+    with listening(found.path) as kept:
+        found.path.unlink()
+        async with found.socket.serving(kept):
+            assert await found.client(Client.status) == found.shot()
+
+
+async def test_a_remedy_of_its_own_goes_before_the_registrys(agent: Agent) -> None:
+    agent.trouble = Trouble(Reason.PROXY_BINARY_UNUSABLE, "there is none", remedy="see: fairlead proxy list")
+    with pytest.raises(Failure) as caught:
+        await agent.client(lambda c: c.order("restart"))
+    assert caught.value.remedy == "see: fairlead proxy list"
 
 
 async def test_a_client_that_goes_away_leaves_no_waiter(agent: Agent) -> None:

@@ -12,6 +12,8 @@ from agent.core.reasons import Reason
         (1, Reason.PROXY_FAILED_TO_START, "exit 1"),
         (64, Reason.PROXY_CONFIGURATION_REFUSED, "exit 64"),
         (101, Reason.PROXY_PANICKED, "4143"),
+        (126, Reason.PROXY_BINARY_UNUSABLE, "exit 126"),
+        (127, Reason.PROXY_BINARY_UNUSABLE, "exit 127"),
         (3, Reason.PROXY_CRASHED, "exit 3"),
         (-9, Reason.PROXY_KILLED, "killed by SIGKILL; if nobody sent it, the kernel ran out of memory"),
         (-11, Reason.PROXY_CRASHED, "killed by SIGSEGV"),

@@ -71,6 +71,29 @@ def test_addresses_of_the_host_are_named_unless_they_are_translated() -> None:
     assert decide(blind).advertise.value == "hold"
 
 
+@pytest.mark.parametrize("reason", [Reason.PROXY_STOPPED, Reason.PROXY_IDENTITY_MISSING, Reason.PROXY_CRASHED])
+def test_after_leave_what_is_gone_is_as_intended(reason: Reason) -> None:
+    proxy = f.ProxyFact(f.ProxyState.STOPPED, fault=Fault(reason, "as it ended"))
+    out = serving(proxy=proxy, redirect=world.redirect("off", "off"))
+    found = shot(out, "left")
+    assert found["problems"] == []
+    reasons = {c["type"]: c["reason"] for c in found["conditions"]}  # type: ignore[attr-defined]
+    assert (reasons["ProxyReady"], reasons["RedirectActive"]) == ("Left", "Left")
+    assert [p["reason"] for p in shot(out)["problems"]] == [reason.value]  # type: ignore[attr-defined]
+
+
+def test_after_leave_a_unit_that_cannot_be_stopped_is_a_problem_still() -> None:
+    proxy = f.ProxyFact(f.ProxyState.STOPPED, fault=Fault(Reason.PROXY_UNIT_FAILED, "no bus"))
+    found = shot(serving(proxy=proxy, redirect=world.redirect("off", "off")), "left")
+    assert [p["reason"] for p in found["problems"]] == ["ProxyUnitFailed"]  # type: ignore[attr-defined]
+
+
+def test_a_fault_with_a_remedy_of_its_own_shows_that_one() -> None:
+    fault = Fault(Reason.LEASE_MISSING, "db", "make a Lease db")
+    found = shot(serving(lease=f.LeaseFact(fault=fault)))
+    assert found["problems"][0]["remedy"] == "make a Lease db"  # type: ignore[index]
+
+
 def test_headlines() -> None:
     def line(facts: f.Facts, kind: str = "member") -> str:
         return str(shot(facts, kind)["headline"])

@@ -113,7 +113,8 @@ class Caller:
             if response.status == 401:
                 fault = self._credential.refused(said)
                 raise Trouble(fault.reason, fault.detail, retry_after)
-            raise Trouble(_reason(response.status, missing, text), said, retry_after)
+            remedy = _missing_right(response) if response.status == 403 else ""
+            raise Trouble(_reason(response.status, missing, text), said, retry_after, remedy)
 
     @contextmanager
     def as_trouble(self) -> Iterator[None]:
@@ -128,6 +129,22 @@ class Caller:
             raise Trouble(Reason.API_FAILING, f"{self._server} broke off its answer") from error
         except (aiohttp.ClientConnectionError, OSError) as error:
             raise Trouble(Reason.API_UNREACHABLE, f"cannot reach {self._server}: {_cause(error)}") from error
+
+
+_VERBS = {"GET": "get", "PATCH": "patch", "POST": "create"}
+# The file that gives a right, where it is not host.yaml.
+_RIGHTS = {"configmaps": "anchors.yaml", "serviceaccounts/token": "token.yaml"}
+
+
+def _missing_right(response: aiohttp.ClientResponse) -> str:
+    """What to allow, and the file that does it: by what was asked, for a server words its refusal as it likes."""
+    namespace, resource, *rest = response.url.path.partition("/namespaces/")[2].split("/")
+    what = "/".join((resource, *rest[1:]))
+    verb = _VERBS[response.method]
+    if not rest and verb == "get":
+        verb = "watch" if "watch" in response.url.query else "list"
+    file = _RIGHTS.get(what, "host.yaml")
+    return f"allow {verb} of {what} in the namespace {namespace}, as config/cluster/{file} does"
 
 
 def _reason(status: int, missing: Reason, text: bytes) -> Reason:
