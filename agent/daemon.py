@@ -35,6 +35,7 @@ from agent.adapters import (
     proxy_child,
     proxy_reading,
     proxy_unit,
+    ready_record,
     redirector,
     replacement,
     spawn,
@@ -43,8 +44,8 @@ from agent.adapters import (
     systemd,
 )
 from agent.config import Config
+from agent.core import failure, snapshot
 from agent.core import proxy as proxy_core
-from agent.core import snapshot
 from agent.core.facts import UNKNOWN
 from agent.core.proxy import ProxySettings
 from agent.loops import (
@@ -57,6 +58,7 @@ from agent.loops import (
     policy,
     probe,
     proxy,
+    ready_once,
     redirect,
     report,
     slices,
@@ -199,6 +201,7 @@ class Daemon:
         notifier, watchdog = systemd.SystemdNotifier(os.environ), systemd.watchdog_seconds(os.environ)
         loops: dict[str, Loop] = {
             "phase": self._phase,
+            "ready_once": self._ready_once_loop(),
             "identity": self._identity_loop(),
             "anchors": self._anchors_loop(),
             "proxy": self._proxy_loop(),
@@ -218,6 +221,12 @@ class Daemon:
             "notify": notify.NotifyLoop(notifier, spec, board, watchdog),
         }
         return {name: loop.run() for name, loop in loops.items()}
+
+    def _ready_once_loop(self) -> Loop:
+        workload = self._config.workload
+        member = failure.record(workload.namespace, workload.name, workload.identity)
+        record = ready_record.DoorReadyRecord(str(self._root), self._door, member)
+        return ready_once.ReadyOnceLoop(record, self._board, self._board.setter("ready_once"))
 
     def _identity_loop(self) -> Loop:
         wanted, publish = self._config.identity, self._board.setter("identity")

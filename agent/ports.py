@@ -239,6 +239,18 @@ class PhaseStore(Protocol):
     async def write(self, phase: PhaseKind) -> None: ...
 
 
+class ReadyRecord(Protocol):
+    """Whether this host has been Ready since it was configured; written by the privileged helper."""
+
+    async def read(self) -> bool:
+        """Raises Trouble. A missing record, or one of another member of the mesh, is False."""
+        ...
+
+    async def write(self) -> bool:
+        """It is Ready now. False: root's record stays without it, because the host has left. Raises Trouble."""
+        ...
+
+
 class ReplacementStore(Protocol):
     """What is remembered of a replacement of the proxy, and the swap of its binaries."""
 

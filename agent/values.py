@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent.config import Config, ConfigError, IdentityConfig, RedirectConfig, parse
 from agent.core import releases, token
+from agent.core.failure import Failure
 from agent.core.policy import Spec
 from agent.core.probe import first_verdicts_within
 from agent.core.proxy import ProxySettings
@@ -23,8 +24,8 @@ def policy_spec(config: Config, root: Path, boot_id: str) -> Spec:
         boot_id=boot_id,
         redirect=redirect.mode != "off",
         outbound=_outbound(redirect),
-        inbound_closed=redirect.inbound_failure == "closed",
-        outbound_closed=redirect.outbound_failure == "closed",
+        inbound_failure=Failure(redirect.inbound_failure),
+        outbound_failure=Failure(redirect.outbound_failure),
         probe_window=first_verdicts_within(config.probes),
         settle=config.drain.settle,
         drain_timeout=config.drain.timeout,

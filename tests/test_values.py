@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent import config, values
+from agent.core.failure import Failure
 
 NOWHERE = Path("/nowhere")  # no redirect was approved there
 EXAMPLE = (Path(__file__).parent.parent / "config/fairlead.toml").read_text()
@@ -21,7 +22,12 @@ def test_the_example_as_a_policy() -> None:
     spec = values.policy_spec(of(), NOWHERE, "boot")
     assert (spec.identity, spec.boot_id) == ("spiffe://root.linkerd.cluster.local/db-1", "boot")
     assert (spec.addresses, spec.ports) == (("192.0.2.10",), (5432,))
-    assert (spec.redirect, spec.outbound, spec.inbound_closed, spec.outbound_closed) == (True, True, True, False)
+    assert (spec.redirect, spec.outbound, spec.inbound_failure, spec.outbound_failure) == (
+        True,
+        True,
+        Failure.CLOSED_AFTER_READY,
+        Failure.OPEN,
+    )
     assert (spec.probe_window, spec.settle, spec.drain_timeout) == (33.0, 5.0, 60.0)
 
 
@@ -30,8 +36,8 @@ def test_the_example_as_a_policy() -> None:
     [
         ('mode = "declared"', 'mode = "off"', {"redirect": False}),
         ('["10.42.0.0/16", "10.43.0.0/16"]', "[]", {"outbound": False}),
-        ('inbound_failure = "closed"', 'inbound_failure = "open"', {"inbound_closed": False}),
-        ('outbound_failure = "open"', 'outbound_failure = "closed"', {"outbound_closed": True}),
+        ('inbound_failure = "closed-after-ready"', 'inbound_failure = "open"', {"inbound_failure": Failure.OPEN}),
+        ('outbound_failure = "open"', 'outbound_failure = "closed"', {"outbound_failure": Failure.CLOSED}),
         ("settle = 5", "settle = 9", {"settle": 9.0}),
         ("timeout = 60", "timeout = 90", {"drain_timeout": 90.0}),
         ("period = 10", "period = 60", {"probe_window": 183.0}),

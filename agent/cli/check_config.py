@@ -20,9 +20,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    for warning in config.warnings(load(args.file)):
+    found = load(args.file)
+    for warning in config.warnings(found):
         print(f"{args.file}: warning: {warning.key}: {warning.cause}\n  {warning.remedy}", file=sys.stderr)
     print(f"{args.file}: good")
+    for refusal in config.refusals(found):
+        print(f"  {refusal}")
     return Exit.OK
 
 

@@ -45,6 +45,8 @@ def as_json(found: "Redirect") -> dict[str, Any]:
             "commands": list(found.admission.commands),
         },
         "refused": _fault(found.refused),
+        "refusals": list(found.refusals),
+        "ready_once": found.ready_once,
         "guide": list(found.guide),
         "hand_made": list(found.hand_made),
     }
@@ -66,6 +68,9 @@ def render(found: "Redirect") -> Iterator[str]:
     yield from (f"  {line}" for line in rules.lines(found.planned))
     yield ""
     yield from _live(found)
+    yield ""
+    yield from found.refusals
+    yield f"this host has {'' if found.ready_once else 'not '}been Ready since it was configured"
     yield ""
     yield found.admission.words
     yield from (f"  {command}" for command in found.admission.commands)

@@ -7,6 +7,7 @@ the standard library is imported here.
 
 import tomllib
 
+from agent.config.refusals import refusals
 from agent.config.schema import read
 from agent.config.shape import (
     Address,
@@ -57,5 +58,6 @@ __all__ = [
     "RedirectConfig",
     "WorkloadConfig",
     "parse",
+    "refusals",
     "warnings",
 ]

@@ -186,7 +186,7 @@ def _redirect(t: Table) -> c.RedirectConfig:
         outbound_except_gids=t.take("outbound_except_gids", each(checks.account), ()),
         force=t.take("force", checks.yes_or_no, d.force),
         backend=t.take("backend", choice("auto", "nftables", "iptables-nft", "iptables-legacy"), d.backend),
-        inbound_failure=t.take("inbound_failure", choice("closed", "open"), d.inbound_failure),
+        inbound_failure=t.take("inbound_failure", choice("closed", "open", d.inbound_failure), d.inbound_failure),
         outbound_failure=t.take("outbound_failure", choice("closed", "open"), d.outbound_failure),
     )
     t.close()

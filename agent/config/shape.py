@@ -108,7 +108,7 @@ class RedirectConfig:
     outbound_except_gids: tuple[str, ...] = ()
     force: bool = False
     backend: Literal["auto", "nftables", "iptables-nft", "iptables-legacy"] = "auto"
-    inbound_failure: Literal["closed", "open"] = "closed"
+    inbound_failure: Literal["closed", "open", "closed-after-ready"] = "closed-after-ready"
     outbound_failure: Literal["closed", "open"] = "open"
 
 

@@ -263,6 +263,14 @@ class LeaseFact:
 
 
 @dataclass(frozen=True)
+class ReadyOnceFact:
+    """Whether this host has been Ready since it was configured, by root's record; and why that is not recorded."""
+
+    recorded: bool
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True)
 class AgentFact:
     """`ready_at`: when every fact but the probes' had a first value; None before."""
 
@@ -280,6 +288,7 @@ class Facts:
     agent: AgentFact = field(default_factory=AgentFact)
     slices: Maybe[SlicesFact] = UNKNOWN
     anchors: Maybe[AnchorsFact] = UNKNOWN
+    ready_once: Maybe[ReadyOnceFact] = UNKNOWN
     replacement: Replacement | None = None
     started_with: StartedWith | None = None  # None: not read so far
     configuration: Fault | None = None  # why an edited file was refused
@@ -288,7 +297,8 @@ class Facts:
 
     def all_known_but_probes(self) -> bool:
         cells: Mapping[str, object] = vars(self)
-        later = ("probes", "slices")  # nobody looks at slices before the host goes
+        # Slices are read only while the host goes; a failure policy waits for the record, and nothing else does.
+        later = ("probes", "slices", "ready_once")
         return not any(value is UNKNOWN for name, value in cells.items() if name not in later)
 
 
@@ -311,6 +321,7 @@ __all__ = [
     "Process",
     "ProxyFact",
     "ProxyState",
+    "ReadyOnceFact",
     "Reason",
     "RedirectFact",
     "SlicesFact",

@@ -33,7 +33,7 @@ An SVID is good only under the trust anchors in force. One that they do not cove
 that runs has refused it and serves on with the one before, as it does while the source is silent.
 """
 
-from agent.core import anchors, flaps
+from agent.core import anchors, failure, flaps
 from agent.core.facts import (
     UNKNOWN,
     Facts,
@@ -44,6 +44,7 @@ from agent.core.facts import (
     ProxyState,
     Workload,
 )
+from agent.core.failure import Failure
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal, Verdict
 from agent.core.matching import addresses_standing, differences
 from agent.core.policy_drain import (
@@ -144,10 +145,14 @@ def redirect_standing(spec: Spec, facts: Facts) -> Standing:
     if not spec.redirect:  # peers dial 4143 directly, which still needs connection tracking
         return Fault(Reason.REDIRECT_PENDING) if fact.inbound is Level.OFF else Sure.GOOD
     if fact.inbound is Level.BLOCK:
-        return Fault(Reason.REDIRECT_BLOCKED)
+        return Fault(Reason.REDIRECT_BLOCKED, _effect(spec, Level.BLOCK))
     outbound = Level.ON if spec.outbound else Level.RELEASED
     as_intended = fact.inbound is Level.ON and fact.outbound is outbound
-    return Sure.GOOD if as_intended else Fault(Reason.REDIRECT_PENDING)
+    return Sure.GOOD if as_intended else Fault(Reason.REDIRECT_PENDING, _effect(spec, fact.inbound))
+
+
+def _effect(spec: Spec, inbound: Maybe[Level]) -> str:
+    return failure.effect(inbound, failure.to_ports(spec.ports))
 
 
 def probes_standing(facts: Facts) -> Standing:
@@ -206,11 +211,17 @@ def _redirect(spec: Spec, facts: Facts, now: float) -> tuple[RedirectGoal, Redir
         case Sure.UNSURE:
             return RedirectGoal.HOLD, RedirectGoal.HOLD
         case Fault():
-            return _failed(spec.inbound_closed), _failed(spec.outbound and spec.outbound_closed)
+            return _failed(spec.inbound_failure, facts), _outbound_failed(spec, facts)
 
 
-def _failed(closed: bool) -> RedirectGoal:
-    return RedirectGoal.BLOCK if closed else RedirectGoal.RELEASED
+def _outbound_failed(spec: Spec, facts: Facts) -> RedirectGoal:
+    return _failed(spec.outbound_failure if spec.outbound else Failure.OPEN, facts)
+
+
+def _failed(policy: Failure, facts: Facts) -> RedirectGoal:
+    once = facts.ready_once
+    found = failure.level(policy, UNKNOWN if once is UNKNOWN else once.recorded)
+    return RedirectGoal.HOLD if found is UNKNOWN else RedirectGoal(found.value)
 
 
 def _advertise(spec: Spec, facts: Facts, now: float) -> tuple[Advertise, Reason]:
@@ -323,7 +334,7 @@ def _replacing(spec: Spec, change: Replacement, facts: Facts, now: float) -> Goa
     if stopped(facts):
         return Goals(ProxyGoal.STOPPED, *levels, Advertise.NO, reason)
     # What the host opens no longer goes to a proxy that is about to stop.
-    outbound = _failed(spec.outbound and spec.outbound_closed)
+    outbound = _outbound_failed(spec, facts)
     proxy = ProxyGoal.STOPPED if _outbound_is(facts, outbound) else ProxyGoal.DRAINED
     return Goals(proxy, levels[0], outbound, Advertise.NO, reason)
 

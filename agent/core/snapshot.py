@@ -141,7 +141,7 @@ def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
     yield policy.untrusted(facts)
     yield from policy.identity_remarks(facts, now)
     here = (facts.identity, facts.proxy, facts.redirect, facts.addresses)
-    for fact in (*here, facts.workload, facts.lease, facts.slices):
+    for fact in (*here, facts.workload, facts.lease, facts.slices, facts.ready_once):
         yield None if fact is UNKNOWN else fact.fault
     if facts.workload is not UNKNOWN:
         yield facts.workload.edited

@@ -4,6 +4,7 @@ import enum
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from agent.core.failure import Failure
 from agent.core.reasons import Fault
 
 
@@ -18,8 +19,8 @@ class Spec:
     boot_id: str
     redirect: bool = True
     outbound: bool = True  # any outbound network is configured
-    inbound_closed: bool = True
-    outbound_closed: bool = False
+    inbound_failure: Failure = Failure.CLOSED
+    outbound_failure: Failure = Failure.OPEN
     probe_window: float = 0.0  # the longest that a first probe verdict can take
     settle: float = 5.0
     drain_timeout: float = 60.0

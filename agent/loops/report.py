@@ -5,8 +5,9 @@ from typing import Any
 
 import structlog
 
-from agent.core import policy, snapshot
-from agent.core.goals import Goals
+from agent.core import failure, policy, snapshot
+from agent.core.facts import Level
+from agent.core.goals import Goals, ProxyGoal, RedirectGoal
 from agent.core.reasons import Fault, Severity, component
 from agent.loops.board import Board, Waiter
 
@@ -49,8 +50,15 @@ class ReportLoop:
             was, now = getattr(self._goals, name), getattr(goals, name)
             if was is not now:
                 component = "proxy" if name == "proxy" else "redirect"
-                self._log.info(f"goal for {name}: {now.value}", was=was.value, component=component)
+                said = {"effect": effect} if (effect := self._effect(name, now)) else {}
+                self._log.info(f"goal for {name}: {now.value}", was=was.value, component=component, **said)
         self._goals = goals
+
+    def _effect(self, name: str, goal: ProxyGoal | RedirectGoal) -> str:
+        """What is refused to whom, and until when."""
+        if name != "inbound" or not self._spec.redirect or goal not in (RedirectGoal.BLOCK, RedirectGoal.RELEASED):
+            return ""
+        return failure.effect(Level(goal.value), failure.to_ports(self._spec.ports))
 
 
 def _about(fault: Fault) -> dict[str, str]:

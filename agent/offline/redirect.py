@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.config.refusals import refusals
 from agent.core.facts import Level
 from agent.core.reasons import Fault, Reason
 from agent.core.redirect import RedirectSpec, Ruleset, levels, ruleset
@@ -32,6 +33,8 @@ class Redirect:
     suspended: str = ""
     guide: tuple[str, ...] = ()
     hand_made: tuple[str, ...] = ()  # chains of the guide's that are there
+    refusals: tuple[str, ...] = ()  # what is refused to whom while the proxy is not ready
+    ready_once: bool = False  # this host has been Ready since it was configured
 
 
 def read(prefix: str) -> Redirect:
@@ -63,7 +66,16 @@ def read(prefix: str) -> Redirect:
         suspended=_suspended(root),
         guide=differences,
         hand_made=hand_made,
+        refusals=tuple(refusals(config)),
+        ready_once=_ready_once(root),
     )
+
+
+def _ready_once(root: Path) -> bool:
+    try:
+        return state.ready_once(root, policy.member(root, root))
+    except Refusal as refusal:
+        raise Refused(_fault(refusal)) from None
 
 
 def _levels(source: Path, found: Live) -> tuple[Level, Level]:

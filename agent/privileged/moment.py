@@ -1,10 +1,15 @@
-"""The levels that the host should have at this moment, by root's configuration and what the kernel shows."""
+"""The levels that the host should have at this moment, by root's configuration and what the kernel shows.
+
+`prefix`: where root's records lie. `source`: the prefix below which the configuration lies that is in force.
+"""
 
 from pathlib import Path
 
-from agent.core.facts import Level
+from agent.core import failure
+from agent.core.facts import UNKNOWN, Level
+from agent.core.failure import Failure
 from agent.core.reasons import Reason
-from agent.privileged import Refusal, listeners, policy, readiness
+from agent.privileged import Refusal, listeners, policy, readiness, state
 
 Levels = tuple[Level, Level]  # inbound, outbound
 
@@ -16,35 +21,38 @@ def off(prefix: Path) -> bool:
     return policy.configuration(prefix).redirect.mode == "off"
 
 
-def ready(prefix: Path) -> Levels:
+def ready(source: Path) -> Levels:
     """What holds while the proxy is proved ready. Raises Refusal: it is not, or that cannot be told."""
-    spec = policy.spec(prefix)
+    spec = policy.spec(source)
     readiness.must_hold(spec)
     return Level.ON, Level.ON if listeners.outbound(spec) else Level.RELEASED
 
 
-def failed(prefix: Path) -> Levels:
+def failed(prefix: Path, source: Path) -> Levels:
     """The failure policy of each direction. Raises Refusal."""
-    redirect = policy.configuration(prefix).redirect
-    if redirect.mode == "off":
+    redirect = policy.configuration(source).redirect
+    if redirect.mode == "off" or state.left(prefix):
         return LET_GO
-    outbound = redirect.outbound_failure if listeners.outbound(policy.spec(prefix)) else "open"
-    return _failed(redirect.inbound_failure), _failed(outbound)
+    outbound = redirect.outbound_failure if listeners.outbound(policy.spec(source)) else "open"
+    once = state.ready_once(prefix, policy.member(prefix, source))
+    return _failed(redirect.inbound_failure, once), _failed(outbound, once)
 
 
-def now(prefix: Path) -> Levels:
+def now(prefix: Path, source: Path) -> Levels:
     """Whichever of the two it is. Raises Refusal: the configuration is unusable, or nobody can tell
     (PROXY_UNREADABLE)."""
-    if off(prefix):
+    if off(source):
         return LET_GO
-    policy.approved(prefix)
+    policy.approved(source)
     try:
-        return ready(prefix)
+        return ready(source)
     except Refusal as refusal:
         if refusal.reason is Reason.PROXY_UNREADABLE:
             raise
-        return failed(prefix)  # a known fault: that is what the failure policy is for
+        return failed(prefix, source)  # a known fault: that is what the failure policy is for
 
 
-def _failed(policy: str) -> Level:
-    return Level.BLOCK if policy == "closed" else Level.RELEASED
+def _failed(written: str, ready_once: bool) -> Level:
+    found = failure.level(Failure(written), ready_once)
+    assert found is not UNKNOWN
+    return found

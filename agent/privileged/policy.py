@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from agent import config
+from agent.core import failure
 from agent.core.addresses import address
 from agent.core.reasons import Reason
 from agent.core.redirect import (
@@ -94,6 +95,16 @@ def backend(prefix: Path) -> str:
         return configuration(prefix).redirect.backend
     except Refusal:
         return "auto"
+
+
+def member(prefix: Path, source: Path) -> str:
+    """Who this host is in the mesh: by the configuration of this moment, and where that cannot be used, by the one
+    in force. Raises Refusal."""
+    try:
+        found = configuration(prefix)
+    except Refusal:
+        found = configuration(source)
+    return failure.record(found.workload.namespace, found.workload.name, found.workload.identity)
 
 
 def configuration(prefix: Path) -> config.Config:

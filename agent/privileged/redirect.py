@@ -51,17 +51,21 @@ def apply(prefix: Path, inbound: Level, outbound: Level) -> Answer:
 
 
 def arm(prefix: Path) -> Answer:
-    """ON, if the proxy is proved ready."""
+    """ON, if the proxy is proved ready. A host that has left is left alone."""
     with files.lock(prefix):
         before = live.read(prefix)
+        if state.left(prefix):
+            return _answer(prefix, before, _live_levels(live.source(prefix, before), before))
         return _bring(prefix, before, moment.ready(live.source(prefix, before)))
 
 
 def failed(prefix: Path) -> Answer:
-    """The failure policy of each direction."""
+    """The failure policy of each direction. On a host that has left, what is off stays off."""
     with files.lock(prefix):
         before = live.read(prefix)
-        return _bring(prefix, before, moment.failed(live.source(prefix, before)))
+        if before.rules is None and state.left(prefix):
+            return _answer(prefix, before, _OFF)
+        return _bring(prefix, before, moment.failed(prefix, live.source(prefix, before)))
 
 
 def one_way(prefix: Path, direction: str, level: Level) -> Answer:
@@ -72,7 +76,7 @@ def one_way(prefix: Path, direction: str, level: Level) -> Answer:
         if direction == "both":
             return _bring(prefix, before, (level, level))
         source = live.source(prefix, before)
-        found, policies = _live_levels(source, before), moment.failed(source)
+        found, policies = _live_levels(source, before), moment.failed(prefix, source)
         inbound, outbound = (p if f is Level.PARTIAL else f for f, p in zip(found, policies, strict=True))
         wanted = (level, outbound) if direction == "inbound" else (inbound, level)
         return _bring(prefix, before, settle(*wanted))
@@ -118,7 +122,7 @@ def restore(prefix: Path) -> Answer:
         if state.left(prefix) or found.on_trial or (held is not None and held.cause is Cause.REMOVED):
             return _levels(_live_levels(live.source(prefix, found), found))
         source = state.approved(prefix)
-        wanted = moment.failed(source) if held else _at_boot(source, found)
+        wanted = moment.failed(prefix, source) if held else _at_boot(prefix, source, found)
         spec = _spec(source, wanted)
         after = wanted
         if levels(spec, found.rules) != wanted:
@@ -128,16 +132,16 @@ def restore(prefix: Path) -> Answer:
         return _levels(after)
 
 
-def _at_boot(source: Path, found: Live) -> Levels:
+def _at_boot(prefix: Path, source: Path, found: Live) -> Levels:
     """Where nobody can tell whether the proxy is ready, what is live stays; what is gone or damaged gets its
     failure policy."""
     try:
-        return moment.now(source)
+        return moment.now(prefix, source)
     except Refusal as refusal:
         if refusal.reason is not Reason.PROXY_UNREADABLE:
             raise
     held = _live_levels(source, found)
-    return moment.failed(source) if {Level.OFF, Level.PARTIAL} & set(held) else held
+    return moment.failed(prefix, source) if {Level.OFF, Level.PARTIAL} & set(held) else held
 
 
 # an operator's -------------------------------------------------------------------------------------
@@ -149,7 +153,7 @@ def apply_configured(prefix: Path, confirm: str) -> Answer:
     An operator has acted: a suspension is lifted.
     """
     with files.lock(prefix):
-        wanted = moment.now(prefix)
+        wanted = moment.now(prefix, prefix)
         spec = _new(prefix, wanted)
         before = live.read(prefix)
         if confirm == NO_TRIAL or (levels(spec, before.rules) == wanted and not before.on_trial):
@@ -170,7 +174,7 @@ def adopt_guide(prefix: Path) -> Answer:
     first in the kernel, so there is no moment with neither."""
     with files.lock(prefix):
         chains = guide.chains()
-        wanted = moment.now(prefix)
+        wanted = moment.now(prefix, prefix)
         found = _keep(prefix, _new(prefix, wanted), live.read(prefix), wanted)
         guide.remove()
         return {**_tested(found), "adopted": list(chains)}

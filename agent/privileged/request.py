@@ -62,6 +62,7 @@ VERBS: Final[Mapping[str, tuple[Words, ...]]] = {
     "probe run": ({"probe": _PROBE},),
     "probe stop": ({"probe": _PROBE},),
     **{f"proxy {word}": (_NONE,) for word in ("start", "stop", "term", "kill", "reset-failed", "logs")},
+    "ready record": (_NONE,),
     "phase set": ({"phase": frozenset({"member", "drained", "left"})},),
     "proxy set-current": ({"version": _VERSION},),
     # What the agent found and keeps, under the digest that an operator read.
@@ -71,6 +72,7 @@ VERBS: Final[Mapping[str, tuple[Words, ...]]] = {
 # Why a verb failed, where there is no better reason.
 _FAILURES: Final = {
     "phase set": Reason.PHASE_UNWRITABLE,
+    "ready record": Reason.STATE_UNWRITABLE,
     "proxy set-current": Reason.PROXY_BINARY_UNUSABLE,
     "probe run": Reason.PROBE_FAILING,
     "probe stop": Reason.PROBE_FAILING,

@@ -88,7 +88,7 @@ def _approved_at(prefix: Path, wanted: Levels) -> Ruleset | None:
     if source == prefix:
         return None
     try:
-        then = moment.failed(source) if Level.BLOCK in wanted else wanted
+        then = moment.failed(prefix, source) if Level.BLOCK in wanted else wanted
         return ruleset(policy.letting_go(source) if lets_go(then) else policy.approved(source), *then)
     except Refusal:
         return None

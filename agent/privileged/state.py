@@ -14,6 +14,7 @@ _SUSPENDED: Final = "var/lib/fairlead/redirect-suspended"
 # A prefix of its own, so that whoever reads the configuration reads this one alike.
 _APPROVED: Final = "var/lib/fairlead/approved"
 _TRIED: Final = "var/lib/fairlead/tried"
+_READY_ONCE: Final = "var/lib/fairlead/ready-once"
 _CONFIG: Final = "etc/fairlead/fairlead.toml"
 
 
@@ -75,6 +76,23 @@ def left(prefix: Path) -> bool:
     """An operator took this host out of the mesh."""
     path = prefix / "var/lib/fairlead/phase"
     return path.exists() and files.read(path) == "left\n"
+
+
+def ready_once(prefix: Path, member: str) -> bool:
+    """This host has been Ready since it was configured, as this member. Raises Refusal."""
+    path = prefix / _READY_ONCE
+    return path.exists() and files.read(path) == member
+
+
+def record_ready(prefix: Path, member: str) -> None:
+    """Under `files.lock`. Raises Refusal."""
+    files.write(prefix / _READY_ONCE, member)
+
+
+def forget_ready(prefix: Path) -> None:
+    """A host that is taken out of the mesh begins anew when it comes back. Under `files.lock`. Raises Refusal."""
+    if (prefix / _READY_ONCE).exists():
+        files.remove(prefix / _READY_ONCE)
 
 
 def _keep(source: Path, path: Path) -> None:

@@ -14,6 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from agent.core import failure
+from agent.core.facts import Level
 from agent.core.redirect import RedirectSpec
 from agent.privileged import Refusal, policy, readiness, redirect
 
@@ -28,13 +30,19 @@ def main(arguments: Sequence[str], prefix: Path = Path("/")) -> int:
             case ["arm"]:
                 return _arm(prefix, int(os.environ["MAINPID"]))
             case ["failed"]:
-                redirect.failed(prefix)
+                _say(prefix, redirect.failed(prefix))
                 return 0
     except Refusal as refusal:
         print(refusal.detail, file=sys.stderr)
         return 1
     print("usage: python -m agent.privileged.unit arm|failed", file=sys.stderr)
     return 64
+
+
+def _say(prefix: Path, answer: redirect.Answer) -> None:
+    """Into the journal: what is refused to whom, and until when."""
+    ports = failure.to_ports(policy.configuration(prefix).workload.ports)
+    print(f"the proxy has ended: {failure.effect(Level(answer['inbound']), ports)}")
 
 
 def _arm(prefix: Path, pid: int) -> int:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from agent.core.facts import Level
-from agent.privileged import anchors, counters, files, probe, proxy, redirect, versions
+from agent.privileged import anchors, counters, files, policy, probe, proxy, redirect, state, versions
 from agent.privileged.redirect import Answer
 from agent.privileged.request import Request
 
@@ -32,6 +32,8 @@ def carry_out(prefix: Path, request: Request) -> Answer:
             return probe.run(prefix, words["probe"])
         case "probe stop":
             return probe.stop(prefix, words["probe"])
+        case "ready record":
+            return record_ready(prefix)
         case "phase set":
             return set_phase(prefix, words["phase"])
         case "proxy set-current":
@@ -57,6 +59,18 @@ _PLAIN = {
 
 
 def set_phase(prefix: Path, phase: str) -> Answer:
+    """A host that leaves the mesh is not one that has been Ready when it joins again."""
     with files.lock(prefix):
+        if phase == "left":
+            state.forget_ready(prefix)
         files.write(prefix / "var/lib/fairlead/phase", f"{phase}\n")
     return {"phase": phase}
+
+
+def record_ready(prefix: Path) -> Answer:
+    """This host is Ready, as the member of the mesh that root's configuration names."""
+    with files.lock(prefix):
+        member = policy.member(prefix, prefix)
+        if not state.left(prefix) and not state.ready_once(prefix, member):
+            state.record_ready(prefix, member)
+        return {"recorded": state.ready_once(prefix, member)}

@@ -8,6 +8,7 @@ import pytest
 
 from agent.core import anchors, policy
 from agent.core import facts as f
+from agent.core.failure import Failure
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal
 from agent.core.reasons import Fault, Reason
 from tests.core import world
@@ -212,15 +213,35 @@ def test_an_api_server_that_is_away_changes_nothing() -> None:
     ("changes", "inbound", "outbound"),
     [
         ({}, RedirectGoal.BLOCK, RedirectGoal.RELEASED),
-        ({"inbound_closed": False}, RedirectGoal.RELEASED, RedirectGoal.RELEASED),
-        ({"outbound_closed": True}, RedirectGoal.BLOCK, RedirectGoal.BLOCK),
-        ({"outbound_closed": True, "outbound": False}, RedirectGoal.BLOCK, RedirectGoal.RELEASED),
+        ({"inbound_failure": Failure.OPEN}, RedirectGoal.RELEASED, RedirectGoal.RELEASED),
+        ({"outbound_failure": Failure.CLOSED}, RedirectGoal.BLOCK, RedirectGoal.BLOCK),
+        ({"outbound_failure": Failure.CLOSED, "outbound": False}, RedirectGoal.BLOCK, RedirectGoal.RELEASED),
         ({"redirect": False}, RedirectGoal.RELEASED, RedirectGoal.RELEASED),
     ],
 )
-def test_the_failure_policy(changes: dict[str, bool], inbound: RedirectGoal, outbound: RedirectGoal) -> None:
+def test_the_failure_policy(changes: dict[str, object], inbound: RedirectGoal, outbound: RedirectGoal) -> None:
     goals = decide(serving(proxy=world.proxy("stopped")), dataclasses.replace(SPEC, **changes))  # type: ignore[arg-type]
     assert (goals.inbound, goals.outbound) == (inbound, outbound)
+
+
+@pytest.mark.parametrize(
+    ("once", "inbound"),
+    [
+        (f.UNKNOWN, RedirectGoal.HOLD),
+        (f.ReadyOnceFact(False), RedirectGoal.RELEASED),
+        (f.ReadyOnceFact(True), RedirectGoal.BLOCK),
+        (f.ReadyOnceFact(False, Fault(Reason.STATE_UNWRITABLE)), RedirectGoal.RELEASED),
+    ],
+)
+def test_by_default_a_port_is_closed_from_the_first_ready_on(
+    once: f.Maybe[f.ReadyOnceFact], inbound: RedirectGoal
+) -> None:
+    spec = dataclasses.replace(SPEC, inbound_failure=Failure.CLOSED_AFTER_READY)
+    goals = decide(serving(proxy=world.proxy("stopped"), ready_once=once), spec)
+    assert (goals.inbound, goals.outbound) == (inbound, RedirectGoal.RELEASED)
+    assert decide(serving(ready_once=once), spec).inbound is RedirectGoal.ON
+    written = dataclasses.replace(SPEC, inbound_failure=Failure.CLOSED)
+    assert decide(serving(proxy=world.proxy("stopped"), ready_once=once), written).inbound is RedirectGoal.BLOCK
 
 
 def test_redirect_off_is_ready_once_tracking_is_on() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from agent.core import facts as f
 from agent.core import policy
+from agent.core.failure import Failure
 from agent.core.goals import ProxyGoal, RedirectGoal
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import Replacement, Stage
@@ -91,7 +92,7 @@ def test_a_shutdown_drains_and_leaves_the_proxy_to_systemd() -> None:
 
 def test_what_leaves_is_open_in_both_directions_before_its_proxy_stops() -> None:
     """Whatever the failure policies say: what the proxy does not serve any more goes on without it."""
-    closed = dataclasses.replace(SPEC, outbound_closed=True)
+    closed = dataclasses.replace(SPEC, outbound_failure=Failure.CLOSED)
     facts = serving(workload=TOLD, slices=UNLISTED)
     goals = decide(facts, closed, f.PhaseKind.LEFT)
     assert (goals.proxy, goals.inbound, goals.outbound) == (

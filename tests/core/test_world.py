@@ -16,8 +16,8 @@ OPEN, CLOSED = ("off", "released"), ("block", "on")
 
 HOME = State(Truth(), Known())
 SERVING = State(
-    Truth(proxy="ready", inbound="on", outbound="on", mesh="True", listed=True, lease=1),
-    Known("usable", "ready", "on", "on", "pass", "True", 1, 0),
+    Truth(proxy="ready", inbound="on", outbound="on", mesh="True", listed=True, lease=1, once=True),
+    Known("usable", "ready", "on", "on", "pass", "True", 1, 0, once=True),
 )
 # An operator has taken it out, and an agent comes that knows nothing.
 OUT = State(Truth(phase="left", lease=1), Known())
@@ -144,14 +144,32 @@ def test_a_direction_is_closed_only_on_a_known_fact_of_the_proxy() -> None:
             assert (after == "on") is (state.known.proxy == "ready"), (state, step.name)
 
 
-def test_a_closed_port_opens_again_only_by_leaving() -> None:
+def test_a_closed_port_opens_again_only_by_leaving_or_before_the_first_ready() -> None:
     for state, step in transitions():
         before, after = state.truth, step.state.truth
         if before.inbound in CLOSED and after.boot == before.boot and after.inbound in OPEN:
+            if state.known.once is False and before.phase != "left":
+                assert not before.once and state.known.proxy != "ready", (state, step.name)
+                continue
             assert before.phase == "left", step.name
             serves = before.inbound == "on" and state.known.proxy == "ready"
             drained = state.known.settled and state.known.flying == 0
             assert not serves or before.late or drained, (state, step.name)
+
+
+def test_before_the_first_ready_nothing_is_blocked() -> None:
+    """Nor while it is not known whether there was one."""
+    found = [change for change in changes() if change[3] == "block"]
+    assert found
+    for state, step, _, _ in found:
+        assert state.truth.once and state.known.once, (state, step.name)
+
+
+def test_ready_is_recorded_only_of_a_host_that_is_ready() -> None:
+    for state, _ in named("record ready"):
+        known = state.known
+        assert (known.proxy, known.inbound, known.app, known.mesh) == ("ready", "on", "pass", "True")
+        assert state.truth.phase == "member"
 
 
 def test_leaving_goes_in_order() -> None:

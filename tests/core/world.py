@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from agent.core import conditions, policy
 from agent.core import facts as f
+from agent.core.failure import Failure
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal
 from agent.core.reasons import Fault, Reason
 
@@ -37,6 +38,7 @@ class Truth(NamedTuple):
     phase: str = "member"
     api: bool = True  # the API server can be reached
     late: bool = False
+    once: bool = False  # root's record says that it has been Ready
     budget: int = 2  # disturbances that may still come
 
 
@@ -51,6 +53,7 @@ class Known(NamedTuple):
     mesh: str | None = None
     lease: int | None = None
     flying: int | None = None
+    once: bool | None = None
     settled: bool = False
     window_over: bool = False
 
@@ -82,6 +85,7 @@ def facts(known: Known, boot: int) -> f.Facts:
         lease=lease(known.lease),
         agent=f.AgentFact(ready_at),
         slices=slices(known.settled),
+        ready_once=f.UNKNOWN if known.once is None else f.ReadyOnceFact(known.once),
     )
 
 
@@ -160,7 +164,8 @@ def goals(known: Known, boot: int, phase_word: str, late: bool) -> Goals:
 
 @functools.cache
 def _spec(boot: int) -> policy.Spec:
-    return policy.Spec(ID, "db.sni", ("10.9.0.2",), (8080,), boot_id=f"boot{boot}")
+    boot_id, by_default = f"boot{boot}", Failure.CLOSED_AFTER_READY
+    return policy.Spec(ID, "db.sni", ("10.9.0.2",), (8080,), boot_id, inbound_failure=by_default)
 
 
 # steps ---------------------------------------------------------------------------------------------
@@ -174,13 +179,14 @@ def steps(state: State) -> Iterator[Step]:
 
 
 def observations(state: State) -> Iterator[Step]:
-    """The agent learns one fact. A redirect is read in both directions at once."""
+    """The agent learns one fact. A redirect is read in both directions at once; root's record comes with the
+    probe's verdict, which keeps the world small."""
     truth, known = state
     news: list[tuple[str, dict[str, object]]] = [
         ("identity", {"svid": truth.svid}),
         ("proxy", {"proxy": truth.proxy, "flying": truth.flying}),
         ("redirect", {"inbound": truth.inbound, "outbound": truth.outbound}),
-        ("probe", {"app": truth.app}),
+        ("probe", {"app": truth.app, "once": truth.once}),
         *_cluster(state),
     ]
     for name, changes in news:
@@ -240,6 +246,8 @@ def _status_acts(state: State, wanted: Goals) -> Iterator[Step]:
         if known.mesh != status and known.mesh == truth.mesh:  # else 409
             after = truth._replace(mesh=status)
             yield Step(f"write {status}", State(after, known._replace(mesh=status, settled=False)))
+    if known.once is False and wanted.advertise is Advertise.YES and known.mesh == truth.mesh == "True":
+        yield Step("record ready", State(truth._replace(once=True), known._replace(once=True)))
     vouched = conditions.vouched_boot(_spec(truth.boot), facts(known, truth.boot), wanted)
     if known.lease is not None and vouched is not None and truth.lease != truth.boot:
         yield Step("renew lease", State(truth._replace(lease=truth.boot), known._replace(lease=truth.boot)))
@@ -284,7 +292,7 @@ def disturbances(state: State) -> Iterator[Step]:
         "API server goes" if truth.api else "API server returns", State(less._replace(api=not truth.api), known)
     )
     if truth.phase == "member":
-        yield Step("leave", State(less._replace(phase="left"), known))
+        yield Step("leave", State(less._replace(phase="left", once=False), known._replace(once=False)))
     elif truth.phase == "left":
         yield Step("join", State(less._replace(phase="member", late=False), known))
     if truth.phase in ("left", "shutting-down") and not truth.late:

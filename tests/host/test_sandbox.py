@@ -39,7 +39,7 @@ def test_a_visit(root: None) -> None:
     done = subprocess.run(FAIRLEAD, input=typed, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     for said in (
-        "closed until ready",
+        "open until ready",
         "Ready=True (HostReady)",
         "through the proxy",
         "dnat to :4143",

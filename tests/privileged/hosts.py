@@ -43,6 +43,7 @@ user = 2102
 [redirect]
 outbound_networks = ["10.42.0.0/16", "fd42::/64"]
 exempt = ["10.42.0.9:443", "[fd42::9]:443"]
+inbound_failure = "closed"
 """
 
 

@@ -232,7 +232,7 @@ def test_the_backend(prefix: Path, lines: str, name: str) -> None:
         ("user = 2102", "user = 2103", "proxy.user"),
         ("10.42.0.8:6443", "10.42.0.8:7443", "api.server"),
         ("[redirect]", '[control_plane]\npolicy = "127.0.0.1:9"\n[redirect]', "control_plane"),
-        ("[redirect]", '[redirect]\ninbound_failure = "open"', "redirect.inbound_failure"),
+        ('inbound_failure = "closed"', 'inbound_failure = "open"', "redirect.inbound_failure"),
         ("/etc/token", "/etc/other", ""),
     ],
 )

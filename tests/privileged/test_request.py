@@ -27,6 +27,7 @@ def line(**fields: object) -> bytes:
         {"verb": "redirect remove", "now": "yes"},
         {"verb": "redirect block", "direction": "both"},
         {"verb": "phase set", "phase": "left"},
+        {"verb": "ready record"},
         {"verb": "probe run", "probe": "db"},
         {"verb": "probe stop", "probe": "a.b-c_D9"},
     ],

@@ -110,6 +110,7 @@ KNOWN = {
     "etc/fairlead/fairlead.toml",
     "run/fairlead-door.lock",
     "var/lib/fairlead/phase",
+    "var/lib/fairlead/ready-once",
     "var/lib/fairlead/redirect-suspended",
     "var/lib/fairlead/approved/etc/fairlead/fairlead.toml",
     "var/lib/fairlead/tried/etc/fairlead/fairlead.toml",

@@ -1,0 +1,31 @@
+"""The record that this host has been Ready: root's file, written by the privileged helper."""
+
+from pathlib import Path
+
+from agent.adapters.door import Door
+from agent.core.reasons import Reason
+from agent.ports import Trouble
+
+
+class DoorReadyRecord:
+    """Implements ports.ReadyRecord. `member`: what the record says of this member of the mesh
+    (`core.failure.record`). It lies at PREFIX/var/lib/fairlead/ready-once."""
+
+    def __init__(self, prefix: str, door: Door, member: str) -> None:
+        self._path, self._door = Path(prefix) / "var/lib/fairlead/ready-once", door
+        self._member = member.encode()
+
+    async def read(self) -> bool:
+        try:
+            with self._path.open("rb") as file:
+                return file.read(len(self._member) + 1) == self._member
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            detail = f"cannot read {self._path}: {error.strerror or error}"
+            raise Trouble(Reason.STATE_UNWRITABLE, detail) from None
+
+    async def write(self) -> bool:
+        """Raises Trouble (STATE_UNWRITABLE); then the record is what it was."""
+        answer = await self._door.ask("ready record", Reason.STATE_UNWRITABLE)
+        return bool(answer.get("recorded"))
