@@ -304,7 +304,7 @@ class Daemon:
         gate = [sys.executable, "-m", "agent", "identity-gate", settings.workload_api, settings.identity]
         if settings.token_file:  # it makes the proxy's key too, as root's configuration says
             identity_token.furnish(Path(settings.identity_folder).parent, 0o700, self._owner)
-            gate = [*gate[:4], "--prefix", prefix]
+            gate = [sys.executable, "-m", "agent.gate", "--prefix", prefix, "--within", "0"]
         return proxy_child.ChildProxy(self._proxy_settings, paths, uid, gid, gate)
 
     def _lease_loop(self) -> lease.LeaseLoop:

@@ -64,19 +64,24 @@ async def served(
 # The interpreter of a test may lie where the proxy's user may not look, so it becomes that user when it is loaded.
 BECOME = """\
 import os, sys
-import agent.offline.identity
+import agent.offline.gate
+from agent import gate
 from agent.cli import main
 os.setgroups([]); os.setgid({uid}); os.setuid({uid})
-sys.exit(main.main(sys.argv[1:]))
+sys.exit((gate.main if sys.argv[1] == "--prefix" else main.main)(sys.argv[1:]))
 """
+BY_HAND = "identity-gate"
 
 
 @asynccontextmanager
 async def running(host: Path, *options: str, uid: int = PROXY) -> AsyncIterator[asyncio.subprocess.Process]:
-    program = [sys.executable, "-c", BECOME.format(uid=uid)]
+    """The unit's gate, or with BY_HAND as first option the command."""
+    words = ["--prefix", str(host)]
+    if options[:1] == (BY_HAND,):
+        words, options = [BY_HAND, *words], options[1:]
     process = await asyncio.create_subprocess_exec(
-        *program,
-        *("identity-gate", "--prefix", str(host)),
+        *(sys.executable, "-c", BECOME.format(uid=uid)),
+        *words,
         *options,
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
@@ -91,7 +96,8 @@ async def running(host: Path, *options: str, uid: int = PROXY) -> AsyncIterator[
 
 
 async def outcome(host: Path, *options: str, uid: int = PROXY) -> tuple[int | None, str]:
-    async with running(host, *options, uid=uid) as process:
+    """Of one look."""
+    async with running(host, *(options or ("--within", "0")), uid=uid) as process:
         assert process.stdout is not None
         said = (await process.stdout.read()).decode()
         await process.wait()
@@ -103,7 +109,7 @@ def record(host: Path) -> Fault | None:
     return gate.read(path.read_text()) if path.exists() else None
 
 
-async def test_the_units_line_needs_no_arguments(root: None, host: Path) -> None:
+async def test_the_units_gate_opens_and_its_record_goes(root: None, host: Path) -> None:
     (host / gate.RECORD).write_text("{}")  # what an earlier run left
     os.chown(host / gate.RECORD, PROXY, PROXY)
     async with served(host, Entry(ID)):
@@ -134,15 +140,17 @@ async def test_each_wrong_identity_has_its_own_reason(
     root: None, host: Path, entry: Entry, foreign: bool, reason: Reason
 ) -> None:
     async with served(host, entry, trusted=Authority(DOMAIN) if foreign else None):
-        code, said = await outcome(host, "--json")
-    assert code == 69
-    assert json.loads(said)["reason"] == reason.value
+        code, said = await outcome(host, BY_HAND, "--json")
+        assert code == 69 and json.loads(said)["reason"] == reason.value
+        assert record(host) is None, "asking by hand writes nothing"
+        code, said = await outcome(host)
+    assert code == 69 and said.startswith(f"{reason.value}: ")
     found = record(host)
     assert found is not None and found.reason is reason
 
 
 async def test_it_waits_and_says_each_reason_once(root: None, host: Path) -> None:
-    async with running(host, "--wait", "inf") as process:
+    async with running(host, "--within", "inf") as process:
         assert process.stdout is not None
         async with asyncio.timeout(60):
             assert (await process.stdout.readline()).startswith(b"WorkloadApiAbsent: ")
@@ -156,6 +164,55 @@ async def test_it_waits_and_says_each_reason_once(root: None, host: Path) -> Non
     assert record(host) is None
 
 
+ANCHORS: dict[str, tuple[str | None, Reason]] = {
+    "missing": (None, Reason.TRUST_ANCHORS_UNUSABLE),
+    "damaged": ("garbage", Reason.TRUST_ANCHORS_UNUSABLE),
+    "others": (Authority(DOMAIN).pem, Reason.IDENTITY_UNTRUSTED),
+}
+
+
+@pytest.mark.parametrize("wrong", ANCHORS)
+async def test_anchors_that_are_corrected_count_without_an_update_of_the_workload_api(
+    root: None, host: Path, wrong: str
+) -> None:
+    """Its next update may be half an hour away."""
+    text, reason = ANCHORS[wrong]
+    async with served(host, Entry(ID)):
+        right = (host / "anchors.pem").read_text()
+        (host / "anchors.pem").unlink() if text is None else (host / "anchors.pem").write_text(text)
+        async with running(host, "--within", "inf") as process, asyncio.timeout(60):
+            assert process.stdout is not None
+            assert (await process.stdout.readline()).startswith(f"{reason}: ".encode())
+            found = record(host)
+            assert found is not None and found.reason is reason
+            (host / "anchors.pem").write_text(right)
+            assert await process.stdout.read() == f"usable: {ID}\n".encode()
+    assert record(host) is None
+
+
+async def test_a_configuration_that_is_corrected_counts_too(root: None, host: Path) -> None:
+    path = host / "etc/fairlead/fairlead.toml"
+    right = path.read_text()
+    path.write_text(right.replace(str(host / "anchors.pem"), str(host / "another.pem")))
+    async with served(host, Entry(ID)), running(host, "--within", "inf") as process:
+        assert process.stdout is not None
+        async with asyncio.timeout(60):
+            assert (await process.stdout.readline()).startswith(b"TrustAnchorsUnusable: ")
+            path.write_text("[half")  # as an editor may leave it for a moment
+            path.write_text(right)
+            assert await process.stdout.read() == f"usable: {ID}\n".encode()
+
+
+async def test_asking_by_hand_leaves_the_record_of_the_gate_that_waits(root: None, host: Path) -> None:
+    async with served(host, Entry(f"{ID}-other")):
+        await outcome(host)
+        before = record(host)
+        assert before is not None and before.reason is Reason.IDENTITY_UNEXPECTED
+    async with served(host, Entry(ID)):
+        assert (await outcome(host, BY_HAND))[0] == 0
+    assert record(host) == before
+
+
 async def test_a_configuration_that_is_not_roots_opens_nothing(root: None, host: Path) -> None:
     os.chown(host / "etc/fairlead/fairlead.toml", PROXY, PROXY)
     code, said = await outcome(host)
@@ -164,8 +221,8 @@ async def test_a_configuration_that_is_not_roots_opens_nothing(root: None, host:
 
 async def test_socket_and_id_by_hand(root: None, host: Path) -> None:
     async with served(host, Entry(ID)):
-        assert await outcome(host, str(host / "agent.sock"), ID) == (0, f"usable: {ID}\n")
-        code, _ = await outcome(host, str(host / "agent.sock"))
+        assert await outcome(host, BY_HAND, str(host / "agent.sock"), ID) == (0, f"usable: {ID}\n")
+        code, _ = await outcome(host, BY_HAND, str(host / "agent.sock"))
         assert code == 2
 
 
@@ -227,12 +284,13 @@ async def test_a_folder_that_is_not_the_proxys_is_told(root: None, by_token: Pat
     give(by_token, identity_tokens.token(0, time.time() + 600))
     (by_token / "run/fairlead-proxy/identity").mkdir()
     code, said = await outcome(by_token)
-    assert (code, said.split(":")[0]) == (69, Reason.PROXY_IDENTITY_MISSING.value)
+    assert (code, said.split(":")[0]) == (69, Reason.PROXY_FAILED_TO_START.value)
 
 
-async def test_somebody_else_may_look_and_makes_no_key(root: None, by_token: Path) -> None:
+async def test_another_user_or_asking_by_hand_makes_no_key(root: None, by_token: Path) -> None:
     give(by_token, identity_tokens.token(0, time.time() + 600))
     assert (await outcome(by_token, uid=0))[0] == 0
+    assert (await outcome(by_token, BY_HAND))[0] == 0
     assert not (by_token / "run/fairlead-proxy/identity").exists()
 
 

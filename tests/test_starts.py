@@ -78,6 +78,6 @@ def test_a_file_that_is_no_program_is_named(folder: Path, tmp_path: Path) -> Non
 def test_only_a_missing_entry_is_a_missing_entry() -> None:
     entry = {Reason.WORKLOAD_API_DENIED, Reason.IDENTITY_UNEXPECTED}
     for reason in (*entry, Reason.TRUST_ANCHORS_UNUSABLE, Reason.IDENTITY_UNTRUSTED, Reason.WORKLOAD_API_ABSENT):
-        found, detail = gate.awaited(Fault(reason, "why"))
-        assert found is (Reason.PROXY_IDENTITY_MISSING if reason in entry else reason)
-        assert detail.endswith("why")
+        found = gate.awaited(Fault(reason, "why"))
+        assert found.reason is (Reason.PROXY_IDENTITY_MISSING if reason in entry else reason)
+        assert found.detail.endswith("why")

@@ -19,7 +19,7 @@ KEY, REQUEST = "key.p8", "csr.der"
 
 def make(folder: Path, name: str) -> None:
     """Both anew, for `name` (facts §4: EC P-256, PKCS #8 and CSR in DER; one DNS name). Raises Trouble
-    (PROXY_IDENTITY_MISSING)."""
+    (PROXY_FAILED_TO_START)."""
     key = ec.generate_private_key(ec.SECP256R1())
     plain = serialization.NoEncryption()
     pkcs8 = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, plain)
@@ -29,7 +29,7 @@ def make(folder: Path, name: str) -> None:
         files.write_atomically(folder / REQUEST, _request(key, name), 0o600)
     except OSError as error:
         detail = f"cannot make its key in {folder}: {error.strerror}"
-        raise Trouble(Reason.PROXY_IDENTITY_MISSING, detail) from error
+        raise Trouble(Reason.PROXY_FAILED_TO_START, detail) from error
 
 
 def _request(key: ec.EllipticCurvePrivateKey, name: str) -> bytes:

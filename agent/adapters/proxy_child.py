@@ -158,7 +158,8 @@ class ChildProxy:
             raise Trouble(Reason.PROXY_IDENTITY_MISSING, str(error)) from error
         if done.code != 0:
             fault = gate.printed(done.output.decode(errors="replace"))
-            raise Trouble(*(gate.awaited(fault) if fault else (Reason.PROXY_IDENTITY_MISSING, done.explain())))
+            fault = gate.awaited(fault or Fault(Reason.PROXY_IDENTITY_MISSING, done.explain()))
+            raise Trouble(fault.reason, fault.detail)
 
     def _spawn(self, environment: dict[str, str]) -> Process:
         log = _fresh_log(self._paths.log)

@@ -71,15 +71,15 @@ class UnitProxy:
                         await unit.changed()
                     return process
         except TimeoutError:
-            raise Trouble(*self._awaited()) from None
+            raise _as_trouble(self._awaited()) from None
         except BusError as error:
             raise _cannot_ask(error) from None
 
-    def _awaited(self) -> tuple[Reason, str]:
+    def _awaited(self) -> Fault:
         """What keeps a start waiting, as the gate or the launcher recorded it."""
         fault = self._recorded()
         if fault is None:
-            return Reason.PROXY_STARTING, "its unit has not come to start it yet"
+            return Fault(Reason.PROXY_STARTING, "its unit has not come to start it yet")
         return gate.awaited(fault)
 
     def _recorded(self) -> Fault | None:
@@ -169,6 +169,10 @@ class UnitProxy:
         except (FileNotFoundError, ProcessLookupError):
             return None
         return None if stat.state in "ZX" else Process(pid, stat.start_ticks, self._boot_id)
+
+
+def _as_trouble(fault: Fault) -> Trouble:
+    return Trouble(fault.reason, fault.detail, remedy=fault.remedy)
 
 
 def _cannot_ask(error: BusError) -> Trouble:

@@ -8,10 +8,11 @@ from agent.cli.main import prefix_argument
 HELP = "say whether this user may get the proxy's identity"
 DESCRIPTION = """\
 Asks the SPIFFE Workload API, as the user who runs this, for an SVID that linkerd2-proxy can serve with and the
-mesh's trust anchors cover. It is what stands before each start of the proxy, as the proxy's own user: the agent's
-SVID proves nothing about the proxy's. In token mode it looks for the token instead, and makes the proxy's key and
-its request for a certificate (CSR). Without arguments it asks for what root's configuration names, and leaves
-the reason in /run/fairlead-proxy for the agent. Each reason is said once. Exit 0: there is one; 69: none."""
+mesh's trust anchors cover. The same runs before each start of the proxy, as the proxy's own user: the agent's
+SVID proves nothing about the proxy's. In token mode it looks for the token instead. Without arguments it asks for
+what root's configuration names. It writes nothing. While it waits it judges again at each update of the Workload
+API and every second, so that a file that was corrected counts at once. Each reason is said once.
+As the proxy's user: sudo -u fairlead-proxy fairlead identity-gate. Exit 0: there is one; 69: none."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,15 +30,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from agent.offline import identity
+    from agent.offline import gate, identity
 
     if (args.socket is None) is not (args.spiffe_id is None):
         raise Failure(Exit.USAGE, "cannot pass the gate: SOCKET and SPIFFE-ID come together", "name both, or none")
-    if args.socket is not None:
-        wanted = identity.Gate(args.socket, args.spiffe_id)
-    else:
-        try:
-            wanted = identity.gate_of(args.prefix)
-        except identity.Unconfigured as error:
-            raise Failure(Exit.CONFIG, f"cannot pass the gate: {error}", see_all(args.prefix)) from None
-    return identity.pass_gate(wanted, args.wait, as_json=args.json)
+
+    def ask() -> gate.Gate:
+        by_hand = args.socket is not None
+        return gate.Gate(args.socket, args.spiffe_id) if by_hand else gate.gate_of(args.prefix)
+
+    try:
+        return gate.pass_gate(ask, args.wait, as_json=args.json)
+    except identity.Unconfigured as error:
+        raise Failure(Exit.CONFIG, f"cannot pass the gate: {error}", see_all(args.prefix)) from None

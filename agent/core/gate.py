@@ -16,11 +16,11 @@ MOST = 4096  # bytes; what is longer was not written by the gate
 _NO_ENTRY = frozenset({Reason.WORKLOAD_API_DENIED, Reason.IDENTITY_UNEXPECTED})
 
 
-def awaited(fault: Fault) -> tuple[Reason, str]:
-    """What a proxy that is not started waits for, so that the remedy fits: reason and detail."""
+def awaited(fault: Fault) -> Fault:
+    """What a proxy that is not started waits for, so that the remedy fits."""
     if fault.reason in _NO_ENTRY:
-        return Reason.PROXY_IDENTITY_MISSING, f"{fault.reason}: {fault.detail or fault.entry.text}"
-    return fault.reason, fault.detail
+        return Fault(Reason.PROXY_IDENTITY_MISSING, f"{fault.reason}: {fault.detail or fault.entry.text}")
+    return fault
 
 
 def printed(text: str) -> Fault | None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests import netns, proxymachine
 from tests.machine import Machine
-from tests.proxymachine import PROXY, dial, dialling, dialling_out, door, levels, pid, started
+from tests.proxymachine import BINARY, PROXY, UID, dial, dialling, dialling_out, door, levels, pid, started
 from tests.proxyworld import ADDRESS, DIRECT, PROXIED, RESET
 
 pytestmark = pytest.mark.real
@@ -71,6 +71,37 @@ def test_a_start_only_enqueues_and_the_boot_waits_for_no_identity(machine: Machi
     assert json.loads(machine.read("/run/fairlead-proxy/gate.json"))["reason"].startswith("WorkloadApi")
     machine.systemctl("start", "workload-api")
     machine.wait_for(PROXY)
+
+
+def test_anchors_that_are_corrected_start_it_without_an_update_of_the_workload_api(machine: Machine) -> None:
+    """The gate has had its SVID; the next one comes when half of that one's life is over."""
+    anchors, record = "/etc/fairlead/trust-anchors.pem", "/run/fairlead-proxy/gate.json"
+    right = machine.read(anchors)
+    machine.path(anchors).unlink()
+    try:
+        door(machine, "proxy start")
+        machine.wait_until(lambda: machine.path(record).exists(), "the gate says what it waits for")
+        assert json.loads(machine.read(record))["reason"] == "TrustAnchorsUnusable"
+        by_hand = machine.try_run("setpriv", f"--reuid={UID}", "--clear-groups", "fairlead", "identity-gate")
+        assert by_hand.returncode == 69 and by_hand.stdout.startswith("TrustAnchorsUnusable: "), by_hand
+    finally:
+        machine.write(anchors, right)
+    machine.wait_for(PROXY)
+    assert not machine.path(record).exists()
+
+
+def test_without_a_binary_that_is_the_reason_and_stays_it(machine: Machine) -> None:
+    machine.path(BINARY).unlink()
+    door(machine, "proxy start")
+    machine.wait_until(lambda: crashes(machine) >= 3, "three crashes are counted", 120)
+    said = machine.journal(PROXY)
+    assert f"cannot start the proxy: {BINARY}: No such file or directory" in said
+    record = machine.path("/run/fairlead-proxy/gate.json")
+    machine.wait_until(record.exists, "the pause says why")
+    found = json.loads(record.read_text())
+    assert found["reason"] == "ProxyBinaryUnusable" and found["detail"].startswith(BINARY)
+    proxymachine.stand_in(machine)
+    machine.wait_for(PROXY, within=120)
 
 
 def test_the_last_lines_come_through_the_door(machine: Machine) -> None:

@@ -220,7 +220,7 @@ def test_one_that_leaks_is_killed_for_want_of_memory_and_that_is_its_condition(m
         enter(pid(machine))
         machine.systemctl("stop", "workload-api")  # nor does another one start, which would hide it
         until(machine, lambda status: "ProxyOutOfMemory" in str(status["conditions"]), "its condition")
-        until(machine, proxy_is("stopped", "ProxyIdentityMissing"), "the gate says what the next one waits for")
+        until(machine, proxy_is("stopped", "WorkloadApi"), "the gate says what the next one waits for")
 
 
 def test_one_that_does_not_listen_to_sigterm_is_killed(machine: Machine) -> None:
