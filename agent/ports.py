@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from agent.core.facts import Condition, Level, PhaseKind, Process, Svid, Workload
+from agent.core.facts import Condition, Level, Maybe, PhaseKind, Process, Svid, Workload
 from agent.core.goals import RedirectGoal
 from agent.core.probe import Attempt, ProbeSpec
 from agent.core.proxy import Reading
@@ -178,6 +178,11 @@ class ProxyRuntime(Protocol):
 
     async def kill(self, process: Process) -> None:
         """Raises Trouble."""
+        ...
+
+    async def carried(self, process: Process) -> Maybe[int]:
+        """How many of its connections lead on (`core.proxy.carried`), as the kernel says: after SIGTERM its admin
+        port is closed. UNKNOWN: it cannot be read."""
         ...
 
     async def inspect(self, process: Process) -> Reading:

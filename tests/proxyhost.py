@@ -24,7 +24,7 @@ import pytest
 from agent.adapters.door import Door
 from agent.adapters.proxy_child import ChildProxy, Paths
 from agent.adapters.proxy_unit import UnitProxy
-from agent.core.facts import Process
+from agent.core.facts import Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.reasons import Fault
 from agent.ports import ProxyRuntime, Trouble
@@ -250,6 +250,10 @@ class RemoteRuntime:
 
     async def kill(self, process: Process) -> None:
         await self._call("kill", process)
+
+    async def carried(self, process: Process) -> Maybe[int]:
+        count: Maybe[int] = await self._call("carried", process)
+        return count
 
     async def inspect(self, process: Process) -> Reading:
         reading: Reading = await self._call("inspect", process)

@@ -231,6 +231,9 @@ class ChildProxy:
         assert self._handle is not None and self._handle.process == process, process
         return self._handle
 
+    async def carried(self, process: Process) -> Maybe[int]:
+        return await asyncio.to_thread(proxy_reading.carried, self._settings(), process)
+
     async def inspect(self, process: Process) -> Reading:
         handle, settings = self._held(process), self._settings()
         handle.oom_kills = handle.oom_kills[1], memory.kills(handle.counters)

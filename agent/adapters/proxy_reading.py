@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 
 from agent.core import procfs, proxy
-from agent.core.facts import UNKNOWN, Maybe
+from agent.core.facts import UNKNOWN, Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.reasons import Reason
 from agent.ports import Trouble
@@ -65,6 +65,24 @@ def _listeners() -> dict[tuple[str, int], int]:
         except FileNotFoundError:  # a kernel without IPv6 has no tcp6, and no listener there
             continue
     return found
+
+
+def carried(settings: ProxySettings, process: Process) -> Maybe[int]:
+    """By the user of the process, as whom nothing else runs."""
+    try:
+        uid = Path(f"/proc/{process.pid}").stat().st_uid
+        found = [one for table in ("tcp", "tcp6") for one in _connections(table, uid)]
+    except OSError:
+        return UNKNOWN
+    return proxy.carried(found, settings)
+
+
+def _connections(table: str, uid: int) -> list[procfs.Connection]:
+    path = Path(f"/proc/self/net/{table}")
+    if not path.exists():  # a kernel without IPv6
+        return []
+    with path.open() as lines:
+        return procfs.connections(lines, uid)
 
 
 @dataclass(frozen=True)

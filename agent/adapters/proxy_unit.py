@@ -132,6 +132,9 @@ class UnitProxy:
         if self._describe(process.pid) == process:
             await self._door.ask("proxy kill", Reason.PROXY_UNIT_FAILED)
 
+    async def carried(self, process: Process) -> Maybe[int]:
+        return await asyncio.to_thread(proxy_reading.carried, self._settings(), process)
+
     async def inspect(self, process: Process) -> Reading:
         settings = self._settings()
         lost = await self._worker_lost(process.pid, settings.version)

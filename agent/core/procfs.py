@@ -49,6 +49,30 @@ def listeners(lines: Iterable[str]) -> dict[tuple[str, int], int]:
     return found
 
 
+@dataclass(frozen=True)
+class Connection:
+    """A socket that is no listener: addresses and ports, and whose it is; an orphan of the kernel is uid 0's."""
+
+    local: tuple[str, int]
+    remote: tuple[str, int]
+    state: str
+    uid: int
+
+
+# ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT: bytes may still come or go, in one direction at least.
+CARRIES = frozenset({"01", "04", "05", "08"})
+
+
+def connections(lines: Iterable[str], uid: int) -> list[Connection]:
+    """That user's, from the lines of /proc/net/tcp or tcp6."""
+    found = []
+    for line in itertools.islice(lines, 1, None):
+        _, local, remote, state, _, _, _, owner, *_ = line.split()
+        if state != LISTEN and int(owner) == uid:
+            found.append(Connection(_local(local), _local(remote), state, uid))
+    return found
+
+
 def arrivals(lines: Iterable[str], *peers: IPv4Address | IPv6Address) -> dict[int, int]:
     """Port of the peer → local port of each connection with these, from the lines of /proc/net/tcp or tcp6."""
     found, ends = {}, [text for peer in peers for text in _texts(peer)]

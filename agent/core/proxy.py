@@ -6,12 +6,13 @@ reads or judges a proxy, in whatever runtime, does it by these.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from agent.core import token
 from agent.core.facts import UNKNOWN, Maybe, ProxyState
+from agent.core.procfs import CARRIES, Connection
 from agent.core.reasons import Fault, Reason
 
 INBOUND_PORT = 4143
@@ -253,6 +254,38 @@ def _checked(settings: ProxySettings) -> tuple[int, ...]:
     if not settings.addresses:
         raise Refused("the workload has no address, so the proxy would take itself for everybody")
     return version
+
+
+# what it carries -----------------------------------------------------------------------------------
+
+
+def carried(found: Iterable[Connection], settings: ProxySettings) -> int:
+    """How many of the proxy's connections lead on: to the application, or to where the host's requests go. Those
+    that it accepted do not count, nor do its own to the control plane: where it is asked by a name, what goes to
+    that port. While this is 0, whatever the proxy has accepted waits for an answer that nothing is asked for.
+    """
+    accepted = {INBOUND_PORT, OUTBOUND_PORT, ADMIN_PORT}
+    leading = [c for c in found if c.state in CARRIES and c.local[1] not in accepted]
+    return sum(not _is_control_plane(settings, *c.remote) for c in leading)
+
+
+def _is_control_plane(settings: ProxySettings, address: str, port: int) -> bool:
+    if address in settings.addresses and port in settings.ports:
+        return False
+    environment = _control_plane(settings)
+    for service in (environment["DESTINATION_SVC_ADDR"], environment["POLICY_SVC_ADDR"]):
+        host, _, number = service.rpartition(":")
+        if int(number) == port and (not _is_address(host) or host.strip("[]") == address):
+            return True
+    return False
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 # readings ------------------------------------------------------------------------------------------

@@ -30,6 +30,8 @@ UNCERTIFIED_FOR = 30.0  # a proxy that was read as uncertified this long will ne
 # connection that could be cut.
 PATIENCE_UNCERTIFIED = 2.0
 PATIENCE_BEYOND_GRACE = 10.0
+# What the proxy itself gives up on is given up by then: a connection for 1 s, a destination that fails for 3 s.
+PATIENCE_IDLE = 5.0
 
 STOPPED = Fault(Reason.PROXY_STOPPED)
 
@@ -227,11 +229,23 @@ class ProxyLoop:
         await self._try(self._runtime.terminate(life.process))
         life.last_words = STOPPED
         self._tell(dataclasses.replace(self._fact, state=ProxyState.STOPPING, fault=Fault(Reason.PROXY_STOPPING)))
-        uncertified = life.certified is False
-        await asyncio.sleep(PATIENCE_UNCERTIFIED if uncertified else self._grace + PATIENCE_BEYOND_GRACE)
+        await self._ends(life)
         while True:
             await self._try(self._runtime.kill(life.process))
             await asyncio.sleep(PATIENCE_BEYOND_GRACE)
+
+    async def _ends(self, life: _Life) -> None:
+        """Return when it has had its time to end by itself; before that, when nothing that it waits for can come:
+        what it accepted leads nowhere, as requests do that wait for a control plane that is away."""
+        uncertified = life.certified is False
+        until = self._now() + (PATIENCE_UNCERTIFIED if uncertified else self._grace + PATIENCE_BEYOND_GRACE)
+        idle_since = None
+        while (rest := until - self._now()) > 0:
+            idle = await self._runtime.carried(life.process) == 0
+            idle_since = (self._now() if idle_since is None else idle_since) if idle else None
+            if idle_since is not None and self._now() - idle_since >= PATIENCE_IDLE:
+                return
+            await asyncio.sleep(min(POLL_DRAINING, rest))
 
     async def _try(self, signal: Awaitable[None]) -> None:
         """What cannot be done now is said, and done again later."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import struct
@@ -15,6 +16,8 @@ from agent.sandbox.proxy_identity import Identity
 from agent.sandbox.proxy_metrics import Metrics
 from agent.sandbox.proxy_settings import Address, Settings
 
+# What tests switch: the destination controller is away, so what the host opens is accepted and waits for ever.
+NO_DESTINATION = "STANDIN_NO_DESTINATION"
 HANDSHAKE_WITHIN = 10.0  # seconds
 CONNECT_WITHIN = 1.0
 _CHUNK = 1 << 16
@@ -106,6 +109,8 @@ class Traffic:
         target = original_destination(client)
         if target in self._settings.outbound:
             raise Refused("outbound connections must not target the proxy itself")
+        if NO_DESTINATION in os.environ:
+            await asyncio.Event().wait()
         await self._forward(
             await _streams(client), "outbound", target, 'tls="no_identity",no_tls_reason="loopback"'
         )

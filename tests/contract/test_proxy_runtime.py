@@ -111,9 +111,10 @@ async def test_where_nothing_runs_nothing_is_adopted(world: World) -> None:
 
 async def test_what_is_started_comes_to_be_ready_with_nothing_in_flight(world: World) -> None:
     async with world.agent() as runtime:
-        reading = await ready(runtime, await runtime.start())
+        reading = await ready(runtime, process := await runtime.start())
         assert reading.listener_uids == frozenset({UID})
         assert reading.in_flight == 0
+        assert await runtime.carried(process) == 0
 
 
 async def test_it_outlives_its_agent_and_is_adopted_by_the_next(world: World) -> None:

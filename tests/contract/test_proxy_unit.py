@@ -91,8 +91,9 @@ def test_anchors_that_are_corrected_start_it_without_an_update_of_the_workload_a
 
 
 def test_without_a_binary_that_is_the_reason_and_stays_it(machine: Machine) -> None:
+    number = started(machine)
     machine.path(BINARY).unlink()
-    door(machine, "proxy start")
+    machine.kill(number)
     machine.wait_until(lambda: crashes(machine) >= 3, "three crashes are counted", 120)
     said = machine.journal(PROXY)
     assert f"cannot start the proxy: {BINARY}: No such file or directory" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from agent.cli.follow import serves
 from tests import installed, netns, proxymachine
 from tests.machine import Machine
 from tests.proxymachine import PROXY, VERSION, dial, dialling, levels, pid
-from tests.proxyworld import ADDRESS, CLIENT_ADDRESS, DIRECT, PORT, PROXIED, RESET
+from tests.proxyworld import ADDRESS, CLIENT_ADDRESS, DIRECT, OUTSIDE, PORT, PROXIED, RESET
 
 pytestmark = pytest.mark.real
 
@@ -233,6 +234,23 @@ def test_one_that_does_not_listen_to_sigterm_is_killed(machine: Machine) -> None
     machine.run("fairlead", "leave", within=180)
     killed = {"ActiveState": "failed", "Result": "signal"}  # once the failure policy, which comes after it, holds
     machine.wait_until(lambda: machine.show(PROXY, "ActiveState", "Result") == killed, "it was killed")
+
+
+def test_leave_waits_for_no_request_that_a_control_plane_which_is_away_holds(machine: Machine) -> None:
+    """The proxy itself would wait for its whole grace."""
+    proxymachine.configure(machine, grace=600, drain=1)
+    proxymachine.stand_in(machine, STANDIN_NO_DESTINATION="1")
+    is_on(machine)
+    address, port = OUTSIDE
+    machine.run(
+        "systemd-run", "--unit=caller", "bash", "-c", f"exec 3<>/dev/tcp/{address}/{port}; exec sleep 9999"
+    )
+    number = pid(machine)
+    accepted = re.compile(rf":102C \S+ 01 .* {proxymachine.UID} ")  # port 4140, established
+    machine.wait_until(lambda: bool(accepted.search(machine.read(f"/proc/{number}/net/tcp"))), "it is accepted")
+    machine.run("fairlead", "leave", within=180)
+    machine.systemctl("stop", "caller")
+    assert pid(machine) == 0 and rules(machine) == ""
 
 
 # from boot to the end of leave ---------------------------------------------------------------------

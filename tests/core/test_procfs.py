@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.core.procfs import Stat, control_groups, listeners, stat
+from agent.core.procfs import Connection, Stat, connections, control_groups, listeners, stat
 
 HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
 
@@ -17,6 +17,13 @@ def row(local: str, state: str = "0A", uid: int = 2102) -> str:
 @pytest.fixture(autouse=True)
 def on_a_little_endian_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.byteorder", "little")
+
+
+def test_connections_of_one_user() -> None:
+    line = row("0A0200C0:102F", "01").replace("00000000:0000", "0B0200C0:C350")
+    lines = [HEADER, row("00000000:102F"), line, line.replace("  2102  ", "  0  ")]
+    found = Connection(("192.0.2.10", 4143), ("192.0.2.11", 50000), "01", 2102)
+    assert connections(lines, 2102) == [found]
 
 
 def test_listeners_of_both_families() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 
-from agent.core.facts import Process
+from agent.core.facts import Maybe, Process
 from agent.core.proxy import Reading
 from agent.core.reasons import Fault, Reason
 from agent.ports import Trouble
@@ -61,7 +61,8 @@ class MemoryHost:
 
 class MemoryProxyRuntime:
     """`reading`: what an inspection sees. `trouble`: raised by each start while it is set. `gate`: a start
-    waits for it. `deaf`: SIGTERM is ignored. `calls`: what was done, with the time on the loop's clock."""
+    waits for it. `deaf`: SIGTERM is ignored. `carries`: as the kernel would say. `calls`: what was done, with the
+    time on the loop's clock."""
 
     def __init__(self, host: MemoryHost | None = None) -> None:
         self.host = host or MemoryHost()
@@ -70,6 +71,7 @@ class MemoryProxyRuntime:
         self.gate = asyncio.Event()
         self.gate.set()
         self.deaf = False
+        self.carries: Maybe[int] = 0
         self.calls: list[tuple[float, str]] = []
         self._mine: set[Process] = set()
 
@@ -113,6 +115,9 @@ class MemoryProxyRuntime:
         self._note("kill")
         if process == self.host.running:
             self.host.die(Fault(Reason.PROXY_KILLED, "killed by SIGKILL"))
+
+    async def carried(self, process: Process) -> Maybe[int]:
+        return self.carries
 
     async def inspect(self, process: Process) -> Reading:
         self._note("inspect")

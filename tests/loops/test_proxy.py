@@ -330,7 +330,7 @@ async def test_stopped_is_sigterm_and_no_fault() -> None:
 
 async def test_a_stop_that_is_ignored_ends_in_sigkill_after_the_grace_period() -> None:
     scene = Scene(survivor=True, goal=STOPPED)
-    scene.runtime.deaf = True
+    scene.runtime.deaf, scene.runtime.carries = True, 1
     async with scene.playing(lasting=GRACE + 9):
         assert scene.states == [ProxyState.READY, ProxyState.STOPPING]
         await asyncio.sleep(2)
@@ -349,7 +349,7 @@ async def test_and_soon_if_it_never_had_a_certificate() -> None:
 
 async def test_a_certificate_that_came_a_moment_ago_earns_the_grace_period() -> None:
     scene = Scene(goal=RUNNING)
-    scene.runtime.reading, scene.runtime.deaf = STARTING, True
+    scene.runtime.reading, scene.runtime.deaf, scene.runtime.carries = STARTING, True, 1
     async with scene.playing(lasting=20):
         scene.runtime.reading = READY
         scene.want(STOPPED)
@@ -359,7 +359,7 @@ async def test_a_certificate_that_came_a_moment_ago_earns_the_grace_period() -> 
 
 async def test_what_is_wanted_again_while_it_stops_is_started_anew_at_once() -> None:
     scene = Scene(survivor=True, goal=STOPPED)
-    scene.runtime.deaf = True
+    scene.runtime.deaf, scene.runtime.carries = True, 1
     async with scene.playing(lasting=5):
         scene.want(RUNNING)
         await asyncio.sleep(1)

@@ -1,0 +1,43 @@
+"""How long a proxy that was told to end is waited for."""
+
+import asyncio
+
+import pytest
+
+from agent.core.facts import UNKNOWN, Maybe, ProxyState
+from agent.loops.proxy import PATIENCE_IDLE, POLL_DRAINING
+from tests.loops.test_proxy import GRACE, STOPPED, Scene
+
+
+def told_to_end(carries: Maybe[int]) -> Scene:
+    scene = Scene(survivor=True, goal=STOPPED)
+    scene.runtime.deaf, scene.runtime.carries = True, carries
+    return scene
+
+
+async def test_what_leads_nowhere_is_not_waited_for() -> None:
+    """Requests that wait for a control plane that is away would hold it for the whole grace."""
+    scene = told_to_end(0)
+    async with scene.playing(lasting=PATIENCE_IDLE - 0.1):
+        assert not scene.runtime.called("kill")
+        await asyncio.sleep(POLL_DRAINING + 0.2)
+        assert scene.fact.state is ProxyState.STOPPED
+
+
+@pytest.mark.parametrize("carries", [1, UNKNOWN])
+async def test_what_it_carries_or_may_carry_has_the_whole_grace(carries: Maybe[int]) -> None:
+    scene = told_to_end(carries)
+    async with scene.playing(lasting=GRACE + 9):
+        assert not scene.runtime.called("kill")
+
+
+async def test_what_it_carries_again_has_its_time_again() -> None:
+    scene = told_to_end(0)
+    async with scene.playing(lasting=PATIENCE_IDLE - 1):
+        scene.runtime.carries = 1
+        await asyncio.sleep(GRACE / 2)
+        scene.runtime.carries = 0
+        await asyncio.sleep(PATIENCE_IDLE - 1)
+        assert not scene.runtime.called("kill")
+        await asyncio.sleep(2)
+        assert scene.fact.state is ProxyState.STOPPED
