@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent import starts, values
-from agent.core import proxy
+from agent.core import proxy, texts
 from agent.core.reasons import Fault, Reason
 from agent.privileged import Refusal, files, policy
 
@@ -46,7 +46,7 @@ def plan(prefix: Path) -> Launch:
 def _anchors(places: Sequence[Path], follow: bool) -> str:
     """The first that is there: root's own, or the agent's where root has said that it counts. Raises Refusal."""
     found = next((path for path in places if path.exists()), places[-1])
-    return files.read(found) if found is places[-1] or not follow else found.read_text()
+    return texts.armour(files.read_bytes(found) if found is places[-1] or not follow else found.read_bytes())
 
 
 def become(prefix: Path, folder: Path) -> int:

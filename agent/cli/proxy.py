@@ -123,7 +123,7 @@ def _user(args: argparse.Namespace) -> str:
 
 
 def _digest(args: argparse.Namespace) -> str:
-    from agent.core import releases
+    from agent.core import releases, texts
 
     if args.sha256:
         found = args.sha256.removeprefix("sha256:").lower()
@@ -131,7 +131,7 @@ def _digest(args: argparse.Namespace) -> str:
             raise Failure(Exit.USAGE, f"cannot use {args.sha256!r}: it is no SHA-256 in hexadecimal")
         return str(found)
     try:
-        found = releases.checksum(args.checksums.read_text(), args.source.name)
+        found = releases.checksum(texts.text(args.checksums.read_bytes()), args.source.name)
     except OSError as error:
         raise Failure(Exit.USAGE, f"cannot read {args.checksums}: {error.strerror}") from None
     if not found:

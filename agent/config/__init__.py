@@ -33,7 +33,7 @@ from agent.config.warnings import warnings
 def parse(text: str) -> Config:
     """TOML text → Config. Raises ConfigError with every problem of the file at once."""
     try:
-        tree = tomllib.loads(text)
+        tree = tomllib.loads(text.removeprefix("\ufeff"))
     except tomllib.TOMLDecodeError as error:
         problem = Problem("", f"not valid TOML: {error}", "correct the syntax at that place")
         raise ConfigError((problem,)) from None

@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from agent.core import anchors
+from agent.core import anchors, texts
 from agent.privileged import Refusal, files
 
 ACCEPTED: Final = "var/lib/fairlead/trust-anchors.pem"
@@ -45,4 +45,4 @@ def _read(path: Path) -> str:
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise Refusal(f"cannot read {path}: not a file")
-        return file.read(files.MOST).decode("ascii", "replace")
+        return texts.armour(file.read(files.MOST))

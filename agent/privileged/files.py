@@ -16,17 +16,23 @@ MOST: Final = 1 << 20  # bytes of a configuration
 def read(path: Path) -> str:
     """The text of a file that belongs to root, in a directory that does."""
     try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError:
+        raise Refusal(f"cannot read {path}: not UTF-8") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """The same, for what may be in any encoding."""
+    try:
         _only_roots(path.parent, path.parent.stat())
         with path.open("rb") as file:
             _only_roots(path, os.fstat(file.fileno()))
             text = file.read(MOST + 1)
         if len(text) > MOST:
             raise Refusal(f"cannot read {path}: longer than {MOST} bytes")
-        return text.decode()
+        return text
     except OSError as error:
         raise Refusal(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise Refusal(f"cannot read {path}: not UTF-8") from None
 
 
 def write(path: Path, text: str) -> None:

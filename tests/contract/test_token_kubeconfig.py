@@ -238,7 +238,7 @@ async def test_another_context(kubectl: Kubectl) -> None:
         ({}, {}, "no token and no certificate"),
         ({"client-certificate-data": base64.b64encode(b"x").decode()}, {}, "no token and no certificate"),
         ({"exec": {"apiVersion": "client.authentication.k8s.io/v1alpha1", "command": "x"}}, {}, "v1alpha1"),
-        ({"exec": {"command": "x"}}, {}, "lacks"),
+        ({"exec": {"command": "x"}}, {}, "names no apiVersion"),
     ],
 )
 async def test_what_is_refused_of_a_kubeconfig_is_named(

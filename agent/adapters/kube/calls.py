@@ -125,6 +125,10 @@ class Caller:
             raise Trouble(Reason.API_TIMEOUT, f"no answer from {self._server}") from error
         except aiohttp.ClientSSLError as error:
             raise Trouble(tls.reason(error), f"cannot trust {self._server}: {_cause(error)}") from error
+        except (aiohttp.InvalidURL, UnicodeError) as error:
+            raise Trouble(
+                Reason.API_UNREACHABLE, f"cannot reach {self._server}: it is no name or address"
+            ) from error
         except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
             raise Trouble(Reason.API_FAILING, f"{self._server} broke off its answer") from error
         except (aiohttp.ClientConnectionError, OSError) as error:

@@ -31,7 +31,11 @@ class Plugin:
         is secret, so no detail has any of it."""
         spec: dict[str, Any] = {"interactive": False} | ({"cluster": self.cluster} if self.cluster else {})
         info = {"apiVersion": self.version, "kind": "ExecCredential", "spec": spec}
-        environment = {**spawn.ENVIRONMENT, **self.environment, "KUBERNETES_EXEC_INFO": json.dumps(info)}
+        environment = {
+            **spawn.ENVIRONMENT,
+            **self.environment,
+            "KUBERNETES_EXEC_INFO": json.dumps(info, default=str, skipkeys=True),
+        }
         try:
             done = await spawn.run(self.command, within=WITHIN, environment=environment)
         except spawn.SpawnError as error:

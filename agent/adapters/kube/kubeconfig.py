@@ -6,20 +6,38 @@ password, no proxy, no impersonation.
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from agent.adapters.kube.access import Access, Renewed, contents, is_token
 from agent.adapters.kube.exec_plugin import VERSIONS, Plugin
+from agent.core import texts
 from agent.core.reasons import Fault, Reason
 from agent.ports import Trouble
 
-REFUSED = {
-    "cluster": ("insecure-skip-tls-verify", "proxy-url"),
-    "user": ("username", "password", "auth-provider", "as", "as-uid", "as-groups", "as-user-extra"),
+_HERE = "give this host a user of its own"
+_NO_PASSWORDS = "Kubernetes takes no passwords: use a token, a certificate or exec"
+# By table and key: what is to be done.
+REFUSED: Mapping[str, Mapping[str, str]] = {
+    "cluster": {
+        "insecure-skip-tls-verify": "the server is always verified: name its certificate-authority instead",
+        "proxy-url": "the server is dialled without a proxy: let this host reach it",
+    },
+    "user": {
+        "username": _NO_PASSWORDS,
+        "password": _NO_PASSWORDS,
+        "auth-provider": "kubectl has given it up too: use exec, such as kubelogin or gke-gcloud-auth-plugin",
+        "as": _HERE,
+        "as-uid": _HERE,
+        "as-groups": _HERE,
+        "as-user-extra": _HERE,
+    },
 }
+SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
+EXEC_EXTENSION = "client.authentication.k8s.io/exec"
 
 
 @dataclass(frozen=True)
@@ -33,16 +51,18 @@ class Chosen:
 
     @property
     def server(self) -> str:
-        return str(self.cluster["server"]).rstrip("/")
+        found = _worded(self.cluster.get("server"), "server of the cluster").rstrip("/")
+        return found if "://" in found else f"https://{found}"
 
     def read(self, table: Mapping[str, Any], key: str, what: str) -> bytes:
         """`KEY-data` inline, or the file that `KEY` names; b"" for neither. Raises Trouble."""
-        if inline := table.get(f"{key}-data"):
-            try:
-                return base64.b64decode(inline, validate=True)
-            except (binascii.Error, ValueError, TypeError):
+        if inline := _worded(table.get(f"{key}-data"), f"{key}-data"):
+            try:  # wrapped lines are usual, and Go reads past their ends
+                return base64.b64decode(inline.replace("\r", "").replace("\n", ""), validate=True)
+            except (binascii.Error, ValueError):
                 raise _bad(f"{key}-data is not base64") from None
-        return contents(self.folder / str(table[key]), what) if table.get(key) else b""
+        path = _worded(table.get(key), key)
+        return contents(self.folder / path, what) if path else b""
 
 
 class Kubeconfig:
@@ -58,9 +78,10 @@ class Kubeconfig:
         chosen = await self._read()
         authority = chosen.read(chosen.cluster, "certificate-authority", "CA certificate")
         if not authority:
-            raise _bad(f"the cluster of context {chosen.context!r} names no certificate-authority")
+            cause = f"the cluster of context {chosen.context!r} names no certificate-authority"
+            raise _bad(f"{cause}, and this host's own (such as {SYSTEM_ROOTS}) counts only where it is named")
         token, certificate = await self._proof(chosen)
-        name = str(chosen.cluster.get("tls-server-name") or "")
+        name = _worded(chosen.cluster.get("tls-server-name"), "tls-server-name")
         return Access(chosen.server, authority, f"cannot read CA of {self._path}", token, certificate, name)
 
     def refused(self, said: str) -> Fault:
@@ -116,62 +137,99 @@ def choose(text: bytes, context: str, folder: Path) -> Chosen:
     """Raises Trouble (API_KUBECONFIG_UNUSABLE) that quotes nothing of the file but names."""
     import yaml  # only hosts that use a kubeconfig pay for it
 
-    try:
-        tree = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
-        raise _bad("it is not YAML") from None
+    try:  # JSON is YAML, unless it is indented by tabs
+        tree = json.loads(text) if text.lstrip().startswith(b"{") else yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise _bad("it is neither YAML nor JSON") from None
     if not isinstance(tree, dict):
         raise _bad("it holds no kubeconfig")
-    name = context or str(tree.get("current-context") or "")
+    name = context or _worded(tree.get("current-context"), "current-context")
     if not name:
         raise _bad("it has no current-context: name one by api.context")
     found = _named(tree, "contexts", "context", name)
-    cluster = _named(tree, "clusters", "cluster", str(found.get("cluster")))
-    user = _named(tree, "users", "user", str(found.get("user")))
+    cluster = _named(tree, "clusters", "cluster", _worded(found.get("cluster"), "cluster of the context"))
+    user = _named(tree, "users", "user", _worded(found.get("user"), "user of the context"))
     for kind, table in (("cluster", cluster), ("user", user)):
         if refused := [key for key in REFUSED[kind] if table.get(key)]:
-            raise _bad(f"the {kind} of context {name!r} has {', '.join(refused)}, which is refused")
-    if not str(cluster.get("server", "")).startswith("https://"):
+            why = "; ".join(dict.fromkeys(REFUSED[kind][key] for key in refused))
+            raise _bad(f"the {kind} of context {name!r} has {', '.join(refused)}, which is refused: {why}")
+    chosen = Chosen(folder, name, cluster, user)
+    if not chosen.server.startswith("https://"):
         raise _bad(f"the server of context {name!r} is not https")
-    return Chosen(folder, name, cluster, user)
+    return chosen
 
 
 def read_plugin(chosen: Chosen) -> Plugin:
+    where = f"exec of context {chosen.context!r}"
     table = chosen.user["exec"]
-    try:
-        command, version = table["command"], table["apiVersion"]
-        arguments = [str(word) for word in table.get("args") or ()]
-        environment = {str(pair["name"]): str(pair["value"]) for pair in table.get("env") or ()}
-        wants_cluster, mode = bool(table.get("provideClusterInfo")), table.get("interactiveMode")
-    except (KeyError, TypeError, AttributeError):
-        raise _bad(f"exec of context {chosen.context!r} lacks command or apiVersion") from None
+    if not isinstance(table, dict):
+        raise _bad(f"{where} is no mapping")
+    command, version = (_worded(table.get(key), f"{key} of {where}") for key in ("command", "apiVersion"))
+    for key, value in (("command", command), ("apiVersion", version)):
+        if not value:
+            raise _bad(f"{where} names no {key}")
     if version not in VERSIONS:
-        raise _bad(f"exec of context {chosen.context!r} is of {version!r}, not of {' or '.join(VERSIONS)}")
-    if mode == "Always":
-        raise _bad(f"exec of context {chosen.context!r} needs a terminal (interactiveMode Always)")
+        raise _bad(f"{where} is of {version!r}, not of {' or '.join(VERSIONS)}")
+    if table.get("interactiveMode") == "Always":
+        raise _bad(f"{where} needs a terminal (interactiveMode Always)")
     if "/" in command:
         command = str(chosen.folder / command)
-    cluster = _told(chosen) if wants_cluster else None
-    return Plugin(version, (command, *arguments), environment, cluster)
+    arguments = [_worded(word, f"a word of args of {where}") for word in _listed(table, "args", where)]
+    cluster = _told(chosen) if table.get("provideClusterInfo") else None
+    return Plugin(version, (command, *arguments), dict(_environment(table, where)), cluster)
+
+
+def _environment(table: Mapping[str, Any], where: str) -> Iterator[tuple[str, str]]:
+    for pair in _listed(table, "env", where):
+        if not isinstance(pair, dict) or not pair.get("name"):
+            raise _bad(f"env of {where} has an entry without a name")
+        name = _worded(pair["name"], f"a name in env of {where}")
+        if "=" in name:
+            raise _bad(f"a name in env of {where} holds =")
+        yield name, _worded(pair.get("value"), f"{name} in env of {where}")
+
+
+def _listed(table: Mapping[str, Any], key: str, where: str) -> list[Any]:
+    found = table.get(key)
+    if found is not None and not isinstance(found, list):
+        raise _bad(f"{key} of {where} is no list")
+    return found or []
 
 
 def _told(chosen: Chosen) -> Mapping[str, Any]:
     authority = chosen.read(chosen.cluster, "certificate-authority", "CA certificate")
-    found = {"server": chosen.server, "certificate-authority-data": base64.b64encode(authority).decode()}
+    found: dict[str, Any] = {"server": chosen.server}
+    if authority:
+        found["certificate-authority-data"] = base64.b64encode(authority).decode()
     if name := chosen.cluster.get("tls-server-name"):
         found["tls-server-name"] = name
+    for entry in chosen.cluster.get("extensions") or ():
+        if isinstance(entry, dict) and entry.get("name") == EXEC_EXTENSION:
+            found["config"] = entry.get("extension")
     return found
 
 
 def _token(chosen: Chosen) -> str:
     """As kubectl has it, the file goes before what stands inline."""
-    if path := chosen.user.get("tokenFile"):
-        token = contents(chosen.folder / str(path), "token").decode(errors="replace").strip()
-    elif not (token := str(chosen.user.get("token") or "").strip()):
+    if path := _worded(chosen.user.get("tokenFile"), "tokenFile"):
+        token = texts.text(contents(chosen.folder / path, "token")).strip()
+    elif not (token := _worded(chosen.user.get("token"), "token").strip()):
         return ""
     if not is_token(token):
         raise _bad(f"the token of context {chosen.context!r} is none")
     return token
+
+
+def _worded(value: object, what: str) -> str:
+    """A text; "" for none. Whatever else YAML made of it, kubectl takes neither."""
+    if value is not None and not isinstance(value, str):
+        raise _bad(f"{what} is no text: put it in quotes")
+    try:
+        if b"\0" in (value or "").encode():
+            raise _bad(f"{what} holds a NUL")
+    except UnicodeEncodeError:
+        raise _bad(f"{what} is no UTF-8 text") from None
+    return value or ""
 
 
 def _named(tree: Mapping[str, Any], plural: str, kind: str, name: str) -> Mapping[str, Any]:

@@ -1,16 +1,22 @@
 """The TLS side of a call: always verified, by the configured authority alone."""
 
 import os
+import re
 import ssl
+from contextlib import suppress
 
 import aiohttp
 
 from agent.adapters.kube.access import Access
+from agent.core import texts
 from agent.core.reasons import Reason
 from agent.ports import Trouble
 
 # OpenSSL's verdicts (x509_vfy.h); Python names none of them.
 _NOT_YET_VALID, _EXPIRED, _WRONG_NAME, _WRONG_ADDRESS = 9, 10, 62, 64
+
+
+_BLOCK = re.compile(r"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----.+?-----END \1-----", re.DOTALL)
 
 
 class Contexts:
@@ -33,15 +39,21 @@ def _context(access: Access) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an intermediate may be the anchor, as in Go
-    try:
-        context.load_verify_locations(cadata=access.authority.decode("ascii", "ignore"))
-    except (ssl.SSLError, ValueError) as error:
-        raise Trouble(
-            Reason.API_CREDENTIAL_UNREADABLE, f"{access.authority_from}: it holds no PEM certificate"
-        ) from error
+    if not _trusts(context, texts.armour(access.authority)):
+        raise Trouble(Reason.API_CREDENTIAL_UNREADABLE, f"{access.authority_from}: it holds no PEM certificate")
     if access.certificate:
         _present(context, access.certificate)
     return context
+
+
+def _trusts(context: ssl.SSLContext, pem: str) -> bool:
+    """Any certificate of it could be read. As in Go, one that cannot be read leaves the others in use."""
+    good = False
+    for block in _BLOCK.finditer(pem):
+        with suppress(ssl.SSLError, ValueError):
+            context.load_verify_locations(cadata=block[0])
+            good = True
+    return good
 
 
 def _present(context: ssl.SSLContext, certificate: bytes) -> None:
@@ -49,7 +61,7 @@ def _present(context: ssl.SSLContext, certificate: bytes) -> None:
     held = os.memfd_create("fairlead-client-certificate")
     try:
         with os.fdopen(held, "wb", closefd=False) as file:
-            file.write(certificate)
+            file.write(texts.armour(certificate).encode())
         context.load_cert_chain(f"/proc/self/fd/{held}", password=_no_password)
     except (ssl.SSLError, ValueError):  # `from None`: OpenSSL's words may quote what it read
         detail = "the client certificate and its key are no pair in PEM, or the key has a password"
