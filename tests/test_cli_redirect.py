@@ -60,6 +60,16 @@ def test_plan_shows_all_and_touches_nothing(host: Host) -> None:
     assert rules(host) == ""
 
 
+def test_plan_names_addresses_that_this_host_does_not_have(host: Host) -> None:
+    assert "AddressAbsent" not in good(host, "plan") and json.loads(good(host, "plan --json"))["absent"] is None
+    host.config.write_text(host.config.read_text().replace("10.9.0.2", "10.9.0.77"))
+    output = good(host, "plan")
+    assert "AddressAbsent: " in output and "(10.9.0.77)" in output and "→ correct host.addresses" in output
+    text = host.config.read_text().replace("[host]", "[host]\naddress_translated = true")
+    host.config.write_text(text)
+    assert "AddressAbsent" not in good(host, "plan")
+
+
 def test_plan_names_what_differs_from_what_is_live(host: Host, proxy: None) -> None:
     good(host, "redirect apply")
     assert "inbound on, outbound on, by this very plan" in good(host, "plan")

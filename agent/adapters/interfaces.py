@@ -47,13 +47,7 @@ class HostInterfaces:
         self._notices: socket.socket | None = None
 
     async def absent(self, addresses: Sequence[str]) -> tuple[str, ...]:
-        try:
-            with closing(_socket()) as kernel:
-                kernel.settimeout(_WITHIN)
-                here = set(_addresses(kernel))
-                return tuple(one for one in addresses if address(one) not in here and not _local(kernel, one))
-        except OSError as error:
-            raise _trouble(error) from None
+        return absent(addresses)
 
     async def changed(self) -> None:
         """The first call opens the watch and returns: before it anything may have happened."""
@@ -73,6 +67,17 @@ class HostInterfaces:
         if self._notices is not None:
             self._notices.close()
             self._notices = None
+
+
+def absent(addresses: Sequence[str]) -> tuple[str, ...]:
+    """Those of `addresses` that this host does not have. Raises Trouble (ADDRESSES_UNREADABLE)."""
+    try:
+        with closing(_socket()) as kernel:
+            kernel.settimeout(_WITHIN)
+            here = set(_addresses(kernel))
+            return tuple(one for one in addresses if address(one) not in here and not _local(kernel, one))
+    except OSError as error:
+        raise _trouble(error) from None
 
 
 def _socket(groups: int = 0) -> socket.socket:

@@ -38,6 +38,7 @@ def as_json(found: "Redirect") -> dict[str, Any]:
         "rules": list(rules.lines(found.planned)),
         "live": live_json(found),
         "difference": difference(found),
+        "absent": _fault(found.absent),
         "edited": _fault(found.edited),
         "firewall": {
             "verdict": found.admission.verdict.value,
@@ -74,6 +75,10 @@ def render(found: "Redirect") -> Iterator[str]:
     yield ""
     yield found.admission.words
     yield from (f"  {command}" for command in found.admission.commands)
+    if found.absent:
+        yield ""
+        yield f"{found.absent.reason}: {found.absent.entry.text} ({found.absent.detail})"
+        yield f"  → {found.absent.entry.remedy}"
     yield from edited(found)
     if found.guide:
         yield ""

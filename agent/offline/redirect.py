@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.adapters import interfaces
+from agent.config import HostConfig
 from agent.config.refusals import refusals
 from agent.core.facts import Level
 from agent.core.reasons import Fault, Reason
@@ -11,6 +13,7 @@ from agent.core.redirect.admission import Admission, Seen
 from agent.core.redirect.spec import differences_from_guide
 from agent.core.redirect.timed import Live
 from agent.offline.door import Refused
+from agent.ports import Trouble
 from agent.privileged import Refusal, admission, guide, listeners, live, policy, state
 
 
@@ -35,6 +38,7 @@ class Redirect:
     hand_made: tuple[str, ...] = ()  # chains of the guide's that are there
     refusals: tuple[str, ...] = ()  # what is refused to whom while the proxy is not ready
     ready_once: bool = False  # this host has been Ready since it was configured
+    absent: Fault | None = None  # addresses of the configuration that this host does not have
 
 
 def read(prefix: str) -> Redirect:
@@ -68,7 +72,19 @@ def read(prefix: str) -> Redirect:
         hand_made=hand_made,
         refusals=tuple(refusals(config)),
         ready_once=_ready_once(root),
+        absent=_absent(config.host),
     )
+
+
+def _absent(host: HostConfig) -> Fault | None:
+    """As the agent judges it. Where the kernel does not say, nothing is claimed."""
+    if host.address_translated:
+        return None
+    try:
+        found = interfaces.absent([str(address) for address in host.addresses])
+    except Trouble:
+        return None
+    return Fault(Reason.ADDRESS_ABSENT, ", ".join(found)) if found else None
 
 
 def _ready_once(root: Path) -> bool:
