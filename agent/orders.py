@@ -37,7 +37,8 @@ class Orders:
         if not previous:
             raise Trouble(Reason.PROXY_BINARY_UNUSABLE, "there is no previous version", remedy=_CHOOSE)
         change = self._board.facts.value.replacement
-        if change is not None and change.stage is Stage.BACK_AGAIN and change.wanted == previous:
+        tried = change is not None and change.stage in (Stage.BACK_AGAIN, Stage.CLEARED)
+        if change is not None and tried and change.wanted == previous:
             why = f"{previous} did not become ready when it was tried"
             raise Trouble(Reason.PROXY_BINARY_UNUSABLE, why, remedy=_CHOOSE)
         self._replacement.ask(self._installed(previous), self._current())

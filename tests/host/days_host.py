@@ -214,3 +214,16 @@ async def a_watch_outlives_the_agent(scene: Scene) -> None:
         assert watch.returncode is None
     watch.kill()
     await watch.wait()
+
+
+@day()
+async def an_address_that_goes_and_comes_again(scene: Scene) -> None:
+    """As with DHCP: peers that dial it are told in time, and nobody has to do anything for its return."""
+    await serving(scene)
+    words = [f"{network.HOST6}/64", "dev", "eth0"]
+    await scene.read_on_host("ip", "address", "del", *words)
+    await until(scene, lambda s: s["ready"]["status"] == "False", "Ready=False")
+    await named(scene, Reason.ADDRESS_ABSENT)
+    assert scene.ready() == ("False", "AddressAbsent")
+    await scene.read_on_host("ip", "address", "add", *words, "nodad")
+    await serves(scene)
