@@ -42,8 +42,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         made.set_defaults(act=run)
         return made
 
-    add("apply", _apply).add_argument(
+    apply = add("apply", _apply)
+    apply.add_argument(
         "--confirm", type=_seconds, metavar="60s", help="take it back after this time (5s to 1h) unless confirmed"
+    )
+    apply.add_argument(
+        "--force", action="store_true", help="also a port whose server speaks first and that is not opaque"
     )
     add("confirm", lambda args: _plain(args, "confirm"))
     add("revert", lambda args: _plain(args, "revert"))
@@ -80,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _apply(args: argparse.Namespace) -> int:
-    answer = _ask(args, "apply the redirect", "redirect apply", confirm=args.confirm or "none")
+    forced = {"force": "yes"} if args.force else {}
+    answer = _ask(args, "apply the redirect", "redirect apply", confirm=args.confirm or "none", **forced)
     _say(args, answer, f"set: {_levels(answer)}")
     if "tested" in answer and not args.json:
         print(f"tested {answer['tested']}")

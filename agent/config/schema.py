@@ -53,7 +53,10 @@ def _workload(t: Table, mode: str) -> c.WorkloadConfig:
         identity="" if by_token else t.take("identity", checks.spiffe_id),
         server_name="" if by_token else t.take("server_name", checks.dns_name),
         ports=t.take("ports", each(checks.declared_port), ()),
+        opaque_ports=t.take("opaque_ports", each(checks.declared_port), ()),
     )
+    for port in sorted(set(found.opaque_ports or ()) - set(found.ports or ())):
+        t.problem("opaque_ports", f"{port} is not among workload.ports", "declare it there too, or remove it here")
     t.close()
     return found
 

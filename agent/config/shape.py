@@ -28,6 +28,7 @@ class WorkloadConfig:
     identity: str  # spiffe://…: SERVER_ID
     server_name: str  # a DNS name: SERVER_NAME, the SNI that peers send
     ports: tuple[int, ...] = ()  # declared ports: the only ones whose inbound traffic is redirected
+    opaque_ports: tuple[int, ...] = ()  # those of them whose server speaks first, or whose protocol is left alone
 
 
 @dataclass(frozen=True)

@@ -220,6 +220,7 @@ class Workload:
     addresses: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
     conditions: tuple[Condition, ...] = ()
+    opaque: tuple[tuple[int, int], ...] = ()  # ranges of ports, as its annotation says: first and last
 
     @property
     def ready(self) -> str:

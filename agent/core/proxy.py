@@ -45,6 +45,7 @@ class ProxySettings:
     addresses: tuple[str, ...]  # the workload's own
     workload_api: str  # path of the socket; "" in token mode
     ports: tuple[int, ...] = ()
+    opaque_ports: tuple[int, ...] = ()
     log: str = "warn,linkerd=info,hickory=error"
     log_format: str = "plain"
     cores: int = 1
@@ -160,7 +161,10 @@ def _control_plane(settings: ProxySettings) -> dict[str, str]:
 
 
 def _traffic(settings: ProxySettings) -> dict[str, str]:
+    # Until the policy controller answers; then the annotation of the ExternalWorkload counts alone (facts §12).
+    listed = ",".join(map(str, settings.opaque_ports))
     return {
+        **({"INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION": listed} if listed else {}),
         "INBOUND_IPS": ",".join(settings.addresses),
         "INBOUND_PORTS": ",".join(map(str, settings.ports)),
         "INBOUND_DEFAULT_POLICY": settings.default_inbound_policy,
@@ -188,6 +192,7 @@ _OF_A_KEY = {
     "INBOUND_DEFAULT_POLICY": "proxy.default_inbound_policy",
     "INBOUND_IPS": "host.addresses",
     "INBOUND_PORTS": "workload.ports",
+    "INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION": "workload.opaque_ports",
     "DESTINATION_SVC_ADDR": "control_plane.destination",
     "POLICY_SVC_ADDR": "control_plane.policy",
     "IDENTITY_SVC_ADDR": "control_plane.identity",

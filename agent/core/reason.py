@@ -129,6 +129,8 @@ class Reason(enum.StrEnum):
     WORKLOAD_SERVER_NAME_MISMATCH = "WorkloadServerNameMismatch"
     WORKLOAD_ADDRESS_MISMATCH = "WorkloadAddressMismatch"
     PORTS_MISMATCH = "PortsMismatch"
+    OPAQUE_PORTS_MISMATCH = "OpaquePortsMismatch"
+    SERVER_SPEAKS_FIRST = "ServerSpeaksFirst"
     LEASE_MISSING = "LeaseMissing"
     SLICES_FORBIDDEN = "SlicesForbidden"
     EVENT_GONE = "EventGone"

@@ -329,6 +329,17 @@ REGISTRY: Mapping[Reason, Entry] = {
         "the ExternalWorkload's ports differ from the declared ports",
         "make spec.ports and workload.ports equal",
     ),
+    Reason.OPAQUE_PORTS_MISMATCH: Entry(
+        _WARN,
+        "the ExternalWorkload's annotation config.linkerd.io/opaque-ports and workload.opaque_ports differ",
+        "make them equal; only the annotation lets the clients of a server that speaks first through",
+    ),
+    Reason.SERVER_SPEAKS_FIRST: Entry(
+        _FAULT,
+        "a server on a declared port speaks first, and behind the proxy its plain clients would be dropped",
+        "annotate the ExternalWorkload with config.linkerd.io/opaque-ports, list the port in"
+        " workload.opaque_ports, then: fairlead redirect apply",
+    ),
     Reason.LEASE_MISSING: Entry(
         _WARN,
         "the host's Lease is missing, so nobody can notice when this host dies",

@@ -5,7 +5,7 @@ import enum
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agent.core import conditions, matching, outdated, policy
+from agent.core import conditions, matching, opaque, outdated, policy
 from agent.core.facts import UNKNOWN, Facts, Maybe, Phase, PhaseKind, ProxyState
 from agent.core.goals import Advertise, Goals, ProxyGoal
 from agent.core.policy import Spec, Standing, Sure
@@ -154,6 +154,7 @@ def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
     yield from outdated.remarks(facts)
     yield from _differences(spec, facts)
     yield policy.ports_standing(spec, facts)
+    yield opaque.mismatch(spec, facts)
 
 
 def _differences(spec: Spec, facts: Facts) -> tuple[Fault, ...]:

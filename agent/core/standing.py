@@ -28,6 +28,8 @@ class Spec:
     outbound_only: bool = False
     # Peers dial addresses that are translated on the way, so this host need not have them.
     address_translated: bool = False
+    opaque_ports: tuple[int, ...] = ()  # those of `ports` that are opaque by the configuration
+    workload: str = ""  # NAMESPACE/NAME of the ExternalWorkload
 
 
 class Sure(enum.Enum):

@@ -11,6 +11,7 @@ from agent.privileged import (
     Refusal,
     admission,
     files,
+    greetings,
     guide,
     listeners,
     live,
@@ -89,9 +90,11 @@ def _bring(prefix: Path, before: Live, wanted: Levels) -> Answer:
     over = before.trial is not None and not before.on_trial
     if levels(spec, before.rules) != wanted or over:
         _permit(held, before, wanted)
+        greetings.must_be_opaque(prefix, source, wanted[0])
         put = safely.carry_on if before.on_trial else safely.put
         found = put(prefix, source, spec, before, wanted).levels
     if found == wanted:
+        greetings.remember(prefix, source, wanted[0])
         _approve_first(prefix, source, spec, wanted)
     return _answer(prefix, before, found)
 
@@ -147,14 +150,17 @@ def _at_boot(prefix: Path, source: Path, found: Live) -> Levels:
 # an operator's -------------------------------------------------------------------------------------
 
 
-def apply_configured(prefix: Path, confirm: str) -> Answer:
-    """The configuration as it stands now, at the level of the moment; with a time: on trial.
+def apply_configured(prefix: Path, confirm: str, *, force: bool = False) -> Answer:
+    """The configuration as it stands now, at the level of the moment; with a time: on trial. `force`: also where a
+    server on a declared port speaks first.
 
     An operator has acted: a suspension is lifted.
     """
     with files.lock(prefix):
         wanted = moment.now(prefix, prefix)
         spec = _new(prefix, wanted)
+        if not force:
+            greetings.must_be_opaque(prefix, prefix, wanted[0])
         before = live.read(prefix)
         if confirm == NO_TRIAL or (levels(spec, before.rules) == wanted and not before.on_trial):
             return _tested(_keep(prefix, spec, before, wanted))
@@ -166,6 +172,7 @@ def _keep(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Don
     found = safely.put(prefix, prefix, spec, before, wanted)
     state.suspend(prefix, None)
     state.approve(prefix, prefix)
+    greetings.remember(prefix, prefix, wanted[0])
     return found
 
 
@@ -190,7 +197,9 @@ def confirm(prefix: Path) -> Answer:
         safely.for_good(prefix, source, found.rules)
         state.suspend(prefix, None)
         state.approve(prefix, source)
-        return _levels(_live_levels(source, live.read(prefix)))
+        after = _live_levels(source, live.read(prefix))
+        greetings.remember(prefix, source, after[0])
+        return _levels(after)
 
 
 def revert(prefix: Path, *, due: bool = False) -> Answer:

@@ -49,7 +49,11 @@ VERBS: Final[Mapping[str, tuple[Words, ...]]] = {
     "redirect counters": (_NONE,),
     "redirect watch": (_NONE,),
     # Levels: what the agent decided. A time: an operator wants the configuration as it stands now.
-    "redirect apply": ({"inbound": _LEVELS, "outbound": _LEVELS}, {"confirm": _CONFIRM}),
+    "redirect apply": (
+        {"inbound": _LEVELS, "outbound": _LEVELS},
+        {"confirm": _CONFIRM},
+        {"confirm": _CONFIRM, "force": frozenset({"yes"})},
+    ),
     "redirect confirm": (_NONE,),
     "redirect revert": (_NONE, {"due": frozenset({"yes"})}),  # due: where a timer asks
     "redirect remove": (_NONE, {"now": frozenset({"yes"})}),

@@ -17,7 +17,7 @@ def carry_out(prefix: Path, request: Request) -> Answer:
         case "redirect counters":
             return {"rules": counters.read(prefix)}
         case "redirect apply" if "confirm" in words:
-            return redirect.apply_configured(prefix, words["confirm"])
+            return redirect.apply_configured(prefix, words["confirm"], force="force" in words)
         case "redirect apply":
             return redirect.apply(prefix, Level(words["inbound"]), Level(words["outbound"]))
         case "redirect block":

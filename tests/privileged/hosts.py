@@ -21,6 +21,7 @@ from tests.netns import Namespace, join, namespace
 PROXY_UID = 2102
 APP, SSH, UNDECLARED, INBOUND, OUTBOUND, ADMIN = 8080, 22, 9000, 4143, 4140, 4191
 
+REDIRECTED = "var/lib/fairlead/redirected-ports"
 CONFIG = """
 [workload]
 name = "db-1"
@@ -87,7 +88,10 @@ class Host:
 
 
 def files(prefix: Path, config: str = CONFIG) -> None:
+    """Its declared ports were redirected before: nothing dials the listeners of a test to hear a greeting."""
     (prefix / "etc/fairlead").mkdir(parents=True)
+    (prefix / "var/lib/fairlead").mkdir(parents=True)
+    (prefix / REDIRECTED).write_text("8080\n")
     (prefix / "etc/fairlead/fairlead.toml").write_text(config)
 
 

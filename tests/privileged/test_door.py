@@ -70,7 +70,7 @@ def test_a_caller_that_says_nothing_is_left(host: Host) -> None:
 def test_a_configuration_that_others_may_write_is_refused(host: Host) -> None:
     host.config.chmod(0o664)
     code, answer = ask(host, apply("on", "on"))
-    assert (code, answer["reason"]) == (1, "RedirectFailed")
+    assert (code, answer["reason"]) == (1, "ConfigurationUnusable")
     assert "others than its owner may write it" in str(answer["detail"])
     assert rules(host) == ""
 

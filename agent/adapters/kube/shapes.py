@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from agent.core import opaque
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
 from agent.ports import Event, Lease, Trouble
@@ -46,6 +47,7 @@ def text(value: Json, key: str) -> str:
 
 def workload(body: Json) -> Workload:
     meta, spec = part(body, "metadata"), part(body, "spec")
+    named = {text(entry, "name"): entry.get("port") for entry in parts(spec, "ports")}
     ports = (entry.get("port") for entry in parts(spec, "ports"))
     addresses = (text(entry, "ip") for entry in parts(spec, "workloadIPs"))
     return Workload(
@@ -55,6 +57,10 @@ def workload(body: Json) -> Workload:
         server_name=text(part(spec, "meshTLS"), "serverName"),
         addresses=tuple(filter(None, addresses)),
         ports=tuple(p for p in ports if isinstance(p, int)),
+        opaque=opaque.ranges(
+            text(part(meta, "annotations"), opaque.ANNOTATION),
+            {name: port for name, port in named.items() if isinstance(port, int)},
+        ),
         conditions=tuple(_condition(c) for c in parts(part(body, "status"), "conditions")),
     )
 

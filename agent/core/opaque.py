@@ -1,0 +1,73 @@
+"""Opaque ports: those on which the proxy passes bytes on at once, without waiting for the client's first bytes.
+
+A server that speaks first (MySQL, SMTP, FTP) needs it: on any other port the proxy waits 10 s for the client, and
+then drops a plain one. What counts is the annotation of the ExternalWorkload; the proxy's environment counts only
+until the policy controller answers (facts §12).
+"""
+
+from collections.abc import Iterable, Mapping
+
+from agent.core.facts import UNKNOWN, Facts, Workload
+from agent.core.reasons import Fault, Reason
+from agent.core.standing import Spec
+
+ANNOTATION = "config.linkerd.io/opaque-ports"
+PortRange = tuple[int, int]  # first and last
+_PORTS = range(1, 65536)
+
+
+def ranges(text: str, named: Mapping[str, int]) -> tuple[PortRange, ...]:
+    """What the annotation says: numbers, ranges, and names of the workload's ports. What
+    Linkerd does not understand it leaves out, and so does this."""
+    return tuple(found for part in text.split(",") if (found := _range(part.strip(), named)) is not None)
+
+
+def _range(part: str, named: Mapping[str, int]) -> PortRange | None:
+    first, dash, last = part.partition("-")
+    if _is_number(first) and (not dash or _is_number(last)):
+        found = int(first), int(last or first)
+        return found if found[0] in _PORTS and found[1] in _PORTS and found[0] <= found[1] else None
+    return (named[part], named[part]) if part in named else None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 5
+
+
+def within(ports: Iterable[int], found: Iterable[PortRange]) -> tuple[int, ...]:
+    """Those of the ports that lie in one of the ranges."""
+    wanted = tuple(found)
+    return tuple(port for port in ports if any(first <= port <= last for first, last in wanted))
+
+
+def mismatch(spec: Spec, facts: Facts) -> Fault | None:
+    """Where the ExternalWorkload's annotation and the configuration differ about the declared ports."""
+    fact = facts.workload
+    if fact is UNKNOWN or fact.seen is None:
+        return None
+    there, here = within(spec.ports, fact.seen.opaque), tuple(p for p in spec.ports if p in spec.opaque_ports)
+    if there == here:
+        return None
+    detail = f"{_listed(there)} in the annotation {ANNOTATION}, {_listed(here)} in workload.opaque_ports"
+    missing = [port for port in here if port not in there]
+    remedy = (
+        annotate(spec.workload, fact.seen, missing) if missing else f"set workload.opaque_ports = {list(there)}"
+    )
+    return Fault(Reason.OPAQUE_PORTS_MISMATCH, detail, remedy)
+
+
+def annotate(workload: str, seen: Workload | None, missing: Iterable[int]) -> str:
+    """The command that makes these ports opaque too. `workload`: NAMESPACE/NAME."""
+    namespace, _, name = workload.partition("/")
+    before = [] if seen is None else [_text(one) for one in seen.opaque]
+    value = ",".join([*before, *map(str, missing)])
+    return f"kubectl annotate externalworkload {name} -n {namespace} --overwrite {ANNOTATION}={value}"
+
+
+def _text(one: PortRange) -> str:
+    first, last = one
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _listed(ports: Iterable[int]) -> str:
+    return ", ".join(map(str, ports)) or "none"

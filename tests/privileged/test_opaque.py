@@ -1,0 +1,101 @@
+"""A server that speaks first, before its port is redirected for the first time."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.privileged.asking import apply, ask
+from tests.privileged.hosts import APP, REDIRECTED, Host, Listeners
+from tests.privileged.levels import ARM, NOW, ON, RESTORE, TRIAL, done, levels, refused
+
+pytestmark = pytest.mark.real
+MYSQL = b"J\x00\x00\x00\x0a8.0.36\x00"
+SMTP = b"220 mail.example ESMTP\r\n"
+RELEASE, REDIRECT = apply("released", "released"), apply("on", "on")
+
+
+@contextlib.contextmanager
+def greeting(host: Host, greets: bytes) -> Iterator[None]:
+    """A server on the declared port that sends this to whoever connects; b"": it waits to be asked."""
+    listener = host.space.inside(
+        lambda: socket.create_server(("::", APP), family=socket.AF_INET6, dualstack_ipv6=True)
+    )
+    held: list[socket.socket] = []
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                held.append(client)
+                client.sendall(greets)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for each in (listener, *held):
+            each.close()
+
+
+@pytest.fixture
+def proxied(host: Host, ears: Listeners) -> Host:
+    """A host with a proxy, none of whose ports was redirected yet."""
+    (host.prefix / REDIRECTED).unlink()
+    ears.add_proxy(host.space)
+    return host
+
+
+def opaque(host: Host, ports: str = "[8080]") -> None:
+    text = host.config.read_text()
+    host.config.write_text(text.replace("ports = [8080]", f"ports = [8080]\nopaque_ports = {ports}", 1))
+
+
+@pytest.mark.parametrize("greets", [MYSQL, SMTP])
+@pytest.mark.parametrize("request_", [REDIRECT, ARM, NOW, TRIAL], ids=["apply", "arm", "operator", "trial"])
+def test_a_port_that_is_not_opaque_is_refused_whoever_asks(
+    proxied: Host, greets: bytes, request_: dict[str, str]
+) -> None:
+    done(proxied, RELEASE)
+    with greeting(proxied, greets):
+        reason, detail = refused(proxied, request_)
+    assert reason == "ServerSpeaksFirst"
+    assert str(APP) in detail
+    assert levels(proxied) == ("released", "released"), "the port stays as it was"
+
+
+@pytest.mark.parametrize("greets", [MYSQL, SMTP])
+def test_an_opaque_port_is_redirected(proxied: Host, greets: bytes) -> None:
+    opaque(proxied)
+    with greeting(proxied, greets):
+        assert levels(proxied, REDIRECT) == ON
+
+
+def test_opaque_or_not_a_server_that_waits_is_redirected(proxied: Host) -> None:
+    with greeting(proxied, b""):
+        assert levels(proxied, REDIRECT) == ON
+
+
+def test_a_person_may_force_a_port_that_is_not_opaque(proxied: Host) -> None:
+    with greeting(proxied, SMTP):
+        assert levels(proxied, {**NOW, "force": "yes"}) == ON
+
+
+def test_a_port_that_was_redirected_once_is_not_asked_again_opaque_or_not(proxied: Host) -> None:
+    """A restart, a boot, or an application that is replaced takes no redirect away."""
+    assert levels(proxied, REDIRECT) == ON
+    done(proxied, RELEASE)
+    with greeting(proxied, SMTP):
+        assert levels(proxied, REDIRECT) == ON
+        assert levels(proxied, RESTORE) == ON
+
+
+def test_opaque_ports_never_stop_a_block(proxied: Host) -> None:
+    with greeting(proxied, SMTP):
+        code, answer = ask(proxied, apply("block", "released"))
+    assert (code, answer["inbound"]) == (0, "block")
