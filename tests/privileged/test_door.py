@@ -1,6 +1,7 @@
 """The program itself: what it answers, and how it ends."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -119,7 +120,7 @@ def test_the_phase_is_remembered(host: Host) -> None:
 
 
 def test_a_phase_that_cannot_be_written_is_said(host: Host) -> None:
-    (host.prefix / "var/lib").mkdir(parents=True)
+    shutil.rmtree(host.prefix / "var/lib/fairlead")
     (host.prefix / "var/lib/fairlead").write_text("no directory")
     code, answer = ask(host, {"verb": "phase set", "phase": "left"})
     assert (code, answer["reason"]) == (1, "PhaseUnwritable")

@@ -66,9 +66,9 @@ def test_the_proxys_user_by_name(prefix: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "instead", "reason", "detail"),
     [
-        ("user = 2102", 'user = "nosuch"', Reason.REDIRECT_FAILED, "cannot find the proxy's user 'nosuch'"),
-        ("ports = [8080]", "ports = [22]", Reason.REDIRECT_FAILED, "workload.ports: 22 is SSH's port"),
-        ("ports = [8080]", "ports = [", Reason.REDIRECT_FAILED, "not valid TOML"),
+        ("user = 2102", 'user = "nosuch"', Reason.CONFIGURATION_UNUSABLE, "cannot find the proxy's user 'nosuch'"),
+        ("ports = [8080]", "ports = [22]", Reason.CONFIGURATION_UNUSABLE, "workload.ports: 22 is SSH's port"),
+        ("ports = [8080]", "ports = [", Reason.CONFIGURATION_UNUSABLE, "not valid TOML"),
         ("[redirect]", '[redirect]\nmode = "off"', Reason.REDIRECT_REFUSED, 'redirect.mode is "off"'),
     ],
 )

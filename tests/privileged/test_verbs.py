@@ -111,6 +111,7 @@ KNOWN = {
     "run/fairlead-door.lock",
     "var/lib/fairlead/phase",
     "var/lib/fairlead/ready-once",
+    "var/lib/fairlead/redirected-ports",
     "var/lib/fairlead/redirect-suspended",
     "var/lib/fairlead/approved/etc/fairlead/fairlead.toml",
     "var/lib/fairlead/tried/etc/fairlead/fairlead.toml",
