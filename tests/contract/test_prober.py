@@ -81,6 +81,16 @@ async def test_tcp_passes_when_it_connects(serve: Serve) -> None:
     assert (await attempt(serve, kind="tcp")).ok
 
 
+@pytest.mark.parametrize("greeting", [b"J\x00\x00\x00\x0a8.0.36", b"220 mail ESMTP\r\n"])
+async def test_tcp_notes_a_server_whose_port_should_be_opaque(greeting: bytes) -> None:
+    async def greets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        await reader.read()
+
+    assert await attempt(greets, kind="tcp") == Attempt(True, "connected; the server speaks first")
+    assert await attempt(hangs, kind="tcp") == Attempt(True, "connected")
+
+
 @pytest.mark.parametrize("kind", ["tcp", "http"])
 async def test_nobody_there(kind: ProbeKind) -> None:
     with socket.socket() as bound:  # bound and not listening: refused, and nobody else can take it

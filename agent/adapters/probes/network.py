@@ -33,10 +33,20 @@ async def bounded(spec: ProbeSpec, attempt: Callable[[ProbeSpec], Awaitable[Atte
         return _explain(spec, error)
 
 
+# A greeting of a server on this host takes a few milliseconds; the verdict waits no longer for one.
+GREETS_WITHIN = 0.1
+
+
 async def tcp(spec: ProbeSpec) -> Attempt:
-    _, writer = await asyncio.open_connection(spec.host, spec.port)
-    writer.transport.abort()  # no lingering half-close: the verdict is in
-    return Attempt(True, "connected")
+    reader, writer = await asyncio.open_connection(spec.host, spec.port)
+    try:
+        async with asyncio.timeout(min(GREETS_WITHIN, spec.timeout / 2)):
+            greeting = await reader.read(1)
+    except (TimeoutError, OSError):  # it was connected: how the server ends that is no verdict
+        greeting = b""
+    finally:
+        writer.transport.abort()  # no lingering half-close: the verdict is in
+    return Attempt(True, "connected; the server speaks first" if greeting else "connected")
 
 
 async def http(spec: ProbeSpec) -> Attempt:
