@@ -8,6 +8,7 @@ import platform
 import re
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import steps
 from steps import Trouble
 
 _RELEASE = Path("/etc/os-release")
+_KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"  # debootstrap's too
 _APT = ("apt-get", "-o", "APT::Sandbox::User=root")  # its own user could not write where ours may
 _WAY_OUT = "Run: sudo apt-get update, and try again; or leave the real parts out with `pytest --no-real`."
 
@@ -22,16 +24,18 @@ _WAY_OUT = "Run: sudo apt-get update, and try again; or leave the real parts out
 @dataclass(frozen=True)
 class Packages:
     """A folder with these packages in it, and whatever else they need and this machine lacks. An archive keeps
-    the newest of a release alone, so the folder is the release's."""
+    the newest of a release alone, so the folder is the release's. `suite`: another release of Debian than this
+    machine's; then all that they need is in the folder, the C library too."""
 
     name: str
     packages: tuple[str, ...]
+    suite: str = ""
 
     @property
     def version(self) -> str:
         text = _RELEASE.read_text() if _RELEASE.exists() else ""
         found = dict(re.findall(r'^(ID|VERSION_ID)="?([^"\n]*)"?$', text, re.MULTILINE))
-        return f"{found.get('ID', 'unknown')}-{found.get('VERSION_ID', 'rolling')}"
+        return self.suite or f"{found.get('ID', 'unknown')}-{found.get('VERSION_ID', 'rolling')}"
 
     @property
     def path(self) -> Path:
@@ -40,10 +44,11 @@ class Packages:
 
     def build(self) -> None:
         fresh = self.path.with_name(f".{self.path.name}.new")
-        # Old lists name versions that the archive has no more.
-        steps.run("refreshing the package lists", "refresh the package lists", [*_APT, "update"], _WAY_OUT)
         with tempfile.TemporaryDirectory() as folder:
-            argv = [*_APT, "download", *self._missing()]
+            apt = [*_APT, *(_apart(Path(folder), self.suite) if self.suite else ())]
+            # Old lists name versions that the archive has no more.
+            steps.run("refreshing the package lists", "refresh the package lists", [*apt, "update"], _WAY_OUT)
+            argv = [*apt, "download", *self._missing(apt)]
             what = " and ".join(self.packages)
             steps.run(f"downloading {what}", f"download {what}", argv, _WAY_OUT, cwd=Path(folder))
             for package in sorted(Path(folder).glob("*.deb")):
@@ -51,17 +56,50 @@ class Packages:
                 steps.run(f"unpacking {package.name}", f"unpack {package.name}", unpack, "See the lines above.")
         fresh.rename(self.path)
 
-    def _missing(self) -> list[str]:
+    def _missing(self, apt: Sequence[str]) -> list[str]:
         """Names with their versions, as apt would install them here."""
-        argv = [*_APT, "install", "--reinstall", "--print-uris", "--no-install-recommends", "-qq", *self.packages]
-        try:
-            told = subprocess.run(argv, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
-        except OSError as error:
-            raise Trouble(f"cannot get {' and '.join(self.packages)}: {error}", _WAY_OUT) from None
-        if told.returncode != 0:
-            raise Trouble(f"cannot get {' and '.join(self.packages)}: {told.stderr.strip()}", _WAY_OUT)
-        files = (line.split()[1].split("_") for line in told.stdout.splitlines())
+        again = () if self.suite else ("--reinstall",)
+        words = ("install", *again, "--print-uris", "--no-install-recommends", "-qq")
+        told = _said([*apt, *words, *self.packages], f"get {' and '.join(self.packages)}")
+        files = (line.split()[1].split("_") for line in told.splitlines())
         return [f"{name}={version.replace('%3a', ':')}" for name, version, _ in files]
 
 
-FOLDERS = (Packages("firewalls", ("firewalld", "python3-firewall", "python3-nftables", "ufw")),)
+def _apart(folder: Path, suite: str) -> list[str]:
+    """Options of an apt that knows this suite alone and finds nothing installed: from the archive that
+    this machine takes its own packages from."""
+    shown = _said(
+        [*_APT, "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Created-By: Packages"],
+        f"find the archive of {suite}",
+    )
+    rows = (line.split("|") for line in shown.splitlines())
+    found = next((uri for origin, label, uri in rows if (origin, label) == ("Debian", "Debian")), None)
+    if found is None:
+        raise Trouble(
+            f"cannot find the archive of {suite}: this machine takes no packages from Debian's", _WAY_OUT
+        )
+    (folder / "sources.list").write_text(f"deb [signed-by={_KEYS}] {found} {suite} main\n")
+    (folder / "status").touch()
+    for name in ("lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True)
+    return [
+        *("-o", f"Dir::Etc::sourcelist={folder}/sources.list", "-o", "Dir::Etc::sourceparts=-"),
+        *("-o", f"Dir::State::lists={folder}/lists", "-o", f"Dir::State::status={folder}/status"),
+        *("-o", f"Dir::Cache={folder}/cache", "-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false"),
+    ]
+
+
+def _said(argv: Sequence[str], what: str) -> str:
+    try:
+        told = subprocess.run(argv, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
+    except OSError as error:
+        raise Trouble(f"cannot {what}: {error}", _WAY_OUT) from None
+    if told.returncode != 0:
+        raise Trouble(f"cannot {what}: {told.stderr.strip()}", _WAY_OUT)
+    return told.stdout
+
+
+FOLDERS = (
+    Packages("firewalls", ("firewalld", "python3-firewall", "python3-nftables", "ufw")),
+    Packages("firewall-tools", ("nftables", "iptables"), "forky"),
+)

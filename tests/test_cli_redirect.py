@@ -85,6 +85,44 @@ def test_plan_names_what_differs_from_what_is_live(host: Host, proxy: None) -> N
     )
 
 
+SESSION = "SSH_CONNECTION=10.9.0.1 50000 10.9.0.2 8080"
+# Root's shell that came by SSH, and a program that drops what that says, as sudo does; both wait for their child.
+ENVIRONMENTS = {
+    "its own": ("env", SESSION),
+    "dropped": ("env", SESSION, "sh", "-c", 'env -u SSH_CONNECTION "$@"; exit $?', "sh"),
+}
+SERVER = """
+import socket, subprocess, sys
+server = socket.create_server(("10.9.0.2", 8080))
+client = socket.create_connection(("10.9.0.2", 8080))
+connection, _ = server.accept()
+sys.exit(subprocess.run(sys.argv[1:]).returncode)
+"""
+
+
+@pytest.mark.parametrize(
+    "around", [*ENVIRONMENTS.values(), (sys.executable, "-c", SERVER)], ids=[*ENVIRONMENTS, "by its connection"]
+)
+def test_cases_the_port_of_the_session_is_not_redirected(host: Host, proxy: None, around: tuple[str, ...]) -> None:
+    """The privileged helper never has that session: who calls it says so."""
+    code, output, _ = fairlead(host, "plan", *around)
+    assert code == 1 and "cannot redirect port 8080: this session came by it" in output
+    for words in ("redirect apply", "redirect apply --confirm 60s", "redirect adopt-guide"):
+        code, _, errors = fairlead(host, words, *around)
+        assert code == 1 and "cannot redirect port 8080: this session came by it" in errors, words
+    assert rules(host) == ""
+    assert "set: inbound on" in good(host, "redirect apply")
+
+
+def test_cases_names_that_are_not_utf8_are_printed_escaped(host: Host, proxy: None) -> None:
+    rule = b"*nat\n:PROXY_INIT_\xe9 - [0:0]\nCOMMIT\n"
+    subprocess.run(host.space.command("iptables-nft-restore", "--noflush"), input=rule, check=True)
+    assert "PROXY_INIT_\\xe9" in good(host, "plan")
+    assert json.loads(good(host, "plan --json"))["hand_made"] == ["iptables-nft IPv4 PROXY_INIT_\\xe9"]
+    assert "taken away: iptables-nft IPv4 PROXY_INIT_\\xe9" in good(host, "redirect adopt-guide")
+    assert "PROXY_INIT" not in host.space.run("iptables-nft-save")
+
+
 def test_plan_works_without_rights_but_for_what_is_live(host: Host) -> None:
     code, output, _ = fairlead(host, "plan", *NO_RIGHTS)
     assert code == 0

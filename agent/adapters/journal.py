@@ -9,6 +9,8 @@ import socket
 import struct
 from collections.abc import Mapping
 
+from agent.core.text import ESCAPED
+
 SOCKET = "/run/systemd/journal/socket"
 MOST = 1 << 15  # bytes of one value
 
@@ -38,7 +40,7 @@ class Journal:
 
 
 def encode(fields: Mapping[str, str]) -> bytes:
-    return b"".join(_field(name.encode(), value.encode(errors="replace")[:MOST]) for name, value in fields.items())
+    return b"".join(_field(name.encode(), value.encode(errors=ESCAPED)[:MOST]) for name, value in fields.items())
 
 
 def _field(name: bytes, value: bytes) -> bytes:

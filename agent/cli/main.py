@@ -2,12 +2,14 @@
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
 from agent import __version__
 from agent.cli.exits import EPILOG, Exit, Failure, complain
+from agent.core import text
 
 # verb → module. Each is imported only when its parser is needed, that is for its own run and for --help.
 VERBS = {
@@ -47,6 +49,7 @@ The agent itself is `fairlead run`, started by systemd."""
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _escape_output()
     parser = _parser(arguments[:1])
     args = parser.parse_args(arguments)
     try:
@@ -57,6 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + 2
     return code
+
+
+def _escape_output() -> None:
+    """What others chose, or what this terminal has no letters for, is shown escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=text.ESCAPED)
 
 
 def _parser(first: Sequence[str]) -> argparse.ArgumentParser:

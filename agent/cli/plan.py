@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from agent.cli import rules
 from agent.cli.exits import Exit
 from agent.cli.main import prefix_argument
+from agent.core import text
 
 if TYPE_CHECKING:
     from agent.offline.redirect import Redirect
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from agent.cli.redirect import view
 
     found = view(args.prefix, "plan the redirect")
-    print(json.dumps(as_json(found), indent=2) if args.json else "\n".join(render(found)))
+    print(json.dumps(text.shown(as_json(found)), indent=2) if args.json else "\n".join(render(found)))
     return Exit.FAILED if found.refused else Exit.OK
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from agent.cli import rules
 from agent.cli.exits import Exit, Failure, must_be_root, see_all
 from agent.cli.main import prefix_argument
+from agent.core import text
 from agent.core.addresses import address as parsed
 from agent.core.facts import Level
 from agent.core.reasons import Fault, Reason
@@ -29,6 +30,7 @@ The traffic redirect, by hand; root only. The agent does all this by itself, but
   adopt-guide   the same as apply, in place of the chains that Linkerd's guide has one make by hand"""
 
 _REMEDIES = {Reason.REDIRECT_FORBIDDEN: "run it with sudo"}
+_MOST_PORTS = 16  # that one request takes
 _CODES = {Reason.REDIRECT_FORBIDDEN: Exit.NOT_PERMITTED, Reason.CONFIGURATION_UNUSABLE: Exit.CONFIG}
 
 
@@ -84,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _apply(args: argparse.Namespace) -> int:
-    forced = {"force": "yes"} if args.force else {}
-    answer = _ask(args, "apply the redirect", "redirect apply", confirm=args.confirm or "none", **forced)
+    words = _session() | ({"force": "yes"} if args.force else {})
+    answer = _ask(args, "apply the redirect", "redirect apply", confirm=args.confirm or "none", **words)
     _say(args, answer, f"set: {_levels(answer)}")
     if "tested" in answer and not args.json:
         print(f"tested {answer['tested']}")
@@ -116,7 +118,7 @@ def _remove(args: argparse.Namespace) -> int:
 
 
 def _adopt(args: argparse.Namespace) -> int:
-    answer = _ask(args, "adopt the guide's chains", "redirect adopt-guide")
+    answer = _ask(args, "adopt the guide's chains", "redirect adopt-guide", **_session())
     gone = "; ".join(answer["adopted"]) or "none were there"
     _say(args, answer, f"set: {_levels(answer)}; taken away: {gone}")
     return Exit.OK
@@ -131,7 +133,7 @@ def _show(args: argparse.Namespace) -> int:
     counters = _ask(args, "show the redirect", "redirect counters")["rules"]
     if args.json:
         shown = {**live_json(found), "edited": found.edited.detail if found.edited else "", "counters": counters}
-        print(json.dumps(shown, indent=2))
+        print(json.dumps(text.shown(shown), indent=2))
         return Exit.OK
     print(f"inbound {found.inbound.value}, outbound {found.outbound.value}")
     if found.live.trial is not None and found.live.on_trial:
@@ -191,6 +193,14 @@ def _ask(args: argparse.Namespace, doing: str, verb: str, **words: str) -> Mappi
         return door.ask(args.prefix, verb, **words)
     except door.Refused as refused:
         raise _failure(doing, refused.fault) from None
+
+
+def _session() -> dict[str, str]:
+    """The ports by which this session came to the host: the privileged helper has no session of its own."""
+    from agent.privileged import session
+
+    found = sorted(session.ports())[:_MOST_PORTS]
+    return {"session": ",".join(map(str, found))} if found else {}
 
 
 def _failure(doing: str, fault: Fault) -> Failure:

@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -24,6 +24,25 @@ def stat(text: str) -> Stat:
     """/proc/PID/stat. The name in it may hold spaces and brackets, so fields count from its last bracket."""
     fields = text.rpartition(")")[2].split()
     return Stat(fields[0], int(fields[19]))
+
+
+def parent(stat: bytes) -> int:
+    """The pid of its parent, from /proc/PID/stat."""
+    return int(stat.rpartition(b")")[2].split()[1])
+
+
+@dataclass(frozen=True)
+class Socket:
+    port: int  # of this end
+    state: str
+    inode: str
+
+
+def sockets(lines: Iterable[str]) -> Iterator[Socket]:
+    """From the lines of /proc/net/tcp or tcp6."""
+    for line in itertools.islice(lines, 1, None):
+        _, local, _, state, _, _, _, _, _, inode, *_ = line.split()
+        yield Socket(int(local.rpartition(":")[2], 16), state, inode)
 
 
 def control_groups(text: str) -> tuple[str, str]:

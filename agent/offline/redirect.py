@@ -14,7 +14,7 @@ from agent.core.redirect.spec import differences_from_guide
 from agent.core.redirect.timed import Live
 from agent.offline.door import Refused
 from agent.ports import Trouble
-from agent.privileged import Refusal, admission, greetings, guide, listeners, live, policy, state
+from agent.privileged import Refusal, admission, greetings, guide, listeners, live, policy, session, state
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _live(root: Path) -> tuple[Live, Fault | None]:
 
 def _refused(root: Path, firewall: Seen | Refusal) -> Fault | None:
     try:
-        admission.outward(firewall, policy.approved(root))
+        admission.outward(firewall, policy.approved(root, session.ports()))
         greetings.must_be_opaque(root, root, Level.ON)
     except Refusal as refusal:
         return _fault(refusal)

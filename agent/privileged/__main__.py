@@ -14,12 +14,14 @@ import signal
 import socket
 import stat
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from agent.core import text
 from agent.core.reasons import Reason
-from agent.privileged import DEADLINE, Refusal, caller, watch
+from agent.privileged import DEADLINE, Refusal, caller, host_rules, watch
 from agent.privileged.request import LIMIT, BadRequest, parse
 from agent.privileged.verbs import carry_out
 
@@ -51,11 +53,15 @@ def _serve(prefix: Path) -> int:
         failure = request.failure
         if request.verb == "redirect watch":
             return _hand_over_watch()
-        answer = carry_out(prefix, request)
+        with host_rules.request(prefix):
+            answer = carry_out(prefix, request)
     except BadRequest as error:
         return _say(64, ok=False, reason=failure, detail=f"cannot read the request: {error}")
     except Refusal as refusal:
         return _say(1, ok=False, reason=refusal.reason or failure, detail=refusal.detail)
+    except Exception as error:  # a fault of ours, and no reason to leave the caller without an answer
+        traceback.print_exc(file=sys.stderr)
+        return _say(1, ok=False, reason=failure, detail=f"cannot serve this: {type(error).__name__}: {error}")
     except _Late:
         return _say(1, ok=False, reason=failure, detail=f"cannot end within {DEADLINE:g} s")
     return _say(0, ok=True, **answer)
@@ -74,7 +80,7 @@ def _hand_over_watch() -> int:
 def _say(code: int, **answer: object) -> int:
     """A caller that does not wait for its answer is its own affair."""
     signal.setitimer(signal.ITIMER_REAL, 0)
-    line = json.dumps(answer).encode() + b"\n"
+    line = json.dumps(text.shown(answer)).encode() + b"\n"
     with suppress(BrokenPipeError):
         while line:
             line = line[os.write(1, line) :]

@@ -14,9 +14,9 @@ from agent.core.redirect import Address, Network, Outbound, RedirectSpec
 from agent.core.redirect.admission import Admission, Seen, refuses
 from agent.core.redirect.admission import admission as judged
 from agent.core.redirect.walk import Arrival, Verdict
-from agent.privileged import Refusal
-from agent.privileged.backends import nftables, programs
-from agent.privileged.backends.iptables import KINDS, Iptables
+from agent.privileged import Refusal, host_rules
+from agent.privileged.backends import programs
+from agent.privileged.backends.iptables import KINDS
 
 _LOOPBACK: Final = {4: "127.0.0.1", 6: "::1"}
 _WIRE: Final = "(any)"  # an interface that is not lo
@@ -26,10 +26,16 @@ _SHUT_OUT: Final = (
 )
 
 
-def seen() -> Seen | Refusal:
-    """The firewall as it stands now, for the two below; or why it cannot be read, and so cannot be told of."""
+# Of what comes to the proxy, and of what goes out to it.
+INWARD: Final = frozenset({"ingress", "prerouting", "input"})
+OUTWARD: Final = frozenset({"output"})
+
+
+def seen(hooks: frozenset[str] = INWARD | OUTWARD) -> Seen | Refusal:
+    """The firewall as it stands now, for the two below; or why it cannot be read, and so cannot be told of. Sets
+    that nothing at these hooks refers to are left out."""
     try:
-        return _seen()
+        return _seen(hooks)
     except Refusal as refusal:
         return refusal
 
@@ -64,14 +70,9 @@ def _versions(spec: RedirectSpec) -> set[int]:
     return {v for v in spec.families if spec.outbound is not Outbound.NETWORKS or v in found}
 
 
-def _seen() -> Seen:
-    listing = None
-    if programs.find("nft"):
-        done = nftables.run("list", "ruleset")
-        if done.returncode != 0:
-            raise nftables.refusal("read the host's firewall", done.stderr)
-        listing = json.loads(done.stdout)
-    saved = {(kind, version): text for kind in KINDS for version, text in Iptables(kind).seen().items()}
+def _seen(hooks: frozenset[str]) -> Seen:
+    listing = host_rules.listing(hooks) if programs.find("nft") else None
+    saved = {(kind, version): text for kind in KINDS for version, text in host_rules.saved(kind).items()}
     return Seen(listing, saved)
 
 

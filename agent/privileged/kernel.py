@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from agent.core.redirect import Ruleset
+from agent.privileged import host_rules
 from agent.privileged.backends import Backend, iptables, programs
 from agent.privileged.backends.iptables import Iptables
 from agent.privileged.backends.nftables import Nftables
@@ -40,12 +41,23 @@ def replace(rules: Ruleset | None, wanted: str = AUTO) -> None:
     name = chosen(wanted)
     if rules is None:  # whatever another program says: the rules in use go
         BACKENDS[name].replace(None)
-    for other in leftovers(name):
-        BACKENDS[other].replace(None)
+    remove_leftovers(name)
     if rules is not None:
         BACKENDS[name].replace(rules)
 
 
+def remove_leftovers(name: str) -> None:
+    """Raises Refusal."""
+    if left := leftovers(name):
+        for other in left:
+            BACKENDS[other].replace(None)
+        host_rules.forget()
+
+
 def leftovers(name: str) -> tuple[str, ...]:
-    """The other backends that hold something of ours. Raises Refusal: nobody can tell of one."""
-    return tuple(other for other, backend in BACKENDS.items() if other != name and backend.holds())
+    """The other backends that hold something of ours. Raises Refusal: nobody can tell of one. To find out, all
+    that others wrote there is read."""
+    if host_rules.left_alone():
+        return ()
+    held = (other for other, backend in BACKENDS.items() if other != name and backend.holds())
+    return host_rules.once(("leftovers", name), lambda: tuple(held))

@@ -45,10 +45,10 @@ def by(source: Path) -> Live:
     name = kernel.chosen(backend)
     if name != _NFT:
         return Live(kernel.read(backend))
-    done = nftables.run("list", "table", "inet", "fairlead")
-    if done.returncode != 0:
-        return Live(kernel.read(backend))  # there is none, or it says why not
-    found = timed.read(json.loads(done.stdout))
+    listing = nftables.own_table()
+    if listing is None:
+        return Live(kernel.read(backend))
+    found = timed.read(listing)
     left = tuple(f"rules by {other}" for other in kernel.leftovers(name))
     assert found.rules is not None
     return changed(found, rules=changed(found.rules, foreign=(*found.rules.foreign, *left)))
@@ -69,8 +69,7 @@ def put_on_trial(prefix: Path, new: Ruleset, before: Ruleset, seconds: int) -> N
         kernel.replace(new, backend)
         return
     trial.end(prefix)
-    for other in kernel.leftovers(name):
-        kernel.BACKENDS[other].replace(None)
+    kernel.remove_leftovers(name)
     _set_timed(new, before, seconds)
 
 

@@ -33,17 +33,17 @@ def failed(prefix: Path, source: Path) -> Levels:
     redirect = policy.configuration(source).redirect
     if redirect.mode == "off" or state.left(prefix):
         return LET_GO
-    outbound = redirect.outbound_failure if listeners.outbound(policy.spec(source)) else "open"
+    outbound = redirect.outbound_failure if policy.goes_out(source) else "open"
     once = state.ready_once(prefix, policy.member(prefix, source))
     return _failed(redirect.inbound_failure, once), _failed(outbound, once)
 
 
-def now(prefix: Path, source: Path) -> Levels:
-    """Whichever of the two it is. Raises Refusal: the configuration is unusable, or nobody can tell
-    (PROXY_UNREADABLE)."""
+def now(prefix: Path, source: Path, session: frozenset[int] = frozenset()) -> Levels:
+    """Whichever of the two it is. `session`: see policy.approved. Raises Refusal: the configuration is unusable,
+    or nobody can tell (PROXY_UNREADABLE)."""
     if off(source):
         return LET_GO
-    policy.approved(source)
+    policy.approved(source, session)
     try:
         return ready(source)
     except Refusal as refusal:

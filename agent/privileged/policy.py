@@ -2,7 +2,6 @@
 
 import functools
 import grp
-import os
 import pwd
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -25,7 +24,8 @@ from agent.core.redirect import (
     swallowed,
 )
 from agent.core.redirect.spec import GUIDE_INBOUND_EXCEPT, GUIDE_OUTBOUND_EXCEPT
-from agent.privileged import Refusal, files, published, sshd, subnets
+from agent.privileged import Refusal, files, host_rules, published, sshd, subnets
+from agent.privileged.host_rules import Exempt
 
 # Of linkerd-destination and the policy controller, where the configuration names none.
 _CONTROL_PORTS: Final = (8086, 8090)
@@ -38,8 +38,22 @@ def spec(prefix: Path) -> RedirectSpec:
     return _spec(configuration(prefix))
 
 
-def approved(prefix: Path) -> RedirectSpec:
-    """The same, where its rules would take nobody's way in as things stand now. Raises Refusal."""
+def outline(prefix: Path) -> RedirectSpec:
+    """The same, with nothing looked up on this host: what was exempt last is exempt still. Raises Refusal."""
+    found, known = configuration(prefix), host_rules.remembered()
+    if known is None and _every_port(found):
+        raise Refusal("cannot tell the ports of SSH and of containers: no redirect was set yet")
+    return _spec(found, known or Exempt())
+
+
+def goes_out(prefix: Path) -> bool:
+    """There is something that goes out through the proxy. Raises Refusal."""
+    return _spec(configuration(prefix), Exempt()).outward
+
+
+def approved(prefix: Path, session: frozenset[int] = frozenset()) -> RedirectSpec:
+    """The same, where its rules would take nobody's way in as things stand now. `session`: the ports by which
+    whoever asks came to this host. Raises Refusal."""
     found = configuration(prefix)
     if found.redirect.mode == "off":
         raise Refusal(f'cannot redirect: redirect.mode is "off" in {_path(prefix)}', Reason.REDIRECT_REFUSED)
@@ -47,7 +61,7 @@ def approved(prefix: Path) -> RedirectSpec:
     if ports := refused_ports(wanted, sshd.ports()):
         listed = ", ".join(map(str, sorted(ports)))
         raise Refusal(f"cannot redirect port {listed}: sshd listens there", Reason.REDIRECT_REFUSED)
-    if lost := sshd.of_session(os.environ) & caught_ports(wanted):
+    if lost := session & caught_ports(wanted):
         raise Refusal(f"cannot redirect port {min(lost)}: this session came by it", Reason.REDIRECT_REFUSED)
     for network, subnet in () if found.redirect.force else swallowed(wanted, subnets.connected()):
         detail = f"cannot redirect {network} without redirect.force: it holds {subnet}, a subnet of this host"
@@ -126,12 +140,22 @@ def _path(prefix: Path) -> Path:
     return prefix / "etc/fairlead/fairlead.toml"
 
 
-def _spec(found: config.Config) -> RedirectSpec:
+def _exempt(found: config.Config) -> Exempt:
+    """Only rules for every port depend on who listens at this moment."""
+    return Exempt(sshd.ports(), published.ports()) if _every_port(found) else Exempt()
+
+
+def _every_port(found: config.Config) -> bool:
+    mode = found.redirect.mode
+    return mode == "linkerd-guide" or (mode != "off" and found.redirect.inbound == "all")
+
+
+def _spec(found: config.Config, exempt: Exempt | None = None) -> RedirectSpec:
+    exempt = exempt or _exempt(found)
     redirect = found.redirect
     guide, off = redirect.mode == "linkerd-guide", redirect.mode == "off"
     inbound = Inbound.ALL if guide else Inbound.OFF if off else Inbound(redirect.inbound)
     outbound = Outbound.ALL if guide else Outbound.OFF if off else Outbound(redirect.outbound)
-    every = inbound is Inbound.ALL
     return RedirectSpec(
         proxy_uid=_proxy_uid(found.proxy.user),
         addresses=found.host.addresses,
@@ -153,9 +177,8 @@ def _spec(found: config.Config) -> RedirectSpec:
             uids=_numbers(redirect.outbound_except_uids, _uid),
             gids=_numbers(redirect.outbound_except_gids, _gid),
         ),
-        # Only rules for every port depend on who listens at this moment.
-        ssh_ports=sshd.ports({}) | {SSH_PORT} if every else frozenset({SSH_PORT}),
-        published=published.ports() if every else frozenset(),
+        ssh_ports=exempt.ssh | {SSH_PORT},
+        published=exempt.published,
         control_ports=frozenset(_control_ports(found.control_plane)),
         guarded=off and bool(found.workload.ports),
     )

@@ -1,23 +1,35 @@
 """The ports that container runtimes publish on this host now: by rules of either kind, or by a program that
 listens."""
 
-import json
+from typing import Final
 
 from agent.core.redirect import published
-from agent.privileged import sshd
-from agent.privileged.backends import nftables, programs
-from agent.privileged.backends.iptables import KINDS, Iptables
+from agent.privileged import Refusal, host_rules, sshd
+from agent.privileged.backends import programs
+from agent.privileged.backends.iptables import KINDS
+
+_HOOKS: Final = frozenset({"prerouting"})
 
 
 def ports() -> frozenset[int]:
-    """Raises Refusal: a program that could tell fails."""
-    found = sshd.listening(published.LISTENERS)
+    """On the way to BLOCK, and where the rules cannot be read, those that were known last. Raises Refusal: none
+    are, and a program that could tell fails."""
+    listen, known = sshd.listening(published.LISTENERS), host_rules.remembered()
+    if host_rules.left_alone():
+        return listen | (known.published if known else frozenset())
+    try:
+        return listen | _by_rules()
+    except Refusal:
+        if known is None:
+            raise
+        return listen | known.published
+
+
+def _by_rules() -> frozenset[int]:
+    found: frozenset[int] = frozenset()
     for kind in KINDS:
-        for text in Iptables(kind).seen().values():
+        for text in host_rules.saved(kind).values():
             found |= published.from_iptables(text)
     if programs.find("nft"):
-        done = nftables.run("list", "ruleset")
-        if done.returncode != 0:
-            raise nftables.refusal("read the rules", done.stderr)
-        found |= published.from_nft(json.loads(done.stdout))
+        found |= published.from_nft(host_rules.listing(_HOOKS))
     return found

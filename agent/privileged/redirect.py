@@ -1,11 +1,15 @@
 """What each verb of the redirect does. Every one raises Refusal, and then nothing has changed, or what was
 before has come back."""
 
+import sys
+import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from agent.core.facts import Level
 from agent.core.reasons import Reason
-from agent.core.redirect import RedirectSpec, levels, settle
+from agent.core.redirect import Inbound, RedirectSpec, levels, ruleset, settle
 from agent.core.redirect.timed import Live
 from agent.privileged import (
     Refusal,
@@ -13,6 +17,7 @@ from agent.privileged import (
     files,
     greetings,
     guide,
+    host_rules,
     listeners,
     live,
     moment,
@@ -21,6 +26,7 @@ from agent.privileged import (
     state,
     trial,
 )
+from agent.privileged.host_rules import Exempt
 from agent.privileged.moment import Levels
 from agent.privileged.request import NO_TRIAL
 from agent.privileged.safely import Done
@@ -62,25 +68,43 @@ def arm(prefix: Path) -> Answer:
 
 def failed(prefix: Path) -> Answer:
     """The failure policy of each direction. On a host that has left, what is off stays off."""
-    with files.lock(prefix):
-        before = live.read(prefix)
-        if before.rules is None and state.left(prefix):
-            return _answer(prefix, before, _OFF)
-        return _bring(prefix, before, moment.failed(prefix, live.source(prefix, before)))
+    with host_rules.request(prefix, left_alone=True), files.lock(prefix):
+        return _or_by_force(prefix, partial(moment.failed, prefix), partial(_failed, prefix))
+
+
+def _failed(prefix: Path) -> Answer:
+    before = live.read(prefix)
+    if before.rules is None and state.left(prefix):
+        return _answer(prefix, before, _OFF)
+    return _bring(prefix, before, moment.failed(prefix, live.source(prefix, before)))
 
 
 def one_way(prefix: Path, direction: str, level: Level) -> Answer:
     """Bring one direction to this level, and leave the other. Rules are set for both at once, so where those
     of the other are damaged it gets its failure policy."""
-    with files.lock(prefix):
-        before = live.read(prefix)
-        if direction == "both":
-            return _bring(prefix, before, (level, level))
-        source = live.source(prefix, before)
-        found, policies = _live_levels(source, before), moment.failed(prefix, source)
-        inbound, outbound = (p if f is Level.PARTIAL else f for f, p in zip(found, policies, strict=True))
-        wanted = (level, outbound) if direction == "inbound" else (inbound, level)
-        return _bring(prefix, before, settle(*wanted))
+    if level is not Level.BLOCK:
+        with files.lock(prefix):
+            return _one_way(prefix, direction, level)
+    with host_rules.request(prefix, left_alone=True), files.lock(prefix):
+        act = partial(_one_way, prefix, direction, level)
+        return _or_by_force(prefix, partial(_one_blocked, prefix, direction), act)
+
+
+def _one_way(prefix: Path, direction: str, level: Level) -> Answer:
+    before = live.read(prefix)
+    if direction == "both":
+        return _bring(prefix, before, (level, level))
+    source = live.source(prefix, before)
+    found, policies = _live_levels(source, before), moment.failed(prefix, source)
+    inbound, outbound = (p if f is Level.PARTIAL else f for f, p in zip(found, policies, strict=True))
+    wanted = (level, outbound) if direction == "inbound" else (inbound, level)
+    return _bring(prefix, before, settle(*wanted))
+
+
+def _one_blocked(prefix: Path, direction: str, source: Path) -> Levels:
+    inbound, outbound = moment.failed(prefix, source)
+    into, out = direction in ("inbound", "both"), direction in ("outbound", "both")
+    return Level.BLOCK if into else inbound, Level.BLOCK if out else outbound
 
 
 def _bring(prefix: Path, before: Live, wanted: Levels) -> Answer:
@@ -93,10 +117,16 @@ def _bring(prefix: Path, before: Live, wanted: Levels) -> Answer:
         greetings.must_be_opaque(prefix, source, wanted[0])
         put = safely.carry_on if before.on_trial else safely.put
         found = put(prefix, source, spec, before, wanted).levels
+    _remember(prefix, spec)
     if found == wanted:
         greetings.remember(prefix, source, wanted[0])
         _approve_first(prefix, source, spec, wanted)
     return _answer(prefix, before, found)
+
+
+def _remember(prefix: Path, spec: RedirectSpec) -> None:
+    if spec.inbound is Inbound.ALL:
+        host_rules.remember(prefix, Exempt(spec.ssh_ports, spec.published))
 
 
 def _approve_first(prefix: Path, source: Path, spec: RedirectSpec, wanted: Levels) -> None:
@@ -115,24 +145,47 @@ def _permit(held: Suspension | None, before: Live, wanted: Levels) -> None:
         raise Refusal(detail, Reason.REDIRECT_SUSPENDED)
 
 
+def _or_by_force(prefix: Path, wanted: Callable[[Path], Levels], act: Callable[[], Answer]) -> Answer:
+    """An error that is no refusal must not leave open what is to be closed: the rules of these levels are set with
+    nothing looked up and nothing tested. Raises Refusal."""
+    try:
+        return act()
+    except Refusal:
+        raise
+    except Exception:
+        source = state.approved(prefix)
+        found = settle(*wanted(source))
+        held = state.suspension(prefix)
+        if safely.lets_go(found) or (held is not None and held.cause is Cause.REMOVED):
+            raise
+        traceback.print_exc(file=sys.stderr)
+        safely.for_good(prefix, source, ruleset(policy.outline(source), *found))
+        return _levels(found)
+
+
 # at boot -------------------------------------------------------------------------------------------
 
 
 def restore(prefix: Path) -> Answer:
     """The redirect that was last approved, at the level of the moment; nothing after `leave`."""
-    with files.lock(prefix):
+    with host_rules.request(prefix, left_alone=True), files.lock(prefix):
         found, held = live.read(prefix), state.suspension(prefix)
         if state.left(prefix) or found.on_trial or (held is not None and held.cause is Cause.REMOVED):
             return _levels(_live_levels(live.source(prefix, found), found))
-        source = state.approved(prefix)
-        wanted = moment.failed(prefix, source) if held else _at_boot(prefix, source, found)
-        spec = _spec(source, wanted)
-        after = wanted
-        if levels(spec, found.rules) != wanted:
-            after = safely.put(prefix, source, spec, found, wanted).levels
-        if after == wanted:
-            _approve_first(prefix, source, spec, wanted)
-        return _levels(after)
+        act = partial(_restored, prefix, found, held)
+        return _or_by_force(prefix, partial(moment.failed, prefix), act)
+
+
+def _restored(prefix: Path, found: Live, held: Suspension | None) -> Answer:
+    source = state.approved(prefix)
+    wanted = moment.failed(prefix, source) if held else _at_boot(prefix, source, found)
+    spec = _spec(source, wanted)
+    after = wanted
+    if levels(spec, found.rules) != wanted:
+        after = safely.put(prefix, source, spec, found, wanted).levels
+    if after == wanted:
+        _approve_first(prefix, source, spec, wanted)
+    return _levels(after)
 
 
 def _at_boot(prefix: Path, source: Path, found: Live) -> Levels:
@@ -150,39 +203,43 @@ def _at_boot(prefix: Path, source: Path, found: Live) -> Levels:
 # an operator's -------------------------------------------------------------------------------------
 
 
-def apply_configured(prefix: Path, confirm: str, *, force: bool = False) -> Answer:
-    """The configuration as it stands now, at the level of the moment; with a time: on trial. `force`: also where a
-    server on a declared port speaks first.
+def apply_configured(
+    prefix: Path, confirm: str, session: frozenset[int] = frozenset(), *, force: bool = False
+) -> Answer:
+    """The configuration as it stands now, at the level of the moment; with a time: on trial. `session`: the ports
+    by which the operator came. `force`: also where a server on a declared port speaks first.
 
     An operator has acted: a suspension is lifted.
     """
     with files.lock(prefix):
-        wanted = moment.now(prefix, prefix)
-        spec = _new(prefix, wanted)
+        wanted = moment.now(prefix, prefix, session)
+        spec = _new(prefix, wanted, session)
         if not force:
             greetings.must_be_opaque(prefix, prefix, wanted[0])
         before = live.read(prefix)
         if confirm == NO_TRIAL or (levels(spec, before.rules) == wanted and not before.on_trial):
             return _tested(_keep(prefix, spec, before, wanted))
         found = safely.put_on_trial(prefix, spec, before, wanted, int(confirm))
+        _remember(prefix, spec)
         return {**_tested(found), "trial": int(confirm)}
 
 
 def _keep(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Done:
     found = safely.put(prefix, prefix, spec, before, wanted)
+    _remember(prefix, spec)
     state.suspend(prefix, None)
     state.approve(prefix, prefix)
     greetings.remember(prefix, prefix, wanted[0])
     return found
 
 
-def adopt_guide(prefix: Path) -> Answer:
+def adopt_guide(prefix: Path, session: frozenset[int] = frozenset()) -> Answer:
     """The configuration in place of the chains that Linkerd's guide has an operator make by hand. Ours come
     first in the kernel, so there is no moment with neither."""
     with files.lock(prefix):
         chains = guide.chains()
-        wanted = moment.now(prefix, prefix)
-        found = _keep(prefix, _new(prefix, wanted), live.read(prefix), wanted)
+        wanted = moment.now(prefix, prefix, session)
+        found = _keep(prefix, _new(prefix, wanted, session), live.read(prefix), wanted)
         guide.remove()
         return {**_tested(found), "adopted": list(chains)}
 
@@ -254,15 +311,15 @@ def remove(prefix: Path, *, now: bool) -> Answer:
 # common --------------------------------------------------------------------------------------------
 
 
-def _spec(source: Path, wanted: Levels) -> RedirectSpec:
-    return policy.letting_go(source) if safely.lets_go(wanted) else policy.approved(source)
+def _spec(source: Path, wanted: Levels, session: frozenset[int] = frozenset()) -> RedirectSpec:
+    return policy.letting_go(source) if safely.lets_go(wanted) else policy.approved(source, session)
 
 
-def _new(prefix: Path, wanted: Levels) -> RedirectSpec:
+def _new(prefix: Path, wanted: Levels, session: frozenset[int] = frozenset()) -> RedirectSpec:
     """One that is not in force yet. Later the firewall may change, and a redirect in force is not taken away."""
-    spec = _spec(prefix, wanted)
+    spec = _spec(prefix, wanted, session)
     if wanted[1] is Level.ON:
-        admission.outward(admission.seen(), spec)
+        admission.outward(admission.seen(admission.OUTWARD), spec)
     return spec
 
 

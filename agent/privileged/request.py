@@ -1,6 +1,7 @@
 """What may be asked: one line of JSON, a verb and words of closed sets.
 
-Law: nothing here names a port, a network, a file or a user: those are read from root's own files.
+Law: nothing here names a network, a file or a user, nor a port that is redirected: those are read from root's
+own files.
 """
 
 import json
@@ -38,6 +39,7 @@ class _Shaped(Set[str]):
 
 _VERSION = _Shaped(r"\d{1,4}\.\d{1,5}\.\d{1,5}", "a version like 2.366.0")
 _PROBE = _Shaped(r"[A-Za-z0-9._-]{1,63}", "the name of a probe")
+_PORTS = _Shaped(r"\d{1,5}(,\d{1,5}){0,15}", "ports like 22,2222")
 _DIGEST = _Shaped(r"[0-9a-f]{64}", "a SHA-256 in hexadecimal digits")
 
 Words = Mapping[str, Set[str]]  # each key, and what it may be
@@ -49,15 +51,18 @@ VERBS: Final[Mapping[str, tuple[Words, ...]]] = {
     "redirect counters": (_NONE,),
     "redirect watch": (_NONE,),
     # Levels: what the agent decided. A time: an operator wants the configuration as it stands now.
+    # `session`: the ports by which an operator came, which can only make it stricter.
     "redirect apply": (
         {"inbound": _LEVELS, "outbound": _LEVELS},
         {"confirm": _CONFIRM},
+        {"confirm": _CONFIRM, "session": _PORTS},
         {"confirm": _CONFIRM, "force": frozenset({"yes"})},
+        {"confirm": _CONFIRM, "session": _PORTS, "force": frozenset({"yes"})},
     ),
     "redirect confirm": (_NONE,),
     "redirect revert": (_NONE, {"due": frozenset({"yes"})}),  # due: where a timer asks
     "redirect remove": (_NONE, {"now": frozenset({"yes"})}),
-    "redirect adopt-guide": (_NONE,),
+    "redirect adopt-guide": (_NONE, {"session": _PORTS}),
     "redirect arm": (_NONE,),
     "redirect failed": (_NONE,),
     "redirect restore": (_NONE,),
@@ -102,6 +107,11 @@ class Request:
     def failure(self) -> Reason:
         usual = Reason.PROXY_UNIT_FAILED if self.verb.startswith("proxy ") else Reason.REDIRECT_FAILED
         return _FAILURES.get(self.verb, usual)
+
+    @property
+    def session(self) -> frozenset[int]:
+        """The ports by which an operator came."""
+        return frozenset(map(int, re.findall(r"\d+", self.words.get("session", ""))))
 
     @property
     def operators(self) -> bool:

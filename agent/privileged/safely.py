@@ -126,10 +126,15 @@ def _or_back(
     dialled: Packets | Findings,
     ssh: frozenset[int],
 ) -> Done:
-    after = live.by(source).rules
+    try:
+        after = live.by(source).rules
+        problems = list(_traced(spec, after, wanted, ssh))
+        tested = dialled.findings(wanted[0]) if isinstance(dialled, Packets) else dialled
+    except Exception:  # what could not be tested redirects nothing; what is closed stays so
+        if Level.ON in wanted:
+            for_good(prefix, state.approved(prefix), _before(before))
+        raise
     found = levels(spec, after)
-    problems = list(_traced(spec, after, wanted, ssh))
-    tested = dialled.findings(wanted[0]) if isinstance(dialled, Packets) else dialled
     # Rules that somebody else has changed meanwhile may miss what they are for, and do more: that is drift, and
     # mended elsewhere. Harm that the tracer finds is harm.
     problems += tested.problems if found == wanted else ()

@@ -1,9 +1,9 @@
 """Where operators come in: by what the kernel says now, and by what sshd and systemd are told to do next."""
 
 import functools
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from agent.core import procfs
 from agent.core.reasons import Reason
@@ -13,22 +13,21 @@ from agent.privileged.backends import programs
 _PROC = Path("/proc")
 
 
-def ports(environment: Mapping[str, str] = os.environ) -> frozenset[int]:
-    """The TCP ports by which an operator may come in: those on which sshd listens in this network namespace, is
-    configured to, or has systemd listen, and the one of the session that asks."""
-    return listening(frozenset({"sshd"})) | _configured() | _of_socket_units() | of_session(environment)
+# Servers of SSH, as the kernel names their processes.
+SERVERS: Final = frozenset({"sshd", "dropbear", "tinysshd", "tailscaled", "teleport"})
 
 
-def listening(names: frozenset[str]) -> frozenset[int]:
-    """The TCP ports of this network namespace on which a process of one of these names listens."""
-    listeners = dict(_listeners())
+def ports(session: frozenset[int] = frozenset()) -> frozenset[int]:
+    """The TCP ports by which an operator may come in: those on which a server of SSH listens in this network
+    namespace, is configured to, or has systemd listen, and those of the session that asks."""
+    return listening(SERVERS, uid=0) | _configured() | _of_socket_units() | session
+
+
+def listening(names: frozenset[str], uid: int | None = None) -> frozenset[int]:
+    """The TCP ports of this network namespace on which a process of one of these names listens. `uid`: whose
+    sockets count; any process may take any name."""
+    listeners = {inode: port for inode, port, owner in _listeners() if uid in (None, owner)}
     return frozenset(listeners[inode] for inode in _sockets_of(names) if inode in listeners)
-
-
-def of_session(environment: Mapping[str, str]) -> frozenset[int]:
-    """SSH_CONNECTION: client's address and port, this host's address and port."""
-    words = environment.get("SSH_CONNECTION", "").split()
-    return frozenset({int(words[3])} if len(words) == 4 and words[3].isdecimal() else ())
 
 
 def of_configuration(text: str) -> frozenset[int]:
@@ -68,8 +67,8 @@ def _of_socket_units() -> frozenset[int]:
     return of_sockets(programs.run(program, "show", *asked, "ssh.socket", "sshd.socket").stdout)
 
 
-def _listeners() -> Iterator[tuple[str, int]]:
-    """(inode, port) of each listening socket."""
+def _listeners() -> Iterator[tuple[str, int, int]]:
+    """(inode, port, uid) of each listening socket."""
     for table in ("thread-self/net/tcp", "thread-self/net/tcp6"):
         path = _PROC / table
         if not path.exists():  # no IPv6 here
@@ -79,19 +78,21 @@ def _listeners() -> Iterator[tuple[str, int]]:
             for fields in map(str.split, lines):
                 if fields[3] != procfs.LISTEN:
                     break  # the kernel lists connections after those
-                yield fields[9], int(fields[1].rpartition(":")[2], 16)
+                yield fields[9], int(fields[1].rpartition(":")[2], 16), int(fields[7])
 
 
 _ENDED = (FileNotFoundError, ProcessLookupError)
 
 
 def _sockets_of(names: frozenset[str]) -> Iterator[str]:
-    """The inodes of the sockets of every process of these names. Processes come and go while this looks."""
+    """The inodes of the sockets of every process of these names. Processes come and go while this looks, and their
+    names need not be UTF-8."""
+    wanted = {name.encode() for name in names}
     for process in _PROC.iterdir():
         if not process.name.isdecimal():
             continue
         try:
-            if (process / "comm").read_text().removesuffix("\n") in names:
+            if (process / "comm").read_bytes().removesuffix(b"\n") in wanted:
                 yield from _sockets(process / "fd")
         except _ENDED:
             continue  # it listens no more

@@ -6,19 +6,25 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from agent.core.redirect import Network
+from agent.core.text import READ
 
 _ROUTES, _ROUTES6 = (Path("/proc/thread-self/net") / name for name in ("route", "ipv6_route"))
 _GATEWAY, _UP, _REJECT, _LOCAL = 0x2, 0x1, 0x200, 0x80000000
 
 
 def connected() -> frozenset[Network]:
-    return frozenset([*_four(_ROUTES.read_text()), *_six(_ROUTES6.read_text() if _ROUTES6.exists() else "")])
+    return frozenset([*_four(_read(_ROUTES)), *_six(_read(_ROUTES6) if _ROUTES6.exists() else "")])
 
 
 def routed() -> frozenset[Network]:
     """Every IPv4 network that a route names, by a gateway or not; the default route names none."""
-    rows = (line.split() for line in _ROUTES.read_text().splitlines()[1:])
+    rows = (line.split() for line in _read(_ROUTES).splitlines()[1:])
     return frozenset(_four_network(row[1], row[7]) for row in rows if int(row[7], 16))
+
+
+def _read(path: Path) -> str:
+    """With the names of interfaces, which need not be UTF-8."""
+    return path.read_text(encoding="ascii", errors=READ)
 
 
 def _four(text: str) -> Iterator[Network]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from agent.core import failure
 from agent.core.facts import Level
 from agent.core.redirect import RedirectSpec
-from agent.privileged import Refusal, policy, readiness, redirect
+from agent.privileged import Refusal, host_rules, policy, readiness, redirect
 
 # Seconds between two looks: a tenth of the time that it has taken so far, so no wait gets much longer by them.
 _SOONEST, _LATEST = 0.01, 1.0
@@ -51,7 +51,8 @@ def _arm(prefix: Path, pid: int) -> int:
     if not _ready(policy.spec(prefix), pid):
         print("the proxy ended before it was ready", file=sys.stderr)
         return 1
-    redirect.arm(prefix)
+    with host_rules.request(prefix):
+        redirect.arm(prefix)
     return 0
 
 

@@ -17,9 +17,12 @@ def carry_out(prefix: Path, request: Request) -> Answer:
         case "redirect counters":
             return {"rules": counters.read(prefix)}
         case "redirect apply" if "confirm" in words:
-            return redirect.apply_configured(prefix, words["confirm"], force="force" in words)
+            force = "force" in words
+            return redirect.apply_configured(prefix, words["confirm"], request.session, force=force)
         case "redirect apply":
             return redirect.apply(prefix, Level(words["inbound"]), Level(words["outbound"]))
+        case "redirect adopt-guide":
+            return redirect.adopt_guide(prefix, request.session)
         case "redirect block":
             return redirect.one_way(prefix, words["direction"], Level.BLOCK)
         case "redirect release":
@@ -48,7 +51,6 @@ _PLAIN = {
     "redirect failed": redirect.failed,
     "redirect restore": redirect.restore,
     "redirect confirm": redirect.confirm,
-    "redirect adopt-guide": redirect.adopt_guide,
     "proxy start": proxy.start,
     "proxy stop": proxy.stop,
     "proxy term": proxy.term,

@@ -10,10 +10,17 @@ import pytest
 from hypothesis import given, settings
 
 from agent.core.facts import Level
-from agent.core.redirect import RedirectSpec, Ruleset, levels, nft, ruleset
+from agent.core.redirect import RedirectSpec, Ruleset, levels, nft, ruleset, timed
 from tests.core.redirects import BOTH, settable, specs
 
-RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "recorded/nft-1.0.6.json").read_text())
+VERSIONS = ("1.0.6", "1.1.3", "1.1.7")
+
+
+def recorded(name: str) -> Any:
+    return json.loads((Path(__file__).parent / f"recorded/nft-{name}.json").read_text())
+
+
+RECORDED: dict[str, Any] = recorded(VERSIONS[0])
 ON, PARTIAL = Level.ON, Level.PARTIAL
 
 
@@ -32,12 +39,47 @@ def test_what_is_written_is_read_as_the_same(spec: RedirectSpec, into: Level, ou
     assert nft.read(listing(rules)) == rules
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", RECORDED)
-def test_what_nft_made_of_it_is_read_as_the_same(name: str) -> None:
+def test_what_nft_made_of_it_is_read_as_the_same(name: str, version: str) -> None:
     into, out = map(Level, name.split("/"))
-    found = nft.read(RECORDED[name])
+    found = nft.read(recorded(version)[name])
     assert found == ruleset(BOTH, into, out)
     assert levels(BOTH, found) == (into, out)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_nft_made_of_a_trial_is_read_as_the_same(version: str) -> None:
+    found = timed.read(recorded(f"{version}-trial"))
+    assert found.rules == ruleset(BOTH, ON, Level.BLOCK)
+    assert found.trial is not None and 0 < (found.trial.left or 0) <= 30
+    assert found.trial.before == ruleset(BOTH, Level.BLOCK, Level.RELEASED)
+
+
+def conditions(rule: Any) -> str:
+    return json.dumps(rule["expr"][:-1])
+
+
+CASES = sorted((Path(__file__).parents[1] / "cases").glob("nft117-trial-*.json"))
+
+
+def test_cases_of_rules_that_nft_1_1_refuses_are_none_of_ours() -> None:
+    """Each has the protocol in a set, and what asks for TCP after it."""
+    commands = timed.transaction(
+        ruleset(BOTH, ON, ON) or Ruleset(()), ruleset(BOTH, Level.BLOCK, ON) or Ruleset(()), 9
+    )
+    assert isinstance(commands["nftables"], list)
+    rules = [command["add"]["rule"] for command in commands["nftables"] if "rule" in command.get("add", {})]
+    refused = [
+        c["add"]["rule"] for path in CASES for c in json.loads(path.read_text())["nftables"] if "rule" in str(c)
+    ]
+    assert len(refused) == 5
+    for rule in refused:
+        assert '"l4proto"' in conditions(rule)
+    for rule in rules:
+        assert '"l4proto"' not in conditions(rule)
+        if "reject" in rule["expr"][-1] or "redirect" in rule["expr"][-1] or "dnat" in rule["expr"][-1]:
+            assert '"protocol": "tcp"' in conditions(rule)
 
 
 def test_off_deletes_the_table_whether_or_not_there_is_one() -> None:
@@ -56,9 +98,9 @@ def test_no_listing_is_an_error(text: str) -> None:
 
 def edited(edit: Callable[[list[dict[str, Any]]], None]) -> Ruleset:
     """ON/ON as recorded, after `edit` of the entries."""
-    recorded = copy.deepcopy(RECORDED["on/on"])
-    edit(recorded["nftables"])
-    return nft.read(recorded)
+    found = copy.deepcopy(RECORDED["on/on"])
+    edit(found["nftables"])
+    return nft.read(found)
 
 
 def rule(entries: list[dict[str, Any]], comment: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def docker(host: Host, published: int, container: str, kind: str = "nft") -> Non
     to = f"[{container}]:80" if v6 else f"{container}:80"
     host.space.run(
         program,
-        "--noflush",
+        *("--wait", "5", "--noflush"),  # the lock of the legacy tables is every test's
         input=f"""*nat
 :DOCKER - [0:0]
 -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER

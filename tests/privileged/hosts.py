@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import http.server
+import os
 import select
 import shutil
 import socket
@@ -280,19 +281,21 @@ def original(connection: socket.socket) -> Place | None:
 # programs ------------------------------------------------------------------------------------------
 
 _LISTENER = """
-import socket, sys
-name, address, port = sys.argv[1:]
+import ctypes, os, socket, sys
+name, address, port = sys.argv[1:4]
+ctypes.CDLL(None).setfsuid(int(sys.argv[4]))
 listener = socket.create_server((address, int(port)), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
-open("/proc/self/comm", "w").write(name)
+ctypes.CDLL(None).setfsuid(0)
+open("/proc/self/comm", "wb").write(os.fsencode(name))
 print("listens", flush=True)
 sys.stdin.read()
 """
 
 
 @contextlib.contextmanager
-def listening(space: Namespace, name: str, address: str, port: int) -> Iterator[None]:
-    """A process of that name listens."""
-    command = space.command(sys.executable, "-c", _LISTENER, name, address, str(port))
+def listening(space: Namespace, name: str | bytes, address: str, port: int, uid: int = 0) -> Iterator[None]:
+    """A process of that name listens, by a socket of `uid`."""
+    command = space.command(sys.executable, "-c", _LISTENER, os.fsdecode(name), address, str(port), str(uid))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout and process.stdout.readline() == b"listens\n"
         try:

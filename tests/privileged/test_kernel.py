@@ -69,7 +69,9 @@ def test_a_host_without_ipv6(space: Namespace, monkeypatch: pytest.MonkeyPatch, 
     spec = replace(BOTH, addresses=BOTH.addresses[:1], networks=BOTH.networks[:1])
     real = programs.run
 
-    def lacks(program: str, *arguments: str, input: str = "") -> "subprocess.CompletedProcess[str]":
+    def lacks(
+        program: str, *arguments: str, input: str = "", within: object = None
+    ) -> "subprocess.CompletedProcess[str]":
         if "ip6tables" in program:
             said = "ip6tables: can't initialize ip6tables table `nat': Address family not supported by protocol"
             return subprocess.CompletedProcess([program], 3, "", said)
@@ -125,7 +127,9 @@ def test_a_program_of_another_backend_that_fails_is_named(
     space.run("ip6tables-legacy", "--table=nat", "--list")  # tables that nobody uses are not asked for
     real = programs.run
 
-    def fails(program: str, *arguments: str, input: str = "") -> "subprocess.CompletedProcess[str]":
+    def fails(
+        program: str, *arguments: str, input: str = "", within: object = None
+    ) -> "subprocess.CompletedProcess[str]":
         if program.endswith(f"/{broken}"):
             return subprocess.CompletedProcess([program], 1, "", "it exploded")
         return real(program, *arguments, input=input)

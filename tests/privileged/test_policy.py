@@ -9,7 +9,7 @@ import pytest
 
 from agent.core.reasons import Reason
 from agent.core.redirect import Exceptions, Inbound, Outbound, RedirectSpec
-from agent.privileged import Refusal, policy, sshd, subnets
+from agent.privileged import Refusal, policy, session, sshd, subnets
 from tests.netns import Namespace, namespace
 from tests.privileged.hosts import CONFIG, files, listening, wired_host
 
@@ -108,6 +108,9 @@ def test_sshd_is_found_where_it_listens(space: Namespace, address: str) -> None:
     with listening(space, "sshd", address, 2222), listening(space, "db", address, 8080):
         assert space.inside(lambda: sshd.listening(NAMES)) == {2222}
         assert 2222 in space.inside(sshd.ports)
+    for name in ("dropbear", "tailscaled"):
+        with listening(space, name, address, 2222):
+            assert 2222 in space.inside(sshd.ports)
     assert space.inside(lambda: sshd.listening(NAMES)) == frozenset()
 
 
@@ -118,11 +121,23 @@ def test_an_sshd_of_another_network_namespace_is_none_of_ours(space: Namespace) 
 
 @pytest.mark.parametrize(
     ("value", "ports"),
-    [("198.51.100.7 51234 192.0.2.10 2022", {2022}), ("::1 51234 ::1 22", {22}), ("", set()), ("x", set())],
+    [
+        (b"198.51.100.7 51234 192.0.2.10 2022", {2022}),
+        (b"::1 51234 ::1 22", {22}),
+        (b"", set()),
+        (b"x", set()),
+        (b"\xff \xff \xff \xff", set()),
+    ],
 )
-def test_the_session_that_asks(value: str, ports: set[int]) -> None:
-    assert sshd.of_session({"SSH_CONNECTION": value}) == ports
-    assert ports <= sshd.ports({"SSH_CONNECTION": value})
+def test_the_session_that_asks(value: bytes, ports: set[int]) -> None:
+    assert session.of_environment({b"SSH_CONNECTION": value}) == ports
+
+
+def test_a_name_of_a_server_counts_with_a_socket_of_roots_alone(space: Namespace) -> None:
+    """Any user may call a process sshd, and would keep a port from being redirected."""
+    with listening(space, "sshd", "0.0.0.0", 2222, uid=1000):
+        assert space.inside(lambda: sshd.listening(NAMES)) == {2222}
+        assert 2222 not in space.inside(sshd.ports)
 
 
 def test_what_sshd_is_configured_to() -> None:
@@ -210,10 +225,10 @@ def test_a_network_that_holds_a_subnet_of_this_host(prefix: Path, network: str, 
             assert host.space.inside(lambda: policy.approved(prefix)).networks == (ip_network(network),)
 
 
-def test_the_port_of_the_session_that_asks_is_not_caught(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SSH_CONNECTION", "198.51.100.7 51234 192.0.2.10 2022")
-    found = refusal(prefix, CONFIG.replace("[redirect]", '[redirect]\ninbound = "all"'))
-    assert "cannot redirect port 2022" in found.detail
+def test_the_port_of_the_session_that_asks_is_not_caught(prefix: Path) -> None:
+    files(prefix, CONFIG.replace("[redirect]", '[redirect]\ninbound = "all"'))
+    with pytest.raises(Refusal, match="cannot redirect port 2022: this session came by it"):
+        policy.approved(prefix, frozenset({2022}))
 
 
 @pytest.mark.parametrize(

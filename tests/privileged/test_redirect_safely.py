@@ -171,7 +171,7 @@ def test_a_trial_with_harm_in_it_ends_at_once(host: Host, ears: Listeners, tmp_p
 
 def over(host: Host) -> None:
     """As the kernel does when the time of the trial has run out."""
-    host.space.run("nft", "delete", "element", "inet", "fairlead", "trial", "{ tcp }")
+    host.space.run("nft", "delete", "element", "inet", "fairlead", "trial", "{ host }")
 
 
 def declare(host: Host, port: int) -> None:

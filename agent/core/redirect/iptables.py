@@ -69,7 +69,7 @@ def parse(text: str) -> Saved:
     chains: dict[str, list[str]] = {}
     lines: dict[str, list[str]] = {}
     table = ""
-    for line in text.splitlines():
+    for line in text.split("\n"):  # splitlines() would split at letters of a comment too
         if line.startswith("*"):
             table = line[1:].strip()
         elif line.startswith(":"):

@@ -36,7 +36,7 @@ def counts(texts: Iterable[str]) -> tuple[Count, ...]:
 def _lines(text: str) -> Iterator[Count]:
     ours = {(place.base[-1][0], place.chain): place.name for place in PLACES}
     table = ""
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if line.startswith("*"):
             table = line[1:].strip()
         elif (match := _COUNTED.match(line)) and (table, match[3]) in ours:

@@ -17,8 +17,10 @@ from agent.core.redirect.nft import Json
 
 _SET = "trial"
 _LEAVE = "on trial: not the rules from before"
-# Any key that every packet of ours has would do; all that is redirected or blocked is TCP.
-_ON_TRIAL: Json = {"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": f"@{_SET}"}}
+# A key that every packet of ours has, tracked or not, and of no protocol: nft 1.1 takes a set of protocols for
+# an unknown one, which no condition on TCP and no TCP reset may follow.
+_KEY, _TYPE, _VALUE = "pkttype", "pkt_type", "host"
+_ON_TRIAL: Json = {"match": {"op": "==", "left": {"meta": {"key": _KEY}}, "right": f"@{_SET}"}}
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,9 @@ def _on_trial(command: Json) -> Json:
 
 def _clock(seconds: int) -> list[Json]:
     where = {"family": "inet", "table": "fairlead", "name": _SET}
-    element = {"elem": {"val": "tcp", "timeout": seconds}}
+    element = {"elem": {"val": _VALUE, "timeout": seconds}}
     return [
-        {"add": {"set": {**where, "type": "inet_proto", "flags": ["timeout"]}}},
+        {"add": {"set": {**where, "type": _TYPE, "flags": ["timeout"]}}},
         {"add": {"element": {**where, "elem": [element]}}},
     ]
 
@@ -153,14 +155,14 @@ def _is_rule(entry: object) -> bool:
 
 def _is_clock(entry: object) -> bool:
     match entry:
-        case {"set": {"name": name, "type": "inet_proto", "flags": ["timeout"]}}:
-            return bool(name == _SET)
+        case {"set": {"name": name, "type": kind, "flags": ["timeout"]}}:
+            return (name, kind) == (_SET, _TYPE)
     return False
 
 
 def _left(clock: object) -> int | None:
     match clock:
-        case {"set": {"elem": [{"elem": {"val": "tcp", "expires": int(left)}}]}}:
+        case {"set": {"elem": [{"elem": {"val": value, "expires": int(left)}}]}} if value == _VALUE:
             return left
         case {"set": {"elem": [_]}}:  # less than a second
             return 0

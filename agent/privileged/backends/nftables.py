@@ -1,6 +1,7 @@
 """nftables, by the program nft: one table, one transaction."""
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -32,12 +33,39 @@ class Nftables:
 
     def _listing(self) -> Any:
         """None: there is no table of ours."""
-        done = run("list", "table", "inet", "fairlead")
-        if done.returncode == 0:
-            return json.loads(done.stdout)
-        if "No such file or directory" in done.stderr:
-            return None
-        raise refusal("read the rules", done.stderr)
+        return own_table()
+
+
+def own_table() -> Any:
+    """What nft says of the table of ours; None: there is none. Raises Refusal."""
+    done = run("list", "table", "inet", "fairlead")
+    if done.returncode == 0 and not _is_incomplete(done):
+        return json.loads(done.stdout)
+    if done.returncode >= 0 and "No such file or directory" in done.stderr:
+        return None
+    if _is_incomplete(done):  # something of another's, and so no rules of ours: they are set anew
+        return {"nftables": [{"unshown": said(done)}]}
+    raise refusal("read the rules", done.stderr)
+
+
+def listed(doing: str, *words: str, within: float | None = None) -> Any:
+    """What `nft -j` says to that. Raises Refusal, and programs.TookTooLong after `within` seconds."""
+    done = run(*words, within=within)
+    if done.returncode != 0 or _is_incomplete(done):
+        raise refusal(doing, said(done))
+    return json.loads(done.stdout)
+
+
+def _is_incomplete(done: "subprocess.CompletedProcess[str]") -> bool:
+    """JSON has no way to say bytes that are not UTF-8, as an interface's name may be. Then nft ends by SIGABRT, or
+    since 1.1.7 leaves the condition out, which makes another rule of it."""
+    return done.returncode == -signal.SIGABRT or "json_pack failure" in done.stderr
+
+
+def said(done: "subprocess.CompletedProcess[str]") -> str:
+    if _is_incomplete(done):
+        return "nft cannot show as JSON what is not UTF-8"
+    return done.stderr
 
 
 def _count(entry: object) -> Iterator[nft.Json]:
@@ -49,11 +77,11 @@ def _count(entry: object) -> Iterator[nft.Json]:
             yield {"chain": chain, "name": name, "packets": counts.get("packets"), "bytes": counts.get("bytes")}
 
 
-def run(*arguments: str, input: str = "") -> "subprocess.CompletedProcess[str]":
+def run(*arguments: str, input: str = "", within: float | None = None) -> "subprocess.CompletedProcess[str]":
     program = programs.find("nft")
     if program is None:
         raise programs.missing("nft")
-    return programs.run(program, "-j", *arguments, input=input)
+    return programs.run(program, "-j", *arguments, input=input, within=within)
 
 
 def refusal(verb: str, errors: str) -> Refusal:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from agent.core.reasons import Reason
+from agent.core.text import READ
 from agent.privileged import Refusal
 
 T = TypeVar("T")
@@ -30,16 +31,28 @@ def find(name: str) -> str | None:
     return next((path for path in paths if os.access(path, os.X_OK)), None)
 
 
-def run(program: str, *arguments: str, input: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [program, *arguments],
-        input=input,
-        capture_output=True,
-        text=True,
-        env=_ENVIRONMENT,
-        cwd="/",
-        check=False,
-    )
+class TookTooLong(Exception):
+    """A program was ended: it had a time limit of its own."""
+
+
+def run(
+    program: str, *arguments: str, input: str = "", within: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`within`: seconds; then raises TookTooLong. What others chose comes in and goes out byte for byte."""
+    try:
+        return subprocess.run(
+            [program, *arguments],
+            input=input,
+            capture_output=True,
+            encoding="utf-8",
+            errors=READ,
+            env=_ENVIRONMENT,
+            cwd="/",
+            check=False,
+            timeout=within,
+        )
+    except subprocess.TimeoutExpired:
+        raise TookTooLong from None
 
 
 def there(read: Callable[[], T]) -> T | None:
