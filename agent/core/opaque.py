@@ -27,7 +27,7 @@ def _range(part: str, named: Mapping[str, int]) -> PortRange | None:
     if _is_number(first) and (not dash or _is_number(last)):
         found = int(first), int(last or first)
         return found if found[0] in _PORTS and found[1] in _PORTS and found[0] <= found[1] else None
-    return (named[part], named[part]) if part in named else None
+    return (named[part], named[part]) if part and part in named else None
 
 
 def _is_number(text: str) -> bool:

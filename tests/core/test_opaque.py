@@ -31,7 +31,9 @@ def facts(*ranges: tuple[int, int]) -> Facts:
     ],
 )
 def test_opaque_ports_of_an_annotation(text: str, expected: object) -> None:
-    assert opaque.ranges(text, {"mysql": 3306}) == expected
+    assert opaque.ranges(text, {"mysql": 3306, "": 9090}) == expected, (
+        "a port without a name is not named by nothing"
+    )
 
 
 @pytest.mark.parametrize("ranges", [[(3306, 3306)], [(3000, 4000)], [(25, 25), (3306, 3306)]])

@@ -8,7 +8,7 @@ checkout, by an interpreter that no upgrade of the package touches.
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import shutil
 import ssl
 import sys
 import sysconfig
@@ -31,7 +31,7 @@ from agent.sandbox.jwt_authority import JwtAuthenticator, JwtAuthority
 from agent.sandbox.scene import AUDIENCE, IDENTITY, ISSUER, NAME, NAMESPACE, PORT, TRUST_DOMAIN
 from agent.sandbox.upgrade import Chooser
 from agent.sandbox.workload_api import Entry, WorkloadApiServer
-from tests import netns
+from tests import deliveries, netns
 from tests.machine import Machine, Wire
 from tests.system.built import ROOT
 from tests.system.host import CONFIG
@@ -198,10 +198,13 @@ def admit(machine: Machine, mesh: Mesh) -> None:
     machine.write("/etc/fairlead/api-ca.pem", mesh.authority.pem)
     text = scene.configuration(NAME, network.FIRST, Path(CONFIG).parent, Path(_SPIRE) / "api.sock")
     machine.write(CONFIG, text)
-    machine.write("/root/linkerd2-proxy-2.366.0", _PROXY, 0o755)
-    digest = hashlib.sha256(_PROXY.encode()).hexdigest()
-    said = machine.run("fairlead", "proxy", "install", "/root/linkerd2-proxy-2.366.0", "--sha256", digest)
-    assert "is installed, and current" in said
+    with tempfile.TemporaryDirectory() as folder:
+        release, digest = deliveries.release(Path(folder), binary=_PROXY.encode())
+        shutil.copy(release, machine.path("/root"))
+    # As docs/proxy.md has it: a release and the list of checksums that lies beside it.
+    machine.write(f"/root/{release.name}.txt", f"{digest}  {release.name}\n")
+    words = ("install", f"/root/{release.name}", "--checksums", f"/root/{release.name}.txt")
+    assert "is installed, and current" in machine.run("fairlead", "proxy", *words)
 
 
 # what is to be seen of the host --------------------------------------------------------------------

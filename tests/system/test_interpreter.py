@@ -1,0 +1,52 @@
+"""The tests of the product on the interpreter that the package brings: a user has no other.
+
+The package is unpacked, not installed; what the tests need beside it comes from this checkout and its environment.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from tests.system import built
+
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
+# Folders of tests that need no development tool. `--no-real`: their rows on the real parts run elsewhere.
+SUITES = {
+    "core": ("tests/core",),
+    "loops": ("tests/loops",),
+    "adapters": ("tests/contract", "--no-real"),
+    "cli": ("tests/test_cli.py", "tests/test_config.py", "tests/test_cli_wait.py", "tests/test_reload.py"),
+    "offline": ("tests/test_proxy_install.py", "tests/test_identity_anchors_verbs.py", "tests/test_values.py"),
+    "privileged": ("tests/privileged",),
+}
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("package")
+    subprocess.run(["dpkg-deb", "-x", str(built.deb()), str(folder)], check=True, env={**os.environ})
+    (found,) = (folder / "usr/lib/fairlead").glob("*-*/bin/python")
+    for path in (folder, *folder.parents):  # tests become other users
+        if path.stat().st_uid == os.getuid() and path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o055)
+    return found
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_packaged_interpreter_passes(python: Path, suite: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("CI", "PYTEST"))}
+    environment["PYTHONPATH"] = os.pathsep.join([str(built.ROOT), sysconfig.get_path("purelib")])
+    done = subprocess.run(
+        [str(python), "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *SUITES[suite]],
+        cwd=built.ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+    assert " passed" in done.stdout
