@@ -61,13 +61,11 @@ def follow_replacement(client: Client, status: Status, args: argparse.Namespace,
     deadline, said = time.monotonic() + args.timeout, ""
     while True:
         change: dict[str, Any] | None = status["facts"]["replacement"]
-        if change is None:  # an agent that has just started has not recalled it yet
-            status = next_status(client, status["version"], deadline)
-            continue
-        over = change["stage"] in ENDS and (serves(status) or status["phase"] != "member")
-        said = show(status, args, over, said)
-        if args.no_wait or over or change["stage"] in ENDS[1:]:
-            return _judged(change, doing)
+        if change is not None:  # an agent that has just started has not recalled it yet
+            over = change["stage"] in ENDS and (serves(status) or status["phase"] != "member")
+            said = show(status, args, over, said)
+            if args.no_wait or over or change["stage"] in ENDS[1:]:
+                return _judged(change, doing)
         if time.monotonic() >= deadline:
             raise Failure(Exit.LATE, f"cannot {doing} in time: {status['headline']}", LATE)
         status = next_status(client, status["version"], deadline)
