@@ -297,6 +297,11 @@ def test_the_examples_of_the_page_of_probes_are_good() -> None:
     assert set(kinds) == {"http", "grpc", "exec", "systemd", "push"}
 
 
+def test_a_header_of_a_probe_is_named_once() -> None:
+    text = EXAMPLE.read_text() + '\n[[probe]]\nport = 80\nheaders = { Host = "a", host = "b" }\n'
+    assert "twice" in next(iter(problems(text).values())).cause
+
+
 def test_headers_and_the_rhythm_of_a_probe() -> None:
     rhythm = "initialDelay = 5\nperiod = 2\ntimeout = 3\nfailureThreshold = 4\nstartup = true"
     text = EXAMPLE.read_text() + f'\n[[probe]]\nport = 80\nheaders = {{ Host = "a", X-B = "c" }}\n{rhythm}\n'

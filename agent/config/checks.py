@@ -224,6 +224,8 @@ def headers(value: object) -> tuple[tuple[str, str], ...]:
         token = re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name)
         if not token or not isinstance(content, str) or not re.fullmatch(r"[ -~]*", content):
             raise Bad(f"{name!r} = {content!r} is not an HTTP header", "use plain ASCII on one line, in quotes")
+    if len({name.lower() for name in value}) < len(value):
+        raise Bad("names a header twice: case does not matter in them", "keep one of them")
     return tuple(value.items())
 
 

@@ -25,7 +25,9 @@ class HostProber:
     async def _attempt(self, spec: ProbeSpec) -> Attempt:
         match spec.kind:
             case "http":
-                return await network.bounded(spec, network.http)
+                from agent.adapters.probes import web  # a host without such probes pays nothing for it
+
+                return await network.bounded(spec, web.http)
             case "tcp":
                 return await network.bounded(spec, network.tcp)
             case "grpc":
