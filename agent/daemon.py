@@ -24,6 +24,7 @@ import structlog
 from agent import __version__, credential, logs, orders, reloading, secrecy, values
 from agent.adapters import (
     anchors,
+    control_plane,
     door,
     folders,
     identity_token,
@@ -65,6 +66,7 @@ from agent.loops import (
     status,
 )
 from agent.loops import anchors as anchors_loop
+from agent.loops import control_plane as control_plane_loop
 from agent.loops import folders as folders_loop
 from agent.loops import phase as phase_loop
 from agent.loops import replacement as replacement_loop
@@ -212,6 +214,7 @@ class Daemon:
             "lease": self._lease,
             "replacement": self._replacement,
             "outdated": self._outdated_loop(),
+            "control_plane": self._control_plane_loop(),
             "reload": self._reload,
             "folders": self._folders_loop(),
             "slices": slices.SlicesLoop(self._api, board, fact("slices")),
@@ -227,6 +230,14 @@ class Daemon:
         member = failure.record(workload.namespace, workload.name, workload.identity)
         record = ready_record.DoorReadyRecord(str(self._root), self._door, member)
         return ready_once.ReadyOnceLoop(record, self._board, self._board.setter("ready_once"))
+
+    def _control_plane_loop(self) -> Loop:
+        settings = self._proxy_settings()
+        policy, destination, name = proxy_core.controllers(settings)
+        anchored = values.anchors_in_force(self._config, self._root)
+        found = control_plane.HostControlPlane(policy, destination, name, anchored)
+        publish = self._board.setter("control_plane")
+        return control_plane_loop.ControlPlaneLoop(found, self._board, publish, outbound=self._spec.outbound)
 
     def _identity_loop(self) -> Loop:
         wanted, publish = self._config.identity, self._board.setter("identity")

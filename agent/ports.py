@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from agent.core.facts import Condition, Level, Maybe, PhaseKind, Process, Svid, Workload
+from agent.core.facts import Condition, ControlPlaneFact, Level, Maybe, PhaseKind, Process, Svid, Workload
 from agent.core.goals import RedirectGoal
 from agent.core.probe import Attempt, ProbeSpec
 from agent.core.proxy import Reading
@@ -242,6 +242,14 @@ class PhaseStore(Protocol):
         ...
 
     async def write(self, phase: PhaseKind) -> None: ...
+
+
+class ControlPlane(Protocol):
+    """The controllers that the proxy asks, as this host finds them."""
+
+    async def look(self, *, dial: bool) -> ControlPlaneFact:
+        """Look their names up; with `dial`, connect too and see what they prove. Takes ten seconds at most."""
+        ...
 
 
 class ReadyRecord(Protocol):

@@ -31,6 +31,7 @@ def policy_spec(config: Config, root: Path, boot_id: str) -> Spec:
         probe_window=first_verdicts_within(config.probes),
         settle=config.drain.settle,
         drain_timeout=config.drain.timeout,
+        policy_awaited=config.proxy.default_inbound_policy != "deny",
         outbound_only=config.identity.mode == "token",
         address_translated=config.host.address_translated,
     )

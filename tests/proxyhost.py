@@ -311,7 +311,7 @@ def _settle() -> "Authority":
     (base / "anchors.pem").write_text(authority.pem)
     client = authority.svid(CLIENT, 600)
     (base / "client.pem").write_text(client.key_pem + client.cert_pem)
-    proxy.write_executable(base / "proxy")
+    proxy.write_executable(base / "proxy", STANDIN_ANSWERED="1")  # there is no control plane
     subprocess.run(["ip", "-batch", "-"], input=_NETWORK.encode(), check=True)
     subprocess.run(["ip", "-n", "client", "-batch", "-"], input=_CLIENT.encode(), check=True)
     return authority

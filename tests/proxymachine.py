@@ -131,7 +131,8 @@ def configure(
 
 def stand_in(machine: Machine, version: str = VERSION, **switches: str) -> None:
     """This version of the proxy is the stand-in, with these switches (STANDIN_…)."""
-    machine.write(f"{_VERSIONS}/{version}/linkerd2-proxy", _STAND_IN.format(switches=switches), 0o755)
+    answered = {"STANDIN_ANSWERED": "1", **switches}  # there is no control plane
+    machine.write(f"{_VERSIONS}/{version}/linkerd2-proxy", _STAND_IN.format(switches=answered), 0o755)
 
 
 def use(machine: Machine, version: str = VERSION) -> None:

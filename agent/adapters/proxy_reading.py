@@ -14,8 +14,8 @@ from pathlib import Path
 
 import aiohttp
 
-from agent.core import procfs, proxy
-from agent.core.facts import UNKNOWN, Maybe, Process
+from agent.core import control_plane, procfs, proxy
+from agent.core.facts import UNKNOWN, Counters, Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.reasons import Reason
 from agent.ports import Trouble
@@ -44,7 +44,14 @@ async def read(settings: ProxySettings) -> Reading:
         outbound_listening=outbound,
         listener_uids=uids,
         in_flight=in_flight,
+        control=_control(settings, metrics),
     )
+
+
+def _control(settings: ProxySettings, metrics: "_Page") -> Maybe[Counters]:
+    if metrics.status != 200:
+        return UNKNOWN
+    return control_plane.read_metrics(metrics.text, proxy.controllers(settings)[0])
 
 
 def _listening(settings: ProxySettings) -> tuple[Maybe[bool], Maybe[bool], Maybe[frozenset[int]]]:

@@ -128,6 +128,11 @@ def _proxy(facts: dict[str, Any]) -> str:
     return f"pid {fact['process']['pid']}{taken}, {counts}"
 
 
+def _control_plane(facts: dict[str, Any]) -> str:
+    control = facts["proxy"]["control"]
+    return "the policy controller has answered this proxy" + (", and does not now" if control["lost"] else "")
+
+
 def _count(number: int | str, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
@@ -158,6 +163,7 @@ def _workload(facts: dict[str, Any]) -> str:
 _DETAILS = {
     "IdentityValid": _identity,
     "ProxyReady": _proxy,
+    "ControlPlaneReached": _control_plane,
     "RedirectActive": _redirect,
     "AddressesPresent": _addresses,
     "ProbesPassing": _probes,

@@ -13,14 +13,17 @@ from agent.cli.proxy_agent import next_status
 
 HELP = "wait until proxy and redirect are as intended (fairlead-wait.service does)"
 DESCRIPTION = """\
-Waits until the proxy is ready and the redirect as intended, for ready.wait (90 s) at most. That is not Ready=True:
+Waits until the proxy is ready, the policy controller has answered it, and the redirect is as intended, for
+ready.wait (90 s) at most. That is not Ready=True:
 the probes wait for the application, and the application may wait for this, by Wants= and After=
 fairlead-ready.target. On a host that has left the mesh there is nothing to wait for.
 
 As intended is exit 0. Not in time is exit 75, or 69 where no agent is running."""
 
 DOING = "wait for the mesh"
-NEEDED = ("ProxyReady", "RedirectActive")
+NEEDED = frozenset({"ProxyReady", "RedirectActive"})
+# Where Ready waits for no controller (`default_inbound_policy = "deny"`) there is no such condition.
+IF_THERE = frozenset({"ControlPlaneReached"})
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,5 +45,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def as_intended(status: dict[str, Any]) -> bool:
-    good = {condition["type"] for condition in status["conditions"] if condition["status"] == "True"}
-    return status["phase"] == "left" or good.issuperset(NEEDED)
+    words = {condition["type"]: condition["status"] for condition in status["conditions"]}
+    needed = NEEDED | IF_THERE & words.keys()
+    return status["phase"] == "left" or all(words.get(name) == "True" for name in needed)

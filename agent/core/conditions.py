@@ -20,6 +20,7 @@ DRAINING = PREFIX + "Draining"
 GOOD = {
     "IdentityValid": Reason.IDENTITY_VALID,
     "ProxyReady": Reason.PROXY_READY,
+    "ControlPlaneReached": Reason.CONTROL_PLANE_REACHED,
     "RedirectActive": Reason.REDIRECT_ACTIVE,
     "ProbesPassing": Reason.PROBES_PASSING,
 }

@@ -120,6 +120,38 @@ class Process:
 
 
 @dataclass(frozen=True)
+class Counters:
+    """What the proxy has counted of its policy client since its start. `failures`: requests that got no answer;
+    `found`, `missed`: look-ups of its name."""
+
+    answers: int = 0
+    refusals: int = 0
+    failures: int = 0
+    found: int = 0
+    missed: int = 0
+
+
+@dataclass(frozen=True)
+class Control:
+    """The control plane as this process of the proxy has met it (`core.control_plane`). `lost`: it had answered,
+    and does not any more."""
+
+    answered: bool
+    lost: bool = False
+    unresolved: bool = False
+    # Not compared: a count that moves is no news by itself.
+    counters: Counters = field(default_factory=Counters, compare=False)
+
+
+@dataclass(frozen=True)
+class ControlPlaneFact:
+    """What the agent found when it looked names up and dialled, as the proxy does; None: nothing amiss."""
+
+    policy: Fault | None = None
+    destination: Fault | None = None
+
+
+@dataclass(frozen=True)
 class ProxyFact:
     state: ProxyState
     process: Process | None = None
@@ -129,6 +161,7 @@ class ProxyFact:
     restarts: int = 0
     fault: Fault | None = None
     launching: bool = False  # none runs so far, and one may any moment
+    control: Control | None = None  # None: its metrics were not read so far
 
 
 @dataclass(frozen=True)
@@ -290,6 +323,7 @@ class Facts:
     slices: Maybe[SlicesFact] = UNKNOWN
     anchors: Maybe[AnchorsFact] = UNKNOWN
     ready_once: Maybe[ReadyOnceFact] = UNKNOWN
+    control_plane: Maybe[ControlPlaneFact] = UNKNOWN
     replacement: Replacement | None = None
     started_with: StartedWith | None = None  # None: not read so far
     configuration: Fault | None = None  # why an edited file was refused
@@ -299,7 +333,7 @@ class Facts:
     def all_known_but_probes(self) -> bool:
         cells: Mapping[str, object] = vars(self)
         # Slices are read only while the host goes; a failure policy waits for the record, and nothing else does.
-        later = ("probes", "slices", "ready_once")
+        later = ("probes", "slices", "ready_once", "control_plane")
         return not any(value is UNKNOWN for name, value in cells.items() if name not in later)
 
 
@@ -309,6 +343,9 @@ __all__ = [
     "AgentFact",
     "AnchorsFact",
     "Condition",
+    "Control",
+    "ControlPlaneFact",
+    "Counters",
     "Facts",
     "Fault",
     "IdentityFact",

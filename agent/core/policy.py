@@ -4,7 +4,9 @@ Invariants, each proved over every state of a small world in tests/core/test_wor
 - on an UNKNOWN fact nothing is started, stopped, redirected or advertised;
 - a host that peers cannot verify (token mode) is never advertised, and everything else of it goes on;
 - Ready is advertised only while identity, proxy, redirect, probes and ExternalWorkload are all known good;
-- a redirect is ON only while the proxy is proved ready; on a closed port nothing comes between BLOCK and ON;
+- a redirect is ON only while the proxy is proved ready, outbound only once the policy controller has answered this
+  process of it, and Ready waits for that answer unless nothing is let in before it (`deny`); a later loss changes
+  neither; on a closed port nothing comes between BLOCK and ON;
 - leaving goes Ready=False → in no EndpointSlice (or settled) → in-flight zero → both directions RELEASED → proxy
   stopped → OFF; a drain ends at in-flight zero, and so does a shutdown: systemd stops the proxy then, after the
   applications;
@@ -33,7 +35,7 @@ An SVID is good only under the trust anchors in force. One that they do not cove
 that runs has refused it and serves on with the one before, as it does while the source is silent.
 """
 
-from agent.core import anchors, failure, flaps
+from agent.core import anchors, control_plane, failure, flaps
 from agent.core.facts import (
     UNKNOWN,
     Facts,
@@ -106,6 +108,7 @@ def standings(spec: Spec, facts: Facts, now: float) -> dict[str, Standing]:
     return {
         "IdentityValid": identity_standing(spec, facts, now),
         "ProxyReady": proxy_standing(facts, now),
+        **({"ControlPlaneReached": control_plane.standing(facts)} if spec.policy_awaited else {}),
         "RedirectActive": redirect_standing(spec, facts),
         "AddressesPresent": addresses_standing(spec, facts),
         "ProbesPassing": probes_standing(facts),
@@ -146,8 +149,8 @@ def redirect_standing(spec: Spec, facts: Facts) -> Standing:
         return Fault(Reason.REDIRECT_PENDING) if fact.inbound is Level.OFF else Sure.GOOD
     if fact.inbound is Level.BLOCK:
         return Fault(Reason.REDIRECT_BLOCKED, _effect(spec, Level.BLOCK))
-    outbound = Level.ON if spec.outbound else Level.RELEASED
-    as_intended = fact.inbound is Level.ON and fact.outbound is outbound
+    outbound = _outbound(spec, facts)  # before the control plane's answer its failure policy is what is intended
+    as_intended = fact.inbound is Level.ON and (outbound is RedirectGoal.HOLD or _outbound_is(facts, outbound))
     return Sure.GOOD if as_intended else Fault(Reason.REDIRECT_PENDING, _effect(spec, fact.inbound))
 
 
@@ -207,11 +210,22 @@ def _redirect(spec: Spec, facts: Facts, now: float) -> tuple[RedirectGoal, Redir
         return RedirectGoal.RELEASED, RedirectGoal.RELEASED
     match proxy_standing(facts, now):
         case Sure.GOOD:
-            return RedirectGoal.ON, RedirectGoal.ON if spec.outbound else RedirectGoal.RELEASED
+            return RedirectGoal.ON, _outbound(spec, facts)
         case Sure.UNSURE:
             return RedirectGoal.HOLD, RedirectGoal.HOLD
         case Fault():
             return _failed(spec.inbound_failure, facts), _outbound_failed(spec, facts)
+
+
+def _outbound(spec: Spec, facts: Facts) -> RedirectGoal:
+    """While the proxy is ready: ON once the policy controller has answered it."""
+    failed = _outbound_failed(spec, facts)
+    if not spec.outbound:
+        return failed
+    level = control_plane.outbound(
+        control_plane.proved(facts), UNKNOWN if failed is RedirectGoal.HOLD else Level(failed.value)
+    )
+    return RedirectGoal.HOLD if level is UNKNOWN else RedirectGoal(level.value)
 
 
 def _outbound_failed(spec: Spec, facts: Facts) -> RedirectGoal:

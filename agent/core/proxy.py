@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from agent.core import token
-from agent.core.facts import UNKNOWN, Maybe, ProxyState
+from agent.core import control_plane, token
+from agent.core.facts import UNKNOWN, Counters, Maybe, ProxyState
 from agent.core.procfs import CARRIES, Connection
 from agent.core.reasons import Fault, Reason
 
@@ -137,19 +137,29 @@ def _listeners(settings: ProxySettings, version: tuple[int, ...]) -> dict[str, s
     }
 
 
-def _control_plane(settings: ProxySettings) -> dict[str, str]:
+def controllers(settings: ProxySettings) -> tuple[str, str, str]:
+    """HOST:PORT of the policy and of the destination controller, and what both prove to be."""
     namespace, domain = settings.control_namespace, settings.cluster_domain
-    name = token.identity("linkerd-destination", namespace, namespace, _trust_domain(settings))
+    return (
+        control_plane.policy_address(settings.policy, namespace, domain),
+        control_plane.destination_address(settings.destination, namespace, domain),
+        token.identity("linkerd-destination", namespace, namespace, _trust_domain(settings)),
+    )
+
+
+def _control_plane(settings: ProxySettings) -> dict[str, str]:
+    domain = settings.cluster_domain
+    policy, destination, name = controllers(settings)
     networks = ",".join(settings.cluster_networks)
     workload = {"ns": settings.namespace, "external_workload": settings.workload}
     return {
-        "DESTINATION_SVC_ADDR": settings.destination or f"linkerd-dst-headless.{namespace}.svc.{domain}.:8086",
+        "DESTINATION_SVC_ADDR": destination,
         "DESTINATION_SVC_NAME": name,
         "DESTINATION_CONTEXT": _json({"ns": settings.namespace}),
         "DESTINATION_PROFILE_SUFFIXES": f"svc.{domain}.",
         # Without it no lookup by IP happens, and a cluster's Services are plain addresses to the proxy.
         "DESTINATION_PROFILE_NETWORKS": networks,
-        "POLICY_SVC_ADDR": settings.policy or f"linkerd-policy.{namespace}.svc.{domain}.:8090",
+        "POLICY_SVC_ADDR": policy,
         "POLICY_SVC_NAME": name,
         "POLICY_WORKLOAD": _json(workload),
         "POLICY_CLUSTER_NETWORKS": networks,
@@ -308,6 +318,7 @@ class Reading:
     outbound_listening: Maybe[bool] = UNKNOWN
     listener_uids: Maybe[frozenset[int]] = UNKNOWN
     in_flight: Maybe[int] = UNKNOWN
+    control: Maybe[Counters] = UNKNOWN  # of its policy client
     worker_lost: Maybe[bool] = UNKNOWN  # by its log; looked at only where it can happen
 
 

@@ -53,6 +53,14 @@ class Reason(enum.StrEnum):
     IDENTITY_TOKEN_UNWRITABLE = "IdentityTokenUnwritable"  # noqa: S105
     CLOCK_SKEWED = "ClockSkewed"
 
+    CONTROL_PLANE_REACHED = "ControlPlaneReached"
+    CONTROL_PLANE_PENDING = "ControlPlanePending"
+    CONTROL_PLANE_UNRESOLVED = "ControlPlaneUnresolved"
+    CONTROL_PLANE_UNREACHABLE = "ControlPlaneUnreachable"
+    CONTROL_PLANE_UNTRUSTED = "ControlPlaneUntrusted"
+    CONTROL_PLANE_LOST = "ControlPlaneLost"
+    DESTINATION_UNREACHABLE = "DestinationUnreachable"
+
     PROXY_READY = "ProxyReady"
     PROXY_STOPPED = "ProxyStopped"
     PROXY_STARTING = "ProxyStarting"
@@ -151,7 +159,7 @@ class Entry:
 
 _COMPONENTS = {
     "identity": ("WORKLOAD_API_", "IDENTITY_", "CLOCK_", "TRUST_ANCHORS_"),
-    "proxy": ("PROXY_", "RESTART_"),
+    "proxy": ("PROXY_", "RESTART_", "CONTROL_", "DESTINATION_"),
     "redirect": ("REDIRECT_",),
     "probe": ("PROBE",),
     "addresses": ("ADDRESS",),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.core.reason import Entry, Reason, Severity, component
+from agent.core.reasons_control import control
 from agent.core.reasons_identity import IDENTITY
 
 __all__ = ["REGISTRY", "Entry", "Fault", "Reason", "Severity", "component"]
@@ -78,6 +79,7 @@ REGISTRY: Mapping[Reason, Entry] = {
         "see what cleans /run; where no systemd does it, start the agent again",
     ),
     **IDENTITY,
+    **control(_NO_IDENTITY | _NO_PROXY),
     Reason.PROXY_READY: Entry(_OK, "the proxy is ready, certified, and listens"),
     Reason.PROXY_STOPPED: Entry(_WAIT, "the proxy is not running", depends_on=_NO_IDENTITY),
     Reason.PROXY_STARTING: Entry(_WAIT, "the proxy runs and is not ready yet", depends_on=_NO_IDENTITY),

@@ -5,7 +5,7 @@ import enum
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agent.core import conditions, matching, opaque, outdated, policy
+from agent.core import conditions, control_plane, matching, opaque, outdated, policy
 from agent.core.facts import UNKNOWN, Facts, Maybe, Phase, PhaseKind, ProxyState
 from agent.core.goals import Advertise, Goals, ProxyGoal
 from agent.core.policy import Spec, Standing, Sure
@@ -140,6 +140,7 @@ def problems(spec: Spec, facts: Facts, now: float, phase: Maybe[Phase] = UNKNOWN
 def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
     yield policy.untrusted(facts)
     yield from policy.identity_remarks(facts, now)
+    yield from control_plane.remarks(facts)
     here = (facts.identity, facts.proxy, facts.redirect, facts.addresses)
     for fact in (*here, facts.workload, facts.lease, facts.slices, facts.ready_once):
         yield None if fact is UNKNOWN else fact.fault

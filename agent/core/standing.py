@@ -24,6 +24,8 @@ class Spec:
     probe_window: float = 0.0  # the longest that a first probe verdict can take
     settle: float = 5.0
     drain_timeout: float = 60.0
+    # Ready waits for the policy controller's first answer: before it the proxy lets in whom a policy may forbid.
+    policy_awaited: bool = True
     # Peers cannot verify this host's identity (a service account's), so it is never Ready for them.
     outbound_only: bool = False
     # Peers dial addresses that are translated on the way, so this host need not have them.

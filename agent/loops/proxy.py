@@ -9,8 +9,8 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from agent.core import proxy
-from agent.core.facts import UNKNOWN, Process, ProxyFact, ProxyState
+from agent.core import control_plane, proxy
+from agent.core.facts import UNKNOWN, Control, Process, ProxyFact, ProxyState
 from agent.core.goals import ProxyGoal
 from agent.core.proxy import Reading
 from agent.core.proxy_end import CRASHES, STEADY
@@ -49,6 +49,7 @@ class _Life:
     uncertified_since: float | None = None
     expires: float | None = None  # by the wall clock, as the proxy last said
     wall_offset: float = 0.0  # wall clock minus loop clock when it said so
+    control: Control | None = None
     last_words: Fault | None = None  # why this loop ended it, if it did
 
 
@@ -274,6 +275,8 @@ class ProxyLoop:
         known = self._fact is not None and self._fact.process == life.process
         if known and 0 < life.unreadable < UNREADABLE_AFTER:
             return
+        if reading.control is not UNKNOWN:
+            life.control = control_plane.after(life.control, reading.control)
         life.seen_ready = life.seen_ready or state is ProxyState.READY
         expires_at = None if life.expires is None else life.expires - life.wall_offset
         self._tell(
@@ -285,6 +288,7 @@ class ProxyLoop:
                 in_flight=None if reading.in_flight is UNKNOWN else reading.in_flight,
                 restarts=self._restarts,
                 fault=fault,
+                control=life.control,
             )
         )
 

@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from agent.core import failure
+from agent.core import control_plane, failure
 from agent.core.facts import UNKNOWN, Level
 from agent.core.failure import Failure
 from agent.core.reasons import Reason
@@ -21,11 +21,17 @@ def off(prefix: Path) -> bool:
     return policy.configuration(prefix).redirect.mode == "off"
 
 
-def ready(source: Path) -> Levels:
-    """What holds while the proxy is proved ready. Raises Refusal: it is not, or that cannot be told."""
+def ready(prefix: Path, source: Path) -> Levels:
+    """What holds while the proxy is proved ready: outbound ON once the policy controller has answered it, and its
+    failure policy before. Raises Refusal: it is not ready, or that cannot be told."""
     spec = policy.spec(source)
-    readiness.must_hold(spec)
-    return Level.ON, Level.ON if listeners.outbound(spec) else Level.RELEASED
+    answered = readiness.must_hold(spec, policy.controller(source))
+    if not listeners.outbound(spec):
+        return Level.ON, Level.RELEASED
+    outbound = control_plane.outbound(answered, failed(prefix, source)[1])
+    if outbound is UNKNOWN:
+        raise Refusal("cannot redirect: the proxy's metrics cannot be read whole", Reason.PROXY_UNREADABLE)
+    return Level.ON, outbound
 
 
 def failed(prefix: Path, source: Path) -> Levels:
@@ -45,7 +51,7 @@ def now(prefix: Path, source: Path, session: frozenset[int] = frozenset()) -> Le
         return LET_GO
     policy.approved(source, session)
     try:
-        return ready(source)
+        return ready(prefix, source)
     except Refusal as refusal:
         if refusal.reason is Reason.PROXY_UNREADABLE:
             raise

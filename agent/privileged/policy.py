@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from agent import config
-from agent.core import failure
+from agent.core import control_plane, failure
 from agent.core.addresses import address
 from agent.core.reasons import Reason
 from agent.core.redirect import (
@@ -109,6 +109,12 @@ def backend(prefix: Path) -> str:
         return configuration(prefix).redirect.backend
     except Refusal:
         return "auto"
+
+
+def controller(source: Path) -> str:
+    """HOST:PORT of the policy controller. Raises Refusal."""
+    found = configuration(source).control_plane
+    return control_plane.policy_address(found.policy, found.namespace, found.cluster_domain)
 
 
 def member(prefix: Path, source: Path) -> str:

@@ -8,8 +8,8 @@ live.
 import time
 from typing import Final
 
-from agent.core import proxy
-from agent.core.facts import UNKNOWN, ProxyState
+from agent.core import control_plane, proxy
+from agent.core.facts import UNKNOWN, Maybe, ProxyState
 from agent.core.redirect import RedirectSpec
 from agent.privileged import Refusal, listeners
 
@@ -19,17 +19,20 @@ _MOST: Final = 8 << 20  # bytes of a page
 _REFUSED, _UNREADABLE = 0, -1  # in the place of an HTTP status
 
 
-def must_hold(spec: RedirectSpec) -> None:
-    """Raises Refusal: it is not ready; PROXY_UNREADABLE where that cannot be told."""
+def must_hold(spec: RedirectSpec, policy: str = "") -> Maybe[bool]:
+    """Whether the policy controller (at HOST:PORT `policy`) has answered it. Raises Refusal: it is not ready;
+    PROXY_UNREADABLE where that cannot be told."""
     owners = listeners.owners()
     listeners.must_be_the_proxys(spec, owners)
-    state, fault, _ = proxy.judge(_reading(spec, owners), spec.proxy_uid, time.time())
+    reading = _reading(spec, owners, policy)
+    state, fault, _ = proxy.judge(reading, spec.proxy_uid, time.time())
     if state is not ProxyState.READY and fault is not None:
         detail = f"cannot redirect: {fault.entry.text}" + (f" ({fault.detail})" if fault.detail else "")
         raise Refusal(detail, fault.reason)
+    return UNKNOWN if reading.control is UNKNOWN else control_plane.answered(reading.control)
 
 
-def _reading(spec: RedirectSpec, owners: listeners.Owners) -> proxy.Reading:
+def _reading(spec: RedirectSpec, owners: listeners.Owners, policy: str) -> proxy.Reading:
     """The admin port's owner counts as well: the rest is that port's word."""
     ports = (spec.inbound_listener, spec.outbound_listener, _PORT)
     (live, _), (ready, _), (metrics, text) = (_page(path) for path in ("/live", "/ready", "/metrics"))
@@ -39,6 +42,7 @@ def _reading(spec: RedirectSpec, owners: listeners.Owners) -> proxy.Reading:
         certificate_expires=proxy.read_metrics(text)[0] if metrics == 200 else UNKNOWN,
         inbound_listening=True,
         outbound_listening=True,
+        control=control_plane.read_metrics(text, policy) if metrics == 200 else UNKNOWN,
         listener_uids=frozenset(uid for port in ports for uid in owners.get(port, ())),
     )
 

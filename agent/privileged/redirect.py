@@ -63,7 +63,7 @@ def arm(prefix: Path) -> Answer:
         before = live.read(prefix)
         if state.left(prefix):
             return _answer(prefix, before, _live_levels(live.source(prefix, before), before))
-        return _bring(prefix, before, moment.ready(live.source(prefix, before)))
+        return _bring(prefix, before, moment.ready(prefix, live.source(prefix, before)))
 
 
 def failed(prefix: Path) -> Answer:

@@ -11,16 +11,18 @@ import os
 import select
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent.core import failure
 from agent.core.facts import Level
 from agent.core.redirect import RedirectSpec
-from agent.privileged import Refusal, host_rules, policy, readiness, redirect
+from agent.privileged import Refusal, host_rules, listeners, policy, readiness, redirect
 
 # Seconds between two looks: a tenth of the time that it has taken so far, so no wait gets much longer by them.
 _SOONEST, _LATEST = 0.01, 1.0
+# Seconds that the policy controller has after the proxy is ready.
+_ANSWER_WITHIN = 10.0
 
 
 def main(arguments: Sequence[str], prefix: Path = Path("/")) -> int:
@@ -48,34 +50,41 @@ def _say(prefix: Path, answer: redirect.Answer) -> None:
 def _arm(prefix: Path, pid: int) -> int:
     if policy.configuration(prefix).redirect.mode == "off":
         return 0
-    if not _ready(policy.spec(prefix), pid):
+    spec = policy.spec(prefix)
+    if not _wait(pid, lambda: _holds(spec)):
         print("the proxy ended before it was ready", file=sys.stderr)
         return 1
     with host_rules.request(prefix):
         redirect.arm(prefix)
+    # Outbound waits for more; an agent that lives sets it whenever that comes.
+    if listeners.outbound(spec) and _wait(pid, lambda: _holds(spec, policy.controller(prefix)), _ANSWER_WITHIN):
+        with host_rules.request(prefix):
+            redirect.arm(prefix)
     return 0
 
 
-def _ready(spec: RedirectSpec, pid: int) -> bool:
-    """Wait for it; False when the process is gone. systemd waits for this program also after that."""
+def _wait(pid: int, holds: Callable[[], bool], within: float = float("inf")) -> bool:
+    """For as long; False when the process is gone. systemd waits for this program also after that."""
     try:
         process = os.pidfd_open(pid)
     except ProcessLookupError:
         return False
     began = time.monotonic()
-    while not _holds(spec):
-        pause = min(max((time.monotonic() - began) / 10, _SOONEST), _LATEST)
-        if select.select([process], [], [], pause)[0]:
+    while not holds():
+        passed = time.monotonic() - began
+        pause = min(max(passed / 10, _SOONEST), _LATEST)
+        if passed > within or select.select([process], [], [], pause)[0]:
             return False
     return True
 
 
-def _holds(spec: RedirectSpec) -> bool:
+def _holds(spec: RedirectSpec, controller: str = "") -> bool:
+    """It is ready; with `controller`, and was answered by it."""
     try:
-        readiness.must_hold(spec)
+        answered = readiness.must_hold(spec, controller)
     except Refusal:
         return False
-    return True
+    return answered is True or not controller
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """A stand-in for linkerd2-proxy that honours its outside contract (facts §1-§3, §12), and none of its inside.
 
 The same environment, exit codes, ports, admin pages, metrics, SVID, mTLS, original destination and drain. It
-forwards bytes where the real one speaks HTTP, and asks no control plane, so the policy in its environment is
-the one that it applies. What both do is held together by tests/contract/test_linkerd2_proxy.py.
+forwards bytes where the real one speaks HTTP, and of the control plane it takes nothing but that it answers, so
+the policy in its environment is the one that it applies. What both do is held together by
+tests/contract/test_linkerd2_proxy.py.
 """
 
 import asyncio
@@ -79,12 +80,14 @@ class StandIn:
         from agent.sandbox.proxy_admin import Admin
         from agent.sandbox.proxy_identity import Identity
         from agent.sandbox.proxy_metrics import Metrics
+        from agent.sandbox.proxy_policy import PolicyClient
         from agent.sandbox.proxy_traffic import Traffic
 
         self._settings = settings
         self._identity = Identity(settings, log)
         self._stop = asyncio.Event()
-        metrics = Metrics(self._identity)
+        metrics = Metrics(self._identity, settings.policy, settings.policy_name)
+        self._policy = PolicyClient(settings, metrics)
         self._traffic = Traffic(settings, self._identity, metrics, log)
         self._admin = Admin(settings, metrics, self._is_ready, self._stop.set)
 
@@ -113,14 +116,21 @@ class StandIn:
             following = group.create_task(self._identity.follow())
             serving = group.create_task(self._serve(inbound, outbound))
             misbehaving = group.create_task(self._misbehave())
+            asking = group.create_task(self._ask())
             await self._stop.wait()
             misbehaving.cancel()
+            asking.cancel()
             log("Received shutdown signal")
             admin.close()
             await self._end(serving)
             following.cancel()
             serving.cancel()
         return 0
+
+    async def _ask(self) -> None:
+        """Over TLS with its own certificate, so not before there is one."""
+        await self._identity.certified.wait()
+        await self._policy.follow()
 
     async def _misbehave(self) -> None:
         """As it is told to, while it serves."""

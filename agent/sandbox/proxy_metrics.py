@@ -5,15 +5,38 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.sandbox.proxy_identity import Identity
 from agent.sandbox.proxy_settings import Address
 
 
+@dataclass
+class ControlCounts:
+    """Of the policy client. `failures`: no answer came; `broken`: streams that ended; `found`, `missed`: of its
+    name."""
+
+    requests: int = 0
+    answers: int = 0
+    failures: int = 0
+    broken: int = 0
+    found: int = 0
+    missed: int = 0
+
+
 class Metrics:
-    def __init__(self, identity: Identity) -> None:
-        self._identity = identity
+    """`policy`: HOST:PORT of the policy controller; `policy_name`: who that is."""
+
+    def __init__(self, identity: Identity, policy: str, policy_name: str) -> None:
+        self._identity, self.control = identity, ControlCounts()
+        host, _, port = policy.rpartition(":")
+        tls = (
+            f'tls="true",server_id="{policy_name}"'
+            if policy_name
+            else 'tls="no_identity",no_tls_reason="loopback"'
+        )
+        self._controller = f'addr="{host.removesuffix(".")}:{port}",{tls}'
         self._began, self._began_here = time.time(), time.monotonic()
         self._open: Counter[str] = Counter()
         self._opened: Counter[str] = Counter()
@@ -34,10 +57,28 @@ class Metrics:
             *_series("tcp_open_total", "counter", self._opened),
             *_series("tcp_open_connections", "gauge", self._open),
             *self._certificate(),
+            *self._control(),
             *self._process(),
             "# EOF",
         ]
         return "\n".join(lines) + "\n"
+
+    def _control(self) -> list[str]:
+        """A series is there once it has counted something; those of names are from the start."""
+        count, of, failure = self.control, self._controller, 'classification="failure",grpc_status=""'
+        looked = {"ok": count.found, "not_found": count.missed}
+        return [
+            *_some("control_request_total", of, count.requests),
+            *_some("control_response_latency_ms_count", f'{of},status_code="200"', count.answers),
+            *_some(
+                "control_response_total", f'{of},status_code="200",{failure},error="unclassified"', count.broken
+            ),
+            *_some("control_response_total", f'{of},{failure},error="unclassified"', count.failures),
+            *(
+                f'control_dns_resolutions_total{{client="policy",record_type="A/AAAA",result="{result}"}} {n}'
+                for result, n in looked.items()
+            ),
+        ]
 
     def _certificate(self) -> list[str]:
         """The dates are 0.0 until there is a certificate."""
@@ -70,6 +111,10 @@ def _target(target: Address | None) -> str:
 
 def _series(name: str, kind: str, values: Counter[str]) -> list[str]:
     return [f"# TYPE {name} {kind}", *(f"{name}{{{labels}}} {count}" for labels, count in values.items())]
+
+
+def _some(name: str, labels: str, count: int) -> list[str]:
+    return [f"{name}{{{labels}}} {count}"] if count else []
 
 
 def _one(name: str, kind: str, value: float) -> list[str]:

@@ -43,6 +43,8 @@ class Settings:
     server_id: str
     server_name: str
     trust_anchors: str
+    policy: str  # HOST:PORT of the policy controller, which proves to be `policy_name`
+    policy_name: str
     inbound: Address
     outbound: tuple[Address, ...]
     admin: Address
@@ -64,6 +66,8 @@ def parse(environment: Mapping[str, str]) -> Settings:
         server_id=env.server_id(),
         server_name=env.required("IDENTITY_SERVER_NAME"),
         trust_anchors=env.required("IDENTITY_TRUST_ANCHORS"),
+        policy=env.required("POLICY_SVC_ADDR"),
+        policy_name=env.get("POLICY_SVC_NAME") or "",
         inbound=env.address("INBOUND_LISTEN_ADDR", "0.0.0.0:4143"),
         outbound=env.outbound(),
         admin=env.address("ADMIN_LISTEN_ADDR", "127.0.0.1:4191"),

@@ -16,9 +16,10 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from agent.sandbox import network, slices
+from agent.sandbox import controllers, network, slices
 from agent.sandbox.apiserver import EXTERNAL_WORKLOADS, SLICES, ApiServer
 from agent.sandbox.ca import Authority
+from agent.sandbox.controllers import Controllers
 from agent.sandbox.jwt_authority import JwtAuthenticator, JwtAuthority
 from agent.sandbox.slices import SliceWriter
 from agent.sandbox.workload_api import Entry, WorkloadApiServer
@@ -78,16 +79,13 @@ class Scene:
             {WRITERS_TOKEN: "linkerd-destination", **({TOKEN: "host-db-1"} if options.token else {})}
         )
         self.api.authenticators = [JwtAuthenticator(keys, [AUDIENCE])]
+        self.controllers: Controllers = Controllers(self.ca, network.CLUSTER)
         self.slices: SliceWriter
 
     def _share(self, beside: "Scene") -> None:
         """One cluster and one Workload API; which SVID is whose is told by its SPIFFE ID."""
-        self.ca, self.workload_api, self.api, self.slices = (
-            beside.ca,
-            beside.workload_api,
-            beside.api,
-            beside.slices,
-        )
+        self.ca, self.workload_api, self.api = beside.ca, beside.workload_api, beside.api
+        self.slices, self.controllers = beside.slices, beside.controllers
         both = (Entry(IDENTITY), Entry(f"spiffe://{TRUST_DOMAIN}/{self.name}"))
         for uid in (AGENT_UID, PROXY_UID):
             self.workload_api.register(uid, *both)
@@ -111,6 +109,8 @@ class Scene:
         await stack.enter_async_context(pod(network.POD, POD_PORT))
         await self.start_api()
         stack.push_async_callback(self.api.stop)
+        await self.controllers.start()
+        stack.push_async_callback(self.controllers.stop)
         await stack.enter_async_context(self.workload_api)
         self.slices = await stack.enter_async_context(slice_writer(self.ca, self.api, self.options.slice_delay))
 
@@ -283,8 +283,8 @@ ca = "{etc / "api-ca.pem"}"
 grace = 10
 
 [control_plane]
-destination = "127.0.0.1:1"
-policy = "127.0.0.1:1"
+destination = "{network.CLUSTER}:{controllers.DESTINATION_PORT}"
+policy = "{network.CLUSTER}:{controllers.POLICY_PORT}"
 
 [redirect]
 outbound_networks = ["{network.POD_NETWORK}"]

@@ -32,6 +32,7 @@ ALL_WELL = {
     "Ready": ("True", "HostReady"),
     "IdentityValid": ("True", "IdentityValid"),
     "ProxyReady": ("True", "ProxyReady"),
+    "ControlPlaneReached": ("True", "ControlPlaneReached"),
     "RedirectActive": ("True", "RedirectActive"),
     "ProbesPassing": ("True", "ProbesPassing"),
     "Draining": ("False", "NotDraining"),
@@ -73,12 +74,13 @@ def test_an_agent_that_has_just_started_says_nothing() -> None:
 
 def test_what_stays_unknown_is_said_when_the_window_is_over() -> None:
     late = serving(proxy=f.UNKNOWN, agent=f.AgentFact(LONG_AGO))
-    assert said(late) == ALL_WELL | {"ProxyReady": ("Unknown", "Starting"), "Ready": ("False", "Starting")}
+    unknown = dict.fromkeys(("ProxyReady", "ControlPlaneReached"), ("Unknown", "Starting"))
+    assert said(late) == ALL_WELL | unknown | {"Ready": ("False", "Starting")}
 
 
 def test_a_host_that_has_left_is_no_broken_one() -> None:
     gone = serving(proxy=world.proxy("stopped"), redirect=world.redirect("off", "off"))
-    out = dict.fromkeys(("Ready", "ProxyReady", "RedirectActive"), ("False", "Left"))
+    out = dict.fromkeys(("Ready", "ProxyReady", "ControlPlaneReached", "RedirectActive"), ("False", "Left"))
     assert said(gone, "left") == ALL_WELL | out | {"Draining": ("True", "Left")}
     ends = said(serving(proxy=world.proxy("stopping")), "shutting-down")
     assert ends["ProxyReady"] == ("False", Reason.SHUTTING_DOWN.value) == ends["Ready"]

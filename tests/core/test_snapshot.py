@@ -23,7 +23,7 @@ def test_it_is_json_with_facts_goals_conditions_and_reasons() -> None:
     assert found["ready"]["status"] == "True" and found["goals"]["advertise"] == "yes"
     assert found["facts"]["identity"]["svid"]["spiffe_id"] == world.ID
     assert found["facts"]["identity"]["expires_at"] == 5000.0, "seconds from now"
-    assert [c["status"] for c in found["conditions"]] == ["True"] * 6
+    assert [c["status"] for c in found["conditions"]] == ["True"] * 7
     assert [c["reason"] for c in found["conditions"]][-3:] == [
         "AddressesPresent",
         "ProbesPassing",
@@ -100,7 +100,7 @@ def test_headlines() -> None:
 
     assert line(serving()).startswith("Ready: ")
     assert line(serving(probes=world.probes("fail"))).startswith("Not ready: ProbeFailing")
-    assert line(serving(proxy=f.UNKNOWN)) == "Starting: not known yet: ProxyReady"
+    assert line(serving(proxy=f.UNKNOWN)) == "Starting: not known yet: ProxyReady, ControlPlaneReached"
     assert line(serving(), "left").startswith("Leaving: telling the mesh")
     out = serving(proxy=world.proxy("stopped"), redirect=world.redirect("off", "off"))
     assert line(out, "left") == "Left: this host is out of the mesh"

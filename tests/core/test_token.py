@@ -82,7 +82,7 @@ MEMBER = f.Phase(f.PhaseKind.MEMBER)
 
 
 def facts(**changes: Any) -> f.Facts:
-    found = world.facts(world.Known("usable", "ready", "on", "on", "pass", "True", 1, 0), 1)
+    found = world.facts(world.Known("usable", "ready", "on", "on", "pass", "True", 1, 0, answered=True), 1)
     return dataclasses.replace(found, identity=TOKEN, **changes)
 
 

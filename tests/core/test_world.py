@@ -16,8 +16,8 @@ OPEN, CLOSED = ("off", "released"), ("block", "on")
 
 HOME = State(Truth(), Known())
 SERVING = State(
-    Truth(proxy="ready", inbound="on", outbound="on", mesh="True", listed=True, lease=1, once=True),
-    Known("usable", "ready", "on", "on", "pass", "True", 1, 0, once=True),
+    Truth(answered=True, proxy="ready", inbound="on", outbound="on", mesh="True", listed=True, lease=1, once=True),
+    Known("usable", "ready", "on", "on", "pass", "True", 1, 0, once=True, answered=True),
 )
 # An operator has taken it out, and an agent comes that knows nothing.
 OUT = State(Truth(phase="left", lease=1), Known())
@@ -68,6 +68,7 @@ def test_ready_is_written_only_when_everything_is_known_good() -> None:
         # With a silent source, or one whose last word has run out, the proxy's own certificate is the proof.
         assert known.svid in ("usable", "silent", "expired") and known.proxy == "ready"
         assert (known.inbound, known.outbound, known.app) == ("on", "on", "pass")
+        assert known.answered
         assert state.truth.phase == "member"
 
 
@@ -77,6 +78,24 @@ def test_redirect_is_on_only_after_the_proxy_was_proved_ready() -> None:
         assert not turned_on or state.known.proxy == "ready"
         turned_on = step.state.truth.outbound == "on" != state.truth.outbound
         assert not turned_on or state.known.proxy == "ready"
+
+
+def test_outbound_is_on_only_after_the_policy_controller_answered_this_process() -> None:
+    for state, step, before, after in changes():
+        both = levels(state)[1], levels(step.state)[1]
+        if (before, after) == both and after == "on":
+            assert state.known.answered, (state, step.name)
+
+
+def test_a_control_plane_that_goes_takes_away_nothing() -> None:
+    """What was answered once stands, for this process of the proxy."""
+    calm = [
+        s._replace(truth=s.truth._replace(controller=False, budget=0))
+        for s in (SERVING, SERVING._replace(known=Known()))
+    ]
+    for state, step in walk(calm):
+        assert step.state.truth.mesh == "True", step.name
+        assert levels(step.state) == ("on", "on"), (state, step.name)
 
 
 def test_proxy_starts_only_with_a_usable_svid() -> None:
@@ -205,7 +224,7 @@ def test_leave_ends_from_everywhere() -> None:
 def test_a_member_becomes_ready_from_everywhere() -> None:
     """Liveness: whatever came before, a healthy host that is left in peace serves."""
     for state in {s.state for _, s in transitions() if s.state.truth.phase == "member"}:
-        well = state.truth._replace(budget=0, app="pass", svid="usable", api=True)
+        well = state.truth._replace(budget=0, app="pass", svid="usable", api=True, controller=True)
         end = settle(state._replace(truth=well))
         assert (end.truth.mesh, end.truth.proxy, end.truth.inbound) == ("True", "ready", "on"), end
 
@@ -247,7 +266,11 @@ def test_the_lease_vouches_only_for_what_was_told_on_its_boot() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["reboot", "leave", "join", "proxy dies", "svid runs out", "hold window ends", "API server goes"]
+    "name",
+    [
+        *("reboot", "leave", "join", "proxy dies", "svid runs out", "hold window ends"),
+        *("API server goes", "drain limit", "controller goes", "record ready"),
+    ],
 )
 def test_the_world_reaches(name: str) -> None:
     assert named(name)

@@ -26,6 +26,8 @@ ANCHORED = f.AnchorsFact("digest")  # the anchors in force cover the SVID
 
 class Truth(NamedTuple):
     boot: int = 1  # 1 or 2: one reboot at most
+    controller: bool = True  # the policy controller can be reached
+    answered: bool = False  # and has answered this process of the proxy
     svid: str = "usable"  # usable | expired | silent
     proxy: str = "stopped"  # stopped | starting | ready | expired
     inbound: str = "off"
@@ -54,6 +56,7 @@ class Known(NamedTuple):
     lease: int | None = None
     flying: int | None = None
     once: bool | None = None
+    answered: bool | None = None
     settled: bool = False
     window_over: bool = False
 
@@ -78,7 +81,7 @@ def facts(known: Known, boot: int) -> f.Facts:
         identity=identity(known.svid),
         anchors=ANCHORED,
         addresses=PRESENT,
-        proxy=proxy(known.proxy, known.flying),
+        proxy=proxy(known.proxy, known.flying, known.answered),
         redirect=redirect(known.inbound, known.outbound),
         probes=probes(known.app),
         workload=workload(known.mesh, known.settled),
@@ -103,7 +106,7 @@ def identity(word: str | None) -> f.Maybe[f.IdentityFact]:
             return f.IdentityFact(fault=Fault(Reason.IDENTITY_UNEXPECTED))
 
 
-def proxy(word: str | None, flying: int | None = 0) -> f.Maybe[f.ProxyFact]:
+def proxy(word: str | None, flying: int | None = 0, answered: bool | None = True) -> f.Maybe[f.ProxyFact]:
     if word is None:
         return f.UNKNOWN
     alive = word != "stopped"
@@ -113,6 +116,7 @@ def proxy(word: str | None, flying: int | None = 0) -> f.Maybe[f.ProxyFact]:
         process=f.Process(7, 7, "boot1") if alive else None,
         certificate_expires_at=expires,
         in_flight=flying if alive else None,
+        control=f.Control(answered) if alive and answered is not None else None,
     )
 
 
@@ -184,7 +188,7 @@ def observations(state: State) -> Iterator[Step]:
     truth, known = state
     news: list[tuple[str, dict[str, object]]] = [
         ("identity", {"svid": truth.svid}),
-        ("proxy", {"proxy": truth.proxy, "flying": truth.flying}),
+        ("proxy", {"proxy": truth.proxy, "flying": truth.flying, "answered": truth.answered}),
         ("redirect", {"inbound": truth.inbound, "outbound": truth.outbound}),
         ("probe", {"app": truth.app, "once": truth.once}),
         *_cluster(state),
@@ -217,10 +221,11 @@ def actions(state: State) -> Iterator[Step]:
 def _proxy_acts(state: State, wanted: Goals) -> Iterator[Step]:
     truth, known = state
     if wanted.proxy is ProxyGoal.RUNNING and known.proxy == "stopped" and truth.proxy == "stopped":
-        yield Step("start proxy", State(truth._replace(proxy="starting"), known._replace(proxy="starting")))
+        begun = known._replace(proxy="starting", answered=False)
+        yield Step("start proxy", State(truth._replace(proxy="starting", answered=False), begun))
     if wanted.proxy is ProxyGoal.STOPPED and known.proxy not in (None, "stopped") and truth.proxy != "stopped":
-        gone = known._replace(proxy="stopped", flying=0)
-        yield Step("stop proxy", State(truth._replace(proxy="stopped", flying=0), gone))
+        gone = known._replace(proxy="stopped", flying=0, answered=False)
+        yield Step("stop proxy", State(truth._replace(proxy="stopped", flying=0, answered=False), gone))
 
 
 def _redirect_acts(state: State, wanted: Goals) -> Iterator[Step]:
@@ -259,6 +264,8 @@ def time_passes(state: State) -> Iterator[Step]:
         yield Step("proxy becomes ready", State(truth._replace(proxy="ready"), known))
     if truth.proxy == "expired" and truth.svid == "usable":
         yield Step("proxy renews", State(truth._replace(proxy="ready"), known))
+    if truth.proxy == "ready" and truth.controller and not truth.answered:
+        yield Step("policy controller answers", State(truth._replace(answered=True), known))
     if truth.listed is not (truth.mesh == "True"):
         yield Step("slices follow", State(truth._replace(listed=not truth.listed), known))
     if known.mesh == "False" and not known.settled and not truth.listed and truth.api:
@@ -276,7 +283,7 @@ def disturbances(state: State) -> Iterator[Step]:
     yield Step("agent crashes", State(less._replace(late=False), Known()))  # which counts the limit anew
     yield Step("application turns", State(less._replace(app="fail" if truth.app == "pass" else "pass"), known))
     if truth.proxy != "stopped":
-        yield Step("proxy dies", State(less._replace(proxy="stopped", flying=0), known))
+        yield Step("proxy dies", State(less._replace(proxy="stopped", flying=0, answered=False), known))
         yield Step("connection opens", State(less._replace(flying=1), known))
     if truth.svid == "usable":
         over = "expired" if truth.proxy == "ready" else truth.proxy  # the proxy has its SVID from there too
@@ -286,11 +293,12 @@ def disturbances(state: State) -> Iterator[Step]:
         yield Step("hold window ends", State(less, known._replace(window_over=True)))
     if truth.boot == 1:
         fresh = {"boot": 2, "proxy": "stopped", "inbound": "off", "outbound": "off", "flying": 0}
-        after = less._replace(**fresh, late=False)  # type: ignore[arg-type]
+        after = less._replace(**fresh, late=False, answered=False)  # type: ignore[arg-type]
         yield Step("reboot", State(after, Known()))
-    yield Step(
-        "API server goes" if truth.api else "API server returns", State(less._replace(api=not truth.api), known)
-    )
+    away = less._replace(api=not truth.api)
+    yield Step("API server goes" if truth.api else "API server returns", State(away, known))
+    moved = less._replace(controller=not truth.controller)
+    yield Step("controller goes" if truth.controller else "controller returns", State(moved, known))
     if truth.phase == "member":
         yield Step("leave", State(less._replace(phase="left", once=False), known._replace(once=False)))
     elif truth.phase == "left":

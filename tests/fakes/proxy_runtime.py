@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 
-from agent.core.facts import Maybe, Process
+from agent.core.facts import Counters, Maybe, Process
 from agent.core.proxy import Reading
 from agent.core.reasons import Fault, Reason
 from agent.ports import Trouble
@@ -18,6 +18,7 @@ READY = Reading(
     outbound_listening=True,
     listener_uids=frozenset({UID}),
     in_flight=0,
+    control=Counters(answers=1),
 )
 STARTING = dataclasses.replace(READY, ready=False, certificate_expires=0.0)
 # Started without a Workload API socket: it says "ready" and serves nothing (facts §12).

@@ -2,6 +2,7 @@
 
 from tests.host import (
     days_api,
+    days_control,
     days_drain,
     days_host,
     days_identity,
@@ -18,6 +19,7 @@ __all__ = [
     "LONGEST",
     "Day",
     "days_api",
+    "days_control",
     "days_drain",
     "days_host",
     "days_identity",

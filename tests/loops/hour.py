@@ -22,7 +22,7 @@ async def an_hour(flap: float | None) -> MemoryStatusApi:
     api.create(f.Workload("", "", SPEC.identity, SPEC.server_name, SPEC.addresses, SPEC.ports))
     far = now + 1e6
     identity = f.IdentityFact(f.Svid(SPEC.identity, "", 0, 0), far)
-    proxy = f.ProxyFact(f.ProxyState.READY, certificate_expires_at=far)
+    proxy = f.ProxyFact(f.ProxyState.READY, certificate_expires_at=far, control=f.Control(True))
     workload = board.facts.value.workload
     well = serving(identity=identity, proxy=proxy, workload=workload, agent=f.AgentFact(now))
     board.facts.set(well)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from agent.core.facts import UNKNOWN, ProxyFact, ProxyState
+from agent.core.facts import UNKNOWN, Control, ProxyFact, ProxyState
 from agent.core.goals import Goals, ProxyGoal
 from agent.core.reasons import Fault, Reason
 from agent.loops.board import Board
@@ -87,7 +87,7 @@ async def test_without_a_process_and_on_hold_it_says_so_and_starts_nothing() -> 
 @pytest.mark.parametrize("goal", [HOLD, RUNNING])
 async def test_a_process_that_runs_is_adopted_read_and_left_alone(goal: ProxyGoal) -> None:
     async with Scene(survivor=True, goal=goal).playing(lasting=100) as scene:
-        expected = ProxyFact(ProxyState.READY, PROCESS, adopted=True, certificate_expires_at=3600.0, in_flight=0)
+        expected = ProxyFact(ProxyState.READY, PROCESS, True, 3600.0, in_flight=0, control=Control(True))
         assert scene.told == [expected]
         assert {name for _, name in scene.runtime.calls} == {"adopt", "inspect"}
 
@@ -217,7 +217,7 @@ async def test_a_clock_that_jumps_makes_no_certificate_run_out() -> None:
         scene.wall = 100_000.0
         await asyncio.sleep(10)
         assert scene.told == [
-            ProxyFact(ProxyState.READY, PROCESS, adopted=True, certificate_expires_at=1000.0, in_flight=0)
+            ProxyFact(ProxyState.READY, PROCESS, True, 1000.0, in_flight=0, control=Control(True))
         ]
         await asyncio.sleep(1000)
         assert scene.reason is Reason.PROXY_CERTIFICATE_EXPIRED

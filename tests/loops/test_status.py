@@ -8,6 +8,7 @@ from agent.core.conditions import PREFIX
 from agent.core.facts import (
     AgentFact,
     Condition,
+    Control,
     IdentityFact,
     LeaseFact,
     Phase,
@@ -48,7 +49,7 @@ class Scene:
         now = asyncio.get_running_loop().time()
         workload = self.board.facts.value.workload
         facts = serving(identity=IdentityFact(Svid(SPEC.identity, "", 0, 0), now + 1e6), workload=workload)
-        proxy = ProxyFact(ProxyState.READY, certificate_expires_at=now + 1e6)
+        proxy = ProxyFact(ProxyState.READY, certificate_expires_at=now + 1e6, control=Control(True))
         self.board.facts.set(dataclasses.replace(facts, proxy=proxy, agent=AgentFact(now)))
         self.board.phase.set(Phase(PhaseKind.MEMBER, now))
         self.board.goals.set(goals)
@@ -336,7 +337,7 @@ async def test_all_conditions_go_in_one_write_and_a_restart_writes_nothing(scene
     scene.show(YES)
     async with running(scene.loop.run()):
         await asyncio.sleep(3600)
-    assert len(scene.api.patches) == 1 and len(scene.api.patches[0]) == 6
+    assert len(scene.api.patches) == 1 and len(scene.api.patches[0]) == 7
     before, again = scene.api.workload, Scene(scene.api)
     async with running(again.loop.run()):
         await asyncio.sleep(30)  # everything is UNKNOWN at first
@@ -363,7 +364,7 @@ async def test_a_recreated_workload_is_told_everything_anew(scene: Scene) -> Non
         scene.api.delete()
         scene.api.create(PLAIN)
         await asyncio.sleep(60)
-        assert scene.mesh == [("True", "HostReady")] and len(scene.api.patches[-1]) == 6
+        assert scene.mesh == [("True", "HostReady")] and len(scene.api.patches[-1]) == 7
         assert len(scene.api.patches) == 2 and scene.fact.edited is None and scene.fact.fell_at == ()
 
 

@@ -195,6 +195,7 @@ class Admin:
     ready: int = 200
     metrics: int = 200
     expires: float = 4102444800.0  # seconds since the epoch
+    answered: bool = True  # by the policy controller
     hangs: bool = False
     over: threading.Event = field(default_factory=threading.Event)
 
@@ -206,7 +207,9 @@ class Admin:
                 return self.live, "live"
             case "/ready":
                 return self.ready, "ready"
-        text = f"control_identity_cert_expiration_timestamp_seconds {self.expires}\n# EOF\n"
+        policy = 'addr="linkerd-policy.linkerd.svc.cluster.local:8090",tls="true",status_code="200"'
+        text = f"control_identity_cert_expiration_timestamp_seconds {self.expires}\n"
+        text += f"control_response_latency_ms_count{{{policy}}} {int(self.answered)}\n# EOF\n"
         return self.metrics, text
 
 

@@ -53,6 +53,20 @@ def test_arm_needs_a_proxy_that_is_proved_ready(
     assert levels(host, RESTORE) == BLOCKED  # a known fault
 
 
+@pytest.mark.parametrize(("failure", "level"), [("open", "released"), ("closed", "block")])
+def test_outbound_waits_for_the_policy_controllers_answer_to_this_proxy(
+    host: Host, ears: Listeners, failure: str, level: str
+) -> None:
+    host.config.write_text(host.config.read_text() + f'outbound_failure = "{failure}"\n')
+    admin = ears.add_proxy(host.space)
+    admin.answered = False
+    for request in (ARM, NOW, RESTORE):
+        assert levels(host, request) == ("on", level)
+    admin.answered = True
+    for request in (ARM, NOW, RESTORE):
+        assert levels(host, request) == ON
+
+
 @pytest.mark.parametrize("says", [{"metrics": 403, "ready": 403}, {"live": 500}, {"hangs": True}])
 def test_a_reading_that_fails_changes_nothing(host: Host, ears: Listeners, says: dict[str, object]) -> None:
     admin = ears.add_proxy(host.space)

@@ -27,6 +27,7 @@ from agent.sandbox.api_store import Place
 from agent.sandbox.apiserver import EXTERNAL_WORKLOADS, ApiServer
 from agent.sandbox.ca import Authority
 from agent.sandbox.client import Load, ask
+from agent.sandbox.controllers import Controllers
 from agent.sandbox.jwt_authority import JwtAuthenticator, JwtAuthority
 from agent.sandbox.scene import AUDIENCE, IDENTITY, ISSUER, NAME, NAMESPACE, PORT, TRUST_DOMAIN
 from agent.sandbox.upgrade import Chooser
@@ -107,6 +108,9 @@ class Mesh:
             pem.flush()
             context.load_cert_chain(pem.name)
         async with AsyncExitStack() as stack:
+            controllers = Controllers(self.authority, CLUSTER)
+            await controllers.start()
+            stack.push_async_callback(controllers.stop)
             await self.api.start(CLUSTER, API_PORT, ssl_context=context)
             stack.push_async_callback(self.api.stop)
             stack.callback(self.api.cut)  # a host that lost its power says no good-bye

@@ -1,0 +1,62 @@
+"""The control plane loop: looks it up and dials it, as the proxy does.
+
+The proof is the proxy's own (`ProxyFact.control`). What is found here says why there is none.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from agent.core import control_plane
+from agent.core.facts import UNKNOWN, ControlPlaneFact, Facts, Level, ProxyState
+from agent.loops.board import Board, Waiter
+from agent.ports import ControlPlane
+
+GRACE = 1.0  # seconds that a proxy has for its first answer before anybody asks why
+RECHECK = 5.0  # seconds between two looks while it has no answer
+SELDOM = 60.0  # and while it has
+
+
+class ControlPlaneLoop:
+    def __init__(
+        self, control: ControlPlane, board: Board, publish: Callable[[ControlPlaneFact], None], *, outbound: bool
+    ) -> None:
+        """`outbound`: something goes out through the proxy, so the destination controller matters."""
+        self._control, self._board, self._publish, self._outbound = control, board, publish, outbound
+
+    async def run(self) -> None:
+        waiter = Waiter(self._board.facts)
+        while True:
+            facts = self._board.facts.value
+            if not _serves(facts):
+                await waiter.wait()
+                continue
+            if not _answered(facts):
+                await asyncio.sleep(GRACE)
+            await self._look()
+            await self._pause(waiter)
+
+    async def _look(self) -> None:
+        """What this host dials goes to its proxy while outbound is redirected, and says nothing then."""
+        redirect = self._board.facts.value.redirect
+        dial = redirect is not UNKNOWN and redirect.outbound in (Level.OFF, Level.RELEASED)
+        found = await self._control.look(dial=dial)
+        self._publish(found if self._outbound else ControlPlaneFact(found.policy))
+
+    async def _pause(self, waiter: Waiter) -> None:
+        """Until it is time, or the proxy's answer has come or gone."""
+        was = _answered(self._board.facts.value)
+        try:
+            async with asyncio.timeout(SELDOM if was else RECHECK):
+                while _answered(self._board.facts.value) is was and _serves(self._board.facts.value):
+                    await waiter.wait()
+        except TimeoutError:
+            return
+
+
+def _serves(facts: Facts) -> bool:
+    return facts.proxy is not UNKNOWN and facts.proxy.state is ProxyState.READY and facts.proxy.control is not None
+
+
+def _answered(facts: Facts) -> bool:
+    lost = facts.proxy is not UNKNOWN and facts.proxy.control is not None and facts.proxy.control.lost
+    return control_plane.proved(facts) is True and not lost
