@@ -160,10 +160,9 @@ class Entry:
 _COMPONENTS = {
     "identity": ("WORKLOAD_API_", "IDENTITY_", "CLOCK_", "TRUST_ANCHORS_"),
     "proxy": ("PROXY_", "RESTART_", "CONTROL_", "DESTINATION_"),
-    "redirect": ("REDIRECT_",),
+    "redirect": ("REDIRECT_", "SERVER_", "FIREWALL_"),
     "probe": ("PROBE",),
-    "addresses": ("ADDRESS",),
-    "workload": ("API_", "STATUS_", "WORKLOAD_", "PORTS_", "LEASE_", "EVENT_"),
+    "workload": ("API_", "STATUS_", "WORKLOAD_", "PORTS_", "OPAQUE_", "LEASE_", "EVENT_"),
 }
 
 

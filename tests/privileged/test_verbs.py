@@ -51,9 +51,11 @@ class Kernel:
         if self.live.trial is not None:
             self.live = Live(self.live.trial.before, Trial(self.live.trial.new, self.live.trial.before, None))
 
-    def must_hold(self, spec: object) -> None:
+    def must_hold(self, spec: object, policy: str = "") -> bool:
+        """It is ready and was answered, or neither."""
         if not self.listeners:
             raise Refusal("nobody listens")
+        return True
 
 
 @contextmanager
