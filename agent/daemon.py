@@ -162,12 +162,12 @@ class Daemon:
             self._board.setter("replacement"),
             config.proxy.ready_within,
         )
-        self._orders = orders.Orders(config, prefix or "/", self._board, self._replacement)
+        self._runtime = self._proxy_runtime()
+        self._orders = orders.Orders(config, prefix or "/", self._board, self._replacement, self._runtime.prove)
         publish = self._board.setter("configuration")
         self._reload = reloading.Reload(
             config, prefix or "/", self._board, self._begin_again, self._orders.restart, publish, count
         )
-        self._runtime = self._proxy_runtime()
 
     async def run(self) -> Config | None:
         """Until it is told to end (None), or to go on with another configuration."""
@@ -285,7 +285,7 @@ class Daemon:
             return proxy_core.environment(self._proxy_settings(), "")
 
         publish = self._board.setter("started_with")
-        restart = partial(self._replacement.ask, "", "")
+        restart = partial(self._orders.restart, {})
         return outdated.OutdatedLoop(proxy_reading.environment, wanted, self._spec, self._board, publish, restart)
 
     def _folders_loop(self) -> folders_loop.FoldersLoop:
@@ -316,7 +316,8 @@ class Daemon:
         if settings.token_file:  # it makes the proxy's key too, as root's configuration says
             identity_token.furnish(Path(settings.identity_folder).parent, 0o700, self._owner)
             gate = [sys.executable, "-m", "agent.gate", "--prefix", prefix, "--within", "0"]
-        return proxy_child.ChildProxy(self._proxy_settings, paths, uid, gid, gate)
+        preflight = [sys.executable, "-m", "agent.preflight", prefix]
+        return proxy_child.ChildProxy(self._proxy_settings, paths, uid, gid, gate, preflight)
 
     def _lease_loop(self) -> lease.LeaseLoop:
         return lease.LeaseLoop(
@@ -359,6 +360,7 @@ class Daemon:
             "proxy-upgrade": found.upgrade,
             "proxy-rollback": found.rollback,
             "proxy-restart": found.restart,
+            "proxy-check": found.check,
             "proxy-log-level": found.log_level,
         }
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from agent import starts, values
 from agent.core import proxy, texts
+from agent.core.proxy import ProxySettings
 from agent.core.reasons import Fault, Reason
 from agent.privileged import Refusal, files, policy
 
@@ -32,21 +33,31 @@ class Launch:
     uid: int
 
 
-def plan(prefix: Path) -> Launch:
-    """What would be started now. Raises Refusal, proxy.Refused, OSError, KeyError (no such user)."""
+def plan(prefix: Path, version: str = "") -> Launch:
+    """What would be started now, or once that version is the current one. Raises Refusal, proxy.Refused, OSError,
+    KeyError (no such user)."""
     config = policy.configuration(prefix)
     uid, _ = values.proxy_owner(config)
     anchors = _anchors(values.anchors_in_force(config, prefix), config.identity.anchors_follow)
-    settings = values.proxy_settings(config, str(prefix))
     # Past the symlink: which version runs shall be plain to see.
-    binary = os.path.realpath(values.proxy_binary(config, str(prefix)))
-    return Launch(binary, proxy.environment(settings, anchors), uid)
+    binary = os.path.realpath(values.proxy_binary(config, str(prefix), version))
+    return Launch(binary, proxy.environment(settings(prefix, version), anchors), uid)
+
+
+def settings(prefix: Path, version: str = "") -> ProxySettings:
+    """Those of that plan. Raises Refusal."""
+    return values.proxy_settings(policy.configuration(prefix), str(prefix), version)
 
 
 def _anchors(places: Sequence[Path], follow: bool) -> str:
     """The first that is there: root's own, or the agent's where root has said that it counts. Raises Refusal."""
     found = next((path for path in places if path.exists()), places[-1])
-    return texts.armour(files.read_bytes(found) if found is places[-1] or not follow else found.read_bytes())
+    try:
+        return texts.armour(files.read_bytes(found) if found is places[-1] or not follow else found.read_bytes())
+    except Refusal as refusal:
+        raise Refusal(refusal.detail, Reason.TRUST_ANCHORS_UNUSABLE) from None
+    except OSError as error:
+        raise Refusal(f"cannot read {found}: {error.strerror}", Reason.TRUST_ANCHORS_UNUSABLE) from None
 
 
 def become(prefix: Path, folder: Path) -> int:

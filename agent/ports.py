@@ -155,6 +155,11 @@ class ProxyRuntime(Protocol):
         """The process that was there before this agent, if it is still that very process. Raises Trouble."""
         ...
 
+    async def prove(self, version: str) -> None:
+        """Return where nothing is known that would keep the next start from working (`version`: with that one
+        current; "" as it is); else raise Trouble with the first such fault. What runs is not touched."""
+        ...
+
     async def start(self) -> Process:
         """Start it after the gate (a usable SVID for the proxy's own user). Raises Trouble."""
         ...

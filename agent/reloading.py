@@ -70,9 +70,9 @@ class Reload:
             edited = edited or (fact is not UNKNOWN and fact.edited is not None)
 
     async def order(self, words: Mapping[str, Any]) -> Mapping[str, Any]:
-        """`{"restart_proxy": true}` or `{}`. Raises Trouble: the proxy cannot be restarted now; the file is not
-        taken then. The answer: `problems` of a file that is refused; `changed`, the keys that were; `proxy` and
-        `redirect`, those that wait; `restarting`; `count`."""
+        """`{"restart_proxy": true, "force": false}` or `{}`. Raises Trouble: the proxy cannot be restarted now, or
+        the next one would not work; the file is not taken then. The answer: `problems` of a file that is refused;
+        `changed`, the keys that were; `proxy` and `redirect`, those that wait; `restarting`; `count`."""
         found, problems = self._read()
         keys = () if found is None else changed(self._present, found)
         problems += [_another(key) for key in keys if Takes.ANEW in takes(key)]
@@ -83,7 +83,7 @@ class Reload:
         waits += await self._log_filter(found.proxy.log, keys)
         restarting = bool(words.get("restart_proxy")) and bool(waits or self._is_outdated())
         if restarting:
-            await self._restart({})
+            await self._restart({"force": bool(words.get("force"))})
         if keys:
             self._begin_again(found)
         redirect = [key for key in keys if Takes.REDIRECT in takes(key)]

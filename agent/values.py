@@ -50,14 +50,16 @@ def _approved_redirect(config: Config, root: Path) -> RedirectConfig:
 USUAL_VERSION = "2.366.0"
 
 
-def proxy_binary(config: Config, prefix: str) -> str:
-    """Where it lies; a symlink that leads elsewhere after an upgrade may be on the way."""
-    return config.proxy.binary or str(Path(prefix or "/") / "var/lib/fairlead/proxy/current/linkerd2-proxy")
+def proxy_binary(config: Config, prefix: str, version: str = "") -> str:
+    """Where it lies; a symlink that leads elsewhere after an upgrade may be on the way. `version`: that of those
+    that were installed; "" the current one."""
+    home = Path(prefix or "/") / "var/lib/fairlead/proxy"
+    return config.proxy.binary or str(home / (version or "current") / "linkerd2-proxy")
 
 
-def proxy_version(config: Config, prefix: str) -> str:
-    """Of what would be started now."""
-    binary = os.path.realpath(proxy_binary(config, prefix))
+def proxy_version(config: Config, prefix: str, version: str = "") -> str:
+    """Of what would be started now, or with that version."""
+    binary = os.path.realpath(proxy_binary(config, prefix, version))
     return config.proxy.version or releases.installed(binary) or USUAL_VERSION
 
 
@@ -72,12 +74,12 @@ def systemd_owns_the_proxy(config: Config, root: Path, *, booted: bool) -> bool:
     return booted and root == Path("/")
 
 
-def proxy_settings(config: Config, prefix: str = "") -> ProxySettings:
-    """With the version of what would be started now."""
+def proxy_settings(config: Config, prefix: str = "", version: str = "") -> ProxySettings:
+    """With the version of what would be started now, or with that one."""
     proxy, control = config.proxy, config.control_plane
     by_token, root = config.identity.mode == "token", Path(prefix or "/")
     return ProxySettings(
-        version=proxy_version(config, prefix),
+        version=proxy_version(config, prefix, version),
         workload=config.workload.name,
         namespace=config.workload.namespace,
         identity=config.workload.identity,

@@ -59,6 +59,12 @@ def install(machine: Machine) -> None:
 
 def compile(machine: Machine) -> None:
     """On a booted one: what its units run starts in a third of the time."""
-    modules = ("agent.launcher", "agent.privileged.__main__", "agent.privileged.unit", "agent.gate")
+    modules = (
+        "agent.launcher",
+        "agent.privileged.__main__",
+        "agent.privileged.unit",
+        "agent.gate",
+        "agent.preflight",
+    )
     program = f"import {', '.join(modules)}"
     machine.run("env", f"PYTHONPYCACHEPREFIX={_CACHE}", PYTHON, "-IS", "-c", program)

@@ -92,12 +92,13 @@ class Options:
     binary: str = str(BASE / "proxy")
     anchors: str = str(BASE / "anchors.pem")
     gate: tuple[str, ...] = ("true",)
+    preflight: tuple[str, ...] = ("echo", '{"ok": true}')
     uid: int = UID
     own_uid: int = 0
 
     def runtime(self) -> ChildProxy:
         paths = Paths(self.binary, (Path(self.anchors),), BASE / "run/proxy.json", BASE / "log/proxy.log")
-        return ChildProxy(lambda: self.settings, paths, self.uid, self.uid, self.gate)
+        return ChildProxy(lambda: self.settings, paths, self.uid, self.uid, self.gate, self.preflight)
 
 
 @dataclass(frozen=True)
@@ -229,6 +230,9 @@ class RemoteRuntime:
     async def adopt(self) -> Process | None:
         found: Process | None = await self._call("adopt")
         return found
+
+    async def prove(self, version: str) -> None:
+        await self._call("prove", version)
 
     async def start(self) -> Process:
         started: Process = await self._call("start")

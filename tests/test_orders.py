@@ -19,6 +19,10 @@ from tests.test_config import EXAMPLE
 OLD, NEW = "2.360.0", "2.366.0"
 
 
+async def _proved(version: str) -> None:
+    """Nothing is known against any version."""
+
+
 def ordered(tmp_path: Path, change: Replacement) -> Orders:
     """OLD is current, NEW the one before, and neither is installed."""
     versions.folder(tmp_path).mkdir(parents=True)
@@ -27,7 +31,7 @@ def ordered(tmp_path: Path, change: Replacement) -> Orders:
     board = Board()
     board.phase.set(Phase(PhaseKind.MEMBER))
     board.setter("replacement")(change)
-    return Orders(config.parse(EXAMPLE.read_text()), str(tmp_path), board, cast(ReplacementLoop, None))
+    return Orders(config.parse(EXAMPLE.read_text()), str(tmp_path), board, cast(ReplacementLoop, None), _proved)
 
 
 @pytest.mark.parametrize("stage", [Stage.BACK_AGAIN, Stage.CLEARED])

@@ -38,13 +38,17 @@ class Door:
 
     async def ask(self, verb: str, failure: Reason, **words: str) -> Answer:
         """The words of the answer. Raises Trouble: the door's reason or, without one, `failure`."""
+        return await self.ask_within(WITHIN, verb, failure, words)
+
+    async def ask_within(self, within: float, verb: str, failure: Reason, words: Mapping[str, str]) -> Answer:
+        """The same. `within`: seconds, for a verb that has more of them."""
         request = _line(verb, words)
         with await self._connect(failure) or _NOBODY as connection:
             if connection is not None:
-                answer, _ = await _converse(connection, request, str(self._socket), failure)
+                answer, _ = await _converse(connection, request, str(self._socket), failure, within)
                 return _judge(answer, f"no answer from {self._socket}", failure)
         try:
-            done = await spawn.run(self._command, input=request, within=WITHIN, environment=_ENVIRONMENT)
+            done = await spawn.run(self._command, input=request, within=within, environment=_ENVIRONMENT)
         except spawn.SpawnError as error:
             raise Trouble(failure, str(error)) from None
         return _judge(done.output, f"no answer from {done.explain()}", failure)
@@ -101,19 +105,19 @@ def _line(verb: str, words: Mapping[str, str]) -> bytes:
 
 
 async def _converse(
-    connection: socket.socket, request: bytes, name: str, failure: Reason
+    connection: socket.socket, request: bytes, name: str, failure: Reason, within: float = WITHIN
 ) -> tuple[bytes, list[int]]:
     """Say the request; all that is answered until the other side closes, and the descriptors that came along."""
     passed: list[int] = []
     try:
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(within):
             if request:
                 await asyncio.get_running_loop().sock_sendall(connection, request)
             return await _received(connection, passed), passed
     except BaseException as error:
         _close(passed)
         if isinstance(error, OSError | TimeoutError):
-            raise Trouble(failure, f"cannot ask the door by {name}: {_cause(error)}") from None
+            raise Trouble(failure, f"cannot ask the door by {name}: {_cause(error, within)}") from None
         raise
 
 
@@ -138,8 +142,8 @@ async def _readable(connection: socket.socket) -> None:
         loop.remove_reader(connection)
 
 
-def _cause(error: OSError | TimeoutError) -> str:
-    return getattr(error, "strerror", None) or f"no answer within {WITHIN:g} s"
+def _cause(error: OSError | TimeoutError, within: float = WITHIN) -> str:
+    return getattr(error, "strerror", None) or f"no answer within {within:g} s"
 
 
 def _judge(answer: bytes, nothing: str, failure: Reason) -> Answer:

@@ -62,12 +62,19 @@ class _Handle:
 class ChildProxy:
     """Implements ports.ProxyRuntime. `settings`: asked anew for each start, since the version may be another
     one by then. `gate`: the command that says, run as the proxy's own user, whether
-    the Workload API has a usable SVID for it (exit 0); what it prints is the reason why not."""
+    the Workload API has a usable SVID for it (exit 0); what it prints is the reason why not. `preflight`: the
+    command that says, run as that user, whether the next start would work (`core.gate.told`)."""
 
     def __init__(
-        self, settings: Callable[[], ProxySettings], paths: Paths, uid: int, gid: int, gate: Sequence[str]
+        self,
+        settings: Callable[[], ProxySettings],
+        paths: Paths,
+        uid: int,
+        gid: int,
+        gate: Sequence[str],
+        preflight: Sequence[str],
     ) -> None:
-        self._settings, self._paths, self._gate = settings, paths, gate
+        self._settings, self._paths, self._gate, self._preflight = settings, paths, gate, preflight
         self._uid, self._gid = uid, gid
         self._boot_id = BOOT_ID.read_text().strip()
         self._handle: _Handle | None = None
@@ -113,6 +120,17 @@ class ChildProxy:
         if self._handle is not None:
             os.close(self._handle.pidfd)
             self._handle = None
+
+    async def prove(self, version: str) -> None:
+        command = [*self._preflight, version] if version else self._preflight
+        try:
+            done = await spawn.run(
+                command, within=GATE_WITHIN, environment=GATE_ENVIRONMENT, owner=(self._uid, self._gid)
+            )
+        except spawn.SpawnError as error:
+            raise Trouble(Reason.PROXY_UNIT_FAILED, str(error)) from error
+        if (fault := gate.told(done.output.decode(errors="replace"), done.explain())) is not None:
+            raise Trouble(fault.reason, fault.detail)
 
     # start --------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import aiohttp
 
-from agent.core import control_plane, procfs, proxy
+from agent.core import control_plane, procfs, proxy, proxy_sockets
 from agent.core.facts import UNKNOWN, Counters, Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.reasons import Reason
@@ -57,13 +57,14 @@ def _control(settings: ProxySettings, metrics: "_Page") -> Maybe[Counters]:
 def _listening(settings: ProxySettings) -> tuple[Maybe[bool], Maybe[bool], Maybe[frozenset[int]]]:
     """Whether the proxy's own addresses are listened on, and by whom: the admin port's owner too, since its
     word is what a reading rests on."""
-    found = _listeners()
+    found = listeners()
     inbound, outbound = proxy.inbound_listener(settings), proxy.outbound_listeners(settings)
     uids = {found[one] for one in (inbound, *outbound, proxy.ADMIN_LISTENER) if one in found}
     return inbound in found, all(one in found for one in outbound), frozenset(uids)
 
 
-def _listeners() -> dict[tuple[str, int], int]:
+def listeners() -> dict[tuple[str, int], int]:
+    """Every listening address and port of this network namespace, and whose it is."""
     found: dict[proxy.Listener, int] = {}
     for table in ("tcp", "tcp6"):
         try:
@@ -81,7 +82,7 @@ def carried(settings: ProxySettings, process: Process) -> Maybe[int]:
         found = [one for table in ("tcp", "tcp6") for one in _connections(table, uid)]
     except OSError:
         return UNKNOWN
-    return proxy.carried(found, settings)
+    return proxy_sockets.carried(found, settings)
 
 
 def _connections(table: str, uid: int) -> list[procfs.Connection]:

@@ -28,6 +28,7 @@ OOM_KILLS = memory.counters(*2 * [f"system.slice/{UNIT}"])
 GATE_SAYS = 5.0  # seconds after which a start that waits is told with what it waits for
 ENDED_WITHIN = 20.0  # seconds for systemd to say how a process has ended
 LOGS_EVERY = 30.0  # seconds
+PROVED_WITHIN = 14.0  # seconds; the helper's own limit is shorter
 AGAIN = 1.0  # seconds until systemd is asked anew, where it could not be asked
 
 _UNKNOWN_END = Fault(Reason.PROXY_CRASHED, "exit status unknown")
@@ -57,6 +58,12 @@ class UnitProxy:
                     return process
             except BusError:
                 await asyncio.sleep(AGAIN)
+
+    async def prove(self, version: str) -> None:
+        words = {"version": version} if version else {}
+        answer = await self._door.ask_within(PROVED_WITHIN, "proxy check", Reason.PROXY_UNIT_FAILED, words)
+        if (fault := gate.told(str(answer["said"]), str(answer["ended"]))) is not None:
+            raise _as_trouble(fault)
 
     async def start(self) -> Process:
         try:

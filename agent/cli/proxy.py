@@ -18,6 +18,7 @@ Versions of linkerd2-proxy lie side by side under /var/lib/fairlead/proxy, root'
   fairlead proxy upgrade VERSION              drain, change over, verify, serve; back by itself if it does not work
   fairlead proxy rollback                     the same, to the version before
   fairlead proxy restart                      the same, to the same version: for new trust anchors and settings
+  fairlead proxy check [VERSION]              prove what can be proved of its next start, and touch nothing
   fairlead proxy use VERSION                  only for the next start; the running proxy is left alone
   fairlead proxy remove VERSION
   fairlead proxy log-level [FILTER]           of the running proxy, until it ends

@@ -10,6 +10,7 @@ from agent.cli.exits import Exit, Failure
 from agent.cli.follow import LATE, Status, serves, show
 
 ENDS = ("done", "back-again", "failed", "cleared")
+_GOOD = "nothing is known against it: configuration, binary, ports, identity, trust anchors, control plane's names"
 RETRY = 0.5  # seconds between two looks for an agent
 
 
@@ -25,7 +26,12 @@ def arguments(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         one.add_argument("--no-wait", action="store_true", help="do not wait until it is over")
         one.add_argument("--json", action="store_true", help="each step as one line of JSON")
         one.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="how long to wait")
+        one.add_argument("--force", action="store_true", help="even if the next one would not work")
         one.set_defaults(act=_replace, verb=verb)
+    check = verbs.add_parser("check", help="prove what can be proved of its next start; touch nothing")
+    check.add_argument("version", nargs="?", default="", metavar="VERSION", help="left out: the current one")
+    check.add_argument("--json", action="store_true")
+    check.set_defaults(act=_check)
     level = verbs.add_parser("log-level", help="show or set the log filter of the running proxy, until it ends")
     level.add_argument("filter", nargs="?", default="", metavar="FILTER", help="as proxy.log; left out: show it")
     level.add_argument("--json", action="store_true")
@@ -35,11 +41,21 @@ def arguments(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def _replace(args: argparse.Namespace) -> int:
     doing = f"{args.verb} the proxy"
     client = Client(args.prefix, doing)
-    words = {"version": args.version.removeprefix("v")} if args.verb == "upgrade" else {}
-    if words and _is_current(client.status(), words["version"]):
+    words: dict[str, str | bool] = {"force": args.force}
+    if args.verb == "upgrade":
+        words["version"] = args.version.removeprefix("v")
+    if "version" in words and _is_current(client.status(), str(words["version"])):
         print(f"linkerd2-proxy {words['version']} serves already")
         return Exit.OK
     return follow_replacement(client, client.order(f"proxy-{args.verb}", **words), args, doing)
+
+
+def _check(args: argparse.Namespace) -> int:
+    """Exit 1, and the first fault, where it would not work."""
+    words = {"version": args.version.removeprefix("v")} if args.version else {}
+    found = Client(args.prefix, "prove the proxy's next start").order("proxy-check", **words)
+    print(json.dumps(found) if args.json else _GOOD)
+    return Exit.OK
 
 
 def _log_level(args: argparse.Namespace) -> int:

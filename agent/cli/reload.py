@@ -22,6 +22,7 @@ which drains first and fails no request where another host serves; an edited red
 def arguments(parser: argparse.ArgumentParser) -> None:
     prefix_argument(parser)
     parser.add_argument("--restart-proxy", action="store_true", help="restart the proxy, if anything needs it")
+    parser.add_argument("--force", action="store_true", help="with --restart-proxy: as for proxy restart")
     parser.add_argument("--no-wait", action="store_true", help="do not wait until it is over")
     parser.add_argument("--json", action="store_true", help="the result, and each step, as one line of JSON")
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="how long to wait")
@@ -30,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     doing = "reload the configuration"
     client = Client(args.prefix, doing)
-    found = client.order("reload", restart_proxy=args.restart_proxy)
+    found = client.order("reload", restart_proxy=args.restart_proxy, force=args.force)
     if args.json:
         print(json.dumps(found), flush=True)
     if found["problems"]:

@@ -167,11 +167,12 @@ class ProxyFact:
 @dataclass(frozen=True)
 class StartedWith:
     """What a running proxy was started with. `differing`: variables that the next one would have otherwise,
-    without the trust anchors; `anchors`: the digest of those."""
+    without the trust anchors; `anchors`: the digest of those. `refused`: why it is not restarted for others."""
 
     process: Process | None
     differing: tuple[str, ...] = ()
     anchors: str = ""
+    refused: Fault | None = None
 
 
 # redirect -----------------------------------------------------------------------------------------

@@ -32,6 +32,16 @@ def printed(text: str) -> Fault | None:
     return None
 
 
+def proved(fault: Fault | None) -> str:
+    """What a preflight says: that nothing is known against a start, or the first fault."""
+    return '{"ok": true}\n' if fault is None else written(fault)
+
+
+def told(text: str, otherwise: str) -> Fault | None:
+    """What a preflight said; one that said nothing of the kind has proved nothing (`otherwise`: how it ended)."""
+    return None if text == proved(None) else read(text) or Fault(Reason.PROXY_UNIT_FAILED, otherwise)
+
+
 def written(fault: Fault) -> str:
     return json.dumps({"reason": fault.reason.value, "detail": fault.detail[:500]}) + "\n"
 

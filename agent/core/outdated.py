@@ -36,7 +36,14 @@ def remarks(facts: Facts) -> Iterator[Fault]:
     if started.differing:
         yield Fault(Reason.RESTART_PENDING, ", ".join(started.differing))
     if _has_others(started, facts):
-        yield Fault(Reason.TRUST_ANCHORS_PENDING, f"it has {started.anchors[:12]}")
+        yield _pending(started)
+
+
+def _pending(started: StartedWith) -> Fault:
+    has, refused = f"it has {started.anchors[:12]}", started.refused
+    if refused is None:
+        return Fault(Reason.TRUST_ANCHORS_PENDING, has)
+    return Fault(Reason.TRUST_ANCHORS_PENDING, f"{has}; not restarted: {refused.detail}", refused.way_out)
 
 
 def restart_at(spec: Spec, facts: Facts, now: float) -> float | None:

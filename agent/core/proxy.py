@@ -6,13 +6,12 @@ reads or judges a proxy, in whatever runtime, does it by these.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from agent.core import control_plane, token
 from agent.core.facts import UNKNOWN, Counters, Maybe, ProxyState
-from agent.core.procfs import CARRIES, Connection
 from agent.core.reasons import Fault, Reason
 
 INBOUND_PORT = 4143
@@ -128,12 +127,12 @@ def _trust_domain(settings: ProxySettings) -> str:
 
 
 def _listeners(settings: ProxySettings, version: tuple[int, ...]) -> dict[str, str]:
-    outbound = [_host_port(listener) for listener in outbound_listeners(settings)]
+    outbound = [host_port(listener) for listener in outbound_listeners(settings)]
     many = version >= (2, 228)
     return {
-        "INBOUND_LISTEN_ADDR": _host_port(inbound_listener(settings)),
+        "INBOUND_LISTEN_ADDR": host_port(inbound_listener(settings)),
         "OUTBOUND_LISTEN_ADDRS" if many else "OUTBOUND_LISTEN_ADDR": ",".join(outbound if many else outbound[:1]),
-        "ADMIN_LISTEN_ADDR": _host_port(ADMIN_LISTENER),
+        "ADMIN_LISTEN_ADDR": host_port(ADMIN_LISTENER),
     }
 
 
@@ -184,7 +183,7 @@ def _traffic(settings: ProxySettings) -> dict[str, str]:
     }
 
 
-def _host_port(listener: Listener) -> str:
+def host_port(listener: Listener) -> str:
     host, port = listener
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -271,33 +270,19 @@ def _checked(settings: ProxySettings) -> tuple[int, ...]:
     return version
 
 
-# what it carries -----------------------------------------------------------------------------------
+# the control plane -----------------------------------------------------------------------------------
 
 
-def carried(found: Iterable[Connection], settings: ProxySettings) -> int:
-    """How many of the proxy's connections lead on: to the application, or to where the host's requests go. Those
-    that it accepted do not count, nor do its own to the control plane: where it is asked by a name, what goes to
-    that port. While this is 0, whatever the proxy has accepted waits for an answer that nothing is asked for.
-    """
-    accepted = {INBOUND_PORT, OUTBOUND_PORT, ADMIN_PORT}
-    leading = [c for c in found if c.state in CARRIES and c.local[1] not in accepted]
-    return sum(not _is_control_plane(settings, *c.remote) for c in leading)
+def services(settings: ProxySettings) -> tuple[tuple[str, int], ...]:
+    """Host and port of each service of the control plane that the proxy asks."""
+    named = _control_plane(settings) | (_by_token(settings) if settings.token_file else {})
+    found = [value.rpartition(":") for name, value in named.items() if name.endswith("_SVC_ADDR")]
+    return tuple((host.strip("[]"), int(port)) for host, _, port in found)
 
 
-def _is_control_plane(settings: ProxySettings, address: str, port: int) -> bool:
-    if address in settings.addresses and port in settings.ports:
-        return False
-    environment = _control_plane(settings)
-    for service in (environment["DESTINATION_SVC_ADDR"], environment["POLICY_SVC_ADDR"]):
-        host, _, number = service.rpartition(":")
-        if int(number) == port and (not _is_address(host) or host.strip("[]") == address):
-            return True
-    return False
-
-
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
     try:
-        ip_address(host.strip("[]"))
+        ip_address(host)
     except ValueError:
         return False
     return True

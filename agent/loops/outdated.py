@@ -5,11 +5,13 @@ drained first. Other settings that need a restart wait for an operator.
 """
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 
 from agent.core import outdated
 from agent.core.facts import UNKNOWN, PhaseKind, Process, ProxyState, StartedWith
 from agent.core.policy import Spec
+from agent.core.reasons import Fault
 from agent.loops.board import Board, Waiter
 from agent.ports import Trouble
 
@@ -18,7 +20,8 @@ AGAIN = 30.0  # seconds between two tries to read it
 
 class OutdatedLoop:
     """`read`: the environment of the running proxy; raises Trouble. `wanted`: that of the next one, trust anchors
-    left out. `restart`: begins a replacement of the proxy by itself; raises Trouble."""
+    left out. `restart`: begins a replacement of the proxy by itself; raises Trouble, as where the next one would
+    not work."""
 
     def __init__(
         self,
@@ -27,7 +30,7 @@ class OutdatedLoop:
         spec: Spec,
         board: Board,
         publish: Callable[[StartedWith], None],
-        restart: Callable[[], None],
+        restart: Callable[[], Awaitable[object]],
     ) -> None:
         self._read, self._wanted, self._spec, self._board = read, wanted, spec, board
         self._publish, self._restart = publish, restart
@@ -37,7 +40,7 @@ class OutdatedLoop:
     async def run(self) -> None:
         waiter = Waiter(self._board.facts, self._board.phase)
         while True:
-            rests = [rest for rest in (await self._look(), self._turn()) if rest is not None]
+            rests = [rest for rest in (await self._look(), await self._turn()) if rest is not None]
             await waiter.wait(min(rests, default=None))
 
     async def _look(self) -> float | None:
@@ -66,7 +69,7 @@ class OutdatedLoop:
         known = facts.started_with
         return None if known is not None and known.process == proxy.process else proxy.process
 
-    def _turn(self) -> float | None:
+    async def _turn(self) -> float | None:
         """Seconds until the restart; None: none is due as things are."""
         facts, now = self._board.facts.value, asyncio.get_running_loop().time()
         due, phase = outdated.restart_at(self._spec, facts, now), self._board.phase.value
@@ -79,8 +82,16 @@ class OutdatedLoop:
         if now < due:
             return due - now
         try:
-            self._restart()
-        except Trouble:  # it cannot be remembered
+            await self._restart()
+        except Trouble as trouble:
+            self._tell(trouble.fault)
             return AGAIN
+        self._tell(None)
         self._restarted_for = facts.anchors.in_force
         return None
+
+    def _tell(self, refused: Fault | None) -> None:
+        """Why it is not restarted although its turn has come."""
+        started = self._board.facts.value.started_with
+        if started is not None and started.refused != refused:
+            self._publish(dataclasses.replace(started, refused=refused))

@@ -53,11 +53,15 @@ class ReplacementLoop:
 
     def ask(self, wanted: str, previous: str) -> None:
         """Begin. Raises Trouble: one is under way, or it cannot be remembered; then nothing has changed."""
+        self.must_be_over()
+        self._remember(Replacement(wanted, previous, since=self._now()))
+
+    def must_be_over(self) -> None:
+        """Raises Trouble: one is under way."""
         change = self._board.facts.value.replacement
         if change is not None and not change.over:
             remedy = "follow it to its end: fairlead status --watch"
             raise Trouble(Reason.PROXY_REPLACING, f"one is under way: {change.stage.value}", remedy=remedy)
-        self._remember(Replacement(wanted, previous, since=self._now()))
 
     def _recalled(self) -> Replacement | None:
         """A proxy has no more time to become ready by another agent, but that one has time to look. Draining

@@ -84,6 +84,12 @@ def pass_gate(ask: Callable[[], Gate], wait: float, *, as_json: bool = False) ->
     return OPEN if fault is None else CLOSED
 
 
+async def look(wanted: Gate) -> Fault | None:
+    """One judgement, of one answer."""
+    async with _followed(wanted) as heard:
+        return await _judge(wanted, heard)
+
+
 class _Crier:
     """Says what has changed, and leaves it for the agent too."""
 

@@ -46,10 +46,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _serve(prefix: Path) -> int:
-    failure = Reason.DOOR_REFUSED
+    failure, deadline = Reason.DOOR_REFUSED, DEADLINE
     try:
         request = parse(sys.stdin.buffer.readline(LIMIT + 1))
         caller.must_be_allowed(request)
+        deadline = request.deadline
+        signal.setitimer(signal.ITIMER_REAL, deadline)
         failure = request.failure
         if request.verb == "redirect watch":
             return _hand_over_watch()
@@ -63,7 +65,7 @@ def _serve(prefix: Path) -> int:
         traceback.print_exc(file=sys.stderr)
         return _say(1, ok=False, reason=failure, detail=f"cannot serve this: {type(error).__name__}: {error}")
     except _Late:
-        return _say(1, ok=False, reason=failure, detail=f"cannot end within {DEADLINE:g} s")
+        return _say(1, ok=False, reason=failure, detail=f"cannot end within {deadline:g} s")
     return _say(0, ok=True, **answer)
 
 

@@ -11,6 +11,19 @@ UNIT: Final = "fairlead-proxy.service"
 Answer = dict[str, object]
 
 _LINES: Final = "50"
+_MOST: Final = 4096  # characters of what a preflight says
+_PREFLIGHT: Final = ("/usr/lib/fairlead/bin/python", "-IS", "-m", "agent.preflight")
+_SANDBOX: Final = (
+    "RuntimeMaxSec=12",
+    "NoNewPrivileges=yes",
+    "CapabilityBoundingSet=",
+    "ProtectSystem=strict",
+    "ProtectHome=yes",
+    "PrivateTmp=yes",
+    "RestrictSUIDSGID=yes",
+    "UMask=0077",
+    "LimitCORE=0",
+)
 # A unit cannot read a configuration, so its TimeoutStopSec comes by this drop-in.
 _DROP_IN: Final = f"run/systemd/system/{UNIT}.d/50-grace.conf"
 _BEYOND_GRACE: Final = 10  # seconds
@@ -38,6 +51,17 @@ def kill(prefix: Path) -> Answer:
 def reset_failed(prefix: Path) -> Answer:
     _must("reset the proxy's unit", "systemctl", "reset-failed", UNIT)
     return {}
+
+
+def check(prefix: Path, version: str) -> Answer:
+    """What the preflight says of the next start, as the proxy's user and in a sandbox; that user's word, which the
+    agent reads. Only the unit's own host has one: that at /."""
+    uid = policy.spec(prefix).proxy_uid
+    command = [*_PREFLIGHT, str(prefix), *([version] if version else [])]
+    properties = [f"--property={one}" for one in (*_SANDBOX, f"User={uid}")]
+    done = _run("systemd-run", "--quiet", "--wait", "--pipe", "--collect", *properties, "--", *command)
+    lines = done.stderr.strip().splitlines() or [f"the preflight ended with {done.returncode}"]
+    return {"said": done.stdout[:_MOST], "ended": lines[-1][:_MOST]}
 
 
 def logs(prefix: Path) -> Answer:

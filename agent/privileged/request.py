@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.core.reasons import Reason
+from agent.privileged import DEADLINE
 
 LIMIT: Final = 4096  # bytes of one request, its line end included
 NO_TRIAL: Final = "none"
@@ -72,6 +73,7 @@ VERBS: Final[Mapping[str, tuple[Words, ...]]] = {
     "probe stop": ({"probe": _PROBE},),
     **{f"proxy {word}": (_NONE,) for word in ("start", "stop", "term", "kill", "reset-failed", "logs")},
     "ready record": (_NONE,),
+    "proxy check": (_NONE, {"version": _VERSION}),
     "phase set": ({"phase": frozenset({"member", "drained", "left"})},),
     "proxy set-current": ({"version": _VERSION},),
     # What the agent found and keeps, under the digest that an operator read.
@@ -112,6 +114,11 @@ class Request:
     def session(self) -> frozenset[int]:
         """The ports by which an operator came."""
         return frozenset(map(int, re.findall(r"\d+", self.words.get("session", ""))))
+
+    @property
+    def deadline(self) -> float:
+        """Seconds. A preflight asks the Workload API, a resolver and a program, and holds no lock."""
+        return 13.0 if self.verb == "proxy check" else DEADLINE
 
     @property
     def operators(self) -> bool:

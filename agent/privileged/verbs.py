@@ -41,6 +41,8 @@ def carry_out(prefix: Path, request: Request) -> Answer:
             return set_phase(prefix, words["phase"])
         case "proxy set-current":
             return versions.set_current(prefix, words["version"])
+        case "proxy check":
+            return proxy.check(prefix, words.get("version", ""))
         case "anchors accept":
             return anchors.accept(prefix, words["digest"])
     return _PLAIN[request.verb](prefix)

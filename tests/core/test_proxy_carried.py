@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from agent.core.procfs import Connection
-from agent.core.proxy import ProxySettings, carried
+from agent.core.proxy import ProxySettings
+from agent.core.proxy_sockets import carried
 
 HERE, THERE, CONTROLLER = "192.0.2.7", "10.42.0.9", "10.42.0.3"
 SETTINGS = ProxySettings(

@@ -62,8 +62,8 @@ class MemoryHost:
 
 class MemoryProxyRuntime:
     """`reading`: what an inspection sees. `trouble`: raised by each start while it is set. `gate`: a start
-    waits for it. `deaf`: SIGTERM is ignored. `carries`: as the kernel would say. `calls`: what was done, with the
-    time on the loop's clock."""
+    waits for it. `deaf`: SIGTERM is ignored. `unfit`: what is known against the next start. `carries`: as the
+    kernel would say. `calls`: what was done, with the time on the loop's clock."""
 
     def __init__(self, host: MemoryHost | None = None) -> None:
         self.host = host or MemoryHost()
@@ -72,6 +72,7 @@ class MemoryProxyRuntime:
         self.gate = asyncio.Event()
         self.gate.set()
         self.deaf = False
+        self.unfit: Trouble | None = None
         self.carries: Maybe[int] = 0
         self.calls: list[tuple[float, str]] = []
         self._mine: set[Process] = set()
@@ -82,6 +83,11 @@ class MemoryProxyRuntime:
     async def adopt(self) -> Process | None:
         self._note("adopt")
         return self.host.running
+
+    async def prove(self, version: str) -> None:
+        self._note(f"prove {version}".strip())
+        if self.unfit is not None:
+            raise self.unfit
 
     async def start(self) -> Process:
         self._note("start")

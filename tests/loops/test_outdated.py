@@ -33,6 +33,7 @@ class Host:
         self.board = Board()
         self.environment: Mapping[str, str | None] = RUNNING
         self.readable, self.rememberable = True, True
+        self.unfit: Trouble | None = None
         self.reads = self.restarts = 0
         self.loop = OutdatedLoop(
             self._read,
@@ -49,7 +50,9 @@ class Host:
             raise Trouble(Reason.PROXY_UNREADABLE, "it answers 403")
         return self.environment
 
-    def _restart(self) -> None:
+    async def _restart(self) -> None:
+        if self.unfit is not None:
+            raise self.unfit
         if not self.rememberable:
             raise Trouble(Reason.PROXY_REPLACEMENT_FAILED, "no space")
         self.restarts += 1
@@ -115,6 +118,21 @@ async def test_new_anchors_restart_it_in_its_turn_and_once(host: Host) -> None:
         host.serves(SECOND)  # it came back with the old ones
         await asyncio.sleep(3 * TURN)
         assert host.restarts == 1 and Reason.TRUST_ANCHORS_PENDING in host.remarks()
+
+
+async def test_while_the_next_would_not_work_it_is_not_restarted_and_that_is_named(host: Host) -> None:
+    host.unfit = Trouble(Reason.IDENTITY_UNTRUSTED, "the next one would not work", remedy="correct the anchors")
+    async with running(host.loop.run()):
+        await asyncio.sleep(TURN + 3 * AGAIN)
+        assert host.restarts == 0
+        [pending] = [
+            r for r in outdated.remarks(host.board.facts.value) if r.reason is Reason.TRUST_ANCHORS_PENDING
+        ]
+        assert pending.detail.endswith("; not restarted: the next one would not work")
+        assert pending.way_out == "correct the anchors"
+        host.unfit = None
+        await asyncio.sleep(2 * AGAIN)
+        assert host.restarts == 1
 
 
 async def test_settings_alone_wait_for_an_operator(host: Host) -> None:

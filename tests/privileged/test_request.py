@@ -29,6 +29,8 @@ def line(**fields: object) -> bytes:
         {"verb": "phase set", "phase": "left"},
         {"verb": "ready record"},
         {"verb": "probe run", "probe": "db"},
+        {"verb": "proxy check"},
+        {"verb": "proxy check", "version": "2.366.0"},
         {"verb": "probe stop", "probe": "a.b-c_D9"},
     ],
 )

@@ -1,0 +1,51 @@
+"""The proxy's sockets, as the kernel lists them: what it carries, and whether another process holds its ports."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from agent.core.procfs import CARRIES, Connection
+from agent.core.proxy import (
+    ADMIN_LISTENER,
+    ADMIN_PORT,
+    INBOUND_PORT,
+    OUTBOUND_PORT,
+    Listener,
+    ProxySettings,
+    host_port,
+    inbound_listener,
+    is_address,
+    outbound_listeners,
+)
+from agent.core.reasons import Fault, Reason
+
+
+def carried(found: Iterable[Connection], settings: ProxySettings) -> int:
+    """How many of the proxy's connections lead on: to the application, or to where the host's requests go. Those
+    that it accepted do not count, nor do its own to the control plane: where it is asked by a name, what goes to
+    that port. While this is 0, whatever the proxy has accepted waits for an answer that nothing is asked for.
+    """
+    accepted = {INBOUND_PORT, OUTBOUND_PORT, ADMIN_PORT}
+    leading = [c for c in found if c.state in CARRIES and c.local[1] not in accepted]
+    return sum(not _is_control_plane(settings, *c.remote) for c in leading)
+
+
+def taken(settings: ProxySettings, listeners: Mapping[Listener, int], uid: int) -> Fault | None:
+    """Another user's process listens where the proxy has to. `listeners`: each and whose it is."""
+    for mine in (inbound_listener(settings), *outbound_listeners(settings), ADMIN_LISTENER):
+        for theirs, owner in listeners.items():
+            if owner != uid and theirs[1] == mine[1] and _overlap(theirs[0], mine[0]):
+                return Fault(Reason.PROXY_PORT_TAKEN, f"uid {owner} listens on {host_port(theirs)}")
+    return None
+
+
+def _overlap(one: str, other: str) -> bool:
+    """An IPv6 listener on every address takes IPv4 too."""
+    everywhere = "::" in (one, other) or ("0.0.0.0" in (one, other) and ":" not in one + other)
+    return one == other or everywhere
+
+
+def _is_control_plane(settings: ProxySettings, address: str, port: int) -> bool:
+    if address in settings.addresses and port in settings.ports:
+        return False
+    asked = services(replace(settings, token_file=""))  # the identity controller is asked in one breath
+    return any(number == port and (not is_address(host) or host == address) for host, number in asked)
