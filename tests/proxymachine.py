@@ -48,6 +48,7 @@ namespace = "mixed"
 identity = "{IDENTITY}"
 server_name = "vm-1.mixed.example"
 ports = [{PORT}]
+opaque_ports = [{PORT}]
 [host]
 addresses = ["{ADDRESS}"]
 [identity]

@@ -63,7 +63,7 @@ async def served(
 
 # The interpreter of a test may lie where the proxy's user may not look, so it becomes that user when it is loaded.
 BECOME = """\
-import os, sys
+import encodings.utf_8_sig, os, sys
 import agent.offline.gate
 from agent import gate
 from agent.cli import main
