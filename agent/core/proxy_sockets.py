@@ -15,6 +15,7 @@ from agent.core.proxy import (
     inbound_listener,
     is_address,
     outbound_listeners,
+    services,
 )
 from agent.core.reasons import Fault, Reason
 
