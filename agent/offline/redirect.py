@@ -115,7 +115,9 @@ def _live(root: Path) -> tuple[Live, Fault | None]:
 
 def _refused(root: Path, firewall: Seen | Refusal) -> Fault | None:
     try:
-        admission.outward(firewall, policy.approved(root, session.ports()))
+        wanted = policy.approved(root, session.ports())
+        admission.tracked(firewall, wanted)
+        admission.outward(firewall, wanted)
         greetings.must_be_opaque(root, root, Level.ON)
     except Refusal as refusal:
         return _fault(refusal)

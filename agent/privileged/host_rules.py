@@ -6,6 +6,7 @@ last set are exempt still.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -80,11 +81,21 @@ def saved(kind: str) -> dict[int, str]:
 
 def _listing(hooks: frozenset[str]) -> object:
     found = once("terse", lambda: nftables.listed("read the host's firewall", "-t", "list", "ruleset"))
+    found = decisive.with_flags(found, {table: _flags(*table) for table in decisive.misprinted(found)})
     sets: dict[decisive.Name, object] = {}
     while more := decisive.named_sets(found, hooks) - sets.keys():
         sets |= {name: _set(name) for name in more}
         found = decisive.with_sets(found, sets)
     return decisive.marked(found, sets)
+
+
+def _flags(family: str, table: str) -> list[str]:
+    """From the text of the listing. Raises Refusal."""
+    done = nftables.run_text("-t", "list", "table", family, table)
+    if done.returncode != 0:
+        raise nftables.refusal("read the host's firewall", done.stderr)
+    found = re.search(r"^\tflags ([a-z, ]+)$", done.stdout, re.MULTILINE)
+    return found[1].replace(" ", "").split(",") if found else []
 
 
 def _set(name: decisive.Name) -> object:

@@ -318,8 +318,11 @@ def _spec(source: Path, wanted: Levels, session: frozenset[int] = frozenset()) -
 def _new(prefix: Path, wanted: Levels, session: frozenset[int] = frozenset()) -> RedirectSpec:
     """One that is not in force yet. Later the firewall may change, and a redirect in force is not taken away."""
     spec = _spec(prefix, wanted, session)
-    if wanted[1] is Level.ON:
-        admission.outward(admission.seen(admission.OUTWARD), spec)
+    if Level.ON in wanted:
+        firewall = admission.seen()
+        admission.tracked(firewall, spec)
+        if wanted[1] is Level.ON:
+            admission.outward(firewall, spec)
     return spec
 
 

@@ -125,14 +125,16 @@ def test_closed_with_the_commands_of_the_firewall_that_is_there() -> None:
     assert told(legacy4=table("DROP")).commands == (
         "iptables -I INPUT -s 198.51.100.0/24 -p tcp --dport 4143 -j ACCEPT",
     )
-    firewalld = {"nftables": [{"table": {"family": "inet", "name": "firewalld"}}, base("drop")]}
+    firewalld = {"nftables": [{"chain": {**base("drop")["chain"], "table": "firewalld"}}]}
     assert told(firewalld).commands == (
         "firewall-cmd --permanent --add-service=fairlead",
         "firewall-cmd --reload",
     )
     by_hand = {"nftables": [base("drop"), rule(when("dport", 22), OPEN)]}
-    assert told(by_hand).commands == ("nft insert rule inet t input tcp dport 4143 accept",)
-    assert told(by_hand).words.endswith("closed; to open it, add this:")
+    assert told(by_hand).commands == (
+        "nft insert rule inet t input ip saddr 198.51.100.0/24 tcp dport 4143 accept",
+    )
+    assert told(by_hand).words.endswith("closed by inet t input: policy drop; to open it, add this:")
 
 
 def test_closed_to_everybody_where_nobody_says_where_peers_are() -> None:
@@ -172,7 +174,9 @@ def test_of_ipv6_as_well() -> None:
 
 
 def _in_filter(entry: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
-    return {kind: {**body, "table": "filter"} for kind, body in entry.items()}
+    """As iptables-nft names it."""
+    key = {"chain": "name", "rule": "chain"}
+    return {kind: {**body, "table": "filter", key[kind]: "INPUT"} for kind, body in entry.items()}
 
 
 # more of nft ---------------------------------------------------------------------------------------

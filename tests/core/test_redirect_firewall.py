@@ -57,7 +57,7 @@ KNOWN = when("state", ["established", "related"], op="in")
         ([base("drop"), rule({"jump": {"target": "c"}}), rule(when("dport", 4143), OPEN, chain="c")], ACCEPTED),
         ([base("drop"), rule({"jump": {"target": "c"}}), rule({"return": None}, chain="c"), rule(OPEN)], ACCEPTED),
         ([base("drop"), rule({"goto": {"target": "c"}}), rule(OPEN)], REFUSED),
-        # What only may leave a chain may also stay in it.
+        # What may leave a chain may also stay in it.
         (
             [
                 base("accept"),
@@ -65,7 +65,7 @@ KNOWN = when("state", ["established", "related"], op="in")
                 rule({"xt": None}, {"return": None}, chain="c"),
                 rule(SHUT, chain="c"),
             ],
-            REFUSED,
+            UNKNOWN,
         ),
         # A refusal is final, whatever another chain that is not understood would say.
         ([base("drop"), base("drop", 10, name="b"), rule({"xt": None}, OPEN)], REFUSED),

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.core.redirect import firewall, firewall_iptables
+from agent.core.redirect.firewall import BaseChain
+from agent.core.redirect.passage import Leg, passage
 from agent.core.redirect.rules import Network
-from agent.core.redirect.walk import Arrival, Verdict, together
+from agent.core.redirect.walk import Arrival, Outcome, Verdict, together
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Admission:
     port: int
     commands: tuple[str, ...] = ()
     why: str = ""  # it cannot be told
+    rule: str = ""  # that refuses, or is not understood
 
     @property
     def words(self) -> str:
@@ -33,9 +36,14 @@ class Admission:
             case Verdict.ACCEPTED:
                 return f"the host's firewall lets peers reach port {self.port}: open"
             case Verdict.REFUSED:
-                return f"the host's firewall keeps peers from port {self.port}: closed; to open it, add this:"
+                what = f"the host's firewall keeps peers from port {self.port}: closed"
+                return f"{what}{self._by}; to open it, add this:"
             case Verdict.UNKNOWN:
                 return f"whether the host's firewall lets peers reach port {self.port}: cannot tell{self._because}"
+
+    @property
+    def _by(self) -> str:
+        return f" by {self.rule}" if self.rule else ""
 
     @property
     def _because(self) -> str:
@@ -44,78 +52,112 @@ class Admission:
 
 def admission(seen: Seen, arrivals: Sequence[Arrival], networks: Iterable[Network]) -> Admission:
     """`arrivals`: examples of what must come in, at least one. `networks`: where peers are, for the commands."""
-    found = together(_verdict(seen, arrival) for arrival in arrivals)
-    port = arrivals[0].port
-    match found:
+    found = together(outcome(seen, arrival) for arrival in arrivals)
+    port = arrivals[0].port or 0
+    match found.verdict:
         case Verdict.REFUSED:
-            return Admission(found, port, tuple(_commands(seen, port, arrivals, list(networks))))
+            commands = tuple(_commands(seen, arrivals, list(networks)))
+            return Admission(found.verdict, port, commands, rule=found.rule)
         case Verdict.UNKNOWN:
-            return Admission(found, port, why="it has rules whose conditions depend on more than is known here")
-    return Admission(found, port)
+            return Admission(found.verdict, port, why=f"not understood: {found.rule}", rule=found.rule)
+    return Admission(found.verdict, port)
 
 
-def refuses(seen: Seen, departure: Arrival) -> bool:
-    """A connection of this host's own, on its way to the proxy. What cannot be told is not refused."""
-    return _verdict(seen, departure) is Verdict.REFUSED
+def outcome(seen: Seen, arrival: Arrival) -> Outcome:
+    """At every hook that the connection meets, and its answer."""
+    return together(found for _, found in _outcomes(seen, arrival))
 
 
-def _verdict(seen: Seen, arrival: Arrival) -> Verdict:
-    version = arrival.destination.version
+Place = BaseChain | tuple[str, str, str, str]  # of nftables; or iptables' program, -t, table, chain
+
+
+def _outcomes(seen: Seen, arrival: Arrival) -> Iterator[tuple[Place, Outcome]]:
+    """A chain that iptables-nft keeps is judged by what its own program says where nft's listing cannot tell."""
+    version, legs = arrival.version, passage(arrival)
     texts = {kind: text for (kind, at), text in seen.saved.items() if at == version}
-    # What iptables-nft can say of its own tables it says better than nft.
-    own = frozenset({("ip" if version == 4 else "ip6", "filter")} if "*filter" in texts.get("nft", "") else ())
-    verdicts = [firewall_iptables.verdict(text, arrival) for text in texts.values()]
-    if seen.listing is not None:
-        verdicts.append(firewall.input_verdict(seen.listing, arrival, own))
-    return together(verdicts)
+    program = "iptables" if version == 4 else "ip6tables"
+    by_nft = {} if seen.listing is None else _grouped(seen.listing, legs)
+    for kind, text in texts.items():
+        for (table, chain), found in firewall_iptables.outcomes(text, legs):
+            told = by_nft.get(("ip" if version == 4 else "ip6", table, chain), []) if kind == "nft" else []
+            if not told or together(told).verdict is Verdict.UNKNOWN:
+                yield (program, "-t", table, chain), found
+    kept = _kept(texts.get("nft", ""), version)
+    for place, told in by_nft.items():
+        found = together(told)
+        if place not in kept:
+            yield place, found
+        elif found.verdict is not Verdict.UNKNOWN:
+            yield (program, "-t", place[1], place[2]), found
 
 
-def _commands(seen: Seen, port: int, arrivals: Sequence[Arrival], networks: Sequence[Network]) -> Iterator[str]:
-    """For the firewall that is there."""
-    texts = "".join(seen.saved.values())
-    if ":ufw-user-input " in texts:
+def _grouped(listing: object, legs: Sequence[Leg]) -> dict[BaseChain, list[Outcome]]:
+    found: dict[BaseChain, list[Outcome]] = {}
+    for place, told in firewall.outcomes(listing, legs):
+        found.setdefault(place, []).append(told)
+    return found
+
+
+def _kept(text: str, version: int) -> frozenset[BaseChain]:
+    """The chains that iptables-nft knows: those of a native table of the same name are none."""
+    family = "ip" if version == 4 else "ip6"
+    return frozenset((family, table, chain) for table, chain in firewall_iptables.bases(text))
+
+
+def _commands(seen: Seen, arrivals: Sequence[Arrival], networks: Sequence[Network]) -> Iterator[str]:
+    """For the firewall that is there: for each chain that refuses, and each network of peers."""
+    found = [(place, told.packet) for one in arrivals for place, told in _outcomes(seen, one) if _refuses(told)]
+    shut = [(place, packet) for place, packet in dict.fromkeys(found) if packet is not None]
+    if _has_ufw(seen) and any(_is_input(place) for place, _ in shut):
         yield from (f"ufw allow from {network} to any app fairlead" for network in networks)
         if not networks:
             yield "ufw allow fairlead"
-        return
-    if _is_firewalld(seen):
+        shut = [one for one in shut if not _is_input(one[0])]
+    if any(_by_firewalld(seen, place) for place, _ in shut):
         yield "firewall-cmd --permanent --add-service=fairlead"
         yield "firewall-cmd --reload"
-        return
-    for version in sorted({arrival.destination.version for arrival in arrivals}):
-        mine = [arrival for arrival in arrivals if arrival.destination.version == version]
-        sources = [f"-s {network} " for network in networks if network.version == version] or [""]
-        if any(_by_iptables(seen, arrival) for arrival in mine):
-            program = "iptables" if version == 4 else "ip6tables"
-            yield from (f"{program} -I INPUT {source}-p tcp --dport {port} -j ACCEPT" for source in sources)
-    yield from (f"nft insert rule {' '.join(chain)} tcp dport {port} accept" for chain in _chains(seen, arrivals))
+        shut = [one for one in shut if not _by_firewalld(seen, one[0])]
+    lines = [line for place, packet in shut for line in _opening(place, packet, networks)]
+    yield from dict.fromkeys(lines)
 
 
-def _is_firewalld(seen: Seen) -> bool:
-    """By either of its backends."""
-    match seen.listing:
-        case {"nftables": [*entries]}:
-            if any(_is_table(entry, "firewalld") for entry in entries):
-                return True
-    return any(":INPUT_ZONES " in text for text in seen.saved.values())
+def _refuses(found: Outcome) -> bool:
+    return found.verdict is Verdict.REFUSED
 
 
-def _is_table(entry: object, name: str) -> bool:
-    match entry:
-        case {"table": {"name": found}}:
-            return bool(found == name)
-    return False
+def _is_input(place: Place) -> bool:
+    return place[-2:] == ("filter", "INPUT")
 
 
-def _by_iptables(seen: Seen, arrival: Arrival) -> bool:
-    return _verdict(Seen(None, seen.saved), arrival) is Verdict.REFUSED
+def _by_firewalld(seen: Seen, place: Place) -> bool:
+    """By either of its backends; they are there while it runs."""
+    return "firewalld" in place or (
+        _is_input(place) and any(":INPUT_ZONES " in text for text in seen.saved.values())
+    )
 
 
-def _chains(seen: Seen, arrivals: Sequence[Arrival]) -> list[tuple[str, str, str]]:
-    """Base chains of nftables that refuse, those apart that iptables-nft keeps."""
-    if seen.listing is None:
-        return []
-    by_iptables = any("*filter" in text for (kind, _), text in seen.saved.items() if kind == "nft")
-    kept = {("ip", "filter"), ("ip6", "filter")} if by_iptables else set()
-    found = {chain for arrival in arrivals for chain in firewall.refusing(seen.listing, arrival)}
-    return sorted(chain for chain in found if chain[:2] not in kept)
+def firewalld(seen: Seen, departure: Arrival) -> bool:
+    """Whether it is firewalld that refuses this."""
+    return any(_by_firewalld(seen, place) for place, found in _outcomes(seen, departure) if _refuses(found))
+
+
+def _has_ufw(seen: Seen) -> bool:
+    return any(":ufw-user-input " in text for text in seen.saved.values())
+
+
+def _opening(place: Place, packet: Arrival, networks: Sequence[Network]) -> Iterator[str]:
+    """Peers send to the port; an answer has it for its source."""
+    port = packet.source_port if packet.answers else packet.port
+    condition = "" if port is None else f"{'sport' if packet.answers else 'dport'} {port}"
+    near: list[Network | None] = [network for network in networks if network.version == packet.version]
+    for network in near or [None]:
+        if len(place) == 4:
+            program, _, table, chain = place
+            where = f"{program} -I {chain}" if table == "filter" else f"{program} -t {table} -I {chain}"
+            peers = f"-{'d' if packet.answers else 's'} {network} " if network else ""
+            yield f"{where} {peers}-p tcp {f'--{condition} ' if condition else ''}-j ACCEPT"
+        else:
+            protocol = "ip" if packet.version == 4 else "ip6"
+            peers = f"{protocol} {'daddr' if packet.answers else 'saddr'} {network} " if network else ""
+            tcp = f"tcp {condition}" if condition else "meta l4proto tcp"
+            yield f"nft insert rule {' '.join(place)} {peers}{tcp} accept"

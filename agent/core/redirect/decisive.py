@@ -48,6 +48,26 @@ def _reached(
             todo.append((family, table, word))
 
 
+def misprinted(listing: object) -> Iterator[tuple[str, str]]:
+    """Tables (family, name) whose flags are not known: nft 1.0.6 lists a table's own name in their place."""
+    for entry in _entries(listing):
+        match entry:
+            case {"table": {"family": str(family), "name": str(name), "flags": [*_, flag] | flag}} if flag == name:
+                yield family, name
+
+
+def with_flags(listing: object, flags: Mapping[tuple[str, str], Sequence[str]]) -> object:
+    """The listing with these flags of tables."""
+    return {"nftables": [_flagged(entry, flags) for entry in _entries(listing)]}
+
+
+def _flagged(entry: object, flags: Mapping[tuple[str, str], Sequence[str]]) -> object:
+    match entry:
+        case {"table": {"family": str(family), "name": str(name), **rest}} if (family, name) in flags:
+            return {"table": {**rest, "family": family, "name": name, "flags": [*flags[family, name]]}}
+    return entry
+
+
 def with_sets(listing: object, found: Mapping[Name, object]) -> object:
     """The listing with these sets as they were listed one by one. `found`: None for one that could not be."""
     whole: dict[Name | None, object] = {

@@ -1,206 +1,234 @@
 """What the host's own firewall does with a connection, by the rules as nft lists them.
 
-Law: what iptables-nft wrote with matches of its own cannot be read in nft's listing: its tables are left to what
-iptables-nft-save says of them.
+Law: what iptables-nft wrote with matches of its own cannot be read in nft's listing: such a chain cannot be told
+here, and is left to what iptables-nft-save says of it.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
-from agent.core.redirect.spec import Address
-from agent.core.redirect.walk import Arrival, Step, Verdict, Walk, settled, together
+from agent.core.redirect import nft_words
+from agent.core.redirect.iptables import PREFIX
+from agent.core.redirect.matches import both, condition, equals
+from agent.core.redirect.passage import Leg, passage
+from agent.core.redirect.walk import Arrival, Outcome, Step, Verdict, Walk, settled, together
 
-__all__ = ["Arrival", "Verdict", "input_verdict"]
+__all__ = ["Arrival", "BaseChain", "Verdict", "input_verdict", "outcomes"]
 
 _END = {"accept": Verdict.ACCEPTED, "drop": Verdict.REFUSED, "reject": Verdict.REFUSED}
-_LOOKS = frozenset({"counter", "log", "mangle", "notrack", "set"})
+_LOOKS = frozenset({"counter", "log", "last", "notrack", "continue", "secmark", "ct helper", "ct timeout"})
+_RATES = frozenset({"limit", "quota", "ct count", "meter", "match"})  # what only holds or does not
+_DOES = frozenset({*_END, "return", "jump", "goto", "xt", "dnat", "redirect", "snat", "masquerade"})
+_MARKS = frozenset({"meta", "ct"})
 _DYNAMIC = frozenset({"dynamic", "timeout"})
+_NO_HARM = frozenset({"owner", "persist"})  # flags of a table
+_ELSEWHERE = frozenset({"bridge"})  # not every packet meets it
 Table = tuple[str, str]  # family, name
 BaseChain = tuple[str, str, str]  # family, table, name
 
 
-def input_verdict(listing: object, arrival: Arrival, but: frozenset[Table] = frozenset()) -> Verdict:
-    """`listing`: what `nft -j list ruleset` says. `but`: tables that somebody else answers for. Raises ValueError
-    when it is no such listing."""
+def input_verdict(listing: object, arrival: Arrival) -> Verdict:
+    """`listing`: what `nft -j list ruleset` says. Raises ValueError when it is no such listing."""
+    return together(found for _, found in outcomes(listing, passage(arrival))).verdict
+
+
+def outcomes(listing: object, legs: Sequence[Leg]) -> Iterator[tuple[BaseChain, Outcome]]:
+    """Of each base chain of others that the connection meets, in the order of the hooks."""
     match listing:
         case {"nftables": [*entries]}:
-            return together(found for chain, found in _verdicts(entries, arrival) if chain[:2] not in but)
+            return _outcomes(entries, legs)
     raise ValueError("not a listing of nftables")
 
 
-def refusing(listing: object, arrival: Arrival) -> list[BaseChain]:
-    """The base chains that refuse it."""
-    match listing:
-        case {"nftables": [*entries]}:
-            return [chain for chain, found in _verdicts(entries, arrival) if found is Verdict.REFUSED]
-    raise ValueError("not a listing of nftables")
+def _outcomes(entries: Sequence[object], legs: Sequence[Leg]) -> Iterator[tuple[BaseChain, Outcome]]:
+    tables = _tables(entries)
+    bases = sorted(_bases(entries), key=lambda base: base.priority)
+    for leg in legs:
+        families = {"inet", "netdev", "bridge", "ip" if leg.packet.version == 4 else "ip6"}
+        for base in bases:
+            family, name, _ = base.place
+            table = tables[family, name]
+            met = leg.meets(base.hook, base.priority, base.kind) and base.on(leg.packet.interface) is not False
+            if met and family in families and not table.dormant:
+                yield base.place, _judged(base, table, leg)
 
 
-def _verdicts(entries: Sequence[object], arrival: Arrival) -> Iterator[tuple[BaseChain, Verdict]]:
-    """Of each base chain."""
-    tables: dict[Table, _Table] = defaultdict(lambda: _Table(arrival, {}, defaultdict(list)))
+def _judged(base: "_Base", table: "_Table", leg: Leg) -> Outcome:
+    walk = Walk(_View(table, leg.packet).steps, nft_words.shown)
+    found = settled(walk, base.place[2], base.policy, " ".join(base.place))
+    unsure = base.place[0] in _ELSEWHERE or base.on(leg.packet.interface) is None or table.strange
+    if unsure and found.verdict is not Verdict.ACCEPTED:
+        return Outcome(Verdict.UNKNOWN, found.rule or " ".join(base.place))
+    return leg.seen(found)
+
+
+# the listing ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Base:
+    place: BaseChain
+    hook: str
+    priority: int
+    kind: str
+    policy: Verdict
+    devices: frozenset[str] | None
+
+    def on(self, interface: str | None) -> bool | None:
+        """Whether it hears of what comes by this interface."""
+        if self.devices is None:
+            return True
+        named = interface is not None and interface.isascii() and not interface.startswith("(")
+        return interface in self.devices if named else None
+
+
+def _bases(entries: Sequence[object]) -> Iterator[_Base]:
+    for entry in entries:
+        match entry:
+            case {"chain": {"family": str(f), "table": str(t), "name": str(n), "hook": str(hook), **rest}}:
+                policy = _END.get(str(rest.get("policy", "accept")), Verdict.UNKNOWN)
+                priority, kind = rest.get("prio", 0), str(rest.get("type", "filter"))
+                if (f, t) != ("inet", "fairlead"):
+                    yield _Base((f, t, n), hook, int(str(priority)), kind, policy, _devices(rest.get("dev")))
+
+
+def _devices(found: object) -> frozenset[str] | None:
+    match found:
+        case str():
+            return frozenset({found})
+        case [*names]:
+            return frozenset(map(str, names))
+    return None
+
+
+@dataclass
+class _Table:
+    sets: dict[str, Mapping[Any, Any]]  # and maps
+    chains: dict[str, list[Sequence[object]]]
+    dormant: bool = False
+    strange: bool = False  # it has a flag that is not understood
+
+
+def _tables(entries: Sequence[object]) -> dict[Table, _Table]:
+    tables: dict[Table, _Table] = defaultdict(lambda: _Table({}, defaultdict(list)))
     for entry in entries:
         match entry:
             case {"rule": {"family": str(f), "table": str(t), "chain": str(c), "expr": [*expressions]}}:
                 tables[f, t].chains[c].append(expressions)
             case {"set": {**named}} | {"map": {**named}}:
                 tables[str(named["family"]), str(named["table"])].sets[str(named["name"])] = named
-    for family, name, chain, policy in _bases(entries, arrival):
-        yield (family, name, chain), settled(Walk(tables[family, name].steps), chain, _END[policy])
+            case {"table": {"family": str(f), "name": str(t), "flags": flags}}:
+                found = {flags} if isinstance(flags, str) else {*map(str, flags)}
+                tables[f, t].dormant, tables[f, t].strange = "dormant" in found, bool(found - _NO_HARM)
+    return tables
 
 
-def _bases(entries: Sequence[object], arrival: Arrival) -> Iterator[tuple[str, str, str, str]]:
-    families = {"inet", "ip" if arrival.destination.version == 4 else "ip6"}
-    for entry in entries:
-        match entry:
-            case {"chain": {"family": str(f), "table": str(t), "name": str(n), "hook": str(hook), **rest}}:
-                if hook == arrival.hook and f in families and rest.get("type") == "filter":
-                    yield f, t, n, str(rest.get("policy", "accept"))
+# rules ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Table:
-    arrival: Arrival
-    sets: dict[str, Mapping[Any, Any]]  # and maps
-    chains: dict[str, list[Sequence[object]]]
+class _View:
+    """A table as this packet meets it."""
+
+    table: _Table
+    packet: Arrival
 
     def steps(self, chain: str) -> Iterator[Step]:
-        for expressions in self.chains.get(chain, ()):
-            yield from self._rule(expressions)
+        for expressions in self.table.chains.get(chain, ()):
+            if not _leads_to_us(expressions):
+                yield from self._rule(expressions)
 
     def _rule(self, expressions: Sequence[object]) -> Iterator[Step]:
         """What a rule does is its last expression; all before it are conditions."""
-        holds = _all(self._condition(expression) for expression in expressions[:-1])
-        match expressions[-1] if expressions else {"counter": None}:
+        holds: bool | None = True
+        for expression in expressions[:-1]:
+            holds = both((holds, self._condition(expression)))
+            if _names(expression) == {"notrack"}:
+                yield Step(holds, untracks=True, rule=expressions)
+        last = expressions[-1] if expressions else {"counter": None}
+        match last:
             case {"vmap": {"key": key, "data": data}}:
-                yield from self._mapped(holds, key, data)
-            case last:
-                yield _step(last, _all((holds, self._condition(last))))
+                yield from self._mapped(holds, key, data, expressions)
+            case _ if _looks(last):
+                strange = not all(_known(one) for one in expressions)
+                held = both((holds, self._condition(last)))
+                yield Step(held, unclear=strange, untracks=_names(last) == {"notrack"}, rule=expressions)
+            case _:
+                yield _step(last, holds, expressions)
 
-    def _mapped(self, holds: bool | None, key: object, data: object) -> Iterator[Step]:
+    def _mapped(self, holds: bool | None, key: object, data: object, rule: object) -> Iterator[Step]:
         """A map from values to what is done: one step for each pair, of which at most one holds."""
         match self._elements(data):
             case [*pairs]:
                 for pair in pairs:
                     match pair:
-                        case [value, done]:
-                            yield _step(done, _all((holds, self._equals(key, value))))
+                        case [found, done]:
+                            held = equals(self.packet, key, {"set": [found]}, self._elements)
+                            yield _step(done, both((holds, held)), rule)
             case None:
-                yield Step(holds, unclear=True)
+                yield Step(holds, unclear=True, rule=rule)
 
     def _elements(self, right: object) -> Sequence[object] | None:
         """None: they come and go, or are not listed."""
         match right:
-            case {"set": [*items]} | [*items]:
+            case {"set": [*items]}:
                 return items
             case str() if right.startswith("@"):
-                named = self.sets.get(right[1:], {"flags": [*_DYNAMIC]})
+                named = self.table.sets.get(right[1:], {"flags": [*_DYNAMIC]})
                 found: list[object] = named.get("elem", [])
                 return None if _DYNAMIC & {*named.get("flags", ())} else found
-        return [right]
+        return right if isinstance(right, list) else [right]
 
     def _condition(self, expression: object) -> bool | None:
-        match expression:
-            case {"match": {"op": "!=", "left": left, "right": right}}:
-                held = self._equals(left, right)
-                return None if held is None else not held
-            case {"match": {"op": "==" | "in", "left": left, "right": right}}:
-                return self._equals(left, right)
-            case {**one} if set(one) & {*_LOOKS, *_END, "return", "jump", "goto"}:
-                return True
-        return None
-
-    def _equals(self, left: object, right: object) -> bool | None:
-        value = _value(self.arrival, left)
-        items = self._elements(right)
-        if value is None or items is None:
-            return None
-        found = [_is(item, value) for item in items]
-        return True if True in found else None if None in found else False
+        """None as well for a statement in between that is not understood."""
+        if isinstance(expression, dict) and "match" in expression:
+            return condition(self.packet, expression, self._elements)
+        return True if _looks(expression) and _known(expression) and not _names(expression) & _RATES else None
 
 
-def _all(found: Iterator[bool | None] | tuple[bool | None, ...]) -> bool | None:
-    answers = list(found)
-    return False if False in answers else None if None in answers else True
+def _leads_to_us(expressions: Sequence[object]) -> bool:
+    """As iptables-nft writes it."""
+    match [*expressions][-1:]:
+        case [{"jump": {"target": str(target)}}]:
+            return target.startswith(PREFIX)
+    return False
 
 
-def _step(done: object, holds: bool | None) -> Step:
+def _names(expression: object) -> set[str]:
+    return {str(key) for key in expression} if isinstance(expression, dict) else set()
+
+
+def _looks(expression: object) -> bool:
+    """It lets the packet go on, if what it is about is known."""
+    return not _names(expression) & _DOES
+
+
+def _known(expression: object) -> bool:
+    """It decides nothing by itself, and leaves the packet as it is."""
+    match expression:
+        case {"mangle": {"key": {**key}}}:
+            return set(key) <= _MARKS
+        case {"set": {**rest}}:  # `add @set {…}`; with a rate in it, it holds or does not
+            return "stmt" not in rest
+        case {"xt": {"type": "match"}}:
+            return True
+    return bool(_names(expression)) and _names(expression) <= {*_LOOKS, *_RATES}
+
+
+def _step(done: object, holds: bool | None, rule: object) -> Step:
     match done:
         case {"jump": {"target": str(name)}}:
-            return Step(holds, chain=name)
+            return Step(holds, chain=name, rule=rule)
         case {"goto": {"target": str(name)}}:
-            return Step(holds, chain=name, returns=True)
-        case {"return": None}:
-            return Step(holds, returns=True)
+            return Step(holds, chain=name, returns=True, rule=rule)
+        case {"return": _}:
+            return Step(holds, returns=True, rule=rule)
+        case {"masquerade": _} | {"snat": _}:
+            return Step(holds, end=Verdict.ACCEPTED, rule=rule)
         case {**one} if set(one) & set(_END):
-            return Step(holds, end=next(end for key, end in _END.items() if key in one))
-        case {**one} if set(one) & {*_LOOKS, "match", "continue"}:
-            return Step(holds)
-    return Step(None, unclear=True)
-
-
-# the connection ------------------------------------------------------------------------------------
-
-Value = frozenset[str] | Address | int
-
-
-def _value(arrival: Arrival, left: object) -> Value | bool | None:
-    """What this connection has there, under every name that nft has for it; False: it has nothing there, so
-    nothing fits; None: that is not known."""
-    ours, other = ("ip", "ip6") if arrival.destination.version == 4 else ("ip6", "ip")
-    match left:
-        case {"meta": {"key": "iifname" | "iif" | "oifname" | "oif" as key}}:
-            if key[0] != arrival.hook[0]:
-                return False
-            return frozenset({arrival.interface}) if arrival.interface is not None else None
-        case {"meta": {"key": "l4proto"}} | {"payload": {"field": "protocol" | "nexthdr"}}:
-            return frozenset({"tcp", "6"})
-        case {"meta": {"key": "nfproto" | "protocol"}}:
-            return frozenset({"ipv4", "ip"} if ours == "ip" else {"ipv6", "ip6"})
-        case {"meta": {"key": "pkttype"}}:
-            return frozenset({"host", "unicast"})
-        case {"fib": {"result": "type", "flags": [*flags]}} if "daddr" in flags:
-            return frozenset({"local"})
-        case {"ct": {"key": "state"}}:
-            return frozenset({"new"})
-        case {"ct": {"key": "status"}}:  # firewalld lets in whatever was translated
-            return frozenset({"dnat"}) if arrival.translated else False
-        case {"payload": {"protocol": "tcp" | "th", "field": "dport"}}:
-            return arrival.port
-        case {"payload": {"protocol": "udp" | "icmp" | "icmpv6" | "sctp" | "dccp" | "igmp" | "arp"}}:
-            return False
-        case {"payload": {"protocol": str(protocol)}} if protocol == other:
-            return False
-        case {"payload": {"protocol": "ip" | "ip6", "field": "saddr"}}:
-            return arrival.source
-        case {"payload": {"protocol": "ip" | "ip6", "field": "daddr"}}:
-            return arrival.destination
-    return None
-
-
-def _is(item: object, value: Value | bool) -> bool | None:
-    match item, value:
-        case _, False:
-            return False
-        case {"elem": {"val": inner}}, _:
-            return _is(inner, value)
-        case [*flags], frozenset():  # as in `ct state established,related`
-            return any(flag in value for flag in flags)
-        case {"prefix": {"addr": str(address), "len": int(length)}}, IPv4Address() | IPv6Address():
-            return value in ip_network((address, length), strict=False)
-        case {"range": [int(low), int(high)]}, int():
-            return low <= value <= high
-        case {"range": [str(low), str(high)]}, IPv4Address() | IPv6Address():
-            return int(ip_address(low)) <= int(value) <= int(ip_address(high))
-        case str(), IPv4Address() | IPv6Address():
-            return item == str(value)
-        case str(), frozenset() if item.endswith("*"):
-            return any(one.startswith(item[:-1]) for one in value)
-        case str() | int(), frozenset():
-            return str(item) in value
-        case int(), int():
-            return item == value
-    return None
+            return Step(holds, end=next(end for key, end in _END.items() if key in one), rule=rule)
+        case {"continue": _}:
+            return Step(holds, rule=rule)
+    return Step(holds, unclear=True, rule=rule)

@@ -1,108 +1,221 @@
 """What the host's own firewall does with a connection, by what iptables-save says of one IP version.
 
-Enough is understood for what ufw, firewalld, Docker, fail2ban and people write.
+Enough is understood for what ufw, firewalld, Docker, fail2ban, kube-proxy and people write.
 """
 
-import shlex
+import functools
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_network
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Final
 
-from agent.core.redirect.iptables import chain_of, parse
-from agent.core.redirect.walk import Arrival, Step, Verdict, Walk, settled
+from agent.core.redirect.iptables import PREFIX
+from agent.core.redirect.iptables_words import Line, Option, parsed
+from agent.core.redirect.matches import both
+from agent.core.redirect.passage import Leg, passage
+from agent.core.redirect.walk import WIRE, Arrival, Outcome, Step, Verdict, Walk, settled, together
 
 _END = {"ACCEPT": Verdict.ACCEPTED, "DROP": Verdict.REFUSED, "REJECT": Verdict.REFUSED}
-_LOOKS = frozenset({"LOG", "NFLOG", "ULOG", "AUDIT", "MARK", "CONNMARK", "SET", "TRACE", "CT", "TCPMSS", "DSCP"})
+_LOOKS = frozenset(
+    {"LOG", "NFLOG", "ULOG", "AUDIT", "MARK", "CONNMARK", "SET", "TRACE", "TCPMSS", "DSCP", "CLASSIFY", "SECMARK"}
+    | {"CONNSECMARK", "CHECKSUM", "TOS", "LED", "RATEEST", "IDLETIMER", "ACCOUNT", ""}
+)
+_TRANSLATED = frozenset({"MASQUERADE", "SNAT"})
+# Of the tables in one hook, in the kernel's order.
+PRIORITIES: Final = {"raw": -300, "mangle": -150, "nat": -100, "filter": 0, "security": 50}
+_HOOKS: Final = {"PREROUTING": "prerouting", "INPUT": "input", "OUTPUT": "output", "POSTROUTING": "postrouting"}
+_LATE: Final = {("nat", "POSTROUTING"): 100, ("nat", "INPUT"): 100}
+Base = tuple[str, str]  # table, chain
 
 
 def verdict(text: str, arrival: Arrival) -> Verdict:
-    """ACCEPTED where there is no table filter."""
-    saved = parse(text)
-    rules: dict[str, list[Step]] = {name: [] for name in saved.chains.get("filter", ())}
-    for line in saved.lines.get("filter", ()):
-        rules.setdefault(chain_of(line), []).append(_step(shlex.split(line)[2:], arrival, rules))
-    walk = Walk(lambda name: rules.get(name, ()))
-    return settled(walk, base := arrival.hook.upper(), _policy(text, base))
+    """ACCEPTED where there are no tables."""
+    return together(found for _, found in outcomes(text, passage(arrival))).verdict
 
 
-def _policy(text: str, chain: str) -> Verdict:
+def bases(text: str) -> frozenset[Base]:
+    """The kernel's own chains that it has."""
+    return frozenset(_tables(text).policies)
+
+
+def outcomes(text: str, legs: Sequence[Leg]) -> Iterator[tuple[Base, Outcome]]:
+    """Of each chain of the kernel's that the connection meets, in the order of the hooks."""
+    tables = _tables(text)
+    for leg in legs:
+        for (table, chain), policy in tables.policies.items():
+            priority = _LATE.get((table, chain), PRIORITIES[table])
+            if leg.meets(_HOOKS[chain], priority, "nat" if table == "nat" else "filter"):
+                walk = Walk(_View(tables, table, leg.packet).steps)
+                found = settled(walk, chain, policy, f"-t {table}")
+                yield (table, chain), leg.seen(found)
+
+
+# the text ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Tables:
+    policies: dict[Base, Verdict]
+    rules: dict[Base, list[tuple[str, Line | None]]]  # None: not understood
+
+
+@functools.lru_cache(maxsize=8)
+def _tables(text: str) -> _Tables:
+    """Of others: fairlead's own chains are left out."""
+    found = _Tables({}, {})
     table = ""
-    for line in text.splitlines():
-        table = line[1:].strip() if line.startswith("*") else table
-        if table == "filter" and line.startswith(f":{chain} "):
-            return _END.get(line.split()[1], Verdict.ACCEPTED)
-    return Verdict.ACCEPTED
+    for line in text.split("\n"):
+        if line.startswith("*"):
+            table = line[1:].strip()
+        elif line.startswith(":") and table in PRIORITIES:
+            name, policy = (*line[1:].split(), "-")[:2]
+            found.rules.setdefault((table, name), [])
+            if policy in _END and name in _HOOKS:
+                found.policies[table, name] = _END[policy]
+        elif line.startswith("-A ") and table in PRIORITIES:
+            _add(found, table, line)
+    return found
 
 
-def _step(words: Sequence[str], arrival: Arrival, chains: dict[str, list[Step]]) -> Step:
-    at = next((i for i, word in enumerate(words) if word in ("-j", "-g")), len(words))
-    holds = _all(_conditions(words[:at], arrival))
-    match words[at : at + 2]:
-        case ["-j", target] if target in _END:
-            return Step(holds, end=_END[target])
-        case ["-j", "RETURN"]:
-            return Step(holds, returns=True)
-        case [option, target] if target in chains:
-            return Step(holds, chain=target, returns=option == "-g")
-        case [] | [_]:
-            return Step(holds)
-        case [_, target]:
-            return Step(holds, unclear=target not in _LOOKS)
-    return Step(holds, unclear=True)
+def _add(found: _Tables, table: str, line: str) -> None:
+    try:
+        rule = parsed(line)
+    except ValueError:
+        found.rules.setdefault((table, line.split()[1]), []).append((line, None))
+        return
+    if not rule.chain.startswith(PREFIX) and not rule.target.startswith(PREFIX):
+        found.rules.setdefault((table, rule.chain), []).append((line, rule))
 
 
-def _all(found: Iterator[bool | None]) -> bool | None:
-    """All of them: None where that cannot be told."""
-    answers = list(found)
-    return False if False in answers else None if None in answers else True
+# rules ---------------------------------------------------------------------------------------------
 
 
-def _conditions(words: Sequence[str], arrival: Arrival) -> Iterator[bool | None]:
+@dataclass(frozen=True)
+class _View:
+    """A table as this packet meets it."""
+
+    tables: _Tables
+    table: str
+    packet: Arrival
+
+    def steps(self, chain: str) -> Iterator[Step]:
+        for text, line in self.tables.rules.get((self.table, chain), ()):
+            yield self._step(text, line) if line else Step(None, unclear=True, rule=text)
+
+    def _step(self, text: str, line: Line) -> Step:
+        holds = both(conditions(line.options, self.packet))
+        target = line.target
+        if target in _END:
+            return Step(holds, end=_END[target], rule=text)
+        if target == "RETURN":
+            return Step(holds, returns=True, rule=text)
+        if (self.table, target) in self.tables.rules:
+            return Step(holds, chain=target, returns=line.goes, rule=text)
+        if target == "NOTRACK" or (target == "CT" and any(one.name == "--notrack" for one in line.more)):
+            return Step(holds, untracks=True, rule=text)
+        if target in _TRANSLATED:
+            return Step(holds, end=Verdict.ACCEPTED, rule=text)
+        helps = target == "CT" and {one.name for one in line.more} <= {"--helper", "--ctevents", "--timeout"}
+        return Step(holds, unclear=target not in _LOOKS and not helps, rule=text)
+
+
+def conditions(options: Sequence[Option], packet: Arrival) -> Iterator[bool | None]:
     """One answer for each option."""
-    rest = list(words)
-    while rest:
-        option, turned = rest.pop(0), False
-        if option == "!":
-            option, turned = rest.pop(0), True
-        values = []
-        while rest and rest[0] != "!" and not rest[0].startswith("-"):
-            values.append(rest.pop(0))
-        answer = _answer(option, values, arrival)
-        yield answer if answer is None or not turned else not answer
+    module = ""
+    for option in options:
+        module = option.values[0] if option.name == "-m" and option.values else module
+        answer = _answer(option, list(option.values), packet, module)
+        yield answer if answer is None or not option.turned else not answer
 
 
 # Their names say nothing by themselves; what they ask is in their options.
-_NAMES = frozenset({"tcp", "udp", "multiport", "comment", "conntrack", "state", "addrtype", "icmp", "icmp6", "rt"})
+_NAMES = frozenset(
+    {"tcp", "udp", "multiport", "comment", "conntrack", "state", "addrtype", "icmp", "icmp6", "rt", "rpfilter"}
+    | {"pkttype", "iprange"}
+)
+_LOOSE = frozenset({"--validmark", "--loose", "--accept-local"})
 
 
-def _answer(option: str, values: list[str], arrival: Arrival) -> bool | None:
-    match option, values:
+def _answer(option: Option, values: list[str], packet: Arrival, module: str) -> bool | None:
+    match option.name, values:
         case ("--comment", _) | ("-c", _):
             return True
+        case "-m", [name] if name == "rpfilter":  # a peer that is routed elsewhere hears nothing
+            return True if packet.comes else None
         case "-m", [name]:
             return True if name in _NAMES else None
-        case "-p", [protocol]:
-            return protocol in ("tcp", "all", "6")
-        case ("-i" | "-o", [_]) if (option == "-i") is not (arrival.hook == "input"):
+        case name, [] if module == "rpfilter" and name == "--invert":
             return False
-        case ("-i" | "-o", [name]) if arrival.interface is not None:
-            return arrival.interface.startswith(name[:-1]) if name.endswith("+") else arrival.interface == name
-        case ("-s", [network]) if arrival.source is not None:
-            return arrival.source in ip_network(network, strict=False)
-        case "-d", [network]:
-            return arrival.destination in ip_network(network, strict=False)
-        case "--dport" | "--dports" | "--ports", [ports]:
-            return any(_within(part, arrival.port) for part in ports.split(","))
-        case "--ctstate" | "--state", [states]:
-            return bool({"NEW", *(["DNAT"] if arrival.translated else [])} & set(states.split(",")))
-        case "--tcp-flags", [mask, flags]:
-            return {"SYN"} & set(mask.split(",")) == set(flags.split(",")) - {"NONE"}
-        case "--dst-type", [kinds]:
-            return "LOCAL" in kinds.split(",")
+        case name, [] if module == "rpfilter" and name in _LOOSE:
+            return True
+        case "-p", [protocol]:
+            return protocol in ("tcp", "all", "6", "0")
+        case ("-i" | "-o" as name, [interface]):
+            return _by(interface, packet) if (name == "-i") is packet.comes else False
+        case ("-s", [network]) if packet.source is not None:
+            return packet.source in ip_network(network, strict=False)
+        case ("-d", [network]) if packet.destination is not None:
+            return packet.destination in ip_network(network, strict=False)
+        case "--src-range" | "--dst-range" as name, [span]:
+            return _in_range(packet.source if name == "--src-range" else packet.destination, span)
+        case "--syn", []:
+            return not packet.answers
+        case "--pkt-type", [kind]:
+            return kind in ("unicast", "host")
         case "--icmp-type" | "--icmpv6-type" | "--rt-type", _:  # what opens a connection has no routing header
             return False
+    return _more(option.name, values, packet)
+
+
+def _more(name: str, values: list[str], packet: Arrival) -> bool | None:
+    match name, values:
+        case ("--dport" | "--dports" | "--destination-ports", [ports]) if packet.port is not None:
+            return _one_of(ports, packet.port)
+        case ("--sport" | "--sports" | "--source-ports", [ports]) if packet.source_port is not None:
+            return _one_of(ports, packet.source_port)
+        case ("--ports", [ports]):
+            known = [port for port in (packet.port, packet.source_port) if port is not None]
+            return True if any(_one_of(ports, port) for port in known) else False if len(known) == 2 else None
+        case "--ctstate" | "--state", [states]:
+            translated = packet.translated and packet.state != "invalid"
+            return bool({packet.state.upper(), *(["DNAT"] if translated else [])} & set(states.split(",")))
+        case "--ctdir", [direction] if packet.state != "invalid":
+            return direction == ("REPLY" if packet.answers else "ORIGINAL")
+        case "--tcp-flags", [mask, flags]:
+            sent = {"SYN", "ACK"} if packet.answers else {"SYN"}
+            asked = {"FIN", "SYN", "RST", "PSH", "ACK", "URG"} if mask == "ALL" else set(mask.split(","))
+            return sent & asked == set(flags.split(",")) - {"NONE"}
+        case "--dst-type", [kinds]:
+            near = packet.comes or packet.interface == "lo" or _loopback(packet.destination)
+            return ("LOCAL" if near else "UNICAST") in kinds.split(",")
+        case ("--src-type", [kinds]) if packet.comes and packet.interface != "lo":
+            return "UNICAST" in kinds.split(",")
     return None
 
 
+def _loopback(address: object) -> bool:
+    return bool(getattr(address, "is_loopback", False))
+
+
+def _by(name: str, packet: Arrival) -> bool | None:
+    if packet.interface is None:
+        return None
+    if packet.interface == WIRE:
+        return True if name == "+" else False if name == "lo" else None
+    return packet.interface.startswith(name[:-1]) if name.endswith("+") else packet.interface == name
+
+
+def _one_of(ports: str, port: int) -> bool:
+    return any(_within(part, port) for part in ports.split(","))
+
+
 def _within(span: str, port: int) -> bool:
-    first, _, last = span.partition(":")
-    return int(first or 0) <= port <= int(last or first or 65535)
+    first, colon, last = span.partition(":")
+    return int(first or 0) <= port <= int(last or (65535 if colon else first))
+
+
+def _in_range(address: object, span: str) -> bool | None:
+    first, _, last = span.partition("-")
+    if address is None:
+        return None
+    return int(ip_address(first)) <= int(address) <= int(ip_address(last or first))  # type: ignore[call-overload, no-any-return]

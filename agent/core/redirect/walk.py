@@ -1,6 +1,6 @@
-"""A walk through the chains of a firewall with one connection in hand, whatever wrote them.
+"""A walk through the chains of a firewall with one packet in hand, whatever wrote them.
 
-Law: three answers. A rule that is not understood and would decide otherwise than the rest makes it UNKNOWN, never
+Law: three answers. A rule that is not understood and may decide otherwise than the rest makes it UNKNOWN, never
 a guess.
 """
 
@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from agent.core.redirect.spec import Address
+
+WIRE = "(any)"  # an interface whose name is not known; it is not lo
 
 
 class Verdict(enum.Enum):
@@ -19,16 +21,30 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True)
 class Arrival:
-    """A connection that opens, as filter's input or output hook sees it: after translation. `interface`: by which
-    it comes or goes. `interface`, `source`: None where they are not known; then a rule that asks for them cannot
-    be told."""
+    """A packet that opens a connection, as the hook sees it; `answers`: the packet that answers it. `interface`:
+    by which it comes or goes. None: not known; then a rule that asks for it cannot be told."""
 
     interface: str | None
     source: Address | None
-    destination: Address
-    port: int = 4143
+    destination: Address | None
+    port: int | None = 4143
     translated: bool = True  # by the redirect; False: the peer dialled 4143 itself
     hook: str = "input"
+    source_port: int | None = None
+    state: str = "new"  # of the connection; "invalid" before it is tracked
+    answers: bool = False
+    before: "Arrival | None" = None  # the same packet before the redirect translated it
+
+    @property
+    def version(self) -> int:
+        known = self.destination or self.source
+        assert known is not None, "a packet has an address"
+        return known.version
+
+    @property
+    def comes(self) -> bool:
+        """The hook sees by which interface it came; the others by which it goes."""
+        return self.hook in ("ingress", "prerouting", "input")
 
 
 @dataclass(frozen=True)
@@ -41,49 +57,97 @@ class Step:
     chain: str = ""  # where it leads
     returns: bool = False  # it leaves its chain, or leads into another without coming back
     unclear: bool = False
+    untracks: bool = False  # connection tracking leaves the packet out from here on
+    rule: object = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`rule`: that refuses, or is not understood. `untracked`: what `untracks`; None where that cannot be told.
+    `packet`: as the rule saw it."""
+
+    verdict: Verdict
+    rule: str = ""
+    untracked: bool | None = False
+    untracks: str = ""
+    packet: Arrival | None = None
+
+
+OPEN = Outcome(Verdict.ACCEPTED)
 
 
 @dataclass
 class Walk:
-    """`steps`: a chain's rules, by its name."""
+    """`steps`: a chain's rules, by its name. `shown`: a rule, for people."""
 
     steps: Callable[[str], Iterable[Step]]
-    doubts: set[Verdict] = field(default_factory=set)
+    shown: Callable[[object], str] = str
+    unsure: list[object] = field(default_factory=list)
+    untracked: list[tuple[bool | None, object]] = field(default_factory=list)
 
 
 _DEPTH = 16  # of jumps, as in the kernel
 
+Ends = dict[Verdict | None, object]  # each end that is possible, and the first rule that comes to it
 
-def through(walk: Walk, chain: str, depth: int = 0) -> Verdict | None:
+
+def through(walk: Walk, chain: str, certain: bool = True, depth: int = 0) -> Ends:
     """None: the chain lets the next rule of its caller, or the policy, decide."""
+    found: Ends = {}
     for step in walk.steps(chain):
         if step.holds is False:
             continue
-        if step.unclear:
-            walk.doubts |= {Verdict.ACCEPTED, Verdict.REFUSED}
-        end = step.end
-        if step.chain and depth < _DEPTH:
-            end = through(walk, step.chain, depth + 1)
-        if end is None:
-            if step.returns and step.holds:
-                return None
-        elif step.holds:
-            return end
-        else:
-            walk.doubts.add(end)
-    return None
+        sure = certain and step.holds is True and not found
+        ends, stays = _ends(walk, step, sure, depth)
+        if ends and (step.unclear or step.holds is None):
+            walk.unsure.append(step.rule)
+        if step.untracks:
+            walk.untracked.append((True if sure else None, step.rule))
+        for end, rule in ends.items():
+            found.setdefault(end, rule)
+        if step.holds and not stays:
+            return found
+    found.setdefault(None, None)
+    return found
 
 
-def settled(walk: Walk, chain: str, policy: Verdict) -> Verdict:
-    """What becomes of the connection in this base chain."""
-    found = through(walk, chain) or policy
-    return Verdict.UNKNOWN if walk.doubts - {found} else found
+def _ends(walk: Walk, step: Step, sure: bool, depth: int) -> tuple[Ends, bool]:
+    """Of one rule that holds; and whether the next one of its chain may be asked then."""
+    if step.unclear:
+        return {Verdict.ACCEPTED: step.rule, Verdict.REFUSED: step.rule}, True
+    if step.chain and depth < _DEPTH:
+        ends = through(walk, step.chain, sure, depth + 1)
+        if step.returns:
+            return ends, False
+        return {end: rule for end, rule in ends.items() if end is not None}, None in ends
+    if step.end is not None:
+        return {step.end: step.rule}, False
+    return ({None: step.rule}, False) if step.returns else ({}, True)
 
 
-def together(verdicts: Iterable[Verdict]) -> Verdict:
+def settled(walk: Walk, chain: str, policy: Verdict, where: str) -> Outcome:
+    """What becomes of the packet in this base chain. `where`: the chain, for people."""
+    ends = through(walk, chain)
+    rules = {end or policy: rule for end, rule in ends.items()}
+    untracked = next((sure for sure, _ in walk.untracked if sure), None if walk.untracked else False)
+    by = next((rule for sure, rule in walk.untracked if sure is untracked), None)
+    untracks = f"{where}: {walk.shown(by)}" if walk.untracked else ""
+    if len(rules) == 1:
+        (verdict,) = rules
+        decided = rules[verdict] if None not in ends else None
+        rule = walk.shown(decided) if decided is not None else "policy drop"
+        return Outcome(verdict, f"{where}: {rule}" if verdict is Verdict.REFUSED else "", untracked, untracks)
+    unsure = walk.shown(walk.unsure[0]) if walk.unsure else "its rules"
+    return Outcome(Verdict.UNKNOWN, f"{where}: {unsure}", untracked, untracks)
+
+
+_UNTRACKED = (False, None, True)
+_SEVERITY = (Verdict.ACCEPTED, Verdict.UNKNOWN, Verdict.REFUSED)
+
+
+def together(outcomes: Iterable[Outcome]) -> Outcome:
     """Of several base chains: a refusal of one is final, an acceptance is its own alone."""
-    found = set(verdicts)
-    for verdict in (Verdict.REFUSED, Verdict.UNKNOWN):
-        if verdict in found:
-            return verdict
-    return Verdict.ACCEPTED
+    found = list(outcomes)
+    by = max(found, key=lambda one: _UNTRACKED.index(one.untracked), default=OPEN)
+    worst = max(found, key=lambda one: _SEVERITY.index(one.verdict), default=OPEN)
+    return Outcome(worst.verdict, worst.rule, by.untracked, by.untracks, worst.packet)

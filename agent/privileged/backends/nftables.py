@@ -84,5 +84,13 @@ def run(*arguments: str, input: str = "", within: float | None = None) -> "subpr
     return programs.run(program, "-j", *arguments, input=input, within=within)
 
 
+def run_text(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """In nft's own language, for what its JSON has wrong."""
+    program = programs.find("nft")
+    if program is None:
+        raise programs.missing("nft")
+    return programs.run(program, *arguments)
+
+
 def refusal(verb: str, errors: str) -> Refusal:
     return programs.refusal(verb, errors, _NEEDS)

@@ -1,0 +1,154 @@
+"""What is said of others' rules is what packets meet: every verdict beside a connection."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from agent.core.facts import Level
+from agent.core.redirect import ruleset
+from agent.core.redirect.admission import Admission
+from agent.core.redirect.walk import Verdict
+from agent.privileged import Refusal, admission, kernel, policy
+from tests.privileged.hosts import APP, FAMILIES, INBOUND, OUTBOUND, Host, Listeners, dial, wired_host
+
+CASES = Path(__file__).parents[1] / "cases"
+OPEN, SHUT, UNSURE = Verdict
+V4 = FAMILIES[0]
+PEERS = (ip_network("10.9.0.0/24"), ip_network("fd09::/64"))
+FROM = "ip saddr 10.9.0.0/24 tcp dport 4143 accept"
+ANSWER = FROM.replace("saddr", "daddr").replace("dport", "sport")
+SYN, BOTH = "tcp flags & (fin|syn|rst|ack) == syn", "ip saddr . tcp dport { 10.9.0.0/24 . 4143 }"
+BY_IPTABLES = "-s 10.9.0.0/24 -p tcp --dport 4143 -j ACCEPT"
+REST = "table inet more { chain c { type filter hook %s priority %s; policy accept; iifname lo accept; %s; }\n}\n"
+
+
+@pytest.fixture
+def host(root: None, tmp_path: Path) -> Iterator[Host]:
+    with wired_host(tmp_path / "host") as made:
+        yield made
+
+
+@pytest.fixture
+def ears(host: Host) -> Iterator[Listeners]:
+    with Listeners() as made:
+        for family in FAMILIES:
+            made.add(host.space, family.host, APP, INBOUND)
+            made.add(host.space, family.loopback, OUTBOUND)
+        yield made
+
+
+def load(host: Host, case: str, kind: str = "nft") -> None:
+    """A file of tests/cases, or a ruleset of nft's."""
+    path = CASES / case
+    if case.endswith((".iptables-save", ".rules")) and path.read_text().startswith("*"):
+        host.space.run(f"iptables-{kind}-restore", "--wait", "5", "--noflush", str(path))
+    else:
+        host.space.run("nft", "-f", "-", input=path.read_text() if case.endswith((".nft", ".rules")) else case)
+
+
+def put(host: Host, backend: str) -> None:
+    rules = ruleset(policy.spec(host.prefix), Level.ON, Level.ON)
+    host.space.inside(lambda: kernel.replace(rules, backend))
+
+
+def told(host: Host) -> Admission:
+    return host.space.inside(lambda: admission.admission(admission.seen(), policy.spec(host.prefix), PEERS))
+
+
+def comes_in(host: Host, port: int = INBOUND) -> bool:
+    with suppress(OSError):
+        dial(host.peer, V4.host, port, within=0.5).close()
+        return True
+    return False
+
+
+def goes_out(host: Host) -> bool:
+    with suppress(OSError):
+        dial(host.space, V4.cluster, 80, within=0.5).close()
+        return True
+    return False
+
+
+def refused(host: Host) -> str:
+    """Why the redirect would not be set; "": it would."""
+    spec, seen = policy.spec(host.prefix), admission.seen
+
+    def ask() -> str:
+        try:
+            admission.tracked(seen(), spec)
+            admission.outward(seen(), spec)
+        except Refusal as refusal:
+            return refusal.detail
+        return ""
+
+    return host.space.inside(ask)
+
+
+# inbound -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("case", "expected", "command"),
+    [
+        ("dormant.nft", OPEN, ""),
+        ("native-lowercase-chains-in-ip-filter.nft", SHUT, f"nft insert rule ip filter input {FROM}"),
+        ("prerouting-drop.nft", SHUT, f"nft insert rule inet edge pre {FROM}"),
+        ("mangle-INPUT-drop.iptables-save", SHUT, f"iptables -t mangle -I INPUT {BY_IPTABLES}"),
+        ("raw-PREROUTING-allow-list.iptables-save", SHUT, f"iptables -t raw -I PREROUTING {BY_IPTABLES}"),
+        (REST % ("input", "security", "tcp dport 4143 drop"), SHUT, f"nft insert rule inet more c {FROM}"),
+        (REST % ("prerouting", "mangle", "udp dport != 53 drop"), OPEN, ""),
+        (REST % ("prerouting", "raw", "icmp type != echo-request drop"), OPEN, ""),
+        (
+            REST % ("input", "filter", f"tcp dport 4000-5000 {SYN} drop"),
+            SHUT,
+            f"nft insert rule inet more c {FROM}",
+        ),
+        (REST % ("input", "filter", f"{BOTH} drop"), SHUT, f"nft insert rule inet more c {FROM}"),
+        (REST % ("prerouting", "-150", "ct state invalid drop"), OPEN, ""),
+        (REST % ("prerouting", "filter", "tcp dport 8080 drop"), OPEN, ""),
+        (REST % ("output", "filter", "tcp sport 4143 drop"), SHUT, f"nft insert rule inet more c {ANSWER}"),
+    ],
+)
+def test_cases_of_a_firewall_that_peers_meet(
+    host: Host, ears: Listeners, backend: str, case: str, expected: Verdict, command: str
+) -> None:
+    put(host, backend)
+    load(host, case, "legacy" if backend == "iptables-legacy" else "nft")
+    found = told(host)
+    assert comes_in(host) is (expected is OPEN)
+    assert comes_in(host, APP) is (expected is OPEN or "prerouting" in case.lower())
+    assert found.verdict is expected, found
+    assert (command in found.commands) if command else not found.commands
+    for line in found.commands:
+        host.space.run(
+            "sh", "-c", line.replace("iptables ", "iptables-legacy " if "legacy" in backend else "iptables ")
+        )
+    assert comes_in(host) and comes_in(host, APP)
+    assert told(host).verdict is OPEN
+
+
+# outbound ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("case", "why"),
+    [
+        ("dormant-output.nft", ""),
+        ("native-output-drop-lowercase.nft", "ip filter output: policy drop"),
+        ("notrack-on-lo-both-ways.nft", "inet rawt out: oif lo notrack"),
+        (REST % ("output", "raw", "ip daddr 10.42.0.0/16 notrack"), "ip daddr 10.42.0.0/16 notrack"),
+        (REST % ("output", "raw", "tcp sport 4140 notrack"), "tcp sport 4140 notrack"),
+        (REST % ("prerouting", "raw", "tcp dport 4140 notrack"), ""),
+        (REST % ("output", "-150", "notrack"), ""),
+    ],
+)
+def test_cases_of_what_goes_out(host: Host, ears: Listeners, backend: str, case: str, why: str) -> None:
+    load(host, case)
+    said = refused(host)
+    put(host, backend)
+    assert goes_out(host) is (why == ""), said
+    assert why in said if why else said == ""
+    assert "firewalld" not in said
