@@ -33,7 +33,8 @@ _UNTRACKED: Final = (
 
 # Of what comes to the proxy, and of what goes out to it.
 INWARD: Final = frozenset({"ingress", "prerouting", "input", "output", "postrouting", "egress"})
-OUTWARD: Final = frozenset({"output", "postrouting", "prerouting", "input"})
+# On lo no set is looked up: where one decides there, it cannot be told.
+OUTWARD: Final = frozenset({"output"})
 
 
 def seen(hooks: frozenset[str] = INWARD | OUTWARD) -> Seen | Refusal:

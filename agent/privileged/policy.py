@@ -148,7 +148,7 @@ def _path(prefix: Path) -> Path:
 
 def _exempt(found: config.Config) -> Exempt:
     """Only rules for every port depend on who listens at this moment."""
-    return Exempt(sshd.ports(), published.ports()) if _every_port(found) else Exempt()
+    return Exempt(sshd.ports(), published.ports(found.host.addresses)) if _every_port(found) else Exempt()
 
 
 def _every_port(found: config.Config) -> bool:

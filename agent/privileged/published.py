@@ -1,9 +1,11 @@
 """The ports that container runtimes publish on this host now: by rules of either kind, or by a program that
 listens."""
 
+from collections.abc import Iterable
 from typing import Final
 
-from agent.core.redirect import published
+from agent.core.redirect import Address, firewall_iptables, published
+from agent.core.redirect.walk import WIRE, Arrival
 from agent.privileged import Refusal, host_rules, sshd
 from agent.privileged.backends import programs
 from agent.privileged.backends.iptables import KINDS
@@ -11,25 +13,29 @@ from agent.privileged.backends.iptables import KINDS
 _HOOKS: Final = frozenset({"prerouting"})
 
 
-def ports() -> frozenset[int]:
-    """On the way to BLOCK, and where the rules cannot be read, those that were known last. Raises Refusal: none
-    are, and a program that could tell fails."""
+def ports(addresses: Iterable[Address]) -> frozenset[int]:
+    """At these addresses of this host, over TCP. On the way to BLOCK, and where the rules cannot be read, those
+    that were known last. Raises Refusal: none are, and a program that could tell fails."""
     listen, known = sshd.listening(published.LISTENERS), host_rules.remembered()
     if host_rules.left_alone():
         return listen | (known.published if known else frozenset())
     try:
-        return listen | _by_rules()
+        return listen | _by_rules(addresses)
     except Refusal:
         if known is None:
             raise
         return listen | known.published
 
 
-def _by_rules() -> frozenset[int]:
+def _by_rules(addresses: Iterable[Address]) -> frozenset[int]:
+    packets = [Arrival(WIRE, None, one, None, translated=False, hook="prerouting") for one in addresses]
     found: frozenset[int] = frozenset()
+    kept: set[str] = set()
     for kind in KINDS:
-        for text in host_rules.saved(kind).values():
-            found |= published.from_iptables(text)
+        for version, text in host_rules.saved(kind).items():
+            found |= published.from_iptables(text, [packet for packet in packets if packet.version == version])
+            if kind == "nft" and firewall_iptables.bases(text) & {("nat", "PREROUTING")}:
+                kept.add("ip" if version == 4 else "ip6")
     if programs.find("nft"):
-        found |= published.from_nft(host_rules.listing(_HOOKS))
+        found |= published.from_nft(host_rules.listing(_HOOKS), packets, frozenset(kept))
     return found

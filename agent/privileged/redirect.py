@@ -319,7 +319,7 @@ def _new(prefix: Path, wanted: Levels, session: frozenset[int] = frozenset()) ->
     """One that is not in force yet. Later the firewall may change, and a redirect in force is not taken away."""
     spec = _spec(prefix, wanted, session)
     if Level.ON in wanted:
-        firewall = admission.seen()
+        firewall = admission.seen(admission.OUTWARD)
         admission.tracked(firewall, spec)
         if wanted[1] is Level.ON:
             admission.outward(firewall, spec)

@@ -17,6 +17,7 @@ from tests.netns import Namespace, namespace
 from tests.privileged.firewalls import BACKENDS, FIREWALLD, GUIDE, OPENED, docker, leftovers
 from tests.privileged.hosts import (
     APP,
+    FAMILIES,
     INBOUND,
     OUTBOUND,
     UNDECLARED,
@@ -99,6 +100,48 @@ def test_what_containers_send_is_forwarded(host: Host, backend: str, family: Fam
             assert ears.heard(space, family.cluster, 80)[0] == (family.cluster, 80), level
 
 
+def found(host: Host) -> frozenset[int]:
+    addresses = [ip_address(family.host) for family in FAMILIES]
+    return host.space.inside(lambda: published.ports(addresses))
+
+
+@pytest.mark.parametrize(
+    ("case", "ports"),
+    [
+        ("published-kube-proxy-NodePort.rules", {30080}),
+        ("published-jump-then-DNAT.rules", {30080}),
+        ("-A PREROUTING -p tcp -m tcp --dport 2222 -j REDIRECT --to-ports 22", {2222}),
+        ("-A PREROUTING -p udp -m udp --dport 8080 -j DNAT --to-destination 172.17.0.2:80", set()),
+        ("-A PREROUTING -d 127.0.0.1/32 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2", set()),
+        ("-A PREROUTING -d 10.9.0.7/32 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2", set()),
+        ("-A PREROUTING -d 10.9.0.2/32 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2", {8080}),
+        ('-A PREROUTING -p tcp -m comment --comment "a --dport 80 -j DNAT" -j ACCEPT', set()),
+        (
+            "-A PREROUTING -p tcp --dport 8080 -j ACCEPT\n-A PREROUTING -p tcp --dport 8080:8081 -j REDIRECT",
+            {8081},
+        ),
+        ("tcp dport 2222 redirect to :22", {2222}),
+        ("udp dport 8080 dnat to 172.17.0.2", set()),
+        ("ip daddr 127.0.0.1 tcp dport 8080 dnat to 172.17.0.2", set()),
+        ("dnat ip to tcp dport map { 8080 : 172.17.0.2, 8081 : 172.17.0.3 }", {8080, 8081}),
+        ("ip daddr . tcp dport { 10.9.0.2 . 8080, 10.9.0.7 . 8081 } dnat to 172.17.0.2", {8080}),
+        ("meta l4proto . th dport vmap { tcp . 81 : accept, udp . 82 : drop } ", set()),
+    ],
+)
+def test_published_cases(host: Host, case: str, ports: set[int]) -> None:
+    """Each as it is written, and no port of the host's own."""
+    path = Path(__file__).parents[1] / "cases" / case[:80]
+    text = path.read_text() if case.endswith(".rules") else case
+    if text.startswith("-A"):
+        text = f"*nat\n{text}\nCOMMIT\n"
+    elif not case.endswith(".rules"):
+        text = f"table ip a {{ chain c {{ type nat hook prerouting priority dstnat; {text}; }}\n}}\n"
+    host.space.run(
+        *(["iptables-nft-restore", "--noflush"] if text.startswith("*") else ["nft", "-f", "-"]), input=text
+    )
+    assert found(host) == ports
+
+
 @pytest.mark.parametrize("kind", ["nft", "legacy"])
 def test_published_ports_are_found(host: Host, kind: str) -> None:
     docker(host, 8443, CONTAINER[4], kind)
@@ -109,7 +152,7 @@ def test_published_ports_are_found(host: Host, kind: str) -> None:
         "add rule ip pods c tcp dport { 7000-7001, 7443 } dnat to 10.88.0.2:80",
     )
     put(host, f"iptables-{kind}", ON, ON)
-    assert host.space.inside(published.ports) == {8443, 9443, 7000, 7001, 7443}
+    assert found(host) == {8443, 9443, 7000, 7001, 7443}
 
 
 # the host's own firewall ---------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from agent.core.redirect import (
 )
 from agent.core.redirect.spec import differences_from_guide
 from agent.core.redirect.trace import Packet, explain, trace
+from agent.core.redirect.walk import WIRE, Arrival
 from tests.core.redirects import BOTH, PROXY, packets, settable, specs
 
 ON, BLOCK = Level.ON, Level.BLOCK
@@ -194,12 +195,17 @@ def test_without_rules_that_is_the_reason() -> None:
 # containers ----------------------------------------------------------------------------------------
 
 
+COMES = Arrival(WIRE, None, ip_address("192.0.2.10"), None, translated=False, hook="prerouting")
+
+
 @pytest.mark.parametrize(("table", "ports"), [("netavark", {8443, 9000, 9001}), ("fairlead", set())])
 def test_published_by_nft_and_not_by_us(table: str, ports: set[int]) -> None:
     listed = {"set": [8443, {"range": [9000, 9001]}]}
     match = {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": listed}}
-    rule = {"family": "inet", "table": table, "chain": "c", "expr": [match, {"dnat": {"port": 443}}]}
-    assert published.from_nft({"nftables": [{"rule": rule}]}) == ports
+    here = {"family": "inet", "table": table}
+    rule = {**here, "chain": "c", "expr": [match, {"dnat": {"port": 443}}]}
+    chain = {**here, "name": "c", "type": "nat", "hook": "prerouting", "prio": -100}
+    assert published.from_nft({"nftables": [{"chain": chain}, {"rule": rule}]}, [COMES]) == ports
 
 
 @pytest.mark.parametrize(
@@ -209,9 +215,10 @@ def test_published_by_nft_and_not_by_us(table: str, ports: set[int]) -> None:
         ("-A NETAVARK-DN-1D8721804F16F -p tcp -m tcp --dport 9090 -j DNAT --to-destination 10.88.0.2:90", {9090}),
         ("-A CNI-DN-0 -p tcp -m multiport --dports 80,81:82 -j DNAT --to-destination 10.88.0.2:90", {80, 81, 82}),
         ("-A FAIRLEAD_IN -p tcp -m multiport --dports 8080 -j DNAT --to-destination :4143", set()),
-        ("-A PREROUTING -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 3128", set()),
+        ("-A PREROUTING -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 3128", {80}),
     ],
 )
 def test_published_by_iptables(line: str, ports: set[int]) -> None:
-    assert published.from_iptables(f"*nat\n{line}\nCOMMIT\n") == ports
-    assert published.from_iptables(f"*mangle\n{line}\nCOMMIT\n") == set()
+    to = "" if "-A PREROUTING" in line else f"-A PREROUTING -j {line.split()[1]}\n"
+    assert published.from_iptables(f"*nat\n{to}{line}\nCOMMIT\n", [COMES]) == ports
+    assert published.from_iptables(f"*mangle\n{to}{line}\nCOMMIT\n", [COMES]) == set()
