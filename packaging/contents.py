@@ -104,11 +104,21 @@ def plain(stage: Path, version: str, page: str) -> Iterator[Entry]:
 
 
 def _documents(stage: Path, page: str) -> Iterator[Entry]:
-    for folder in (DOC, f"{DOC}/docs", f"{DOC}/examples", f"{DOC}/licences"):
+    for folder in (
+        DOC,
+        f"{DOC}/config",
+        f"{DOC}/config/cluster",
+        f"{DOC}/docs",
+        f"{DOC}/examples",
+        f"{DOC}/licences",
+    ):
         yield Entry(folder, None, 0o755, "dir")
     yield from document(f"{DOC}/copyright", _write(stage / "copyright", page))
     yield from document(f"{DOC}/examples/fairlead.toml", ROOT / "config/fairlead.toml")
-    yield from document(f"{DOC}/README.md", ROOT / "README.md")
+    for name in ("README.md", "LICENSE", "config/fairlead.toml"):
+        yield from document(f"{DOC}/{name}", ROOT / name)
+    for path in sorted((ROOT / "config/cluster").iterdir()):
+        yield from document(f"{DOC}/config/cluster/{path.name}", path)
     for path in sorted((ROOT / "docs").glob("*.md")):
         yield from document(f"{DOC}/docs/{path.name}", path)
     yield Entry("/usr/share/lintian/overrides/fairlead", FILES / "lintian-overrides", only="deb")

@@ -1,6 +1,8 @@
 """The command line: what it teaches, how it says errors, its exit codes."""
 
 import dataclasses
+import io
+import json
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -41,11 +43,64 @@ def test_each_verb_teaches(capsys: pytest.CaptureFixture[str], verb: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "argv", [(), ("nonsense",), ("status", "--nonsense"), ("probe",), ("probe", "push"), ("check-config",)]
+    "argv", [("nonsense",), ("status", "--nonsense"), ("probe",), ("probe", "push"), ("check-config", "a", "b")]
 )
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...]) -> None:
     code, _, err = run(capsys, *argv)
     assert code == 2 and "usage: fairlead" in err
+
+
+def test_bare_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys) == run(capsys, "--help")
+
+
+@pytest.mark.parametrize(
+    ("argv", "suggested"),
+    [
+        (("statsu",), "status"),
+        (("chek-config",), "check-config"),
+        (("undrian", "--json"), "undrain"),
+        (("redirect", "aply"), "apply"),
+        (("proxy", "upgade", "2.366.0"), "upgrade"),
+    ],
+)
+def test_a_mistyped_verb_is_suggested(
+    capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], suggested: str
+) -> None:
+    code, _, err = run(capsys, *argv)
+    assert code == 2 and f"did you mean {suggested}?" in err
+
+
+def test_check_config_takes_the_default_file_below_prefix(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "etc/fairlead/fairlead.toml"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(EXAMPLE.read_bytes())
+    code, out, _ = run(capsys, "check-config", "--prefix", str(tmp_path))
+    assert code == 0 and out.startswith(f"{file}: good\n")
+
+
+def test_check_config_reads_standard_input(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"[host]\nadress = 1\n")))
+    code, _, err = run(capsys, "check-config", "-")
+    assert code == 64
+    assert "fairlead: standard input: host.adress: " in err and "cannot use standard input: " in err
+
+
+def test_check_config_as_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, err = run(capsys, "check-config", "--json", str(EXAMPLE))
+    said = json.loads(out)
+    assert (code, err, said["good"], said["problems"], len(said["while_not_ready"])) == (0, "", True, [], 2)
+    file = tmp_path / "f.toml"
+    file.write_text(EXAMPLE.read_text().replace("[5432]", "[0]"))
+    code, out, err = run(capsys, "check-config", "--json", str(file))
+    said = json.loads(out)
+    assert (code, err, said["file"], said["good"]) == (64, "", str(file), False)
+    assert [sorted(problem) for problem in said["problems"]] == [["cause", "key", "remedy"]]
+    assert said["problems"][0]["key"].startswith("workload.ports")
 
 
 def test_check_config_good(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +148,7 @@ def test_check_config_without_a_readable_file(
 def test_check_config_of_a_file_that_this_user_may_not_read(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Path, "read_text", mock.Mock(side_effect=PermissionError(13, "Permission denied")))
+    monkeypatch.setattr(Path, "read_bytes", mock.Mock(side_effect=PermissionError(13, "Permission denied")))
     code, _, err = run(capsys, "check-config", str(tmp_path / "f.toml"))
     assert code == 77 and "Permission denied" in err and "sudo" in err
 

@@ -1,47 +1,98 @@
-"""fairlead check-config FILE"""
+"""fairlead check-config [FILE]"""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 from agent import config
 from agent.cli.exits import Exit, Failure, complain
+from agent.cli.main import prefix_argument
 
 HELP = "name every problem of a configuration file"
 DESCRIPTION = """\
 Reads a configuration and names every problem at once: file, key, what is wrong, what to do.
+Without FILE it reads /etc/fairlead/fairlead.toml below --prefix; with "-", standard input.
+--json writes {"file", "good", "problems", "warnings", "while_not_ready"}; a problem has "key", "cause", "remedy".
 Touches nothing of the host, so it works anywhere. Exit 0: good, perhaps with warnings; 64: problems."""
 
 WRITE = "write it after the example: /usr/share/doc/fairlead/examples/fairlead.toml, config/ in a checkout"
+DEFAULT = "/etc/fairlead/fairlead.toml"
+STANDARD_INPUT = "-"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", help='default: /etc/fairlead/fairlead.toml below --prefix; "-": stdin'
+    )
+    prefix_argument(parser)
+    parser.add_argument("--json", action="store_true", help="write the result as one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    found = load(args.file)
+    file = Path(args.file if args.file is not None else f"{args.prefix}{DEFAULT}")
+    return _as_json(file) if args.json else _as_text(file)
+
+
+def _as_text(file: Path) -> int:
+    found = load(file)
     for warning in config.warnings(found):
-        print(f"{args.file}: warning: {warning.key}: {warning.cause}\n  {warning.remedy}", file=sys.stderr)
-    print(f"{args.file}: good")
+        print(f"{_name(file)}: warning: {warning.key}: {warning.cause}\n  {warning.remedy}", file=sys.stderr)
+    print(f"{_name(file)}: good")
     for refusal in config.refusals(found):
         print(f"  {refusal}")
     return Exit.OK
 
 
+def _as_json(file: Path) -> int:
+    """A file that cannot be read is a Failure here too: there is nothing to say about its keys."""
+    problems: tuple[config.Problem, ...] = ()
+    warnings: list[config.Problem] = []
+    while_not_ready: list[str] = []
+    try:
+        found = config.parse(_read(file))
+        warnings, while_not_ready = list(config.warnings(found)), list(config.refusals(found))
+    except config.ConfigError as error:
+        problems = error.problems
+    said = {
+        "file": _name(file),
+        "good": not problems,
+        "problems": [_fields(problem) for problem in problems],
+        "warnings": [_fields(warning) for warning in warnings],
+        "while_not_ready": while_not_ready,
+    }
+    print(json.dumps(said, indent=2))
+    return Exit.CONFIG if problems else Exit.OK
+
+
+def _fields(problem: config.Problem) -> dict[str, str]:
+    return {"key": problem.key, "cause": problem.cause, "remedy": problem.remedy}
+
+
+def _name(file: Path) -> str:
+    return "standard input" if str(file) == STANDARD_INPUT else str(file)
+
+
 def load(file: Path) -> config.Config:
     """The Config in `file`; every problem goes to standard error, then Failure with Exit.CONFIG."""
+    text = _read(file)
     try:
-        return config.parse(file.read_text(encoding="utf-8"))
+        return config.parse(text)
+    except config.ConfigError as error:
+        for problem in error.problems:
+            where = f"{_name(file)}: {problem.key}" if problem.key else _name(file)
+            complain(f"{where}: {problem.cause}", problem.remedy)
+        count = len(error.problems)
+        raise Failure(Exit.CONFIG, f"cannot use {_name(file)}: {count} problem{'s' * (count > 1)}") from None
+
+
+def _read(file: Path) -> str:
+    try:
+        read = sys.stdin.buffer.read() if str(file) == STANDARD_INPUT else file.read_bytes()
+        return read.decode()
     except PermissionError as error:
         remedy = "run it with sudo, or let this user read it"
         raise Failure(Exit.NOT_PERMITTED, f"cannot read {file}: {error.strerror}", remedy) from None
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise Failure(Exit.CONFIG, f"cannot read {file}: {cause}", WRITE) from None
-    except config.ConfigError as error:
-        for problem in error.problems:
-            where = f"{file}: {problem.key}" if problem.key else str(file)
-            complain(f"{where}: {problem.cause}", problem.remedy)
-        count = len(error.problems)
-        raise Failure(Exit.CONFIG, f"cannot use {file}: {count} problem{'s' * (count > 1)}") from None
+        raise Failure(Exit.CONFIG, f"cannot read {_name(file)}: {cause}", WRITE) from None

@@ -1,11 +1,13 @@
 """The command `fairlead`."""
 
 import argparse
+import difflib
 import importlib
 import io
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from agent import __version__
 from agent.cli.exits import EPILOG, Exit, Failure, complain
@@ -36,7 +38,7 @@ DESCRIPTION = """\
 fairlead makes this host a dependable member of a Linkerd mesh.
 
   fairlead sandbox              watch it work, on this machine, without touching its network
-  fairlead check-config FILE    name every problem of a configuration
+  fairlead check-config         name every problem of the configuration
   fairlead plan                 the exact rules of the redirect, before they are set
   fairlead redirect …           set them by hand, on trial, and see which rule decides about a connection
   fairlead status --watch       what this host is to the mesh, and why
@@ -51,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     _escape_output()
     parser = _parser(arguments[:1])
+    if not arguments:
+        parser.print_help()
+        return Exit.OK
     args = parser.parse_args(arguments)
     try:
         code: int = args.run(args)
@@ -69,8 +74,19 @@ def _escape_output() -> None:
             stream.reconfigure(errors=text.ESCAPED)
 
 
+class _Parser(argparse.ArgumentParser):
+    """One that suggests the nearest word for one that it does not know. (argparse does from Python 3.14 on.)"""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        known = [str(choice) for choice in action.choices or ()]
+        near = difflib.get_close_matches(str(value), known, n=1)
+        if near and value not in known:
+            raise argparse.ArgumentError(action, f"unknown: {value}; did you mean {near[0]}?")
+        super()._check_value(action, value)
+
+
 def _parser(first: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="fairlead",
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -84,7 +100,7 @@ def _parser(first: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", verb: str, module: ModuleType) -> None:
+def _add(verbs: "argparse._SubParsersAction[_Parser]", verb: str, module: ModuleType) -> None:
     parser = verbs.add_parser(
         verb,
         help=module.HELP,

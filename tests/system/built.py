@@ -13,7 +13,7 @@ from agent import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "packaging/packages.py"
-_WHAT_COUNTS = ("agent/**/*.py", "packaging/**/*", "systemd/*", "config/**/*", "docs/*.md", "README.md")
+_WHAT_COUNTS = ("agent/**/*.py", "packaging/**/*", "systemd/*", "config/**/*", "docs/*.md", "README.md", "LICENSE")
 
 
 def deb(version: str = __version__) -> Path:

@@ -42,6 +42,12 @@ def identities(machine: Machine) -> dict[str, str]:
     return {unit: machine.show(unit, "InvocationID")["InvocationID"] for unit in STARTED}
 
 
+NEXT = (
+    "fairlead: nothing runs yet; next: write /etc/fairlead/fairlead.toml, "
+    "as /usr/share/doc/fairlead/README.md says"
+)
+
+
 def configured(machine: Machine) -> str:
     text = on_host.configure(machine)
     machine.systemctl("start", *STARTED)
@@ -49,11 +55,16 @@ def configured(machine: Machine) -> str:
     return text
 
 
+def told(said: str) -> list[str]:
+    return [line for line in said.splitlines() if line.startswith("fairlead: ")]
+
+
 # install ------------------------------------------------------------------------------------------------
 
 
 def test_an_installation_starts_nothing_and_a_reboot_neither(host: Machine) -> None:
-    install(host)
+    assert told(install(host)) == [NEXT]
+    assert told(install(host)) == [], "only a new installation says what to do next"
     for _ in range(2):
         assert active(host) == set()
         assert host.systemctl("--failed", "--plain", "--no-legend") == ""
