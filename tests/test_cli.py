@@ -261,13 +261,13 @@ def test_the_table_counts_in_plain_words() -> None:
 
 
 def test_the_table_says_where_the_token_for_the_api_comes_from() -> None:
-    assert "API credential   spiffe, audience kubernetes, 120 s left" in shown(serving())
+    assert "API credential      spiffe, audience kubernetes, 2 min left" in shown(serving())
 
 
 def test_the_table_names_each_problem_and_its_way_out() -> None:
     lease = f.LeaseFact(fault=Fault(Reason.LEASE_MISSING, "no lease db-1"))
     text = shown(serving(proxy=world.proxy("stopped"), lease=lease))
-    assert "✗ ProxyReady       ProxyStopped" in text
+    assert "✗ ProxyReady          ProxyStopped" in text
     assert "(no lease db-1)\n    → create a Lease" in text
 
 
@@ -283,5 +283,5 @@ def test_a_silent_source_is_said_so() -> None:
 def test_status_shows_identity_its_end_its_next_rotation_and_the_anchors() -> None:
     svid = f.IdentityFact(world.SVID, NOW + 3000, received_at=NOW, rotates_at=NOW + 1200)
     anchored = f.AnchorsFact("0123456789abcdef", expires_at=NOW + 86400 * 100)
-    line = f"{world.ID}, 3000 s left, next rotation in 1200 s, anchors 0123456789ab for 100 days"
+    line = f"{world.ID}, 50 min left, next rotation in 20 min, anchors 0123456789ab for 100 days"
     assert line in shown(serving(identity=svid, anchors=anchored))

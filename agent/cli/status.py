@@ -7,19 +7,24 @@ import time
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from agent.cli import looks
 from agent.cli.client import Client
 from agent.cli.exits import Exit, Failure, complain
+from agent.cli.looks import Look, duration
 from agent.cli.main import prefix_argument
 
 HELP = "what this host is to the mesh, and why"
 DESCRIPTION = """\
-Shows what this host is to the mesh, what is known about it, and for each problem the way out.
+Shows what this host is to the mesh, what is known about it and since when, and for each problem the remedy.
+On a terminal it has colours (not with NO_COLOR set) and fits the width.
 --json has everything: facts, goals, conditions, reasons. Exit 0: Ready; 3: not Ready; 69: no agent."""
 
 CLEAR = "\033[2J\033[H"
 RETRY = 1.0  # seconds between two looks for an agent
 MARKS = {"True": "✓", "False": "✗", "Unknown": "…"}
 INTENDED = "–"
+NAME = 19  # columns of the longest name of a condition
+INDENT = 4 + NAME + 1
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,28 +65,63 @@ def _show(status: dict[str, Any], args: argparse.Namespace) -> None:
     if args.json:
         text = json.dumps(status, indent=None if args.watch else 2)
     else:
-        text = "\n".join(render(status))
+        text = "\n".join(render(status, looks.of_terminal(time.time())))
         text = CLEAR + text if args.watch and sys.stdout.isatty() else text
     print(text, flush=True)
 
 
-def render(status: dict[str, Any]) -> Iterator[str]:
+def render(status: dict[str, Any], look: Look = looks.PLAIN) -> Iterator[str]:
     """The status as lines for people."""
-    yield f"{status['workload']}  {status['headline']}"
-    yield ""
-    ready = status["ready"]
-    told = f"Ready={ready['status']} ({ready['reason']})" if ready["status"] else "nothing yet"
-    yield f"  the mesh was told  {told}"
+    for text, hanging, mark in _lines(status, look.now):
+        first, *others = look.wrapped(text, hanging)
+        yield first.replace(mark, look.painted(mark, mark), 1) if mark else first
+        yield from others
+
+
+def _lines(status: dict[str, Any], now: float) -> Iterator[tuple[str, int, str]]:
+    """Each with the indentation of what does not fit, and the mark that has a colour."""
+    yield f"{status['workload']}  {status['headline']}", 2, ""
+    yield "", 0, ""
+    yield f"  the mesh was told  {_published(status, now)}", INDENT, ""
     for condition in status["conditions"]:
-        yield f"  {_mark(condition)} {condition['type']:<16} {_detail(condition, status['facts'])}"
-    yield f"    API credential   {_credential(status['credential'])}"
+        mark = _mark(condition)
+        detail = _detail(condition, status["facts"]) + _since(condition, status["facts"], now)
+        yield f"  {mark} {condition['type']:<{NAME}} {detail}", INDENT, mark
+    yield f"    {'API credential':<{NAME}} {_credential(status['credential'])}", INDENT, ""
+    yield from _lease(status["facts"])
     for problem in status["problems"]:
-        yield ""
-        yield f"  {problem['reason']}: {problem['text']}" + (
-            f" ({problem['detail']})" if problem["detail"] else ""
-        )
+        detail = f" ({problem['detail']})" if problem["detail"] else ""
+        yield "", 0, ""
+        yield f"  {problem['reason']}: {problem['text']}{detail}", 4, ""
         if problem["remedy"]:
-            yield f"    → {problem['remedy']}"
+            yield f"    → {problem['remedy']}", 6, ""
+
+
+def _published(status: dict[str, Any], now: float) -> str:
+    ready = status["ready"]
+    if not ready["status"]:
+        return "nothing yet"
+    since = _since({"type": "Ready", "status": ready["status"]}, status["facts"], now)
+    return f"Ready={ready['status']} ({ready['reason']}){since}"
+
+
+def _since(condition: dict[str, str], facts: dict[str, Any], now: float) -> str:
+    """For how long it has this status, by the ExternalWorkload; empty where that says another, or nothing."""
+    workload = facts["workload"]
+    if workload == "unknown" or workload["seen"] is None:
+        return ""
+    for one in workload["seen"]["conditions"]:
+        if one["type"].rpartition("/")[2] == condition["type"] and one["status"] == condition["status"]:
+            passed = looks.age(one["last_transition_time"], now)
+            return f", for {passed}" if passed else ""
+    return ""
+
+
+def _lease(facts: dict[str, Any]) -> Iterator[tuple[str, int, str]]:
+    """The last sign that the agent reached the API server."""
+    fact = facts["lease"]
+    if fact != "unknown" and fact["renewed_at"] is not None:
+        yield f"    {'Lease':<{NAME}} renewed {duration(-fact['renewed_at'])} ago", INDENT, ""
 
 
 def _mark(condition: dict[str, str]) -> str:
@@ -99,14 +139,15 @@ def _identity(facts: dict[str, Any]) -> str:
     fact = facts["identity"]
     if fact["svid"] is None:
         return "by the proxy's own certificate; there is nothing newer"
-    turns = f"next rotation in {fact['rotates_at']:.0f} s" if fact["rotates_at"] > 0 else "rotation is due"
-    return f"{fact['svid']['spiffe_id']}, {fact['expires_at']:.0f} s left, {turns}{_anchors(facts['anchors'])}"
+    turns = f"next rotation in {duration(fact['rotates_at'])}" if fact["rotates_at"] > 0 else "rotation is due"
+    name, left = fact["svid"]["spiffe_id"], duration(fact["expires_at"])
+    return f"{name}, {left} left, {turns}{_anchors(facts['anchors'])}"
 
 
 def _anchors(fact: Any) -> str:
     if fact == "unknown" or fact["expires_at"] is None:
         return ""
-    return f", anchors {fact['in_force'][:12]} for {fact['expires_at'] / 86400:.0f} days"
+    return f", anchors {fact['in_force'][:12]} for {duration(fact['expires_at'])}"
 
 
 def _credential(credential: dict[str, Any]) -> str:
@@ -114,7 +155,7 @@ def _credential(credential: dict[str, Any]) -> str:
     words = [credential["kind"]]
     words += [f"{name} {credential[name]}" for name in ("audience", "file", "context", "by") if name in credential]
     if "expires_at" in credential:
-        words.append(f"{credential['expires_at']:.0f} s left")
+        words.append(f"{duration(credential['expires_at'])} left")
     elif credential["kind"] == "spiffe":
         words.append("none received yet")
     return ", ".join(words)

@@ -1,0 +1,66 @@
+"""How a text for people looks: durations, colours, and the width of a terminal."""
+
+import os
+import shutil
+import sys
+import textwrap
+from dataclasses import dataclass
+from datetime import datetime
+
+_UNITS = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"))
+_COLOURS = {"✓": 32, "✗": 31, "…": 33, "–": 2}
+COLUMNS = 80
+
+
+@dataclass(frozen=True)
+class Look:
+    """`width`: in columns, 0 for lines of any length; `now`: seconds since the epoch."""
+
+    width: int = 0
+    colours: bool = False
+    now: float = 0.0
+
+    def painted(self, text: str, mark: str) -> str:
+        """`text` in the colour that `mark` has."""
+        return f"\033[{_COLOURS[mark]}m{text}\033[0m" if self.colours else text
+
+    def wrapped(self, text: str, hanging: int) -> list[str]:
+        """Lines that fit; each but the first is indented. A word is never broken, so that it can be copied."""
+        if not self.width or len(text) <= self.width:
+            return [text]
+        return textwrap.wrap(
+            text,
+            self.width,
+            subsequent_indent=" " * hanging,
+            break_long_words=False,
+            break_on_hyphens=False,
+            drop_whitespace=True,
+        )
+
+
+PLAIN = Look()
+
+
+def of_terminal(now: float) -> Look:
+    """Colours and width of standard output. What is read by a program has neither. (See no-color.org.)"""
+    if not sys.stdout.isatty():
+        return Look(now=now)
+    columns = shutil.get_terminal_size((COLUMNS, 24)).columns
+    return Look(columns, not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb", now)
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit of which there are two; "59 min", "26 h", "1 s"."""
+    for size, unit in _UNITS:
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def age(stamp: str, now: float) -> str:
+    """How long ago a time of the API server's was; empty where it is none, or lies ahead of this host's clock."""
+    try:
+        passed = now - datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return ""
+    return duration(passed) if passed >= 0 else ""
