@@ -218,8 +218,13 @@ class Redirector(Protocol):
         having passed through RELEASED. Returns what was read back afterwards."""
         ...
 
+    async def firewall(self) -> Fault | None:
+        """What the host's own firewall does with the redirect in force; None: it lets peers in."""
+        ...
+
     async def drifted(self) -> None:
         """Return when somebody may have changed the rules since the last call; the first call returns at once.
+        Changes to others' rules, which the host's own firewall is made of, are told of within seconds.
 
         Raises Trouble where that cannot be known; the caller looks by the clock then, and asks again later.
         """

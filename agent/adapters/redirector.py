@@ -5,12 +5,13 @@ import errno
 import socket
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from agent.adapters.door import Door
 from agent.core.facts import Level
 from agent.core.goals import RedirectGoal
-from agent.core.reasons import Reason
+from agent.core.reasons import Fault, Reason
 from agent.ports import LiveRedirect, Trouble
 
 
@@ -33,23 +34,34 @@ class DoorRedirector:
         words = {"inbound": inbound.value, "outbound": outbound.value}
         return _live(await self._door.ask("redirect apply", Reason.REDIRECT_FAILED, **words))
 
+    async def firewall(self) -> Fault | None:
+        return _fault(await self._door.ask("redirect firewall", Reason.REDIRECT_FAILED))
+
     async def drifted(self) -> None:
         """The first call opens the watch and returns: before it anything may have happened."""
         if self._notices is None:
             self._notices = await self._door.watch(Reason.REDIRECT_FAILED)
             self._notices.setblocking(False)
             return
-        loop = asyncio.get_running_loop()
         try:
-            while not concerns_us(await loop.sock_recv(self._notices, _MOST)):
-                pass
+            await self._heard(self._notices)
             _drain(self._notices)
         except OSError as error:
             if error.errno != errno.ENOBUFS:  # so many changes that some were not told
                 self.close()
                 raise Trouble(Reason.REDIRECT_FAILED, f"cannot watch the rules: {error.strerror}") from None
 
+    async def _heard(self, notices: socket.socket) -> None:
+        """Return on a change to our table at once; rules of others change all day, and are told of together."""
+        loop = asyncio.get_running_loop()
+        heard = await loop.sock_recv(notices, _MOST)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TOGETHER):
+                while not concerns_us(heard):
+                    heard = await loop.sock_recv(notices, _MOST)
 
+
+_TOGETHER = 3.0  # seconds
 _MOST = 1 << 16  # bytes of one datagram of netlink
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _FAMILY = 4  # struct nfgenmsg, before the attributes
@@ -90,6 +102,17 @@ def _drain(notices: socket.socket) -> None:
             pass
     except BlockingIOError:
         return
+
+
+def _fault(answer: Mapping[str, Any]) -> Fault | None:
+    if untracked := answer.get("untracked"):
+        return Fault(Reason.CONNECTIONS_UNTRACKED, str(untracked))
+    match answer.get("verdict"):
+        case "accepted":
+            return None
+        case "refused":
+            return Fault(Reason.FIREWALL_CLOSED, str(answer.get("detail", "")), str(answer.get("commands", "")))
+    return Fault(Reason.FIREWALL_UNCLEAR, str(answer.get("detail", "")))
 
 
 def _live(answer: Mapping[str, Any]) -> LiveRedirect:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,21 @@ def _apply(args: argparse.Namespace) -> int:
         print(f"tested {answer['tested']}")
     if "trial" in answer and not args.json:
         print(f"for {answer['trial']} s; keep it with: fairlead redirect confirm")
-    return Exit.OK
+    return _warn_of_firewall(args) if answer["inbound"] == Level.ON.value else Exit.OK
+
+
+def _warn_of_firewall(args: argparse.Namespace) -> int:
+    """The redirect is set. Where peers cannot reach the proxy, that is no success."""
+    found = _ask(args, "ask the host's firewall", "redirect firewall")
+    closed, untracked = found["verdict"] == "refused", found.get("untracked")
+    if untracked:
+        print(f"warning: {untracked}", file=sys.stderr)
+    if found["verdict"] != "accepted":
+        words = "keeps peers out" if closed else "cannot be told whether it lets peers in"
+        print(f"warning: the host's firewall: {words}: {found['detail']}", file=sys.stderr)
+    for line in str(found.get("commands", "")).split("; ") if closed else ():
+        print(f"  → {line}", file=sys.stderr)
+    return Exit.FAILED if closed or untracked else Exit.OK
 
 
 def _plain(args: argparse.Namespace, verb: str) -> int:

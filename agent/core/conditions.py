@@ -28,6 +28,7 @@ GOOD = {
 LASTING = frozenset(
     {
         Reason.PORTS_MISMATCH,
+        Reason.FIREWALL_UNCLEAR,
         Reason.TRUST_ANCHORS_EXPIRING,
         Reason.TRUST_ANCHORS_PROPOSED,
         Reason.TRUST_ANCHORS_REFUSED,
@@ -80,7 +81,8 @@ def _remark(name: str, spec: Spec, facts: Facts, now: float) -> Fault | None:
     match name:
         case "RedirectActive":
             ports = policy.ports_standing(spec, facts)
-            return ports if isinstance(ports, Fault) else None
+            unclear = None if facts.redirect is UNKNOWN else facts.redirect.firewall
+            return ports if isinstance(ports, Fault) else unclear
         case "IdentityValid":
             return next((fault for fault in policy.identity_remarks(facts, now) if fault.reason in LASTING), None)
     return None

@@ -198,6 +198,7 @@ class RedirectFact:
     fault: Fault | None = None
     edited: Fault | None = None  # the configuration is not the one in force
     suspended: Fault | None = None  # what holds may stay, and ON is not set again until an operator acts
+    firewall: Fault | None = None  # what the host's own firewall does with it; None: it lets peers in
 
 
 # addresses ----------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ from agent.core.policy_drain import (
     stopped,
 )
 from agent.core.policy_identity import identity_remarks, identity_standing, margin_of, svid_usable, untrusted
-from agent.core.reasons import Fault, Reason
+from agent.core.reasons import Fault, Reason, Severity
 from agent.core.replacement import STOPPING, Replacement, Stage
 from agent.core.standing import Spec, Standing, Sure
 
@@ -151,6 +151,8 @@ def redirect_standing(spec: Spec, facts: Facts) -> Standing:
         return Fault(Reason.REDIRECT_BLOCKED, _effect(spec, Level.BLOCK))
     outbound = _outbound(spec, facts)  # before the control plane's answer its failure policy is what is intended
     as_intended = fact.inbound is Level.ON and (outbound is RedirectGoal.HOLD or _outbound_is(facts, outbound))
+    if as_intended and fact.firewall is not None and fact.firewall.entry.severity is Severity.FAULT:
+        return fact.firewall
     return Sure.GOOD if as_intended else Fault(Reason.REDIRECT_PENDING, _effect(spec, fact.inbound))
 
 

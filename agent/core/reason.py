@@ -103,6 +103,9 @@ class Reason(enum.StrEnum):
     REDIRECT_FAILED = "RedirectFailed"
     REDIRECT_SUSPENDED = "RedirectSuspended"
     REDIRECT_CONTESTED = "RedirectContested"
+    FIREWALL_CLOSED = "FirewallClosed"
+    FIREWALL_UNCLEAR = "FirewallUnclear"
+    CONNECTIONS_UNTRACKED = "ConnectionsUntracked"
     REDIRECT_UNAPPROVED = "RedirectUnapproved"
 
     ADDRESSES_PRESENT = "AddressesPresent"

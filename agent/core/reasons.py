@@ -211,6 +211,21 @@ REGISTRY: Mapping[Reason, Entry] = {
         "another program changes fairlead's rules again and again, so they are not repaired any more for a while",
         "find it with: nft monitor; exclude the table inet fairlead there",
     ),
+    Reason.FIREWALL_CLOSED: Entry(
+        _FAULT,
+        "the host's own firewall keeps peers from the proxy's inbound port",
+        "fairlead plan names the rule and the command that opens the port",
+    ),
+    Reason.FIREWALL_UNCLEAR: Entry(
+        _WARN,
+        "it cannot be told whether the host's own firewall lets peers reach the proxy's inbound port",
+        "fairlead plan names the rule that is not understood; try it from a peer",
+    ),
+    Reason.CONNECTIONS_UNTRACKED: Entry(
+        _FAULT,
+        "the host's own firewall takes redirected connections out of connection tracking, so they hang",
+        "let connections to the proxy be tracked: fairlead plan names the rule",
+    ),
     Reason.REDIRECT_UNAPPROVED: Entry(
         _WARN,
         "the configuration was edited, and the redirect goes on by the one that was last approved",

@@ -149,6 +149,7 @@ def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
     if facts.redirect is not UNKNOWN:
         yield facts.redirect.suspended
         yield facts.redirect.edited
+        yield facts.redirect.firewall
     yield _outcome(facts)
     yield facts.configuration
     yield facts.folders

@@ -8,6 +8,7 @@ and no repair, until the window has moved on. HOLD keeps what is live, whatever 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from agent.core.backoff import Backoff
 from agent.core.facts import UNKNOWN, Level, Maybe, RedirectFact
@@ -45,10 +46,14 @@ class RedirectLoop:
         self._reached: LiveRedirect | None = None  # what was live when all was last as wanted
         self._repairs: list[float] = []  # when, within the window
         self._contested = False
+        self._unjudged = 0  # times in a row that the host's own firewall could not be read
+        self._fact = RedirectFact()  # as it was last published
+        self._turned_on: Cell[int] = Cell(0)  # times that inbound came to ON
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen())
+            group.create_task(self._watch_firewall())
             await self._converge()
 
     async def _listen(self) -> None:
@@ -60,6 +65,29 @@ class RedirectLoop:
                 await asyncio.sleep(RECHECK if self._contested else PACE)
             except Trouble:
                 await asyncio.sleep(RECHECK)
+
+    async def _watch_firewall(self) -> None:
+        """The host's own firewall, while peers are to come in: whenever rules change, and by the clock."""
+        waiter = Waiter(self._drifts, self._turned_on)
+        while True:
+            found = await self._firewalled() if self._fact.inbound is Level.ON else None
+            if found != self._fact.firewall:
+                self._say(replace(self._fact, firewall=found))
+            await waiter.wait(RECHECK)
+            await asyncio.sleep(PACE)
+
+    async def _firewalled(self) -> Fault | None:
+        try:
+            async with asyncio.timeout(WITHIN):
+                found = await self._redirector.firewall()
+            self._unjudged = 0
+            return found
+        except TimeoutError:
+            detail = f"no answer from the privileged helper within {WITHIN:g} s"
+        except Trouble as trouble:
+            detail = trouble.fault.detail
+        self._unjudged += 1
+        return Fault(Reason.FIREWALL_UNCLEAR, detail) if self._unjudged >= TRIES else self._fact.firewall
 
     async def _converge(self) -> None:
         """After trouble the kernel's word does not shorten the wait: it may be about what failed itself."""
@@ -124,7 +152,7 @@ class RedirectLoop:
             self._blind += 1
             if self._live is None or self._blind >= TRIES:
                 self._live, self._told = None, False
-                self._tell(RedirectFact(fault=trouble.fault))
+                self._say(RedirectFact(fault=trouble.fault))
             raise
         self._blind = 0
         return live
@@ -153,7 +181,14 @@ class RedirectLoop:
         edited = Fault(Reason.REDIRECT_UNAPPROVED, live.edited) if live.edited else None
         suspended = Fault(Reason.REDIRECT_SUSPENDED, live.suspended) if live.suspended else None
         inbound, outbound = _between(live.inbound, wanted.inbound), _between(live.outbound, wanted.outbound)
-        self._tell(RedirectFact(inbound, outbound, fault, edited, suspended))
+        firewall = self._fact.firewall if inbound is Level.ON else None
+        self._say(RedirectFact(inbound, outbound, fault, edited, suspended, firewall))
+
+    def _say(self, fact: RedirectFact) -> None:
+        before, self._fact = self._fact.inbound, fact
+        self._tell(fact)
+        if fact.inbound is Level.ON and before is not Level.ON:
+            self._turned_on.set(self._turned_on.value + 1)
 
 
 def _between(live: Level, wanted: Level) -> Maybe[Level]:

@@ -50,6 +50,7 @@ _NONE: Final[Words] = {}
 VERBS: Final[Mapping[str, tuple[Words, ...]]] = {
     "redirect check": (_NONE,),
     "redirect counters": (_NONE,),
+    "redirect firewall": (_NONE,),
     "redirect watch": (_NONE,),
     # Levels: what the agent decided. A time: an operator wants the configuration as it stands now.
     # `session`: the ports by which an operator came, which can only make it stricter.

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from agent.core.facts import Level
-from agent.privileged import anchors, counters, files, policy, probe, proxy, redirect, state, versions
+from agent.privileged import anchors, counters, files, firewalled, policy, probe, proxy, redirect, state, versions
 from agent.privileged.redirect import Answer
 from agent.privileged.request import Request
 
@@ -50,6 +50,7 @@ def carry_out(prefix: Path, request: Request) -> Answer:
 
 _PLAIN = {
     "redirect arm": redirect.arm,
+    "redirect firewall": firewalled.judge,
     "redirect failed": redirect.failed,
     "redirect restore": redirect.restore,
     "redirect confirm": redirect.confirm,

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from agent.adapters.redirector import DoorRedirector
 from agent.core.facts import Level
+from agent.core.reasons import Reason
 from agent.core.redirect import ruleset
 from agent.core.redirect.admission import Admission
 from agent.core.redirect.walk import Verdict
 from agent.privileged import Refusal, admission, kernel, policy
+from tests.privileged.asking import ask
+from tests.privileged.firewalls import force
 from tests.privileged.hosts import APP, FAMILIES, INBOUND, OUTBOUND, Host, Listeners, dial, wired_host
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -128,6 +132,39 @@ def test_cases_of_a_firewall_that_peers_meet(
         )
     assert comes_in(host) and comes_in(host, APP)
     assert told(host).verdict is OPEN
+
+
+async def test_cases_of_a_redirect_in_force_are_told_to_the_agent(host: Host, ears: Listeners) -> None:
+    """What comes later is drift: closed, unclear, untracked, and then well again."""
+    put(host, "nftables")
+    redirector = DoorRedirector(host.door())
+    assert await redirector.firewall() is None
+    host.space.run("nft", "-f", "-", input=REST % ("input", "filter", "tcp dport 4143 drop"))
+    found = await redirector.firewall()
+    assert found is not None and (found.reason, found.detail) == (
+        Reason.FIREWALL_CLOSED,
+        "inet more c: tcp dport 4143 drop",
+    )
+    assert found.way_out.startswith("nft insert rule inet more c ip saddr 10.42.0.0/16 tcp dport 4143 accept")
+    host.space.run("nft", "-f", "-", input="flush chain inet more c; add rule inet more c meta mark 7 drop;")
+    found = await redirector.firewall()
+    assert found is not None and found.reason is Reason.FIREWALL_UNCLEAR and "meta mark 7" in found.detail
+    host.space.run("nft", "delete table inet more")
+    load(host, "notrack-on-lo-both-ways.nft")
+    found = await redirector.firewall()
+    assert found is not None and found.reason is Reason.CONNECTIONS_UNTRACKED and "oif lo notrack" in found.detail
+
+
+def test_cases_of_what_is_not_tracked_are_refused_at_apply(host: Host, backend: str) -> None:
+    force(host, backend)
+    load(host, "notrack-on-lo-both-ways.nft")
+    with Listeners() as ears:
+        ears.add(host.space, "::", APP)
+        ears.add_proxy(host.space, everywhere="::")
+        code, answer = ask(host, {"verb": "redirect apply", "confirm": "none"})
+        assert (code, answer.get("reason")) == (1, "RedirectRefused"), answer
+        assert "oif lo notrack" in str(answer["detail"])
+        assert host.space.inside(lambda: kernel.read(backend)) is None
 
 
 # outbound ------------------------------------------------------------------------------------------

@@ -128,6 +128,19 @@ def test_somebody_who_edits_our_conditions_is_a_problem() -> None:
     assert found["facts"]["workload"]["fell_at"] == [-3.0]  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("reason", "ready"),
+    [(Reason.FIREWALL_CLOSED, False), (Reason.FIREWALL_UNCLEAR, True), (Reason.CONNECTIONS_UNTRACKED, False)],
+)
+def test_a_firewall_that_keeps_peers_out_takes_ready_away_where_it_is_certain(reason: Reason, ready: bool) -> None:
+    fault = Fault(reason, "inet t input: policy drop", "nft insert rule inet t input tcp dport 4143 accept")
+    found = shot(serving(redirect=f.RedirectFact(f.Level.ON, f.Level.ON, firewall=fault)))
+    assert str(found["headline"]).startswith("Ready: ") is ready
+    problems = found["problems"]
+    assert isinstance(problems, list)
+    assert [one["remedy"] for one in problems if one["reason"] == reason] == [fault.remedy]
+
+
 def test_an_edited_configuration_is_a_problem_that_leaves_ready_alone() -> None:
     waiting = f.RedirectFact(f.Level.ON, f.Level.ON, edited=Fault(Reason.REDIRECT_UNAPPROVED, "workload.ports"))
     found = shot(serving(redirect=waiting))

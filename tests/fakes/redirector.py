@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from agent.core.facts import Level
 from agent.core.goals import RedirectGoal
-from agent.core.reasons import Reason
+from agent.core.reasons import Fault, Reason
 from agent.core.redirect import settle
 from agent.ports import LiveRedirect, Trouble
 
@@ -22,6 +22,7 @@ class MemoryRedirector:
         self.hang = False
         self.edited = ""  # what of the configuration is not in force
         self.suspended = ""  # why ON is not set again
+        self.wall: Fault | Trouble | None = None  # what the host's own firewall does
         self.deaf = False  # rules are set, and something takes them away at once
         self.calls: list[str] = []
         self.changed = asyncio.Event()  # set it: somebody has changed the rules, and the kernel says so
@@ -37,6 +38,13 @@ class MemoryRedirector:
         if not self.deaf:
             self.live = LiveRedirect(*settle(Level(inbound.value), Level(outbound.value)))
         return replace(self.live, edited=self.edited, suspended=self.suspended)
+
+    async def firewall(self) -> Fault | None:
+        if self.trouble is not None:
+            raise self.trouble
+        if isinstance(self.wall, Trouble):
+            raise self.wall
+        return self.wall
 
     async def drifted(self) -> None:
         self.asked_for_drift += 1

@@ -57,6 +57,35 @@ async def test_at_the_start_it_looks_tells_and_touches_nothing() -> None:
         assert scene.kernel.calls == ["check"]
 
 
+CLOSED = Fault(Reason.FIREWALL_CLOSED, "inet t input: policy drop", "nft insert rule inet t input accept")
+
+
+async def test_what_the_hosts_own_firewall_does_is_told_when_rules_change_and_goes_when_it_is_over() -> None:
+    scene = Scene(ON, ON)
+    scene.kernel.watched, scene.kernel.wall = True, CLOSED
+    async with scene.playing():
+        await asyncio.sleep(2 * PACE)
+        assert scene.told[-1] == RedirectFact(ON, ON, firewall=CLOSED)
+        scene.kernel.wall = None
+        scene.kernel.changed.set()
+        await asyncio.sleep(3 * PACE)
+        assert scene.told[-1] == fact(ON, ON)
+
+
+async def test_a_firewall_that_cannot_be_read_is_unclear_and_nothing_is_asked_while_the_port_is_closed() -> None:
+    scene = Scene(BLOCK, ON)
+    scene.kernel.wall = CLOSED
+    async with scene.playing():
+        await asyncio.sleep(2 * RECHECK)
+        assert scene.told[-1] == fact(BLOCK, ON)
+        scene.kernel.live = LiveRedirect(ON, ON)
+        await asyncio.sleep(2 * RECHECK)
+        assert scene.told[-1] == RedirectFact(ON, ON, firewall=CLOSED)
+        scene.kernel.wall = FAILED
+        await asyncio.sleep((TRIES + 1) * (RECHECK + PACE))
+        assert scene.told[-1].firewall == Fault(Reason.FIREWALL_UNCLEAR, FAILED.fault.detail)
+
+
 async def test_goals_are_reached_without_a_look_in_between() -> None:
     async with Scene().playing() as scene:
         scene.goals(RedirectGoal.ON, RedirectGoal.RELEASED)
