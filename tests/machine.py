@@ -89,6 +89,7 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=self._log,
             start_new_session=True,
+            env={**os.environ},
         )
         self._stack.callback(self._let_go)
         assert self._keeper.stdout is not None

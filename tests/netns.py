@@ -94,6 +94,6 @@ def _enter(path: str, uid: int) -> None:
 
 
 def _run(argv: Sequence[str], input: str = "") -> str:
-    done = subprocess.run(argv, input=input, capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, input=input, capture_output=True, text=True, check=False, env={**os.environ})
     assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr}"
     return done.stdout

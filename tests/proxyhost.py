@@ -174,7 +174,9 @@ class ProxyHost:
 
     async def run(self, *argv: str) -> str:
         """Run a program on the host; what it printed."""
-        process = await asyncio.create_subprocess_exec(*self.command(*argv), stdout=subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(
+            *self.command(*argv), stdout=subprocess.PIPE, env={**os.environ}
+        )
         output, _ = await process.communicate()
         return output.decode()
 
@@ -182,7 +184,10 @@ class ProxyHost:
     async def running(self, *argv: str) -> AsyncIterator[str]:
         """A program runs on the host meanwhile; the first line that it prints. Its standard input ends at last."""
         process = await asyncio.create_subprocess_exec(
-            *self.command(*argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            *self.command(*argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ},
         )
         assert process.stdin and process.stdout
         try:
@@ -316,8 +321,8 @@ def _settle() -> "Authority":
     client = authority.svid(CLIENT, 600)
     (base / "client.pem").write_text(client.key_pem + client.cert_pem)
     proxy.write_executable(base / "proxy", STANDIN_ANSWERED="1")  # there is no control plane
-    subprocess.run(["ip", "-batch", "-"], input=_NETWORK.encode(), check=True)
-    subprocess.run(["ip", "-n", "client", "-batch", "-"], input=_CLIENT.encode(), check=True)
+    subprocess.run(["ip", "-batch", "-"], input=_NETWORK.encode(), check=True, env={**os.environ})
+    subprocess.run(["ip", "-n", "client", "-batch", "-"], input=_CLIENT.encode(), check=True, env={**os.environ})
     return authority
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import secrets
 import shutil
 import socket
@@ -41,7 +42,9 @@ class RealPartMissing(Exception):
 
 def where(name: str) -> Path:
     """The path of a built part: "kube-apiserver", "etcd" or "judge"."""
-    asked = subprocess.run([sys.executable, str(_BUILDER), "where", name], capture_output=True, text=True)
+    asked = subprocess.run(
+        [sys.executable, str(_BUILDER), "where", name], capture_output=True, text=True, env={**os.environ}
+    )
     if asked.returncode != 0:
         raise RealPartMissing(asked.stderr.strip())
     return Path(asked.stdout.strip())
@@ -217,7 +220,12 @@ class ApiServer:
         guarded = ["setpriv", "--pdeathsig", "KILL", "--", *argv]
         with (self._home / f"{name}.log").open("wb") as log:
             program = subprocess.Popen(
-                guarded, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self._home
+                guarded,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self._home,
+                env={**os.environ},
             )
         self._programs.append(program)
 
@@ -252,7 +260,9 @@ async def judge_x509(
     """What go-spiffe's WatchX509Context makes of a Workload API: the judge's exit code, and its lines."""
     argv = [str(judge), "x509", "--socket", f"unix://{socket_path}", "--timeout", f"{timeout}s"]
     argv += ["--count", str(count), *(["--retry"] if retry else [])]
-    program = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE, user=uid)
+    program = await asyncio.create_subprocess_exec(
+        *argv, stdout=asyncio.subprocess.PIPE, user=uid, env={**os.environ}
+    )
     try:
         told, _ = await program.communicate()
     finally:

@@ -1,6 +1,7 @@
 """fairlead plan and fairlead redirect, as typed on a host."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,7 +32,9 @@ def fairlead(host: Host, words: str, *around: str) -> tuple[int, str, str]:
     at = 1 if verb == "redirect" else 0
     arguments = [verb, *more[:at], "--prefix", str(host.prefix), *more[at:]]
     command = host.space.command(*around, sys.executable, "-m", "agent", *arguments)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1], env={**os.environ}
+    )
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout, done.stderr
 
@@ -116,7 +119,9 @@ def test_cases_the_port_of_the_session_is_not_redirected(host: Host, proxy: None
 
 def test_cases_names_that_are_not_utf8_are_printed_escaped(host: Host, proxy: None) -> None:
     rule = b"*nat\n:PROXY_INIT_\xe9 - [0:0]\nCOMMIT\n"
-    subprocess.run(host.space.command("iptables-nft-restore", "--noflush"), input=rule, check=True)
+    subprocess.run(
+        host.space.command("iptables-nft-restore", "--noflush"), input=rule, check=True, env={**os.environ}
+    )
     assert "PROXY_INIT_\\xe9" in good(host, "plan")
     assert json.loads(good(host, "plan --json"))["hand_made"] == ["iptables-nft IPv4 PROXY_INIT_\\xe9"]
     assert "taken away: iptables-nft IPv4 PROXY_INIT_\\xe9" in good(host, "redirect adopt-guide")

@@ -86,6 +86,7 @@ async def running(host: Path, *options: str, uid: int = PROXY) -> AsyncIterator[
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ},
     )
     try:
         yield process

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shlex
 import subprocess
 import tomllib
@@ -24,7 +25,12 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 def written() -> dict[str, list[str]]:
     """What `make lock` would write, and what it would put there: file → requirements."""
     told = subprocess.run(
-        ["make", "--dry-run", "lock"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--dry-run", "lock"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ},
     ).stdout
     commands = (shlex.split(line) for line in told.splitlines() if " pip compile " in line)
     return {words[words.index("-o") + 1]: list(asked(words)) for words in commands}

@@ -103,7 +103,9 @@ def test_json_on_request() -> None:
         "import structlog; from agent import logs; logs.configure(json=True, workload='shop/db-1')\n"
         "structlog.get_logger().warning('said', reason='X', component='proxy')"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**os.environ}
+    )
     found = json.loads(done.stderr)
     assert found.pop("timestamp")
     assert found == {

@@ -107,13 +107,14 @@ def test_it_ends_with_the_run_however_that_ends(root: None) -> None:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env={**os.environ},
     )
     assert run.stdout is not None
     name, space = run.stdout.readline().split()
     assert groups(name)
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
-    subprocess.run(["ip", "netns", "del", space], check=True)
+    subprocess.run(["ip", "netns", "del", space], check=True, env={**os.environ})
     end = time.monotonic() + 60
     while groups(name):
         assert time.monotonic() < end

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,6 +57,7 @@ async def proved(host: Path, *version: str, uid: int = PROXY) -> Fault | None:
         *(sys.executable, "-c", BECOME.format(uid=uid), str(host), *version),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
+        env={**os.environ},
     )
     said, _ = await process.communicate()
     assert process.returncode == 0

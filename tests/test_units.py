@@ -1,6 +1,7 @@
 """The units, as systemd reads them."""
 
 import configparser
+import os
 import subprocess
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def test_systemd_has_nothing_to_say(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ},
     )
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -118,7 +120,7 @@ def test_a_unit_may_do_little(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
     limit = f"--threshold={EXPOSURE[name] * 10:.0f}"
     argv = ["systemd-analyze", "security", "--no-pager", "--offline=yes", limit, str(tmp_path / name)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env={**os.environ})
     assert done.returncode == 0, done.stdout + done.stderr
 
 

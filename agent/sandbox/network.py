@@ -3,6 +3,7 @@
 Made by the kernel for this process's private namespaces, and gone with them; nothing is to be cleaned up.
 """
 
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,12 +72,14 @@ route add {POD_NETWORK} via {host.cluster}
 
 
 def _batch(where: list[str], lines: str) -> None:
-    subprocess.run(["ip", *where, "-batch", "-"], input=lines.encode(), check=True)
+    subprocess.run(["ip", *where, "-batch", "-"], input=lines.encode(), check=True, env={**os.environ})
 
 
 def processes_on_host() -> list[str]:
     """pid and command line of every process in the host's namespace; the dead that nobody reaped count not."""
-    listed = subprocess.run(["ip", "netns", "pids", HOST_NAMESPACE], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["ip", "netns", "pids", HOST_NAMESPACE], capture_output=True, text=True, check=True, env={**os.environ}
+    )
     found = []
     for pid in listed.stdout.split():
         command = _command(int(pid))

@@ -6,6 +6,7 @@ namespace of its own, joined to it by a veth pair. Whoever makes a scene is in p
 
 import asyncio
 import contextlib
+import os
 import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -144,13 +145,22 @@ class Scene:
     async def on_host(self, *command: str, log: int = asyncio.subprocess.DEVNULL) -> asyncio.subprocess.Process:
         """Start a program in the host's network namespace."""
         return await asyncio.create_subprocess_exec(
-            *self.place.on_host, *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+            *self.place.on_host,
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ},
         )
 
     async def read_on_host(self, *command: str) -> str:
         """Run a program on the host; what it printed."""
         process = await asyncio.create_subprocess_exec(
-            *self.place.on_host, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            *self.place.on_host,
+            *command,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ},
         )
         output, _ = await process.communicate()
         return output.decode()
@@ -164,6 +174,7 @@ class Scene:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ},
         )
         output, _ = await process.communicate()
         assert process.returncode is not None

@@ -130,7 +130,9 @@ class Visit:
 
     async def _shell(self) -> None:
         print("  a shell on the host; exit brings you back", flush=True)
-        shell = await asyncio.create_subprocess_exec(*network.ON_HOST, os.environ.get("SHELL", "/bin/sh"))
+        shell = await asyncio.create_subprocess_exec(
+            *network.ON_HOST, os.environ.get("SHELL", "/bin/sh"), env={**os.environ}
+        )
         await shell.wait()
 
     async def _help(self) -> None:

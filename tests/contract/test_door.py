@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import struct
 import subprocess
@@ -86,6 +87,7 @@ async def test_the_watch_tells_of_changes_and_needs_no_rights_to_be_read(host: H
             stdin=notices.fileno(),
             stdout=asyncio.subprocess.PIPE,
             user=STRANGER,
+            env={**os.environ},
         )
         told, _ = await asyncio.wait_for(reader.communicate(), 10)
         assert concerns_us(told)
@@ -171,6 +173,7 @@ def ask_as(uid: int, path: str, **request: str) -> dict[str, object]:
         user=uid,
         check=True,
         timeout=30,
+        env={**os.environ},
     )
     answer: dict[str, object] = json.loads(done.stdout)
     return answer

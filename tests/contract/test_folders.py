@@ -1,5 +1,6 @@
 """Whether something can be kept, and the sockets are still there: on file systems that are full, or read-only."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,7 @@ async def test_no_room_is_trouble() -> None:
 def test_of_what_is_really_mounted(root: None, tmp_path: Path, options: str, said: str) -> None:
     command = ["unshare", "--mount", "sh", "-euc", IN_A_NAMESPACE, "sh", options, str(tmp_path)]
     command += [sys.executable, "-c", LOOK, str(tmp_path / "agent")]
-    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    found = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ}).stdout.strip()
     assert (said in found) if said else (found == "")
 
 

@@ -33,7 +33,7 @@ async def server(folder: Path) -> AsyncIterator[WorkloadApiServer]:
 def asks(judge: Path, folder: Path) -> Judge:
     async def ask(*options: str) -> list[dict[str, Any]]:
         argv = [str(judge), "jwt", "--socket", f"unix://{folder / 'agent.sock'}", "--timeout", "20s", *options]
-        program = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
+        program = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE, env={**os.environ})
         told, _ = await program.communicate()
         return [json.loads(line) for line in told.splitlines()]
 

@@ -7,6 +7,7 @@ stays the same by that. Where the stand-in goes its own way, the row says so.
 import asyncio
 import contextlib
 import json
+import os
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -284,7 +285,9 @@ async def run(host: ProxyHost, **changes: str | None) -> int:
         f"{k}={v}" for k, v in changed.items() if changes.get(k.removeprefix("LINKERD2_PROXY_"), "") is not None
     ]
     command = host.command("setpriv", f"--reuid={UID}", "env", "-i", *kept, host.binary)
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ}
+    )
     async with asyncio.timeout(30):
         return await process.wait()
 

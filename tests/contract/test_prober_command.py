@@ -207,7 +207,7 @@ def test_a_set_uid_program_gains_nothing(root: None, how: str, uid: int) -> None
         program = Path(shutil.copy("/usr/bin/id", folder))
         program.chmod(0o4755)
         command = [sys.executable, "-c", AGENT, how, str(program)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ})
     assert done.stdout == ("exit 0\n" if uid == 0 else f"/bin/sh: exit {uid}: it said nothing\n")
 
 

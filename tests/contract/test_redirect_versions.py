@@ -1,6 +1,7 @@
 """The redirect by other versions of nft and iptables than this machine's: the suites of its packets and of its
 trials, each a run of its own in which the programs of another Debian stand where this machine's do."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -36,7 +37,12 @@ def tools(request: pytest.FixtureRequest, root: None) -> Tools:
 def said(tools: Tools, folder: Path, *argv: str) -> str:
     folder.mkdir()
     done = subprocess.run(
-        tools.command(folder, *argv), cwd=REPOSITORY, capture_output=True, text=True, check=False
+        tools.command(folder, *argv),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

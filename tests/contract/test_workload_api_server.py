@@ -41,7 +41,11 @@ class Judge:
     @asynccontextmanager
     async def watching(self, *options: str, uid: int = ME) -> AsyncIterator[asyncio.StreamReader]:
         process = await asyncio.create_subprocess_exec(
-            *self._command, *options, stdout=asyncio.subprocess.PIPE, user=uid
+            *self._command,
+            *options,
+            stdout=asyncio.subprocess.PIPE,
+            user=uid,
+            env={**os.environ},
         )
         assert process.stdout is not None
         try:

@@ -1,5 +1,6 @@
 """Each bad day in a process and namespaces of its own; a few at a time, for they mostly wait."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ def lived(request: pytest.FixtureRequest, root: None) -> Iterator[dict[str, Futu
 
 def _live(name: str) -> Done:
     command = [sys.executable, "-m", "tests.host.inside", name]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONGEST)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONGEST, env={**os.environ})
 
 
 @pytest.mark.parametrize("name", DAYS)

@@ -299,7 +299,7 @@ sys.stdin.read()
 def listening(space: Namespace, name: str | bytes, address: str, port: int, uid: int = 0) -> Iterator[None]:
     """A process of that name listens, by a socket of `uid`."""
     command = space.command(sys.executable, "-c", _LISTENER, os.fsdecode(name), address, str(port), str(uid))
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ}) as process:
         assert process.stdout and process.stdout.readline() == b"listens\n"
         try:
             yield

@@ -120,9 +120,9 @@ def test_two_doors_never_write_at_once(root: None, tmp_path: Path) -> None:
     program += "with files.lock(pathlib.Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", program, str(tmp_path)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as first:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env={**os.environ}) as first:
         assert first.stdout and first.stdout.readline() == b"in\n"
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe) as second:
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, env={**os.environ}) as second:
             assert second.stdout
             while f"-> FLOCK  ADVISORY  WRITE {second.pid} " not in Path("/proc/locks").read_text():
                 assert second.poll() is None

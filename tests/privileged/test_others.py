@@ -68,11 +68,13 @@ BAD_WORDS = next(
 
 def restore(host: Host, program: str, rules: bytes) -> None:
     command = host.space.command(program, "--wait", "5", "--noflush")
-    subprocess.run(command, input=rules, check=True, capture_output=True)
+    subprocess.run(command, input=rules, check=True, capture_output=True, env={**os.environ})
 
 
 def save(host: Host, kind: str) -> bytes:
-    return subprocess.run(host.space.command(f"iptables-{kind}-save"), check=True, capture_output=True).stdout
+    return subprocess.run(
+        host.space.command(f"iptables-{kind}-save"), check=True, capture_output=True, env={**os.environ}
+    ).stdout
 
 
 UNSHOWN = (
@@ -84,7 +86,7 @@ def test_cases_an_interface_that_nft_cannot_show(host: Host, proxy: Listeners, i
     """nft ends by a signal, or leaves the condition out: nothing is said of such rules, and nothing fails for it
     that is to close a port."""
     assert levels(host, NOW) == ON
-    subprocess.run(host.space.command("nft", "-f", "-"), input=UNSHOWN, check=True)
+    subprocess.run(host.space.command("nft", "-f", "-"), input=UNSHOWN, check=True, env={**os.environ})
     assert levels(host, FAILED)[0] == "block"
     assert levels(host, ARM) == ON
 
@@ -92,7 +94,7 @@ def test_cases_an_interface_that_nft_cannot_show(host: Host, proxy: Listeners, i
 def test_cases_what_others_put_into_our_table_is_mended(host: Host, proxy: Listeners) -> None:
     assert levels(host, NOW) == ON
     rule = b'insert rule inet fairlead inbound iifname "eth\xff" accept\n'
-    subprocess.run(host.space.command("nft", "-f", "-"), input=rule, check=True)
+    subprocess.run(host.space.command("nft", "-f", "-"), input=rule, check=True, env={**os.environ})
     assert levels(host, CHECK) == ("partial", "partial")
     assert levels(host, apply(*ON)) == ON
     assert redirected(host, proxy)

@@ -227,7 +227,9 @@ def test_the_far_end_is_in_no_network_that_the_host_routes(
 
     def far_ends() -> list[str]:
         with wire.wire(map(ip_network, avoided)):
-            shown = subprocess.run(["ip", "route", "show", "dev", wire.NAME], capture_output=True, text=True)
+            shown = subprocess.run(
+                ["ip", "route", "show", "dev", wire.NAME], capture_output=True, text=True, env={**os.environ}
+            )
             return shown.stdout.split()[:1]
 
     found = host.space.inside(far_ends)

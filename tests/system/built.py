@@ -56,7 +56,9 @@ def _one(version: str, pattern: str) -> Path:
 
 
 def _key() -> str:
-    commit = subprocess.run(["git", "-C", str(ROOT), "log", "-1", "--format=%ct"], capture_output=True, check=True)
+    commit = subprocess.run(
+        ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"], capture_output=True, check=True, env={**os.environ}
+    )
     digest = hashlib.sha256(commit.stdout)
     files = {path for pattern in _WHAT_COUNTS for path in ROOT.glob(pattern) if path.is_file()}
     for path in sorted(files):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 
@@ -279,7 +280,9 @@ def as_in_a_repository(machine: Machine) -> None:
     itself."""
     package = built.deb()
     content = package.read_bytes()
-    control = subprocess.run(["dpkg-deb", "--field", package], capture_output=True, text=True, check=True).stdout
+    control = subprocess.run(
+        ["dpkg-deb", "--field", package], capture_output=True, text=True, check=True, env={**os.environ}
+    ).stdout
     place = put(machine, package)
     sums = f"Filename: .{place}\nSize: {len(content)}\nSHA256: {hashlib.sha256(content).hexdigest()}\n"
     machine.write("/Packages", control + sums)

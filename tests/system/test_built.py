@@ -24,7 +24,7 @@ VERBS = sorted(verb for verb in main.VERBS if verb != "sandbox")
 
 
 def output(*argv: str | Path, code: int = 0) -> str:
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=300, env={**os.environ})
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -45,7 +45,7 @@ def tree(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("tree")
     output("dpkg-deb", "--extract", deb, folder)
     yield folder
-    subprocess.run(["rm", "-r", folder], check=True)
+    subprocess.run(["rm", "-r", folder], check=True, env={**os.environ})
 
 
 # the bytes ----------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ PAGES = ("man1/fairlead.1", "man5/fairlead.toml.5", "man8/fairlead.service.8")
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_is_well_formed(tree: Path, page: str) -> None:
     argv = ["man", "--local-file", "--warnings", "-Tutf8", "-Z", str(tree / "usr/share/man" / f"{page}.gz")]
-    done = subprocess.run(argv, capture_output=True, text=True)
+    done = subprocess.run(argv, capture_output=True, text=True, env={**os.environ})
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -246,7 +247,9 @@ def test_an_interrupted_configuration_is_ended_by_dpkg_itself(debian: Machine) -
 def killed_at(machine: Machine, moment: str, package: str) -> None:
     """dpkg says what it begins; it and all that it started get SIGKILL there."""
     command = machine.command("setsid", "--wait", "dpkg", "--status-fd", "1", "--install", package)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as running:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ}
+    ) as running:
         assert running.stdout is not None
         for line in running.stdout:
             if line.startswith("status: fairlead") and line.rstrip().endswith(moment):

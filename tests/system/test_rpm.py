@@ -3,6 +3,7 @@ is to be had from Debian's packages; what such a one requires is therefore read,
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -36,7 +37,9 @@ def bring_rpm(machine: Machine) -> None:
     place = machine.path(PLACE)
     place.mkdir()
     shutil.copy(program, place)
-    linked = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    linked = subprocess.run(
+        ["ldd", program], capture_output=True, text=True, check=True, env={**os.environ}
+    ).stdout
     for path in (Path(word) for word in linked.split() if word.startswith("/")):
         if not any(
             machine.path(folder).joinpath(path.name).exists() for folder in ("/lib/x86_64-linux-gnu", "/lib64")

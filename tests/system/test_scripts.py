@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
@@ -41,7 +42,7 @@ def test_an_image_is_built_and_boots(suite: str) -> None:
         for step in ("--install", "--purge", "--install"):
             what = "/root/fairlead.deb" if step == "--install" else "fairlead"
             command = around.command(*image.unbooted("dpkg", step, what))
-            done = subprocess.run(command, capture_output=True, text=True)
+            done = subprocess.run(command, capture_output=True, text=True, env={**os.environ})
             assert done.returncode == 0, done.stdout + done.stderr
         assert around.run("nft", "list", "tables") == "table inet fairlead\n"
         with image.powered():

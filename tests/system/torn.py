@@ -25,7 +25,10 @@ def killed_when(happens: Callable[[], bool], command: Sequence[str]) -> None:
     """`command`: of Machine.command; what that starts gets SIGKILL as soon as it is so."""
     # Who looks must be the quicker one, also where there is little of the processor to be had.
     slowly = ["nice", "-n", "19", *command]
-    with TemporaryFile("w+") as said, subprocess.Popen(slowly, stdout=said, stderr=said) as running:
+    with (
+        TemporaryFile("w+") as said,
+        subprocess.Popen(slowly, stdout=said, stderr=said, env={**os.environ}) as running,
+    ):
         while not happens():
             assert running.poll() is None, f"it came to an end before that: {_read(said)}"
         (program,) = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
