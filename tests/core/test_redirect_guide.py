@@ -1,6 +1,10 @@
 """What Linkerd's guide has an operator type: recognised, and gone."""
 
+import pytest
+
 from agent.core.redirect import guide, iptables
+from agent.core.redirect.guide import removal
+from agent.core.redirect.iptables import parse
 from tests.core.iptables_tables import Tables
 
 # The guide's commands, typed twice: the second -N fails, the jumps are there twice.
@@ -28,3 +32,18 @@ def test_they_are_recognised_and_taken_away_with_every_jump() -> None:
     tables.run(guide.removal(saved))
     assert "PROXY_INIT" not in tables.saved()
     assert "-j DOCKER" in tables.saved()
+
+
+@pytest.mark.parametrize(
+    "comment", ["not -j PROXY_INIT_REDIRECT", "see PROXY_INIT_REDIRECT now", "-j FAIRLEAD_IN"]
+)
+def test_cases_of_a_comment_that_names_a_chain_lead_nowhere(comment: str) -> None:
+    text = f"""*nat
+:PREROUTING ACCEPT [0:0]
+:PROXY_INIT_REDIRECT - [0:0]
+-A PREROUTING -p tcp -m comment --comment "{comment}" -j ACCEPT
+COMMIT
+"""
+    saved = parse(text)
+    assert "-D" not in removal(saved)
+    assert saved.jumps("nat") == ()

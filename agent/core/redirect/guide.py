@@ -5,6 +5,7 @@ the guide's commands add one more each time they are run.
 """
 
 from agent.core.redirect.iptables import Saved, chain_of
+from agent.core.redirect.iptables_words import target
 
 _PREFIX = "PROXY_INIT_"
 
@@ -20,7 +21,7 @@ def removal(saved: Saved) -> str:
     if not chains:
         return ""
     lines = [line for line in saved.lines.get("nat", ()) if not chain_of(line).startswith(_PREFIX)]
-    jumps = [line for line in lines if set(line.split()) & set(chains)]
+    jumps = [line for line in lines if target(line) in chains]
     commands = (
         *(f":{name} - [0:0]" for name in chains),
         *(f"-D {line.removeprefix('-A ')}" for line in jumps),

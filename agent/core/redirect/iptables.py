@@ -11,10 +11,11 @@ have already. It is final, as no ACCEPT would be where nat has chains of several
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 from typing import Final
 
 from agent.core.redirect.intended import SKELETON
+from agent.core.redirect.iptables_words import target
 from agent.core.redirect.rules import Action, Match, Network, Rule, Ruleset, spans
 
 
@@ -84,8 +85,7 @@ def chain_of(line: str) -> str:
 
 
 def _leads_to_us(line: str) -> bool:
-    words = line.split()
-    return any(flag in ("-j", "-g") and target.startswith(PREFIX) for flag, target in pairwise(words))
+    return target(line).startswith(PREFIX)
 
 
 # writing -------------------------------------------------------------------------------------------

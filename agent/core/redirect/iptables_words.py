@@ -47,6 +47,14 @@ def parsed(line: str) -> Line:
     )
 
 
+def target(line: str) -> str:
+    """Where the rule leads; "": nowhere, or it is not understood."""
+    try:
+        return parsed(line).target
+    except ValueError:
+        return ""
+
+
 def _options(rest: Sequence[str]) -> list[Option]:
     found, left = [], list(rest)
     while left:
