@@ -1,10 +1,12 @@
 # Everything here sets up what it needs on first use: see docs/building.md.
 PYTHON ?= python3
 BIN := .venv/bin
+# Whoever uses .venv holds this lock shared; bootstrap.py holds it exclusively while it makes .venv anew.
+USE := flock --shared .venv.lock $(BIN)
 # Test processes, one more than cores, for half of what a test does is to wait, and up to four (each has its own API
 # server); 0: all in one process, for a debugger.
 WORKERS ?= $(shell expr $$(nproc) + 1)
-LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+LOCK := $(USE)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate $(UPGRADE)
 
 .PHONY: help sandbox test bench packages check lock clean
@@ -23,30 +25,30 @@ help:
 
 sandbox:
 	@$(PYTHON) packaging/bootstrap.py sandbox
-	@$(BIN)/fairlead sandbox $(ARGS)
+	@$(USE)/fairlead sandbox $(ARGS)
 
 test:
 	@$(PYTHON) packaging/bootstrap.py test
-	@$(if $(findstring --no-real,$(ARGS)),:,$(BIN)/python packaging/realparts.py build)
-	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --maxprocesses=4 --dist=worksteal $(ARGS)
+	@$(if $(findstring --no-real,$(ARGS)),:,$(USE)/python packaging/realparts.py build)
+	@$(USE)/python -m pytest --numprocesses=$(WORKERS) --maxprocesses=4 --dist=worksteal $(ARGS)
 
 bench:
 	@$(PYTHON) packaging/bootstrap.py test
-	@$(BIN)/python packaging/realparts.py build
-	@$(BIN)/python -m benchmarks.status
-	@$(BIN)/python -m benchmarks.redirect
-	@$(BIN)/python -m benchmarks.proxy
+	@$(USE)/python packaging/realparts.py build
+	@$(USE)/python -m benchmarks.status
+	@$(USE)/python -m benchmarks.redirect
+	@$(USE)/python -m benchmarks.proxy
 
 packages:
 	@$(PYTHON) packaging/bootstrap.py test
-	@$(BIN)/python packaging/packages.py $(if $(ROOT),--root $(ROOT)) $(if $(VERSION),--version $(VERSION))
+	@$(USE)/python packaging/packages.py $(if $(ROOT),--root $(ROOT)) $(if $(VERSION),--version $(VERSION))
 
 check:
 	@$(PYTHON) packaging/bootstrap.py test
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/mypy packaging
-	$(BIN)/lint-imports
+	$(USE)/ruff check .
+	$(USE)/mypy
+	$(USE)/mypy packaging
+	$(USE)/lint-imports
 
 # The second holds the first, version for version. Go's is apart: it is no Python package, only packed as one.
 lock:
@@ -57,5 +59,5 @@ lock:
 	$(LOCK) --group go -o packaging/go.lock
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	flock .venv.lock rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,6 +22,7 @@ from steps import Trouble
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
+IN_USE = ROOT / ".venv.lock"
 PACKAGES_STAMP = VENV / "packages-ready"
 PROJECT_STAMP = VENV / "project-ready"
 OLDEST = (3, 11)
@@ -30,12 +31,13 @@ LOCKS = {"sandbox": ROOT / "requirements.lock", "test": ROOT / "requirements-dev
 
 # A program, and the Debian package that brings it.
 TOOLS = {
-    "sandbox": {"nft": "nftables", "ip": "iproute2", "unshare": "util-linux"},
+    "sandbox": {"nft": "nftables", "ip": "iproute2", "unshare": "util-linux", "flock": "util-linux"},
     "test": {
         "nft": "nftables",
         "iptables-legacy": "iptables",  # the kind called nft too
         "ip": "iproute2",
         "unshare": "util-linux",
+        "flock": "util-linux",
         "setpriv": "util-linux",
         "pgrep": "procps",
         "systemd-analyze": "systemd",
@@ -160,10 +162,12 @@ def digest(*parts: bytes) -> str:
 
 
 def prepare(level: str) -> None:
-    if not has_packages(level):
-        make_venv()
-        install_locked(level)
-    install_project()
+    """Not while something runs in it: the Makefile holds the same lock shared."""
+    with steps.lock(IN_USE, "waiting until nothing runs in .venv (make sandbox, make test …)"):
+        if not has_packages(level):
+            make_venv()
+            install_locked(level)
+        install_project()
 
 
 def make_venv() -> None:

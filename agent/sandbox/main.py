@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.sandbox import namespaces, upgrade
+from agent.sandbox import namespaces, terminal, upgrade
 from agent.sandbox.scene import Options, Scene
 from agent.sandbox.tour import Step, Tour, take
 from agent.sandbox.visit import Visit
@@ -15,11 +15,17 @@ from agent.sandbox.visit import Visit
 def run(*, check: bool, proxy: Path | None, verbose: bool, scenario: str = "tour") -> int:
     """0: every check passed, or the visitor left; 1: one did not."""
     if not namespaces.inside():
-        return namespaces.run_inside([sys.executable, *sys.orig_argv[1:]])
+        with terminal.kept():
+            return namespaces.run_inside([sys.executable, *sys.orig_argv[1:]])
     base = namespaces.settle(*namespaces.python_roots(), *([proxy.resolve().parent] if proxy else []))
     options = Options(proxy=proxy.resolve() if proxy else None, log=2 if verbose else None)
     if scenario == "upgrade":
         return asyncio.run(_upgrade(base, options.log))
+    if not check and not terminal.can_ask():
+        print("nobody can type here (standard input is no terminal): the tour in one go\n", flush=True)
+        check = True
+    if not check:
+        terminal.lead()
     return asyncio.run(_visit(Scene(base, options), check))
 
 

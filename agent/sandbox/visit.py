@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from agent.sandbox import network
+from agent.sandbox import network, terminal
 from agent.sandbox.client import ask
 from agent.sandbox.scene import PORT, Scene
 from agent.sandbox.tour import URL, Step, Tour, take
@@ -130,10 +130,11 @@ class Visit:
 
     async def _shell(self) -> None:
         print("  a shell on the host; exit brings you back", flush=True)
-        shell = await asyncio.create_subprocess_exec(
-            *network.ON_HOST, os.environ.get("SHELL", "/bin/sh"), env={**os.environ}
-        )
-        await shell.wait()
+        with terminal.kept():
+            shell = await asyncio.create_subprocess_exec(
+                *network.ON_HOST, os.environ.get("SHELL", "/bin/sh"), env={**os.environ}
+            )
+            await shell.wait()
 
     async def _help(self) -> None:
         print(HELP, flush=True)
@@ -141,6 +142,8 @@ class Visit:
 
 async def _read_line() -> str:
     """One line of standard input with its end, "" at the end of input; the loop runs on meanwhile."""
+    if terminal.is_file():
+        return sys.stdin.readline()
     loop, there = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(sys.stdin, there.set)
     try:

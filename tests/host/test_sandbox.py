@@ -1,8 +1,11 @@
 """The sandbox as a newcomer meets it: the tour in one go, and a visit at the prompt."""
 
+import contextlib
 import os
+import pty
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +57,49 @@ def test_a_visit(root: None) -> None:
         "'nonsense' is not known here",
     ):
         assert said in done.stdout, done.stdout
+
+
+@pytest.mark.real
+def test_without_anybody_who_types_it_is_the_tour_in_one_go(root: None) -> None:
+    done = subprocess.run(FAIRLEAD, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nobody can type here" in done.stdout and done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "sandbox: 16 of 16 checks passed"
+
+
+@pytest.mark.real
+def test_words_from_a_file(root: None, tmp_path: Path) -> None:
+    words = tmp_path / "words"
+    words.write_text("help\nquit\n")
+    with words.open() as file:
+        done = subprocess.run(FAIRLEAD, stdin=file, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "") and "the next step of the tour" in done.stdout
+
+
+@pytest.mark.real
+def test_the_shell_gives_the_terminal_back(root: None) -> None:
+    """An interactive bash makes a group of its own, and takes the terminal for it."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execvpe(FAIRLEAD[0], FAIRLEAD, {**os.environ, "SHELL": "/bin/bash", "PS1": "on-host "})
+    said = b""
+    for awaited, typed in (
+        (b"[Enter: ", b"shell\n"),
+        (b"exit brings you back", b"echo at-$((40 + 2))\n"),
+        (b"at-42", b"exit\n"),
+        (b"[Enter: ", b"help\n"),
+        (b"nothing is left", b"quit\n"),
+    ):
+        heard = b""
+        while awaited not in heard:
+            heard += os.read(terminal, 4096)
+        said += heard
+        os.write(terminal, typed)
+    with contextlib.suppress(OSError):  # Linux ends a terminal that nobody has open with EIO
+        while os.read(terminal, 4096):
+            pass
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, said.decode()
 
 
 def test_it_leaves_nothing_on_the_machine(root: None) -> None:

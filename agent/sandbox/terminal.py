@@ -1,0 +1,54 @@
+"""The terminal that the sandbox is used at, if there is one: who reads it, and how it comes back."""
+
+import contextlib
+import os
+import signal
+import stat
+import sys
+from collections.abc import Iterator
+
+
+def can_ask() -> bool:
+    """Whether somebody may type: at a terminal, or through a pipe. /dev/null and a closed input: nobody."""
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        return False
+    return sys.stdin is not None and (os.isatty(0) or not stat.S_ISCHR(mode))
+
+
+def is_file() -> bool:
+    """A file never makes its reader wait, and an event loop cannot watch it."""
+    return stat.S_ISREG(os.fstat(0).st_mode)
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """When this ends, the terminal's foreground is this process's group again, whatever ran in between. A program
+    that manages jobs, as a shell does, takes the terminal for a group of its own."""
+    try:
+        yield
+    finally:
+        take()
+
+
+def lead() -> None:
+    """Make this process a group of its own, in the foreground: inside a pid namespace the group of its parents has
+    no number, so nobody there could give the terminal back to it."""
+    if os.isatty(0):
+        if os.getpgrp() != os.getpid():
+            os.setpgid(0, 0)
+        take()
+
+
+def take() -> None:
+    if not os.isatty(0):
+        return
+    # The kernel stops a background process that asks for the foreground, unless it blocks this signal.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+    try:
+        # No controlling terminal of this session: nothing to take.
+        with contextlib.suppress(OSError):
+            os.tcsetpgrp(0, os.getpgrp())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
