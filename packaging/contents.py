@@ -115,10 +115,11 @@ def _documents(stage: Path, page: str) -> Iterator[Entry]:
         yield Entry(folder, None, 0o755, "dir")
     yield from document(f"{DOC}/copyright", _write(stage / "copyright", page))
     yield from document(f"{DOC}/examples/fairlead.toml", ROOT / "config/fairlead.toml")
-    for name in ("README.md", "LICENSE", "config/fairlead.toml"):
+    for name in ("README.md", "LICENSE", "config/fairlead.toml", "config/minimal.toml"):
         yield from document(f"{DOC}/{name}", ROOT / name)
-    for path in sorted((ROOT / "config/cluster").iterdir()):
-        yield from document(f"{DOC}/config/cluster/{path.name}", path)
+    for folder in ("config/cluster", "config/spire"):
+        for path in sorted((ROOT / folder).iterdir()):
+            yield from document(f"{DOC}/{folder}/{path.name}", path)
     for path in sorted((ROOT / "docs").glob("*.md")):
         yield from document(f"{DOC}/docs/{path.name}", path)
     yield Entry("/usr/share/lintian/overrides/fairlead", FILES / "lintian-overrides", only="deb")

@@ -43,10 +43,7 @@ def identities(machine: Machine) -> dict[str, str]:
     return {unit: machine.show(unit, "InvocationID")["InvocationID"] for unit in STARTED}
 
 
-NEXT = (
-    "fairlead: nothing runs yet; next: write /etc/fairlead/fairlead.toml, "
-    "as /usr/share/doc/fairlead/README.md says"
-)
+NEXT = "fairlead: nothing runs yet; next: /usr/share/doc/fairlead/docs/getting-started.md"
 
 
 def configured(machine: Machine) -> str:

@@ -1,0 +1,30 @@
+"""docs/getting-started.md on a booted machine: each command that needs no cluster, in order."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import walk
+from tests.machine import Machine
+from tests.system import built
+from tests.system import host as on_host
+from tests.system.host import SUITES, install
+
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
+
+
+def test_the_page_as_far_as_there_is_no_cluster() -> None:
+    with on_host.booted(SUITES[0]) as host:
+        install(host)
+        for step in walk.steps(built.ROOT / "docs/getting-started.md"):
+            if not step.needs:
+                _take(host, step)
+        unit = "/etc/systemd/system/spire-agent.service"
+        host.run("sh", "-c", "install -m 0755 /bin/true /usr/local/bin/spire-agent")
+        assert host.run("systemd-analyze", "verify", unit) == ""
+
+
+def _take(host: Machine, step: walk.Step) -> None:
+    done = host.try_run("sh", "-c", step.command)
+    assert done.returncode == step.code, f"{step.command}\n{done.stdout}{done.stderr}"
+    assert step.output in done.stdout + done.stderr, step.command
