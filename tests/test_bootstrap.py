@@ -1,6 +1,7 @@
 """The checkout's own environment is not made anew under a program that runs in it."""
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,10 +28,11 @@ def test_it_waits_until_nothing_runs_in_it(tmp_path: Path) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env={**os.environ},
     )
     assert user.stdin is not None and user.stdout is not None and user.stdout.readline() == "in\n"
     command = [sys.executable, "-c", MAKE_ANEW, str(ROOT / "packaging"), str(lock)]
-    maker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    maker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ})
     assert maker.stdout is not None
     assert maker.stdout.readline().startswith("waiting until nothing runs in .venv")
     user.communicate("\n", timeout=30)

@@ -61,7 +61,9 @@ def test_a_visit(root: None) -> None:
 
 @pytest.mark.real
 def test_without_anybody_who_types_it_is_the_tour_in_one_go(root: None) -> None:
-    done = subprocess.run(FAIRLEAD, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        FAIRLEAD, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, env={**os.environ}
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nobody can type here" in done.stdout and done.stderr == ""
     assert done.stdout.splitlines()[-1] == "sandbox: 16 of 16 checks passed"
@@ -72,7 +74,9 @@ def test_words_from_a_file(root: None, tmp_path: Path) -> None:
     words = tmp_path / "words"
     words.write_text("help\nquit\n")
     with words.open() as file:
-        done = subprocess.run(FAIRLEAD, stdin=file, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            FAIRLEAD, stdin=file, capture_output=True, text=True, timeout=120, env={**os.environ}
+        )
     assert (done.returncode, done.stderr) == (0, "") and "the next step of the tour" in done.stdout
 
 
