@@ -7,7 +7,7 @@ until the policy controller answers (facts §12).
 
 from collections.abc import Iterable, Mapping
 
-from agent.core.facts import UNKNOWN, Facts, Workload
+from agent.core.facts import UNKNOWN, Facts, Level, Maybe, Workload
 from agent.core.reasons import Fault, Reason
 from agent.core.standing import Spec
 
@@ -54,6 +54,35 @@ def mismatch(spec: Spec, facts: Facts) -> Fault | None:
         annotate(spec.workload, fact.seen, missing) if missing else f"set workload.opaque_ports = {list(there)}"
     )
     return Fault(Reason.OPAQUE_PORTS_MISMATCH, detail, remedy)
+
+
+def awaited(spec: Spec, facts: Facts) -> Maybe[Fault | None]:
+    """Why an open inbound is not redirected for the first time yet: the mesh does not know a port as opaque,
+    so that its clients would be dropped. None: nothing is awaited. UNKNOWN: nothing may change."""
+    if not spec.opaque_ports or _ready_once(facts) is True:
+        return None
+    live = UNKNOWN if facts.redirect is UNKNOWN else facts.redirect.inbound
+    if live in (Level.ON, Level.BLOCK):  # a closed port has no clients to lose
+        return None
+    if UNKNOWN in (live, _ready_once(facts)):
+        return UNKNOWN
+    return _unannotated(spec, facts)
+
+
+def _ready_once(facts: Facts) -> Maybe[bool]:
+    return UNKNOWN if facts.ready_once is UNKNOWN else facts.ready_once.recorded
+
+
+def _unannotated(spec: Spec, facts: Facts) -> Maybe[Fault | None]:
+    fact = facts.workload
+    if fact is UNKNOWN or fact.seen is None:
+        return UNKNOWN
+    there = within(spec.opaque_ports, fact.seen.opaque)
+    missing = [port for port in spec.opaque_ports if port not in there]
+    if not missing:
+        return None
+    detail = f"the annotation {ANNOTATION} lacks {_listed(missing)}"
+    return Fault(Reason.REDIRECT_PENDING, detail, annotate(spec.workload, fact.seen, missing))
 
 
 def annotate(workload: str, seen: Workload | None, missing: Iterable[int]) -> str:

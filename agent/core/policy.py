@@ -7,6 +7,7 @@ Invariants, each proved over every state of a small world in tests/core/test_wor
 - a redirect is ON only while the proxy is proved ready, outbound only once the policy controller has answered this
   process of it, and Ready waits for that answer unless nothing is let in before it (`deny`); a later loss changes
   neither; on a closed port nothing comes between BLOCK and ON;
+- before the first Ready, an open inbound turns ON only once the annotation has every port declared opaque;
 - leaving goes Ready=False → in no EndpointSlice (or settled) → in-flight zero → both directions RELEASED → proxy
   stopped → OFF; a drain ends at in-flight zero, and so does a shutdown: systemd stops the proxy then, after the
   applications;
@@ -35,17 +36,8 @@ An SVID is good only under the trust anchors in force. One that they do not cove
 that runs has refused it and serves on with the one before, as it does while the source is silent.
 """
 
-from agent.core import anchors, control_plane, failure, flaps
-from agent.core.facts import (
-    UNKNOWN,
-    Facts,
-    Level,
-    Maybe,
-    Phase,
-    PhaseKind,
-    ProxyState,
-    Workload,
-)
+from agent.core import anchors, control_plane, failure, flaps, opaque
+from agent.core.facts import UNKNOWN, Facts, Level, Maybe, Phase, PhaseKind, ProxyState, Workload
 from agent.core.failure import Failure
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal, Verdict
 from agent.core.matching import addresses_standing, differences
@@ -149,6 +141,8 @@ def redirect_standing(spec: Spec, facts: Facts) -> Standing:
         return Fault(Reason.REDIRECT_PENDING) if fact.inbound is Level.OFF else Sure.GOOD
     if fact.inbound is Level.BLOCK:
         return Fault(Reason.REDIRECT_BLOCKED, _effect(spec, Level.BLOCK))
+    if isinstance(awaited := opaque.awaited(spec, facts), Fault):
+        return awaited
     outbound = _outbound(spec, facts)  # before the control plane's answer its failure policy is what is intended
     as_intended = fact.inbound is Level.ON and (outbound is RedirectGoal.HOLD or _outbound_is(facts, outbound))
     if as_intended and fact.firewall is not None and fact.firewall.entry.severity is Severity.FAULT:
@@ -212,11 +206,18 @@ def _redirect(spec: Spec, facts: Facts, now: float) -> tuple[RedirectGoal, Redir
         return RedirectGoal.RELEASED, RedirectGoal.RELEASED
     match proxy_standing(facts, now):
         case Sure.GOOD:
-            return RedirectGoal.ON, _outbound(spec, facts)
+            return _inbound(spec, facts), _outbound(spec, facts)
         case Sure.UNSURE:
             return RedirectGoal.HOLD, RedirectGoal.HOLD
         case Fault():
             return _failed(spec.inbound_failure, facts), _outbound_failed(spec, facts)
+
+
+def _inbound(spec: Spec, facts: Facts) -> RedirectGoal:
+    """While the proxy is ready."""
+    if (awaited := opaque.awaited(spec, facts)) is None:
+        return RedirectGoal.ON
+    return RedirectGoal.HOLD if awaited is UNKNOWN else RedirectGoal.RELEASED
 
 
 def _outbound(spec: Spec, facts: Facts) -> RedirectGoal:
