@@ -11,7 +11,8 @@ import pytest
 
 from agent.core import text
 from agent.core.facts import Level
-from agent.privileged import host_rules, redirect, sshd
+from agent.privileged import Refusal, admission, host_rules, redirect, sshd
+from agent.privileged.backends import nftables
 from tests.privileged.asking import CHECK, REMOVE, apply
 from tests.privileged.firewalls import BACKENDS, docker, force
 from tests.privileged.hosts import APP, Host, Listeners, listening
@@ -98,6 +99,15 @@ def test_cases_what_others_put_into_our_table_is_mended(host: Host, proxy: Liste
     assert levels(host, CHECK) == ("partial", "partial")
     assert levels(host, apply(*ON)) == ON
     assert redirected(host, proxy)
+
+
+def test_cases_a_listing_that_nft_cuts_short(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As nft 1.0.6 does at a table with `flags dormant`, with exit 0: the firewall cannot be told, and no more."""
+    short = '{"nftables": [{"table": {"family": "ip", "name": "a", "handle": 1, "flags": \n'
+    cut = subprocess.CompletedProcess(["nft"], 0, short, "")
+    monkeypatch.setattr(nftables, "run", lambda *_, **__: cut)
+    seen = host.space.inside(admission.seen)
+    assert isinstance(seen, Refusal) and "incomplete JSON" in seen.detail
 
 
 def test_cases_text_is_shown_escaped() -> None:

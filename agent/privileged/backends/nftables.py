@@ -40,7 +40,7 @@ def own_table() -> Any:
     """What nft says of the table of ours; None: there is none. Raises Refusal."""
     done = run("list", "table", "inet", "fairlead")
     if done.returncode == 0 and not _is_incomplete(done):
-        return json.loads(done.stdout)
+        return _parsed("read the rules", done.stdout)
     if done.returncode >= 0 and "No such file or directory" in done.stderr:
         return None
     if _is_incomplete(done):  # something of another's, and so no rules of ours: they are set anew
@@ -53,7 +53,15 @@ def listed(doing: str, *words: str, within: float | None = None) -> Any:
     done = run(*words, within=within)
     if done.returncode != 0 or _is_incomplete(done):
         raise refusal(doing, said(done))
-    return json.loads(done.stdout)
+    return _parsed(doing, done.stdout)
+
+
+def _parsed(doing: str, text: str) -> Any:
+    """nft 1.0.6 may end a listing at the flags of a table that is dormant, and exit with 0."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise refusal(doing, f"nft printed incomplete JSON ({error})") from error
 
 
 def _is_incomplete(done: "subprocess.CompletedProcess[str]") -> bool:
