@@ -29,7 +29,7 @@ REFUSED: Mapping[str, Mapping[str, str]] = {
     "user": {
         "username": _NO_PASSWORDS,
         "password": _NO_PASSWORDS,
-        "auth-provider": "kubectl has given it up too: use exec, such as kubelogin or gke-gcloud-auth-plugin",
+        "auth-provider": "it is deprecated: use exec, such as kubelogin (OIDC, AKS) or gke-gcloud-auth-plugin",
         "as": _HERE,
         "as-uid": _HERE,
         "as-groups": _HERE,
