@@ -115,8 +115,10 @@ def _documents(stage: Path, page: str) -> Iterator[Entry]:
         yield Entry(folder, None, 0o755, "dir")
     yield from document(f"{DOC}/copyright", _write(stage / "copyright", page))
     yield from document(f"{DOC}/examples/fairlead.toml", ROOT / "config/fairlead.toml")
-    for name in ("README.md", "LICENSE", "config/fairlead.toml", "config/minimal.toml"):
+    for name in ("README.md", "LICENSE", "config/minimal.toml"):
         yield from document(f"{DOC}/{name}", ROOT / name)
+    # Where the documents' links lead; rpmlint refuses the same file twice.
+    yield Entry(f"{DOC}/config/fairlead.toml", Path("../examples/fairlead.toml"), 0o777, "symlink")
     for folder in ("config/cluster", "config/spire"):
         for path in sorted((ROOT / folder).iterdir()):
             yield from document(f"{DOC}/{folder}/{path.name}", path)
