@@ -44,7 +44,7 @@ async def named(scene: Scene, reason: Reason, *, ready: bool = False) -> None:
     await calm(scene)
     _, text = await scene.cli("status")
     # A problem has the remedy of its reason, or one of its own.
-    _, _, told = text.partition(f"{reason.value}: ")
+    _, _, told = text.partition(f"\n  {reason.value}: ")  # the headline names it too
     assert told and (not REGISTRY[reason].remedy or told.splitlines()[1].strip().startswith("→ ")), text
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from typing import Any
 
 from agent.core.reasons import Reason
 from agent.sandbox import network
@@ -18,9 +19,13 @@ UNKNOWN_NAME = {f'policy = "{network.CLUSTER}:8090"': 'policy = "policy.invalid.
 
 async def _levels(scene: Scene, outbound: str) -> None:
     """Inbound is the proxy's; outbound follows the control plane's answer."""
-    await until(scene, lambda s: s["facts"]["redirect"]["outbound"] == outbound, f"outbound {outbound}")
-    status = await scene.status()
-    assert status["facts"]["redirect"]["inbound"] == "on"
+    wanted = ("on", outbound)
+
+    def there(status: dict[str, Any]) -> bool:
+        found = status["facts"]["redirect"]
+        return (found["inbound"], found["outbound"]) == wanted
+
+    await until(scene, there, f"inbound on, outbound {outbound}")
 
 
 async def _own_work_goes_on(scene: Scene) -> None:
