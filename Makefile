@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Whoever uses .venv holds this lock shared; bootstrap.py holds it exclusively while it makes .venv anew.
-USE := flock --shared .venv.lock $(BIN)
+USE := flock --shared .venv.flock $(BIN)
 # Test processes, one more than cores, for half of what a test does is to wait, and up to four (each has its own API
 # server); 0: all in one process, for a debugger.
 WORKERS ?= $(shell expr $$(nproc) + 1)
@@ -59,5 +59,5 @@ lock:
 	$(LOCK) --group go -o packaging/go.lock
 
 clean:
-	flock .venv.lock rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	flock .venv.flock rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

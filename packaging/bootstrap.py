@@ -22,7 +22,7 @@ from steps import Trouble
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-IN_USE = ROOT / ".venv.lock"
+IN_USE = ROOT / ".venv.flock"
 PACKAGES_STAMP = VENV / "packages-ready"
 PROJECT_STAMP = VENV / "project-ready"
 OLDEST = (3, 11)

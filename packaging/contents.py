@@ -108,6 +108,7 @@ def _documents(stage: Path, page: str) -> Iterator[Entry]:
         DOC,
         f"{DOC}/config",
         f"{DOC}/config/cluster",
+        f"{DOC}/config/spire",
         f"{DOC}/docs",
         f"{DOC}/examples",
         f"{DOC}/licences",

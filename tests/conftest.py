@@ -8,6 +8,7 @@ because the same suite runs on the real thing. `--no-real` leaves them out, and 
 from __future__ import annotations
 
 import asyncio
+import compileall
 import os
 import shutil
 import signal
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tests.realparts import ApiServer
 
 # Imported where they are used only: most runs are of core and loops, and are over in seconds.
+ROOT = Path(__file__).resolve().parent.parent
 REAL_FIXTURES = {"real_apiserver", "real_namespace", "judge", "root", "machine", "fresh_machine"}
 
 
@@ -38,6 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
     from tests.reached import Reached
 
     config.pluginmanager.register(Reached(config))
+    if not hasattr(config, "workerinput"):
+        _compile()
     if config.getoption("--no-real") and os.environ.get("CI"):
         raise pytest.UsageError("cannot leave out the real parts: this is CI\nRun without --no-real.")
     # A property is explored by chance where somebody looks at what chance finds, and always alike in CI.
@@ -49,6 +53,15 @@ def pytest_configure(config: pytest.Config) -> None:
     asyncio.set_event_loop(None)
     # A shell's background job ignores it, and so would every program that a test means to end by it.
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
+def _compile() -> None:
+    """Once for the whole run: thousands of processes import the agent, and the package brings its byte code too.
+
+    Without it a request to the privileged helper spends most of its time limit on compiling.
+    """
+    for folder in ("agent", "tests"):
+        compileall.compile_dir(ROOT / folder, quiet=1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -75,7 +75,7 @@ def test_no_unit_tells_the_interpreter_where_its_modules_are() -> None:
 def test_the_door_is_shut_to_others() -> None:
     socket = unit(SOCKET)["Socket"]
     assert (socket["SocketUser"], socket["SocketMode"], socket["Accept"]) == ("fairlead", "0600", "yes")
-    assert (socket["MaxConnections"], socket["TriggerLimitIntervalSec"]) == ("4", "0")
+    assert (socket["MaxConnections"], socket["TriggerLimitIntervalSec"]) == ("16", "0")
     request = unit(DOOR)
     assert request["Unit"]["CollectMode"] == "inactive-or-failed", "a refusal leaves no unit behind"
     assert float(request["Service"]["RuntimeMaxSec"]) > DEADLINE, "its own limit comes first, and answers"

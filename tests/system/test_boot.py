@@ -83,6 +83,7 @@ def test_boots(member: tuple[Machine, Mesh]) -> None:
     beside_it.admit(machine, mesh)
     machine.systemctl("start", AGENT)
     until_ready(machine, mesh)
+    machine.wait_until(machine.path("/var/lib/fairlead/ready-once").exists, "root's record of it", WITHIN)
 
     neither_an_identity_nor_the_time(machine, mesh)
     policy(machine, "open")

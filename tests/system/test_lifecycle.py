@@ -104,7 +104,7 @@ def test_the_interpreter_needs_nothing_of_the_host(host: Machine) -> None:
     assert len(files) > 300
     assert [path for path in files if not path.startswith(f"/usr/lib/fairlead/{__version__}-")] == []
     example = "/usr/share/doc/fairlead/examples/fairlead.toml"
-    assert host.run("fairlead", "check-config", example) == f"{example}: good\n"
+    assert host.run("fairlead", "check-config", example).splitlines()[0] == f"{example}: good"
     refused = host.try_run("fairlead", "sandbox")
     assert refused.returncode == 69 and "make sandbox" in refused.stderr
 

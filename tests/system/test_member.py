@@ -47,7 +47,7 @@ def test_a_life(member: tuple[Machine, Mesh]) -> None:
     beside_it.admit(machine, mesh)
     machine.systemctl("start", AGENT)
     until_ready(machine, mesh)
-    assert active(machine) == EVERY, "by one start"
+    machine.wait_until(lambda: active(machine) == EVERY, "each unit active, by one start")
     assert mesh.asked() == HOST, "through the proxy"
 
     an_agent_comes_and_goes(machine, mesh)
