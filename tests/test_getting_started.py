@@ -10,10 +10,11 @@ import yaml
 
 from agent import config
 from agent.cli import main
-from tests import walk
+from agent.sandbox import first_day, page
+from agent.sandbox.tour import Missed
 
 ROOT = Path(__file__).parent.parent
-STEPS = walk.steps(ROOT / "docs/getting-started.md")
+STEPS = page.steps(ROOT / "docs/getting-started.md")
 OURS = [step.command for step in STEPS if step.command.startswith("fairlead ")]
 MINIMAL = (ROOT / "config/minimal.toml").read_text()
 
@@ -45,6 +46,17 @@ def test_commands_for_elsewhere_are_marked() -> None:
     for step in STEPS:
         elsewhere = step.command.startswith(("admin$", "spire$")) or "systemctl" in step.command
         assert step.needs or not elsewhere, step.command
+
+
+def test_the_sandbox_knows_each_command() -> None:
+    """Which it runs itself, does otherwise, or leaves out, with the reason."""
+    for step in STEPS:
+        way = first_day.way(step.command)
+        assert way.act or way.instead, step.command
+        if step.command.startswith(("fairlead ", "sed ")):
+            assert way.act and not way.instead, step.command
+    with pytest.raises(Missed, match="`fairleed leave`"):
+        first_day.way("fairleed leave")
 
 
 def test_the_minimal_example_is_refused_as_it_is_and_good_as_the_page_edits_it() -> None:

@@ -15,7 +15,14 @@ API server with its SPIFFE identity (api.auth = "spiffe"), so it holds no creden
 network is not touched, and nothing is left when it ends, however it ends.
 
 It shows each step in plain words and what to type next. With --check it takes the whole tour by itself and
-ends with "sandbox: N of N checks passed", exit 0 or 1."""
+ends with "sandbox: N of N checks passed", exit 0 or 1. Each other scenario does so too, also without --check."""
+
+
+SCENARIOS = {
+    "tour": "one host joins, serves, loses its application, agent and API server, drains, leaves",
+    "first-day": "a host with a running application follows docs/getting-started.md; its clients see no error",
+    "upgrade": "two hosts under load, whose agents and proxies are replaced; their clients see no error",
+}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,14 +32,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--scenario",
-        choices=["tour", "upgrade"],
+        choices=SCENARIOS,
         default="tour",
-        help="upgrade: two hosts under load, whose agents and proxies are replaced (with --check)",
+        metavar="NAME",
+        help=f"what happens, instead of the tour: {', '.join(SCENARIOS)}; see --list-scenarios",
     )
+    parser.add_argument("--list-scenarios", action="store_true", help="name the scenarios, and end")
     parser.add_argument("--verbose", action="store_true", help="show the agent's log too")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.list_scenarios:
+        print("\n".join(f"{name:<10} {text}" for name, text in SCENARIOS.items()))
+        return Exit.OK
     if os.geteuid() != 0:
         remedy = "run it as root: sudo make sandbox (it works in namespaces of its own)"
         raise Failure(Exit.NOT_PERMITTED, "cannot make network namespaces: not root", remedy)

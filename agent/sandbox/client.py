@@ -4,6 +4,7 @@ import asyncio
 import ssl
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,6 +72,7 @@ class Load:
     sent: int = 0
     failed: list[str] = field(default_factory=list)
     slowest: float = 0.0  # seconds
+    seen: Counter[str] = field(default_factory=Counter)  # whom the application saw → how often
     _milestones: list[tuple[int, asyncio.Event]] = field(default_factory=list)
 
     async def reached(self, count: int) -> None:
@@ -101,7 +103,8 @@ class Load:
             if self.sent >= count:
                 event.set()
         try:
-            await ask(self.url if isinstance(self.url, str) else self.url())
+            answer = await ask(self.url if isinstance(self.url, str) else self.url())
+            self.seen[answer["from"]] += 1
         except (aiohttp.ClientError, TimeoutError) as error:
-            self.failed.append(repr(error))
+            self.failed.append(f"{type(error).__name__}: {error}")
         self.slowest = max(self.slowest, time.monotonic() - began)

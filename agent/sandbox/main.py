@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.sandbox import namespaces, terminal, upgrade
+from agent.sandbox import first_day, namespaces, terminal, upgrade
 from agent.sandbox.scene import Options, Scene
 from agent.sandbox.tour import Step, Tour, take
 from agent.sandbox.visit import Visit
@@ -19,8 +19,11 @@ def run(*, check: bool, proxy: Path | None, verbose: bool, scenario: str = "tour
             return namespaces.run_inside([sys.executable, *sys.orig_argv[1:]])
     base = namespaces.settle(*namespaces.python_roots(), *([proxy.resolve().parent] if proxy else []))
     options = Options(proxy=proxy.resolve() if proxy else None, log=2 if verbose else None)
-    if scenario == "upgrade":
-        return asyncio.run(_upgrade(base, options.log))
+    match scenario:
+        case "upgrade":
+            return asyncio.run(_upgrade(base, options.log))
+        case "first-day":
+            return asyncio.run(_first_day(base, options.log))
     if not check and not terminal.can_ask():
         print("nobody can type here (standard input is no terminal): the tour in one go\n", flush=True)
         check = True
@@ -32,6 +35,11 @@ def run(*, check: bool, proxy: Path | None, verbose: bool, scenario: str = "tour
 async def _upgrade(base: Path, log: int | None) -> int:
     async with upgrade.standing(base, log) as scenario:
         return await _check(scenario.one, scenario.steps())
+
+
+async def _first_day(base: Path, log: int | None) -> int:
+    async with first_day.standing(base, log) as scenario:
+        return await _check(scenario.host.scene, scenario.steps())
 
 
 async def _visit(scene: Scene, check: bool) -> int:

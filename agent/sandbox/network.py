@@ -29,6 +29,10 @@ class Host:
         return f"fd{0x99 + self.number:x}::2"
 
     @property
+    def addresses(self) -> tuple[str, str]:
+        return self.address, self.address6
+
+    @property
     def cluster(self) -> str:
         return f"10.{99 + self.number}.0.1"
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from aiohttp import web
 
 from agent.sandbox import controllers, network, slices
 from agent.sandbox.apiserver import EXTERNAL_WORKLOADS, SLICES, ApiServer
 from agent.sandbox.ca import Authority
 from agent.sandbox.controllers import Controllers
 from agent.sandbox.jwt_authority import JwtAuthenticator, JwtAuthority
+from agent.sandbox.pod import pod
 from agent.sandbox.slices import SliceWriter
 from agent.sandbox.workload_api import Entry, WorkloadApiServer
 
@@ -51,6 +51,8 @@ class Options:
     slice_delay: float = 0.0  # seconds from a Ready condition to the EndpointSlice
     log: int | None = None  # where the agent's log goes; None: a file
     replace: dict[str, str] = field(default_factory=dict)  # text in the configuration → other text
+    port: int = PORT  # of the application
+    bare: bool = False  # neither the host nor the cluster has anything of fairlead's
 
 
 class Scene:
@@ -98,7 +100,8 @@ class Scene:
             network.build()
         else:
             network.add(self.place)
-        self._furnish()
+        if not self.options.bare:
+            self._furnish()
         async with contextlib.AsyncExitStack() as stack:
             if self._beside is None:
                 await self._cluster(stack)
@@ -119,7 +122,8 @@ class Scene:
 
     async def start_app(self) -> None:
         here, here6 = self.place.address, self.place.address6
-        listen = [f"{here}:{PORT}", f"[{here6}]:{PORT}", f"{here}:{SSH_PORT}"]
+        port = self.options.port
+        listen = [f"{here}:{port}", f"[{here6}]:{port}", f"{here}:{SSH_PORT}"]
         self.app = await self.on_host(sys.executable, "-m", "agent.sandbox.app", *listen)
 
     async def stop_app(self) -> None:
@@ -155,19 +159,15 @@ class Scene:
 
     async def read_on_host(self, *command: str) -> str:
         """Run a program on the host; what it printed."""
-        process = await asyncio.create_subprocess_exec(
-            *self.place.on_host,
-            *command,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env={**os.environ},
-        )
-        output, _ = await process.communicate()
-        return output.decode()
+        return (await self.run_on_host(*command))[1]
 
     async def cli(self, verb: str, *arguments: str, wrapper: Sequence[str] = ()) -> tuple[int, str]:
         """Run a fairlead verb on the host; its exit code and output. `wrapper`: as of `start_agent`."""
-        command = [*wrapper, sys.executable, "-m", "agent", verb, "--prefix", str(self.prefix), *arguments]
+        fairlead = (sys.executable, "-m", "agent", verb, "--prefix", str(self.prefix))
+        return await self.run_on_host(*wrapper, *fairlead, *arguments)
+
+    async def run_on_host(self, *command: str) -> tuple[int, str]:
+        """Run a program on the host; its exit code and output."""
         process = await asyncio.create_subprocess_exec(
             *self.place.on_host,
             *command,
@@ -223,11 +223,10 @@ class Scene:
         await self.api.start(network.CLUSTER, API_PORT, ssl_context=context)
 
     def _furnish(self) -> None:
-        self.api.create(_external_workload(self.name, self.place))
-        self.api.create(_lease(self.name))
+        self.create_workload(*self.place.addresses)
+        self.create_lease()
+        self.make_folders()
         etc = self.prefix / "etc/fairlead"
-        for folder in (etc, self.prefix / "run/fairlead", self.prefix / "var/lib/fairlead"):
-            folder.mkdir(parents=True)
         binary = self.options.proxy or self.base / "linkerd2-proxy"
         if self.options.proxy is None and not self.options.installed:
             from agent.sandbox import proxy
@@ -238,6 +237,17 @@ class Scene:
         if self.options.token:
             _write(etc / "token", TOKEN, 0o600)
         self.configure(binary)
+
+    def create_workload(self, *addresses: str) -> None:
+        self.api.create(external_workload(self.name, addresses, self.options.port))
+
+    def create_lease(self) -> None:
+        self.api.create(lease(self.name))
+
+    def make_folders(self) -> None:
+        """As the package and the units do."""
+        for folder in ("etc/fairlead", "run/fairlead", "var/lib/fairlead"):
+            (self.prefix / folder).mkdir(parents=True)
 
     def configure(self, binary: Path) -> None:
         text = self._configuration(binary)
@@ -313,7 +323,7 @@ timeout = 30
 """
 
 
-def _external_workload(name: str, place: network.Host) -> dict[str, Any]:
+def external_workload(name: str, addresses: Sequence[str], port: int = PORT) -> dict[str, Any]:
     return {
         "apiVersion": "workload.linkerd.io/v1beta1",
         "kind": "ExternalWorkload",
@@ -323,13 +333,13 @@ def _external_workload(name: str, place: network.Host) -> dict[str, Any]:
                 "identity": f"spiffe://{TRUST_DOMAIN}/{name}",
                 "serverName": SERVER_NAME.replace(NAME, name),
             },
-            "workloadIPs": [{"ip": place.address}, {"ip": place.address6}],
-            "ports": [{"port": PORT, "name": "http", "protocol": "TCP"}],
+            "workloadIPs": [{"ip": address} for address in addresses],
+            "ports": [{"port": port, "name": "http", "protocol": "TCP"}],
         },
     }
 
 
-def _lease(name: str) -> dict[str, Any]:
+def lease(name: str) -> dict[str, Any]:
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -357,24 +367,6 @@ async def slice_writer(ca: Authority, api: ApiServer, delay: float) -> AsyncIter
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-
-@contextlib.asynccontextmanager
-async def pod(address: str, port: int) -> AsyncIterator[None]:
-    """A plain service somewhere in the cluster."""
-
-    async def hello(request: web.Request) -> web.Response:
-        return web.json_response({"hello": "from a pod"})
-
-    app = web.Application()
-    app.add_routes([web.get("/", hello)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, address, port).start()
-    try:
-        yield
-    finally:
-        await runner.cleanup()
 
 
 async def _end(process: asyncio.subprocess.Process | None, kill: bool = False) -> None:

@@ -3,12 +3,21 @@
 import contextlib
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from agent.cli import sandbox
+
+CLOSED = """
+import pathlib, sys
+from agent.sandbox import first_day, main
+first_day.MINIMAL = pathlib.Path({!r})
+sys.exit(main.run(check=True, proxy=None, verbose=False, scenario="first-day"))
+"""
 FAIRLEAD = [sys.executable, "-m", "agent", "sandbox"]
 
 
@@ -40,6 +49,53 @@ def test_proxy_upgrades_fail_no_request(root: None) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "sandbox: 7 of 7 checks passed"
     assert "back to 2.360.0 by itself" in done.stdout and "none failed" in done.stdout
+
+
+@pytest.mark.real
+def test_the_first_day_of_a_host_by_the_page(root: None) -> None:
+    """The scenario counts the failures of a plain client; here they are counted as it says."""
+    done = subprocess.run(
+        [*FAIRLEAD, "--scenario", "first-day"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "sandbox: 10 of 10 checks passed"
+    assert "│ Ready: " in done.stdout and done.stdout.count("none failed") == 10
+
+
+@pytest.mark.real
+def test_the_first_day_counts_and_names_each_request_that_fails(root: None, tmp_path: Path) -> None:
+    """A port that is closed from the start is what no client may meet."""
+    minimal = tmp_path / "minimal.toml"
+    text = (Path(__file__).parents[2] / "config/minimal.toml").read_text()
+    minimal.write_text(text.replace("[redirect]", '[redirect]\ninbound_failure = "closed"'))
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED.format(str(minimal))],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ},
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(r"\d+ of \d+ requests failed: \d+ × ClientConnectorError: ", done.stdout), done.stdout
+
+
+def test_a_scenario_that_is_not_known_is_answered_with_those_that_are() -> None:
+    def said(*words: str) -> tuple[int, str]:
+        done = subprocess.run([*FAIRLEAD, *words], capture_output=True, text=True, env={**os.environ})
+        return done.returncode, done.stdout + done.stderr
+
+    code, output = said("--scenario", "firstday")
+    assert code == 2 and "did you mean first-day?" in output
+    code, output = said("--scenario", "xyz")
+    assert code == 2 and all(name in output for name in sandbox.SCENARIOS)
+    code, output = said("--list-scenarios")
+    assert code == 0 and [line.split()[0] for line in output.splitlines()] == list(sandbox.SCENARIOS)
 
 
 @pytest.mark.real

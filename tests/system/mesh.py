@@ -29,6 +29,7 @@ from agent.sandbox.ca import Authority
 from agent.sandbox.client import Load, ask
 from agent.sandbox.controllers import Controllers
 from agent.sandbox.jwt_authority import JwtAuthenticator, JwtAuthority
+from agent.sandbox.pod import pod
 from agent.sandbox.scene import AUDIENCE, IDENTITY, ISSUER, NAME, NAMESPACE, PORT, TRUST_DOMAIN
 from agent.sandbox.upgrade import Chooser
 from agent.sandbox.workload_api import Entry, WorkloadApiServer
@@ -95,9 +96,9 @@ class Mesh:
 
     async def _stand(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        self.api.create(scene._external_workload(NAME, network.FIRST))
-        self.api.create(scene._lease(NAME))
-        self.api.create(scene._external_workload("db-2", network.SECOND))
+        self.api.create(scene.external_workload(NAME, network.FIRST.addresses))
+        self.api.create(scene.lease(NAME))
+        self.api.create(scene.external_workload("db-2", network.SECOND.addresses))
         ready = {"conditions": [{"type": "Ready", "status": "True", "reason": "HostReady"}]}
         other = Place(EXTERNAL_WORKLOADS, NAMESPACE, "db-2")
         self.api.store.patch(other, lambda body: {**body, "status": ready}, status=True)
@@ -116,7 +117,7 @@ class Mesh:
             stack.callback(self.api.cut)  # a host that lost its power says no good-bye
             await self.spire.start()
             stack.push_async_callback(self.spire.stop)
-            await stack.enter_async_context(scene.pod(OTHER, PORT))
+            await stack.enter_async_context(pod(OTHER, PORT))
             await stack.enter_async_context(scene.slice_writer(self.authority, self.api, delay=0.0))
             choosing = asyncio.create_task(self.chooser.run())
             stack.callback(choosing.cancel)

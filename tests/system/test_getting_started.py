@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests import walk
+from agent.sandbox import page
 from tests.machine import Machine
 from tests.system import built
 from tests.system import host as on_host
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
 def test_the_page_as_far_as_there_is_no_cluster() -> None:
     with on_host.booted(SUITES[0]) as host:
         install(host)
-        for step in walk.steps(built.ROOT / "docs/getting-started.md"):
+        for step in page.steps(built.ROOT / "docs/getting-started.md"):
             if not step.needs:
                 _take(host, step)
         unit = "/etc/systemd/system/spire-agent.service"
@@ -24,7 +24,7 @@ def test_the_page_as_far_as_there_is_no_cluster() -> None:
         assert host.run("systemd-analyze", "verify", unit) == ""
 
 
-def _take(host: Machine, step: walk.Step) -> None:
+def _take(host: Machine, step: page.Step) -> None:
     done = host.try_run("sh", "-c", step.command)
     assert done.returncode == step.code, f"{step.command}\n{done.stdout}{done.stderr}"
     assert step.output in done.stdout + done.stderr, step.command
