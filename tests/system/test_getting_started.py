@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from agent.sandbox import page
@@ -19,9 +21,20 @@ def test_the_page_as_far_as_there_is_no_cluster() -> None:
         for step in page.steps(built.ROOT / "docs/getting-started.md"):
             if not step.needs:
                 _take(host, step)
+        _started(host)
         unit = "/etc/systemd/system/spire-agent.service"
         host.run("sh", "-c", "install -m 0755 /bin/true /usr/local/bin/spire-agent")
         assert host.run("systemd-analyze", "verify", unit) == ""
+
+
+def _started(host: Machine) -> None:
+    """The redirect that was set and kept before is not suspended, and refuses nobody: there is no proxy."""
+    assert host.show("fairlead", "UnitFileState", "ActiveState") == {
+        "UnitFileState": "enabled",
+        "ActiveState": "active",
+    }
+    found = json.loads(host.run("fairlead", "redirect", "show", "--json"))
+    assert (found["inbound"], found["suspended"]) == ("released", "")
 
 
 def _take(host: Machine, step: page.Step) -> None:

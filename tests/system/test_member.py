@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
+from agent.sandbox import page
 from tests.machine import Machine
 from tests.system import mesh as beside_it
-from tests.system.host import SUITES, active, dpkg, install, state
+from tests.system.built import ROOT
+from tests.system.host import CONFIG, SUITES, active, dpkg, install, state
 from tests.system.mesh import (
     AGENT,
     CLUSTER,
@@ -45,11 +48,12 @@ def test_a_life(member: tuple[Machine, Mesh]) -> None:
     before = state(machine)
     install(machine, OLDER)
     beside_it.admit(machine, mesh)
-    machine.systemctl("start", AGENT)
-    until_ready(machine, mesh)
+    the_start_of_the_page(machine, mesh)
     machine.wait_until(lambda: active(machine) == EVERY, "each unit active, by one start")
     assert mesh.asked() == HOST, "through the proxy"
 
+    it_leaves_and_says_so(machine, mesh)
+    a_verb_is_given_during_a_reload(machine)
     an_agent_comes_and_goes(machine, mesh)
     somebody_flushes_every_rule(machine, mesh)
     a_reboot_on_which_spire_comes_late(machine, mesh)
@@ -58,6 +62,47 @@ def test_a_life(member: tuple[Machine, Mesh]) -> None:
     dpkg(machine, "--purge", "fairlead")
     after = state(machine)
     assert replace(after, rules=before.rules) == before, "but for nftables' own table, which was just loaded"
+
+
+def the_start_of_the_page(machine: Machine, mesh: Mesh) -> None:
+    """docs/getting-started.md sets the redirect on trial and keeps it before the agent was ever started. No plain
+    client of the application sees an error on that way."""
+    with mesh.under_load() as load:
+        mesh.do(load.reached(20))
+        for step in page.steps(ROOT / "docs/getting-started.md"):
+            if step.section.startswith("7. ") and not step.needs:
+                machine.run("sh", "-c", step.command)
+        assert machine.show(AGENT, "UnitFileState") == {"UnitFileState": "enabled"}
+        until_ready(machine, mesh)
+        mesh.do(load.reached(load.sent + 20))
+    assert load.failed == []
+    assert json.loads(machine.run("fairlead", "redirect", "show", "--json"))["suspended"] == ""
+
+
+def it_leaves_and_says_so(machine: Machine, mesh: Mesh) -> None:
+    """A proxy that was stopped and a redirect that was taken away by that order are no fault and no problem."""
+    machine.run("fairlead", "leave")
+    seen = machine.try_run("fairlead", "status")
+    assert (seen.returncode, mesh.asked()) == (3, CLUSTER)
+    assert seen.stdout.startswith("shop/db-1  Left: ") and "✗" not in seen.stdout, seen.stdout
+    intended = {line.split()[1] for line in seen.stdout.splitlines() if line.startswith("  – ")}
+    assert {"ProxyReady", "RedirectActive"} <= intended, seen.stdout
+    assert json.loads(machine.try_run("fairlead", "status", "--json").stdout)["problems"] == []
+    machine.run("fairlead", "join")
+    until_ready(machine, mesh)
+
+
+def a_verb_is_given_during_a_reload(machine: Machine) -> None:
+    """The agent takes up what `redirect apply` approved, and answers meanwhile: no verb ends with 69."""
+    text = machine.read(CONFIG)
+    wider = text.replace(
+        'outbound_networks = ["10.42.0.0/16"]', 'outbound_networks = ["10.42.0.0/16", "10.43.0.0/16"]'
+    )
+    assert wider != text
+    for edited in (wider, text):
+        machine.write(CONFIG, edited)
+        looks = "for n in 1 2 3 4 5 6; do fairlead status >/dev/null || test $? = 3 || exit 69; done"
+        machine.run("sh", "-ec", f"fairlead redirect apply; {looks}")
 
 
 def an_agent_comes_and_goes(machine: Machine, mesh: Mesh) -> None:
