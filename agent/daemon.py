@@ -152,7 +152,7 @@ class Daemon:
         )
         self._phase = phase_loop.PhaseLoop(phase.DoorPhaseStore(prefix or "/", self._door), self._board)
         self._probe = probe.ProbeLoop(
-            probes.HostProber(door=self._door), config.probes, self._board.setter("probes")
+            probes.HostProber(door=self._door), config.probes, self._board.setter("probes"), self._board.attempts
         )
         self._lease = self._lease_loop()
         self._replacement = replacement_loop.ReplacementLoop(
@@ -208,7 +208,9 @@ class Daemon:
             "anchors": self._anchors_loop(),
             "proxy": self._proxy_loop(),
             "redirect": redirect.RedirectLoop(self._redirector, board, fact("redirect"), dice),
-            "addresses": addresses.AddressesLoop(self._interfaces, spec.addresses, fact("addresses")),
+            "addresses": addresses.AddressesLoop(
+                self._interfaces, spec.addresses, fact("addresses"), board.attempts
+            ),
             "probe": self._probe,
             "status": status.StatusLoop(self._api, spec, board, fact("workload"), _wall, dice),
             "lease": self._lease,
@@ -241,12 +243,10 @@ class Daemon:
 
     def _identity_loop(self) -> Loop:
         wanted, publish = self._config.identity, self._board.setter("identity")
+        common, seen = (self._spec.identity, publish, time.time, random.random), self._board.attempts
         if wanted.mode == "token":
-            return token_loop.TokenLoop(self._tokens(), self._spec.identity, publish, time.time, random.random)
-        workload_api = spire.SpireWorkloadApi(wanted.workload_api)
-        return identity.IdentityLoop(
-            workload_api, self._spec.identity, publish, time.time, random.random, wanted.hint
-        )
+            return token_loop.TokenLoop(self._tokens(), *common, seen)
+        return identity.IdentityLoop(spire.SpireWorkloadApi(wanted.workload_api), *common, wanted.hint, seen)
 
     def _tokens(self) -> IdentityTokens:
         wanted, subject = self._config.identity, values.token_subject(self._config)
@@ -374,6 +374,7 @@ class Daemon:
             "configuration": self._count,
             "proxy_version": values.proxy_version(self._config, str(self._root)),
             **shot,
+            "attempts": snapshot.attempts(board.attempts.seen, now),
             "credential": snapshot.timed(self._credential.about(), now),
         }
 

@@ -1,6 +1,7 @@
 """The screen of `fairlead status`, letter by letter: ages, width, colours."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from agent.cli import looks, status
 from agent.cli.looks import Look
 from agent.core import facts as f
 from agent.core import policy, snapshot
+from agent.core.attempts import LastAttempt
 from agent.core.reasons import Fault, Reason
 from tests.core import world
 from tests.core.test_policy import serving
@@ -19,7 +21,7 @@ WALL = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 SERVES = """\
 shop/db-1  Ready: identity, proxy, redirect and probes are as intended
 
-  the mesh was told  Ready=True (HostReady), for 3 h
+    published           Ready=True (HostReady), for 3 h
   ✓ IdentityValid       spiffe://td/db, 59 min left, next rotation in 29 min,
                         anchors 0123456789ab for 100 days
   ✓ ProxyReady          pid 7, 0 connections in flight, 0 restarts, for 12 min
@@ -32,11 +34,16 @@ shop/db-1  Ready: identity, proxy, redirect and probes are as intended
     Lease               renewed 4 s ago"""
 
 
-def shot(facts: f.Facts) -> dict[str, Any]:
+def shot(facts: f.Facts, attempts: Mapping[str, LastAttempt]) -> dict[str, Any]:
     goals = policy.decide(SPEC, phase("member"), facts, NOW).goals
     found = snapshot.snapshot(SPEC, phase("member"), facts, goals, NOW)
     credential = {"kind": "spiffe", "audience": "kubernetes", "expires_at": 119.4}
-    return {"workload": "shop/db-1", **found, "credential": credential}
+    return {
+        "workload": "shop/db-1",
+        **found,
+        "credential": credential,
+        "attempts": snapshot.attempts(attempts, NOW),
+    }
 
 
 def told() -> f.Facts:
@@ -56,13 +63,65 @@ def told() -> f.Facts:
     )
 
 
-def screen(facts: f.Facts, **look: Any) -> str:
-    lines = status.render(shot(facts), Look(**{"width": 80, "now": WALL, **look}))
+def screen(facts: f.Facts, attempts: Mapping[str, LastAttempt] | None = None, **look: Any) -> str:
+    lines = status.render(shot(facts, attempts or {}), Look(**{"width": 80, "now": WALL, **look}))
     return "\n".join(line.rstrip() for line in lines)
 
 
 def test_a_host_that_serves() -> None:
     assert screen(told()) == SERVES
+
+
+LOOKED = {
+    "RedirectActive": LastAttempt(NOW - 4, NOW + 26),
+    "probe app": LastAttempt(NOW - 1, NOW + 9),
+    "probe db": LastAttempt(NOW - 8, NOW + 2),
+    "Lease": LastAttempt(NOW - 4, NOW + 6),
+}
+
+
+def test_each_line_says_when_it_was_looked_at_and_when_next() -> None:
+    text = screen(told(), LOOKED)
+    assert "inbound on, outbound on, looked 4 s ago, next look in 26 s ✓" in " ".join(text.split())
+    assert "ProbesPassing       app: , looked 1 s ago, next look in 2 s\n" in text
+    assert "Lease               renewed 4 s ago, next renewal in 6 s" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_what_fails_says_when_it_is_tried_again() -> None:
+    """Also where what is known holds on, as with an API server that is away."""
+    tried = {
+        name: LastAttempt(NOW - 3, NOW + 12, failed=True) for name in ("IdentityValid", "WorkloadMatches", "Ready")
+    }
+    tried |= {"probe app": LastAttempt(NOW - 1, NOW + 9), "probe db": LastAttempt(NOW - 2, NOW + 150, failed=True)}
+    tried["Lease"] = LastAttempt(NOW - 200, None, failed=True)
+    text = screen(told(), tried)
+    flat = " ".join(text.split())
+    assert "anchors 0123456789ab for 100 days, tried 3 s ago, next try in 12 s ✓" in flat
+    assert "Ready=True (HostReady), for 3 h, tried 3 s ago, next try in 12 s ✓" in flat
+    assert "status writes by this agent, tried 3 s ago, next try in 12 s API" in flat
+    assert "app: , tried 1 s ago, next try in 9 s ✓" in flat
+    assert flat.endswith("Lease renewed 4 s ago, tried 3 min ago")
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_time_that_is_past_is_not_shown_as_the_next_one() -> None:
+    late = {"RedirectActive": LastAttempt(NOW - 40, NOW - 10)}
+    assert "outbound on, looked 40 s ago\n" in screen(told(), late)
+
+
+def test_before_the_first_renewal_the_lease_says_when_it_is_tried() -> None:
+    facts = dataclasses.replace(told(), lease=f.LeaseFact(fault=Fault(Reason.LEASE_MISSING)))
+    text = screen(facts, {"Lease": LastAttempt(NOW - 2, NOW + 5, failed=True)})
+    assert "Lease               not renewed yet, tried 2 s ago, next try in 5 s\n" in text
+
+
+def test_json_has_seconds_from_now() -> None:
+    found = shot(told(), {"Lease": LastAttempt(NOW - 2.04, NOW + 5, failed=True), "Ready": LastAttempt(NOW)})[
+        "attempts"
+    ]
+    assert found["Lease"] == {"last_at": -2.0, "next_at": 5.0, "failed": True}
+    assert found["Ready"] == {"last_at": 0.0, "next_at": None, "failed": False}
 
 
 def test_what_differs_from_the_mesh_has_no_age() -> None:

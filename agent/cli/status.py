@@ -15,9 +15,10 @@ from agent.cli.main import prefix_argument
 
 HELP = "what this host is to the mesh, and why"
 DESCRIPTION = """\
-Shows what this host is to the mesh, what is known about it and since when, and for each problem the remedy.
+Shows what this host is to the mesh, what is known about it and since when, when the agent last looked and looks
+again, and for each problem the remedy.
 On a terminal it has colours (not with NO_COLOR set) and fits the width.
---json has everything: facts, goals, conditions, reasons. Exit 0: Ready; 3: not Ready; 69: no agent."""
+--json has everything: facts, goals, conditions, reasons, attempts. Exit 0: Ready; 3: not Ready; 69: no agent."""
 
 CLEAR = "\033[2J\033[H"
 RETRY = 1.0  # seconds between two looks for an agent
@@ -82,13 +83,15 @@ def _lines(status: dict[str, Any], now: float) -> Iterator[tuple[str, int, str]]
     """Each with the indentation of what does not fit, and the mark that has a colour."""
     yield f"{status['workload']}  {status['headline']}", 2, ""
     yield "", 0, ""
-    yield f"  the mesh was told  {_published(status, now)}", INDENT, ""
+    yield f"    {'published':<{NAME}} {_published(status, now)}", INDENT, ""
     for condition in status["conditions"]:
         mark = _mark(condition)
         detail = _detail(condition, status["facts"]) + _since(condition, status["facts"], now)
+        if mark != INTENDED:
+            detail += _attempts(status, condition["type"])
         yield f"  {mark} {condition['type']:<{NAME}} {detail}", INDENT, mark
     yield f"    {'API credential':<{NAME}} {_credential(status['credential'])}", INDENT, ""
-    yield from _lease(status["facts"])
+    yield from _lease(status)
     for problem in status["problems"]:
         detail = f" ({problem['detail']})" if problem["detail"] else ""
         yield "", 0, ""
@@ -100,9 +103,9 @@ def _lines(status: dict[str, Any], now: float) -> Iterator[tuple[str, int, str]]
 def _published(status: dict[str, Any], now: float) -> str:
     ready = status["ready"]
     if not ready["status"]:
-        return "nothing yet"
+        return f"nothing yet{_attempts(status, 'Ready')}"
     since = _since({"type": "Ready", "status": ready["status"]}, status["facts"], now)
-    return f"Ready={ready['status']} ({ready['reason']}){since}"
+    return f"Ready={ready['status']} ({ready['reason']}){since}{_attempts(status, 'Ready')}"
 
 
 def _since(condition: dict[str, str], facts: dict[str, Any], now: float) -> str:
@@ -117,11 +120,30 @@ def _since(condition: dict[str, str], facts: dict[str, Any], now: float) -> str:
     return ""
 
 
-def _lease(facts: dict[str, Any]) -> Iterator[tuple[str, int, str]]:
+def _attempts(status: dict[str, Any], name: str, last: str = "looked", again: str = "look") -> str:
+    """When the agent last looked, or tried, and when it does so next; of several probes the last and the next.
+    `last`: "" where the line says that already."""
+    found = status.get("attempts", {})  # an agent before this version has none
+    here = [found[one] for one in found if one == name or (name == "ProbesPassing" and one.startswith("probe "))]
+    if not here:
+        return ""
+    if any(one["failed"] for one in here):
+        last, again = "tried", "try"
+    words = f", {last} {duration(-max(one['last_at'] for one in here))} ago" if last else ""
+    due = [one["next_at"] for one in here if one["next_at"] is not None and one["next_at"] > 0]
+    return words + (f", next {again} in {duration(min(due))}" if due else "")
+
+
+def _lease(status: dict[str, Any]) -> Iterator[tuple[str, int, str]]:
     """The last sign that the agent reached the API server."""
-    fact = facts["lease"]
-    if fact != "unknown" and fact["renewed_at"] is not None:
-        yield f"    {'Lease':<{NAME}} renewed {duration(-fact['renewed_at'])} ago", INDENT, ""
+    fact = status["facts"]["lease"]
+    if fact == "unknown":
+        return
+    attempts = _attempts(status, "Lease", "", "renewal")
+    if fact["renewed_at"] is not None:
+        yield f"    {'Lease':<{NAME}} renewed {duration(-fact['renewed_at'])} ago{attempts}", INDENT, ""
+    elif attempts:
+        yield f"    {'Lease':<{NAME}} not renewed yet{attempts}", INDENT, ""
 
 
 def _mark(condition: dict[str, str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agent.core import conditions, control_plane, matching, opaque, outdated, policy
+from agent.core.attempts import LastAttempt
 from agent.core.facts import UNKNOWN, Facts, Maybe, Phase, PhaseKind, ProxyState
 from agent.core.goals import Advertise, Goals, ProxyGoal
 from agent.core.policy import Spec, Standing, Sure
@@ -101,7 +102,7 @@ def _step(spec: Spec, facts: Facts, now: float) -> str:
         return f"waiting for open connections to end ({'?' if count is None else count} in flight)"
     if slices is not UNKNOWN and slices.listed is True:
         return "waiting until no EndpointSlice lists this host"
-    return "telling the mesh, and giving it time to hear"
+    return "publishing Ready=False, and waiting until clients have read it"
 
 
 def _standings(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> dict[str, Standing]:
@@ -222,6 +223,11 @@ def plain(value: Any, now: float) -> Any:
 def timed(values: Mapping[str, Any], now: float) -> dict[str, Any]:
     """A flat mapping as JSON, by the same rule."""
     return {name: _field(name, value, now) for name, value in values.items()}
+
+
+def attempts(seen: Mapping[str, LastAttempt], now: float) -> dict[str, Any]:
+    """By the same rule; a time that is past is negative."""
+    return {name: plain(one, now) for name, one in seen.items()}
 
 
 def _field(name: str, value: Any, now: float) -> Any:

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from agent.core.facts import UNKNOWN, AddressesFact
+from agent.loops.attempts import Attempts
 from agent.ports import Interfaces, Trouble
 
 RECHECK = 60.0  # seconds between two looks of which the kernel's word is not the cause
@@ -19,10 +20,15 @@ GONE_FOR = 3.0  # seconds
 
 class AddressesLoop:
     def __init__(
-        self, interfaces: Interfaces, addresses: Sequence[str], publish: Callable[[AddressesFact], None]
+        self,
+        interfaces: Interfaces,
+        addresses: Sequence[str],
+        publish: Callable[[AddressesFact], None],
+        attempts: Attempts | None = None,
     ) -> None:
         self._interfaces, self._addresses, self._publish = interfaces, addresses, publish
         self._fact = AddressesFact()
+        self._attempts = attempts or Attempts()
 
     async def run(self) -> None:
         while True:
@@ -34,6 +40,7 @@ class AddressesLoop:
             fact = AddressesFact(await self._absent())
         except Trouble as trouble:
             fact = dataclasses.replace(self._fact, fault=trouble.fault)
+        self._attempts.made("AddressesPresent", RECHECK, failed=fact.fault is not None)
         if fact != self._fact:
             self._fact = fact
             self._publish(fact)

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from agent.core.facts import UNKNOWN, Facts, Maybe, Phase
 from agent.core.goals import Goals
+from agent.loops.attempts import Attempts
 
 T = TypeVar("T")
 
@@ -64,6 +65,7 @@ class Board:
         self.facts: Cell[Facts] = Cell(Facts())
         self.phase: Cell[Maybe[Phase]] = Cell(UNKNOWN)
         self.goals: Cell[Goals] = Cell(Goals())
+        self.attempts = Attempts()
         self.decided_at: float | None = None  # the heartbeat of the decision loop
 
     @property

@@ -14,6 +14,7 @@ from agent.ports import ControlPlane
 GRACE = 1.0  # seconds that a proxy has for its first answer before anybody asks why
 RECHECK = 5.0  # seconds between two looks while it has no answer
 SELDOM = 60.0  # and while it has
+NAME = "ControlPlaneReached"
 
 
 class ControlPlaneLoop:
@@ -28,6 +29,7 @@ class ControlPlaneLoop:
         while True:
             facts = self._board.facts.value
             if not _serves(facts):
+                self._board.attempts.over(NAME)
                 await waiter.wait()
                 continue
             if not _answered(facts):
@@ -45,8 +47,10 @@ class ControlPlaneLoop:
     async def _pause(self, waiter: Waiter) -> None:
         """Until it is time, or the proxy's answer has come or gone."""
         was = _answered(self._board.facts.value)
+        pause = SELDOM if was else RECHECK
+        self._board.attempts.made(NAME, pause, failed=not was)
         try:
-            async with asyncio.timeout(SELDOM if was else RECHECK):
+            async with asyncio.timeout(pause):
                 while _answered(self._board.facts.value) is was and _serves(self._board.facts.value):
                     await waiter.wait()
         except TimeoutError:

@@ -13,6 +13,7 @@ from agent.core import identity
 from agent.core.backoff import Backoff
 from agent.core.facts import IdentityFact, Svid
 from agent.core.reasons import Fault, Reason
+from agent.loops.attempts import Attempts
 from agent.ports import Trouble, WorkloadApi
 
 RETRY = Backoff(first=0.2, factor=2.0, most=5.0)
@@ -29,10 +30,12 @@ class IdentityLoop:
         wall: Callable[[], float],
         jitter: Callable[[], float],
         hint: str = "",
+        attempts: Attempts | None = None,
     ) -> None:
         self._api, self._spiffe_id, self._publish, self._hint = api, spiffe_id, publish, hint
         self._wall, self._jitter = wall, jitter
         self._fact: IdentityFact | None = None
+        self._attempts = attempts or Attempts()
 
     async def run(self) -> None:
         hung = asyncio.get_running_loop().call_later(identity.FIRST_FACT_WITHIN, self._hung)
@@ -51,7 +54,9 @@ class IdentityLoop:
                 self._tell(fault=trouble.fault)
             # A stream that delivers and breaks at once, over and over, is no success: only one that lasted is.
             attempt = 0 if loop.time() - began > RETRY.most else attempt
-            await asyncio.sleep(RETRY.delay(attempt, self._jitter()))
+            pause = RETRY.delay(attempt, self._jitter())
+            self._attempts.made("IdentityValid", pause, failed=True)
+            await asyncio.sleep(pause)
             attempt += 1
 
     async def _follow(self) -> None:
@@ -59,6 +64,7 @@ class IdentityLoop:
         judges, the same SVIDs anew: a clock that is set right is noticed before the next rotation."""
         async with aclosing(self._api.watch()) as updates:
             async for svids in updates:
+                self._attempts.over("IdentityValid")
                 fault = self._received(svids)
                 if fault is not None and fault.reason is Reason.CLOCK_SKEWED:
                     return

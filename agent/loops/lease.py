@@ -44,13 +44,16 @@ class LeaseLoop:
     async def run(self) -> None:
         attempt = 0
         while True:
+            failed = False
             try:
                 await self._once()
                 attempt, pause = 0, PERIOD
             except Trouble as trouble:
+                failed = True
                 self._tell(trouble.fault)
                 pause = RETRY.delay(attempt, self._jitter(), trouble.retry_after)
                 attempt += 1
+            self._board.attempts.made("Lease", pause, failed=failed)
             await asyncio.sleep(pause)
 
     async def _once(self) -> None:

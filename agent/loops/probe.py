@@ -8,14 +8,22 @@ from collections.abc import Callable, Sequence
 
 from agent.core.facts import UNKNOWN, Maybe, ProbeFact, ProbesFact
 from agent.core.probe import ProbeSpec, Tally
+from agent.loops.attempts import Attempts
 from agent.ports import Prober
 
 
 class ProbeLoop:
     """`initial_delay` counts from the start of `run`: nobody tells the agent when the application started."""
 
-    def __init__(self, prober: Prober, specs: Sequence[ProbeSpec], publish: Callable[[ProbesFact], None]) -> None:
+    def __init__(
+        self,
+        prober: Prober,
+        specs: Sequence[ProbeSpec],
+        publish: Callable[[ProbesFact], None],
+        attempts: Attempts | None = None,
+    ) -> None:
         self._prober, self._specs, self._publish = prober, specs, publish
+        self._attempts = attempts or Attempts()
         self._verdicts = {spec.name: ProbeFact(spec.name, UNKNOWN, _before(spec, specs)) for spec in specs}
         self._heartbeats = {spec.name: _Heartbeat() for spec in specs if spec.kind == "push"}
         self._starting = {spec.name for spec in specs if spec.startup}
@@ -44,8 +52,11 @@ class ProbeLoop:
             tally = tally.count(spec, await self._prober.attempt(spec))
             self._say(spec, tally.verdict, tally.detail)
             if spec.startup and tally.verdict is True:
+                self._attempts.over(f"probe {spec.name}")
                 break
             due = max(due + spec.period, loop.time())
+            failed = tally.verdict is not True
+            self._attempts.made(f"probe {spec.name}", due - loop.time(), failed=failed)
             await asyncio.sleep(due - loop.time())
         self._starting.discard(spec.name)
         self._let_go()

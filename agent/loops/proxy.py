@@ -147,6 +147,7 @@ class ProxyLoop:
     async def _abandoned(self) -> bool:
         """No start is wanted any more, so why the last one failed, or the last process ended, is over too."""
         fault = STOPPED
+        self._board.attempts.over("ProxyReady")
         try:
             await self._runtime.abandon()
         except Trouble as trouble:
@@ -170,13 +171,16 @@ class ProxyLoop:
             await _cancel(start)
 
     def _begin(self, process: Process) -> _Life:
+        self._board.attempts.over("ProxyReady")
         fault = Fault(Reason.PROXY_STARTING)
         self._tell(ProxyFact(ProxyState.STARTING, process, restarts=self._restarts, fault=fault))
         return _Life(process, False, self._now(), certified=False)
 
     def _failed(self) -> None:
         """Wait before the next try, longer each time."""
-        self._not_before = self._now() + CRASHES.delay(self._failures, self._jitter())
+        pause = CRASHES.delay(self._failures, self._jitter())
+        self._not_before = self._now() + pause
+        self._board.attempts.made("ProxyReady", pause, failed=True)
         self._failures += 1
 
     # with a process -----------------------------------------------------------------------------

@@ -99,10 +99,12 @@ class RedirectLoop:
             try:
                 await self._round(new_goals)
                 self._failures = 0
+                self._board.attempts.made("RedirectActive", RECHECK)
                 await waiter.wait(RECHECK)
             except Trouble:
                 pause = RETRY.delay(self._failures, self._jitter())
                 self._failures += 1
+                self._board.attempts.made("RedirectActive", pause, failed=True)
                 await self._new_goals(waiter, goals, pause)
             new_goals = self._board.goals.version != goals and self._drifts.value == drifts
 

@@ -65,13 +65,14 @@ class StatusLoop:
             except Trouble as trouble:
                 self._lost(trouble)
                 self._failed_reads += 1
-                await self._pause(trouble, self._failed_reads - 1)
+                await self._pause("WorkloadMatches", trouble, self._failed_reads - 1)
 
     async def _read_and_watch(self) -> None:
         """Returns when the watch has ended quietly or a write asks for a fresh look."""
         self._reread.clear()
         seen = await self._api.read()
         self._failed_reads = 0
+        self._board.attempts.over("WorkloadMatches")
         self._saw(seen)
         watch = asyncio.create_task(self._watch(seen.resource_version), name="status: watch")
         again = asyncio.create_task(self._reread.wait(), name="status: reread")
@@ -129,12 +130,13 @@ class StatusLoop:
             try:
                 due = await self._write_if_due()
                 attempt = 0
+                self._board.attempts.over("Ready")
                 await waiter.wait(due)
             except Trouble as trouble:
                 self._write_fault = trouble.fault
                 self._update()
                 self._reread.set()
-                await self._pause(trouble, attempt)
+                await self._pause("Ready", trouble, attempt)
                 attempt += 1
 
     async def _write_if_due(self) -> float | None:
@@ -196,8 +198,10 @@ class StatusLoop:
         self._fact = dataclasses.replace(self._fact, **changes, fault=fault)  # type: ignore[arg-type]
         self._publish(self._fact)
 
-    async def _pause(self, trouble: Trouble, attempt: int) -> None:
-        await asyncio.sleep(RETRY.delay(attempt, self._jitter(), trouble.retry_after))
+    async def _pause(self, what: str, trouble: Trouble, attempt: int) -> None:
+        pause = RETRY.delay(attempt, self._jitter(), trouble.retry_after)
+        self._board.attempts.made(what, pause, failed=True)
+        await asyncio.sleep(pause)
 
 
 def _now() -> float:

@@ -11,6 +11,7 @@ from agent.core import identity, token
 from agent.core.backoff import Backoff
 from agent.core.facts import IdentityFact
 from agent.core.reasons import Fault, Reason
+from agent.loops.attempts import Attempts
 from agent.ports import IdentityTokens, Trouble
 
 LOOK_EVERY = 10.0
@@ -27,10 +28,12 @@ class TokenLoop:
         publish: Callable[[IdentityFact], None],
         wall: Callable[[], float],
         jitter: Callable[[], float],
+        attempts: Attempts | None = None,
     ) -> None:
         self._tokens, self._name, self._publish = tokens, name, publish
         self._wall, self._jitter = wall, jitter
         self._fact: IdentityFact | None = None
+        self._attempts = attempts or Attempts()
 
     async def run(self) -> None:
         hung = asyncio.get_running_loop().call_later(identity.FIRST_FACT_WITHIN, self._hung)
@@ -38,7 +41,9 @@ class TokenLoop:
             attempt = 0
             while True:
                 attempt = 0 if await self._renewed() else attempt + 1
-                await asyncio.sleep(RETRY.delay(attempt - 1, self._jitter()) if attempt else LOOK_EVERY)
+                pause = RETRY.delay(attempt - 1, self._jitter()) if attempt else LOOK_EVERY
+                self._attempts.made("IdentityValid", pause, failed=attempt > 0)
+                await asyncio.sleep(pause)
         finally:
             hung.cancel()
 

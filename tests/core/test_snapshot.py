@@ -101,7 +101,7 @@ def test_headlines() -> None:
     assert line(serving()).startswith("Ready: ")
     assert line(serving(probes=world.probes("fail"))).startswith("Not ready: ProbeFailing")
     assert line(serving(proxy=f.UNKNOWN)) == "Starting: not known yet: ProxyReady, ControlPlaneReached"
-    assert line(serving(), "left").startswith("Leaving: telling the mesh")
+    assert line(serving(), "left").startswith("Leaving: publishing Ready=False")
     out = serving(proxy=world.proxy("stopped"), redirect=world.redirect("off", "off"))
     assert line(out, "left") == "Left: this host is out of the mesh"
     assert snapshot.headline(SPEC, f.UNKNOWN, serving(), Goals(), NOW).startswith("Unknown")
@@ -165,7 +165,7 @@ def test_a_suspension_is_a_problem_though_what_was_before_is_back_and_serves() -
 @pytest.mark.parametrize(
     ("stage", "said", "reason"),
     [
-        (Stage.LEAVING, "telling the mesh", None),
+        (Stage.LEAVING, "publishing Ready=False", None),
         (Stage.STARTING, "waiting until it is ready", None),
         (Stage.GOING_BACK, "it did not become ready (exit 64)", None),
         (Stage.RESTORING, "starting 2.360.0 again", None),
