@@ -7,6 +7,8 @@ import ssl
 from collections.abc import AsyncIterator
 from functools import partial
 
+from agent.core import proxy
+from agent.sandbox import transport_header
 from tests.proxyhost import ADDRESS, ProxyHost, Space
 
 PORT = 8080
@@ -103,16 +105,21 @@ def peers_tls(host: ProxyHost, certified: bool = True) -> ssl.SSLContext:
     return context
 
 
-async def meshed(host: ProxyHost, name: str, certified: bool = True) -> tuple[bytes, tuple[str, str]]:
-    """The first line that a meshed peer reads, and who the host proved to be."""
-    connection = dial(host.client, ADDRESS)
+async def meshed(
+    host: ProxyHost, name: str, certified: bool = True, says: bytes = b"\x00hello\n", named: int = 0
+) -> tuple[bytes, tuple[str, str]]:
+    """The first line that a meshed peer reads, and who the host proved to be. `named`: the port that it names in
+    a transport header, as peers do for an opaque one; 0: it dials the port itself."""
+    connection = dial(host.client, ADDRESS, proxy.INBOUND_PORT if named else PORT)
     connection.setblocking(False)
-    reader, writer = await asyncio.open_connection(
-        sock=connection, ssl=peers_tls(host, certified), server_hostname=name
-    )
+    context, header = peers_tls(host, certified), b""
+    if named:
+        header = transport_header.encode(named)
+        context.set_alpn_protocols([transport_header.ALPN])
+    reader, writer = await asyncio.open_connection(sock=connection, ssl=context, server_hostname=name)
     tls = writer.get_extra_info("ssl_object")
     try:
-        writer.write(b"\x00hello\n")
+        writer.write(header + says)
         return await reader.readline(), tls.getpeercert()["subjectAltName"][0]
     finally:
         await closed(writer)

@@ -1,25 +1,32 @@
 """The policy and destination controllers of the sandbox's cluster, as far as a proxy's metrics show them.
 
-TLS under the name that Linkerd's have. What is asked and answered within is one line each, between this and
-`agent.sandbox.proxy_policy`; the policy itself is the one in the proxy's environment.
+TLS under the name that Linkerd's have. A question is one line, and each answer is one: the opaque ports of the
+ExternalWorkload by its annotation alone, sent again when they change (facts §12). The rest of the policy is in the
+proxy's environment.
 """
 
 import asyncio
+import json
 import ssl
 import tempfile
 
-from agent.core import token
+from agent.core import opaque, token
+from agent.sandbox.apiserver import EXTERNAL_WORKLOADS, ApiServer
 from agent.sandbox.ca import Authority
 
 POLICY_PORT, DESTINATION_PORT = 8090, 8086
 NAME = token.identity("linkerd-destination", "linkerd", "linkerd", "cluster.local")
-WATCH, POLICY = b"watch 4191\n", b"policy\n"
+WATCH, POLICY = "watch", "policy"
 
 
 class Controllers:
-    """`silent`: whoever asks is accepted and gets no answer. `asked`: how often."""
+    """`api`: where the ExternalWorkloads are. `silent`: whoever asks is accepted and gets no answer. `asked`: how
+    often."""
 
-    def __init__(self, authority: Authority, address: str, names: tuple[str, ...] = (NAME,)) -> None:
+    def __init__(
+        self, authority: Authority, address: str, api: ApiServer, names: tuple[str, ...] = (NAME,)
+    ) -> None:
+        self._api = api
         self._address, self._context = address, _context(authority, names)
         self._servers: list[asyncio.Server] = []
         self._streams: set[asyncio.StreamWriter] = set()
@@ -41,16 +48,44 @@ class Controllers:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._streams.add(writer)
         try:
-            if await reader.readline() == WATCH:
+            word, _, workload = (await reader.readline()).decode().partition(" ")
+            if word == WATCH:
                 self.asked += 1
-                if not self.silent:
-                    writer.write(POLICY)
-                await reader.read()  # a watch has no end
+                await self._answer(reader, writer, json.loads(workload))
         except OSError:
             writer.transport.abort()
         finally:
             self._streams.discard(writer)
             writer.close()
+
+    async def _answer(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, workload: dict[str, str]
+    ) -> None:
+        """Until the proxy ends the stream."""
+        following = None if self.silent else asyncio.create_task(self._follow(writer, workload))
+        try:
+            await reader.read()
+        finally:
+            if following is not None:
+                following.cancel()
+
+    async def _follow(self, writer: asyncio.StreamWriter, workload: dict[str, str]) -> None:
+        said = None
+        while True:
+            news, ports = self._api.store.news(), self._opaque_ports(workload)
+            if ports != said:
+                writer.write(f"{POLICY} {ports}\n".encode())
+            said = ports
+            await news.wait()
+
+    def _opaque_ports(self, workload: dict[str, str]) -> str:
+        """As ranges, without the names that the annotation may have."""
+        for body in self._api.find(EXTERNAL_WORKLOADS, workload["ns"]):
+            if body["metadata"]["name"] == workload["external_workload"]:
+                named = {port["name"]: port["port"] for port in body["spec"].get("ports", []) if "name" in port}
+                text = body["metadata"].get("annotations", {}).get(opaque.ANNOTATION, "")
+                return ",".join(f"{first}-{last}" for first, last in opaque.ranges(text, named))
+        return ""
 
 
 def _context(authority: Authority, names: tuple[str, ...]) -> ssl.SSLContext:

@@ -1,8 +1,8 @@
 """A stand-in for linkerd2-proxy that honours its outside contract (facts §1-§3, §12), and none of its inside.
 
 The same environment, exit codes, ports, admin pages, metrics, SVID, mTLS, original destination and drain. It
-forwards bytes where the real one speaks HTTP, and of the control plane it takes nothing but that it answers, so
-the policy in its environment is the one that it applies. What both do is held together by
+forwards bytes where the real one speaks HTTP, and of the control plane it takes only the opaque ports, so the
+policy in its environment is the one that it applies. What both do is held together by
 tests/contract/test_linkerd2_proxy.py.
 """
 
@@ -88,7 +88,7 @@ class StandIn:
         self._stop = asyncio.Event()
         metrics = Metrics(self._identity, settings.policy, settings.policy_name)
         self._policy = PolicyClient(settings, metrics)
-        self._traffic = Traffic(settings, self._identity, metrics, log)
+        self._traffic = Traffic(settings, self._identity, self._policy.is_opaque, metrics, log)
         self._admin = Admin(settings, metrics, self._is_ready, self._stop.set)
 
     def _is_ready(self) -> bool:

@@ -19,7 +19,7 @@ from spiffe import WorkloadApiClient, X509Svid
 from spiffe.workloadapi.workload_api_client import RetryPolicy
 from spiffe.workloadapi.x509_context import X509Context
 
-from agent.sandbox import identity_controller
+from agent.sandbox import identity_controller, transport_header
 from agent.sandbox.proxy_settings import Settings, TokenSettings
 
 Log = Callable[[str], None]
@@ -157,6 +157,7 @@ def _server_context(private: Any, certificates: Sequence[x509.Certificate], anch
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_OPTIONAL
+    context.set_alpn_protocols([transport_header.ALPN])
     context.load_verify_locations(cadata=anchors)
     key = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     chain = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)

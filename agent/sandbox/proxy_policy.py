@@ -1,4 +1,8 @@
-"""The stand-in's policy client: it asks at the start, again whenever its stream ends, and counts."""
+"""The stand-in's policy client: it asks at the start, again whenever its stream ends, and counts.
+
+Of an answer it takes the opaque ports. They replace those of the environment for good: no later failure brings
+the environment's back.
+"""
 
 import asyncio
 import os
@@ -6,11 +10,12 @@ import socket
 import ssl
 from ipaddress import ip_address
 
+from agent.core import opaque
 from agent.sandbox.controllers import POLICY, WATCH
 from agent.sandbox.proxy_metrics import Metrics
 from agent.sandbox.proxy_settings import Settings
 
-ANSWERED = "STANDIN_ANSWERED"  # count one answer, and ask nobody
+ANSWERED = "STANDIN_ANSWERED"  # count one answer, ask nobody, and keep the environment's opaque ports
 PAUSE = 0.3  # seconds between two tries; the proxy's own grow to 10 s
 WITHIN = 3.0  # seconds for an answer
 
@@ -20,6 +25,10 @@ class PolicyClient:
         self._settings, self._count = settings, metrics.control
         host, _, port = settings.policy.rpartition(":")
         self._host, self._port = host.strip("[]"), int(port)
+        self._opaque = settings.opaque_ports
+
+    def is_opaque(self, port: int) -> bool:
+        return bool(opaque.within([port], self._opaque))
 
     async def follow(self) -> None:
         """Until cancelled."""
@@ -41,15 +50,22 @@ class PolicyClient:
             reader, writer = await asyncio.open_connection(address, self._port, ssl=tls, server_hostname=name)
         try:
             self._count.requests += 1
-            writer.write(WATCH)
+            writer.write(f"{WATCH} {self._settings.workload}\n".encode())
             async with asyncio.timeout(WITHIN):
-                if await reader.readline() != POLICY:
-                    raise EOFError
+                self._take(await reader.readline())
             self._count.answers += 1
-            await reader.read()
+            while line := await reader.readline():
+                self._take(line)
             self._count.broken += 1
         finally:
             writer.transport.abort()
+
+    def _take(self, line: bytes) -> None:
+        """Raises EOFError: this is no policy."""
+        word, _, ports = line.decode().rstrip("\n").partition(" ")
+        if word != POLICY:
+            raise EOFError
+        self._opaque = opaque.ranges(ports, {})
 
     async def _resolved(self) -> str:
         """An address is no name, and nothing is counted of it."""

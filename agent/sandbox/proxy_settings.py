@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
+from agent.core.opaque import PortRange, ranges
+
 PREFIX = "LINKERD2_PROXY_"
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -36,7 +38,8 @@ class TokenSettings:
 @dataclass(frozen=True)
 class Settings:
     """`inbound_ips`: original destinations that are served; empty: all. `inbound_policy`: whom they are served
-    to. `detect_within`: seconds for the first bytes of a connection. `grace`: seconds."""
+    to. `opaque_ports`: until the policy controller answers. `detect_within`: seconds for the first bytes of a
+    connection. `grace`: seconds."""
 
     workload_api: str  # "" in token mode
     token: "TokenSettings | None"
@@ -45,11 +48,13 @@ class Settings:
     trust_anchors: str
     policy: str  # HOST:PORT of the policy controller, which proves to be `policy_name`
     policy_name: str
+    workload: str  # as the policy controller knows this host
     inbound: Address
     outbound: tuple[Address, ...]
     admin: Address
     inbound_ips: frozenset[str]
     inbound_policy: str
+    opaque_ports: tuple[PortRange, ...]
     detect_within: float
     grace: float
     shutdown_endpoint: bool
@@ -68,11 +73,13 @@ def parse(environment: Mapping[str, str]) -> Settings:
         trust_anchors=env.required("IDENTITY_TRUST_ANCHORS"),
         policy=env.required("POLICY_SVC_ADDR"),
         policy_name=env.get("POLICY_SVC_NAME") or "",
+        workload=env.required("POLICY_WORKLOAD"),
         inbound=env.address("INBOUND_LISTEN_ADDR", "0.0.0.0:4143"),
         outbound=env.outbound(),
         admin=env.address("ADMIN_LISTEN_ADDR", "127.0.0.1:4191"),
         inbound_ips=env.addresses("INBOUND_IPS"),
         inbound_policy=env.inbound_policy(),
+        opaque_ports=ranges(env.get("INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION") or "", {}),
         detect_within=env.duration("INBOUND_DETECT_TIMEOUT", "10s"),
         grace=env.duration("SHUTDOWN_GRACE_PERIOD", "2m"),
         shutdown_endpoint=env.get("SHUTDOWN_ENDPOINT_ENABLED") == "true",

@@ -7,14 +7,17 @@ import socket
 import ssl
 import struct
 from asyncio.trsock import TransportSocket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from ipaddress import ip_address
+from typing import Any, TypeVar
 
 from cryptography import x509
 
+from agent.sandbox import transport_header
 from agent.sandbox.proxy_identity import Identity
 from agent.sandbox.proxy_metrics import Metrics
 from agent.sandbox.proxy_settings import Address, Settings
+from agent.sandbox.transport_header import Malformed
 
 # What tests switch: the destination controller is away, so what the host opens is accepted and waits for ever.
 NO_DESTINATION = "STANDIN_NO_DESTINATION"
@@ -24,6 +27,7 @@ _CHUNK = 1 << 16
 _SO_ORIGINAL_DST = 80  # the same number at SOL_IP and SOL_IPV6 (linux/netfilter_ipv4.h, ip6_tables.h)
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no time: close() sends RST
 
+T = TypeVar("T")
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -32,11 +36,18 @@ class Refused(Exception):
 
 
 class Traffic:
-    """Accepts on listening sockets from `serve` on, and carries what it accepted until each side is done."""
+    """Accepts on listening sockets from `serve` on, and carries what it accepted until each side is done.
+    `opaque`: whether the policy has a port as opaque."""
 
     def __init__(
-        self, settings: Settings, identity: Identity, metrics: Metrics, log: Callable[[str], None]
+        self,
+        settings: Settings,
+        identity: Identity,
+        opaque: Callable[[int], bool],
+        metrics: Metrics,
+        log: Callable[[str], None],
     ) -> None:
+        self._opaque = opaque
         self._settings, self._identity, self._metrics, self._log = settings, identity, metrics, log
         self._accepting: list[asyncio.Task[None]] = []
         self._open: set[asyncio.Task[None]] = set()
@@ -85,11 +96,39 @@ class Traffic:
         if allowed and target[0] not in allowed:
             raise Refused(f"inbound connections are not allowed on this IP address ({target[0]})")
         if target[1] == self._settings.inbound[1]:
+            await self._direct(client, target[0])
+        elif self._opaque(target[1]):
+            streams = await _streams(client)
+            await self._forward(streams, "inbound", target, self._authorized(streams[1], None))
+        else:
+            await self._detected(client, target)
+
+    async def _detected(self, client: socket.socket, target: Address) -> None:
+        """Both TLS and protocol are detected by the client's first bytes. Raises TimeoutError: a plain client sent
+        none. A meshed one that sends none is carried after the same time."""
+        name = await self._detect(server_name(client))
+        meshed = name == self._settings.server_name
+        streams = await _streams(client, self._identity.tls if meshed else None)
+        labels, first = self._authorized(streams[1], name), b""
+        if meshed:
+            with _aborted(streams[1]), contextlib.suppress(TimeoutError):
+                first = await self._detect(streams[0].read(_CHUNK))
+        await self._forward(streams, "inbound", target, labels, first)
+
+    async def _direct(self, client: socket.socket, address: str) -> None:
+        """A meshed peer that names the port itself, as peers do for an opaque one."""
+        name = await self._detect(server_name(client))
+        if name != self._settings.server_name:
             raise Refused("direct connections require transport header negotiation")
+        streams = await _streams(client, self._identity.tls)
+        with _aborted(streams[1]):
+            labels, port = self._authorized(streams[1], name), await self._detect(_named_port(streams))
+        await self._forward(streams, "inbound", (address, port), labels)
+
+    async def _detect(self, found: Coroutine[Any, Any, T]) -> T:
+        """Raises TimeoutError."""
         async with asyncio.timeout(self._settings.detect_within):
-            name = await server_name(client)
-        streams = await _streams(client, self._identity.tls if name == self._settings.server_name else None)
-        await self._forward(streams, "inbound", target, self._authorized(streams[1], name))
+            return await found
 
     def _authorized(self, writer: asyncio.StreamWriter, name: str | None) -> str:
         """The labels of a connection that the inbound policy lets pass. "Authenticated" means any DNS name to
@@ -115,8 +154,10 @@ class Traffic:
             await _streams(client), "outbound", target, 'tls="no_identity",no_tls_reason="loopback"'
         )
 
-    async def _forward(self, client: Streams, direction: str, target: Address, tls: str) -> None:
-        """Returns when both sides are closed, and so is the client's socket."""
+    async def _forward(
+        self, client: Streams, direction: str, target: Address, tls: str, first: bytes = b""
+    ) -> None:
+        """Returns when both sides are closed, and so is the client's socket. `first`: what it sent already."""
         writer = client[1]
         with self._metrics.connection(direction, "src", target, tls):
             try:
@@ -125,6 +166,7 @@ class Traffic:
                 with self._metrics.connection(
                     direction, "dst", None, 'tls="no_identity",no_tls_reason="loopback"'
                 ):
+                    server[1].write(first)
                     await _carry(client, server)
             except BaseException:  # what cannot be carried to its end is not to look like an end
                 _reset(writer.get_extra_info("socket"))
@@ -173,6 +215,26 @@ async def _streams(connection: socket.socket, tls: ssl.SSLContext | None = None)
     patience = {} if tls is None else {"ssl_handshake_timeout": HANDSHAKE_WITHIN, "ssl_shutdown_timeout": 1.0}
     transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=tls, **patience)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+@contextlib.contextmanager
+def _aborted(writer: asyncio.StreamWriter) -> Iterator[None]:
+    """Unless this succeeds."""
+    try:
+        yield
+    except BaseException:
+        writer.transport.abort()
+        raise
+
+
+async def _named_port(streams: Streams) -> int:
+    """Raises Refused, EOFError."""
+    if streams[1].get_extra_info("ssl_object").selected_alpn_protocol() != transport_header.ALPN:
+        raise Refused("direct connections require transport header negotiation")
+    try:
+        return await transport_header.read(streams[0])
+    except (Malformed, EOFError) as error:
+        raise Refused(str(error)) from error
 
 
 async def _carry(client: Streams, server: Streams) -> None:

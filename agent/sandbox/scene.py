@@ -82,7 +82,7 @@ class Scene:
             {WRITERS_TOKEN: "linkerd-destination", **({TOKEN: "host-db-1"} if options.token else {})}
         )
         self.api.authenticators = [JwtAuthenticator(keys, [AUDIENCE])]
-        self.controllers: Controllers = Controllers(self.ca, network.CLUSTER)
+        self.controllers: Controllers = Controllers(self.ca, network.CLUSTER, self.api)
         self.slices: SliceWriter
 
     def _share(self, beside: "Scene") -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from agent.core import proxy
 from agent.core.facts import UNKNOWN, Process
-from agent.core.proxy import Reading
+from agent.core.proxy import ProxySettings, Reading
 from agent.core.reasons import Reason
 from agent.sandbox.ca import Authority
 from tests.contract.test_proxy_runtime import ready
@@ -40,6 +40,8 @@ from tests.proxyhost import (
 )
 
 OTHER_ADDRESS = "192.0.2.9"
+OPAQUE = replace(SETTINGS, opaque_ports=(PORT,))
+GREETING = f"{ADDRESS}\n".encode()
 REDIRECTED = f"""\
 table inet test {{
   chain inbound {{
@@ -73,10 +75,13 @@ async def started(host: ProxyHost, options: Options | None = None) -> AsyncItera
 
 
 @contextlib.asynccontextmanager
-async def serving(host: ProxyHost) -> AsyncIterator[tuple[RemoteRuntime, Process]]:
+async def serving(
+    host: ProxyHost, settings: ProxySettings = SETTINGS
+) -> AsyncIterator[tuple[RemoteRuntime, Process]]:
     """A ready proxy on a host with its redirect, before the application."""
     await load(host, REDIRECTED)
-    async with listening(host.network, ADDRESS, ADDRESS6), started(host) as (runtime, process):
+    options = Options(settings, host.binary)
+    async with listening(host.network, ADDRESS, ADDRESS6), started(host, options) as (runtime, process):
         await ready(runtime, process)
         try:
             yield runtime, process
@@ -103,11 +108,33 @@ async def test_plain_bytes_reach_the_application_from_the_hosts_own_address(host
 
 
 async def test_a_client_that_says_nothing_is_not_served(host: ProxyHost) -> None:
-    """So a protocol in which the server speaks first does not pass."""
+    """So a protocol in which the server speaks first does not pass: the application here greets."""
     host.binary = with_variable(host, "INBOUND_DETECT_TIMEOUT", "200ms")
     async with serving(host), streams(dial(host.client, ADDRESS)) as (reader, _):
         with contextlib.suppress(ConnectionError):
             assert await reader.read() == b""
+
+
+async def test_a_meshed_peer_that_says_nothing_hears_the_server_only_after_the_detection(host: ProxyHost) -> None:
+    host.binary = with_variable(host, "INBOUND_DETECT_TIMEOUT", "200ms")
+    async with serving(host):
+        assert (await meshed(host, SETTINGS.server_name, says=b""))[0] == GREETING
+
+
+async def test_an_opaque_port_passes_a_server_that_speaks_first_at_once(host: ProxyHost) -> None:
+    """No policy controller answers here, so the environment counts. The detection would take 10 s."""
+    async with serving(host, OPAQUE):
+        async with asyncio.timeout(5), streams(dial(host.client, ADDRESS)) as (reader, _):
+            assert await reader.readline() == GREETING
+        async with asyncio.timeout(5):
+            assert (await meshed(host, SETTINGS.server_name, says=b"", named=PORT))[0] == GREETING
+
+
+async def test_a_meshed_peer_is_not_recognised_on_an_opaque_port_itself(host: ProxyHost) -> None:
+    """Its TLS goes to the application; so its own proxy dials the inbound port, and names the opaque one."""
+    async with serving(host, OPAQUE):
+        with pytest.raises(ssl.SSLError):
+            await meshed(host, SETTINGS.server_name)
 
 
 def with_variable(host: ProxyHost, name: str, value: str) -> str:

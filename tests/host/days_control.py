@@ -104,7 +104,7 @@ async def the_name_of_the_policy_controller_has_no_address(scene: Scene) -> None
 @day()
 async def another_mesh_answers_in_the_place_of_the_control_plane(scene: Scene) -> None:
     await scene.controllers.stop()
-    stranger = Controllers(Authority(TRUST_DOMAIN), network.CLUSTER)
+    stranger = Controllers(Authority(TRUST_DOMAIN), network.CLUSTER, scene.api)
     await stranger.start()
     await started(scene)
     await named(scene, Reason.CONTROL_PLANE_UNTRUSTED)

@@ -109,7 +109,7 @@ class Mesh:
             pem.flush()
             context.load_cert_chain(pem.name)
         async with AsyncExitStack() as stack:
-            controllers = Controllers(self.authority, CLUSTER)
+            controllers = Controllers(self.authority, CLUSTER, self.api)
             await controllers.start()
             stack.push_async_callback(controllers.stop)
             await self.api.start(CLUSTER, API_PORT, ssl_context=context)
