@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.cli import client, main, proxy_agent, wait
+from agent.cli import client, main, until, wait
 from agent.cli.exits import Exit, Failure
 from tests.test_cli import EXAMPLE, run
 
@@ -53,7 +53,7 @@ def test_an_agent_that_is_not_there_yet_and_one_that_is_not_ready_are_waited_for
         return found
 
     monkeypatch.setattr(client.Client, "status", answer)
-    monkeypatch.setattr(proxy_agent, "RETRY", 0.0)
+    monkeypatch.setattr(until, "RETRY", 0.0)
     assert main.main(["wait", "--prefix", prefix]) == 0
     assert answers == []
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import math
 import socket
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,11 @@ class Client:
         self._path = Path(prefix or "/") / SOCKET
         self._doing, self._timeout = doing, timeout
 
-    def status(self, after: int | None = None, wait: float = 60.0) -> dict[str, Any]:
+    def status(self, after: int | None = None, wait: float = 60.0, within: float = math.inf) -> dict[str, Any]:
         """The status now; with `after`, as soon as its version is past that, or when `wait` seconds (60 at
-        most) are over."""
-        return self._ask("GET", "/v1/status" + ("" if after is None else f"?after={after}&wait={wait:.3f}"))
+        most) are over. `within`: seconds for the answer, if that is shorter than this client's timeout."""
+        target = "/v1/status" + ("" if after is None else f"?after={after}&wait={wait:.3f}")
+        return self._ask("GET", target, within=within)
 
     def phase(self, phase: str) -> dict[str, Any]:
         return self._ask("POST", "/v1/phase", {"phase": phase})
@@ -47,20 +49,20 @@ class Client:
         """A heartbeat of the application; without `ttl` (seconds), the longest that the configuration allows."""
         return self._ask("POST", f"/v1/probes/{quote(probe, safe='')}", {} if ttl is None else {"ttl": ttl})
 
-    def _ask(self, method: str, target: str, body: object = None) -> dict[str, Any]:
+    def _ask(self, method: str, target: str, body: object = None, within: float = math.inf) -> dict[str, Any]:
         """An agent that takes up a new configuration breaks off what it has not answered yet. What may be asked
         twice is asked again, at most AGAIN times."""
         again = 0 if target.startswith("/v1/orders/") else AGAIN
         while True:
             try:
-                return self._ask_once(method, target, body)
+                return self._ask_once(method, target, body, min(within, self._timeout))
             except (BrokenPipeError, ConnectionResetError, http.client.HTTPException) as error:
                 if not again:
                     raise self._absent(error) from None
                 again -= 1
 
-    def _ask_once(self, method: str, target: str, body: object = None) -> dict[str, Any]:
-        connection = _Connection(self._path, self._timeout)
+    def _ask_once(self, method: str, target: str, body: object, within: float) -> dict[str, Any]:
+        connection = _Connection(self._path, within)
         try:
             payload = None if body is None else json.dumps(body)
             connection.request(method, target, payload, {"Content-Type": "application/json"})

@@ -9,9 +9,9 @@ from typing import Any
 from agent.cli.client import Client
 from agent.cli.exits import Exit, Failure
 from agent.cli.main import prefix_argument
+from agent.cli.until import Status, statuses
 
 LATE = "it goes on; see: fairlead status --watch"
-Status = dict[str, Any]
 
 
 def arguments(parser: argparse.ArgumentParser, until: str, timeout: float) -> None:
@@ -34,20 +34,16 @@ def follow(args: argparse.Namespace, phase: str, doing: str, done: Callable[[Sta
 
 
 def watch(
-    client: Client, status: Status, args: argparse.Namespace, doing: str, done: Callable[[Status], bool]
+    client: Client, first: Status, args: argparse.Namespace, doing: str, done: Callable[[Status], bool]
 ) -> Exit:
-    """Print each step from this status on, until `done`. Raises Failure: Exit.LATE after --timeout."""
-    deadline = time.monotonic() + args.timeout
+    """Print each step from the status `first` on, until `done`. Raises Failure: Exit.LATE after --timeout."""
     said = ""
-    while True:
+    for status in statuses(client, time.monotonic() + args.timeout, first):
         said = show(status, args, done(status), said)
         if args.no_wait or done(status):
             return Exit.OK
-        rest = deadline - time.monotonic()
-        if rest <= 0:
-            why = "; ".join(p["text"] for p in status["problems"]) or status["headline"]
-            raise Failure(Exit.LATE, f"cannot {doing} in time: {why}", LATE)
-        status = client.status(after=status["version"], wait=min(rest, 1.0))  # time alone may end a step
+    why = "; ".join(p["text"] for p in status["problems"]) or status["headline"]
+    raise Failure(Exit.LATE, f"cannot {doing} in time: {why}", LATE)
 
 
 def show(status: Status, args: argparse.Namespace, done: bool, said: str) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 
 from agent.cli.client import Client
 from agent.cli.exits import Exit, Failure
-from agent.cli.follow import LATE, Status, serves, show
+from agent.cli.follow import LATE, serves, show
+from agent.cli.until import Status, statuses
 
 ENDS = ("done", "back-again", "failed", "cleared")
 _GOOD = "nothing is known against it: configuration, binary, ports, identity, trust anchors, control plane's names"
-RETRY = 0.5  # seconds between two looks for an agent
 
 
 def arguments(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -47,7 +47,8 @@ def _replace(args: argparse.Namespace) -> int:
     if "version" in words and _is_current(client.status(), str(words["version"])):
         print(f"linkerd2-proxy {words['version']} serves already")
         return Exit.OK
-    return follow_replacement(client, client.order(f"proxy-{args.verb}", **words), args, doing)
+    deadline = time.monotonic() + args.timeout
+    return follow_replacement(client, client.order(f"proxy-{args.verb}", **words), args, doing, deadline)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -72,31 +73,19 @@ def _is_current(status: Status, version: str) -> bool:
     return over and status["proxy_version"] == version and status["facts"]["proxy"] != "unknown"
 
 
-def follow_replacement(client: Client, status: Status, args: argparse.Namespace, doing: str) -> int:
+def follow_replacement(
+    client: Client, first: Status, args: argparse.Namespace, doing: str, deadline: float
+) -> int:
     """To its end, over a restart of the agent: the next one goes on where the last one was."""
-    deadline, said = time.monotonic() + args.timeout, ""
-    while True:
+    said = ""
+    for status in statuses(client, deadline, first, restarts=True):
         change: dict[str, Any] | None = status["facts"]["replacement"]
         if change is not None:  # an agent that has just started has not recalled it yet
             over = change["stage"] in ENDS and (serves(status) or status["phase"] != "member")
             said = show(status, args, over, said)
             if args.no_wait or over or change["stage"] in ENDS[1:]:
                 return _judged(change, doing)
-        if time.monotonic() >= deadline:
-            raise Failure(Exit.LATE, f"cannot {doing} in time: {status['headline']}", LATE)
-        status = next_status(client, status["version"], deadline)
-
-
-def next_status(client: Client, after: int | None, deadline: float) -> Status:
-    """The first past version `after`, of whichever agent is there by then. Raises Failure after the deadline."""
-    while True:
-        try:
-            return client.status(after=after, wait=min(10.0, max(0.1, deadline - time.monotonic())))
-        except Failure as failure:
-            if failure.code is not Exit.UNAVAILABLE or time.monotonic() >= deadline:
-                raise
-            after = None
-            time.sleep(RETRY)
+    raise Failure(Exit.LATE, f"cannot {doing} in time: {status['headline']}", LATE)
 
 
 def _judged(change: dict[str, Any], doing: str) -> int:

@@ -7,8 +7,10 @@ from typing import Any
 
 from agent.cli.client import Client
 from agent.cli.exits import Exit, Failure, complain
+from agent.cli.follow import LATE
 from agent.cli.main import prefix_argument
-from agent.cli.proxy_agent import follow_replacement, next_status
+from agent.cli.proxy_agent import follow_replacement
+from agent.cli.until import statuses
 
 HELP = "read the edited configuration"
 DESCRIPTION = """\
@@ -17,6 +19,8 @@ and what was read before stays in force (exit 64). What the agent alone uses is 
 redirect are not touched by it. What needs more is named and waits: a restart of the proxy for --restart-proxy,
 which drains first and fails no request where another host serves; an edited redirect for root's word,
 `fairlead redirect apply`. SIGHUP and `systemctl reload fairlead` do the same, and tell the log."""
+
+DOING = "reload the configuration"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +33,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    doing = "reload the configuration"
-    client = Client(args.prefix, doing)
+    deadline = time.monotonic() + args.timeout
+    client = Client(args.prefix, DOING)
     found = client.order("reload", restart_proxy=args.restart_proxy, force=args.force)
     if args.json:
         print(json.dumps(found), flush=True)
@@ -40,8 +44,10 @@ def run(args: argparse.Namespace) -> int:
         _tell(found)
     if args.no_wait:
         return Exit.OK
-    status = _in_force(client, found, time.monotonic() + args.timeout)
-    return follow_replacement(client, status, args, "restart the proxy") if found["restarting"] else Exit.OK
+    status = _in_force(client, found, deadline)
+    if not found["restarting"]:
+        return Exit.OK
+    return follow_replacement(client, status, args, "restart the proxy", deadline)
 
 
 def _refused(found: dict[str, Any], args: argparse.Namespace) -> int:
@@ -50,7 +56,7 @@ def _refused(found: dict[str, Any], args: argparse.Namespace) -> int:
         complain(f"{where}: {problem['cause']}", problem["remedy"])
     count = len(found["problems"])
     text = f"{count} problem{'s' * (count > 1)} in {found['file']}; what was read before stays in force"
-    raise Failure(Exit.CONFIG, f"cannot reload the configuration: {text}")
+    raise Failure(Exit.CONFIG, f"cannot {DOING}: {text}")
 
 
 def _tell(found: dict[str, Any]) -> None:
@@ -72,9 +78,10 @@ def _what(key: str, found: dict[str, Any]) -> str:
 
 
 def _in_force(client: Client, found: dict[str, Any], deadline: float) -> dict[str, Any]:
-    """The status, once the agent goes by what it has read."""
-    status = client.status() if not found["changed"] else {"version": None, "configuration": found["count"]}
-    while found["changed"] and status["configuration"] == found["count"]:
-        status = next_status(client, None, deadline)
-        time.sleep(0.05)
-    return status
+    """The status, once the agent uses what it has read. Raises Failure: Exit.LATE after the deadline."""
+    before = found["count"] if found["changed"] else None
+    for status in statuses(client, deadline, restarts=True):
+        if status["configuration"] != before:
+            return status
+    cause = "the agent still uses the configuration before"
+    raise Failure(Exit.LATE, f"cannot {DOING} in time: {cause}", LATE)

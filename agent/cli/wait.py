@@ -9,7 +9,7 @@ from agent.cli.check_config import load
 from agent.cli.client import Client
 from agent.cli.exits import Exit, Failure
 from agent.cli.main import prefix_argument
-from agent.cli.proxy_agent import next_status
+from agent.cli.until import statuses
 
 HELP = "wait until proxy and redirect are as intended (fairlead-wait.service does)"
 DESCRIPTION = """\
@@ -34,14 +34,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     config = load(Path(args.prefix or "/") / "etc/fairlead/fairlead.toml")
     seconds = config.ready.wait if args.timeout is None else args.timeout
-    client, deadline = Client(args.prefix, DOING, timeout=15.0), time.monotonic() + seconds
-    status = next_status(client, None, deadline)
-    while not as_intended(status):
-        if time.monotonic() >= deadline:
-            cause = f"not so after {seconds:g} s: {status['headline']}"
-            raise Failure(Exit.LATE, f"cannot {DOING}: {cause}", "see: fairlead status")
-        status = next_status(client, status["version"], deadline)
-    return Exit.OK
+    client = Client(args.prefix, DOING, timeout=15.0)
+    for status in statuses(client, time.monotonic() + seconds, restarts=True):
+        if as_intended(status):
+            return Exit.OK
+    cause = f"not so after {seconds:g} s: {status['headline']}"
+    raise Failure(Exit.LATE, f"cannot {DOING}: {cause}", "see: fairlead status")
 
 
 def as_intended(status: dict[str, Any]) -> bool:

@@ -6,6 +6,7 @@ decides nothing. The hash is checked before anything is read out of it.
 
 import hashlib
 import json
+import lzma
 import platform
 import tarfile
 import zlib
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from agent.core import releases
+from agent.offline import archive
+from agent.offline.archive import Members
 
 IN_IMAGE: Final = "usr/lib/linkerd/linkerd2-proxy"
 VERSION_IN_IMAGE: Final = "usr/lib/linkerd/linkerd2-proxy-version.txt"
@@ -54,9 +57,11 @@ def take(source: Path, digest: str, target: Path) -> Taken:
     copy = target.with_name("delivery")
     try:
         return _take(source, digest, target, copy)
-    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+    except archive.TooLarge as error:
+        raise Unusable(str(error), "give a release of linkerd2-proxy or an image of it") from None
+    except (OSError, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise Unusable(f"it cannot be read: {error}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Unusable(f"it is damaged: {error!r}") from None
     finally:
         copy.unlink(missing_ok=True)
@@ -73,27 +78,24 @@ def _take(source: Path, digest: str, target: Path, copy: Path) -> Taken:
     if not _is_archive(copy):
         copy.rename(target)
         return Taken(digest, releases.in_name(source.name))
-    with tarfile.open(copy) as archive:
-        members = {_plain(member.name): member for member in archive}
+    with archive.opened(copy) as (tar, members):
         if "index.json" in members:
-            return _from_image(_Archive(archive, members), "", target, digest)
-        return _from_release(archive, members, digest, target, source.name)
+            return _from_image(_Archive(tar, members), "", target, digest)
+        return _from_release(tar, members, digest, target, source.name)
 
 
 def _is_archive(source: Path) -> bool:
     with source.open("rb") as file:
         head = file.read(4)
-    return head != _ELF and head[:2] != b"#!" and tarfile.is_tarfile(source)
+    return head != _ELF and head[:2] != b"#!" and archive.is_archive(source)
 
 
-def _from_release(
-    archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo], digest: str, target: Path, name: str
-) -> Taken:
+def _from_release(tar: tarfile.TarFile, members: Members, digest: str, target: Path, name: str) -> Taken:
     """The binary lies in the archive's top folder, or at its top."""
     found = [m for path, m in members.items() if path.split("/")[-1] == releases.NAME and path.count("/") <= 1]
     if not found:
         raise Unusable(f"there is no {releases.NAME} in it", "give a release of linkerd2-proxy or an image of it")
-    _extract(archive, found[0], target)
+    _extract(tar, found[0], target)
     return Taken(digest, releases.in_name(name) or releases.in_name(found[0].name))
 
 
@@ -109,11 +111,11 @@ class _Folder:
 
 
 class _Archive:
-    def __init__(self, archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> None:
-        self._archive, self._members = archive, members
+    def __init__(self, tar: tarfile.TarFile, members: Members) -> None:
+        self._tar, self._members = tar, members
 
     def open(self, name: str) -> IO[bytes]:
-        found = self._archive.extractfile(self._members[name])
+        found = self._tar.extractfile(self._members[name])
         if found is None:
             raise Unusable(f"{name} is no file in it")
         return found
@@ -177,10 +179,10 @@ def _find(layout: _Layout, layers: list[str], path: str, target: Path) -> None:
     try:
         for layer in reversed(layers):
             _must_be(_copied(layout.open(f"blobs/sha256/{layer}"), copy), layer, f"layer {layer[:12]}")
-            with _opened(copy) as archive:
-                members = {_plain(member.name): member for member in archive}
+            _must_not_be_zstd(copy)
+            with archive.opened(copy) as (tar, members):
                 if path in members:
-                    _extract(archive, members[path], target)
+                    _extract(tar, members[path], target)
                     return
                 if _whited_out(members.keys(), path):
                     break
@@ -189,12 +191,11 @@ def _find(layout: _Layout, layers: list[str], path: str, target: Path) -> None:
     raise Unusable(f"there is no /{path} in the image", "give an image of linkerd/proxy")
 
 
-def _opened(layer: Path) -> tarfile.TarFile:
+def _must_not_be_zstd(layer: Path) -> None:
     with layer.open("rb") as file:
         if file.read(4) == b"\x28\xb5\x2f\xfd":
             remedy = "pack it with gzip: skopeo copy --dest-compress-format gzip"
             raise Unusable("a layer is packed with zstd", remedy)
-    return tarfile.open(layer)
 
 
 def _whited_out(names: Set[str], path: str) -> bool:
@@ -214,17 +215,13 @@ def _join(folder: str, name: str) -> str:
 # bytes ---------------------------------------------------------------------------------------------
 
 
-def _plain(name: str) -> str:
-    return name.removeprefix("./").strip("/")
-
-
-def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
     if not member.isreg():
         raise Unusable(f"{member.name} in it is no plain file")
     # Its name decides nothing here. One that leads out of the archive was made to harm others.
     if member.name.startswith("/") or ".." in member.name.split("/"):
         raise Unusable(f"{member.name} in it leads out of the archive")
-    file = archive.extractfile(member)
+    file = tar.extractfile(member)
     assert file is not None
     _copied(file, target)
 
