@@ -243,10 +243,7 @@ def test_a_configuration_that_cannot_be_used(host: Host) -> None:
 
 def test_plan_says_whether_the_hosts_firewall_lets_peers_in(host: Host) -> None:
     assert "peers reach port 4143: open" in good(host, "plan")
-    wire = next(line.split(":")[1].split("@")[0].strip() for line in links(host) if ": w" in line)
-    ours = ("-A INPUT -i lo -j ACCEPT", f"-A INPUT -i {wire} -p tcp --dport 22 -j ACCEPT")
-    for words in ("-P INPUT DROP", *ours):
-        host.space.run("iptables-nft", *words.split())
+    close_to_peers(host)
     firewall = json.loads(good(host, "plan --json"))["firewall"]
     assert firewall["verdict"] == "refused"
     (command,) = firewall["commands"]
@@ -255,6 +252,44 @@ def test_plan_says_whether_the_hosts_firewall_lets_peers_in(host: Host) -> None:
     assert "peers reach port 4143: open" in good(host, "plan")
     code, output, _ = fairlead(host, "plan", *NO_RIGHTS)
     assert code == 0 and "4143: cannot tell (cannot read the host's firewall: CAP_NET_ADMIN" in output
+
+
+def test_apply_is_no_success_while_the_firewall_keeps_peers_out(host: Host, proxy: None) -> None:
+    """The redirect is set all the same: what came directly before comes to the proxy, and peers to nobody. The
+    remedy is a command that lets them in, and after it nothing is amiss."""
+    close_to_peers(host)
+    for words in ("redirect apply", "redirect apply --confirm 60s"):
+        code, output, errors = fairlead(host, words)
+        assert code == 1 and output.startswith("set: inbound on, outbound on"), output
+        warning, *remedies = errors.splitlines()
+        assert warning.startswith("warning: the host's firewall: keeps peers out: "), errors
+        assert remedies == ["  → iptables -I INPUT -s 10.42.0.0/16 -p tcp --dport 4143 -j ACCEPT"]
+    host.space.run("iptables-nft", *remedies[0].split()[2:])
+    assert good(host, "redirect apply").startswith("set: inbound on")
+
+
+def test_apply_warns_of_a_firewall_that_cannot_be_told(host: Host, proxy: None) -> None:
+    """It may let them in, so it is no failure."""
+    rule = "add table inet own; add chain inet own in { type filter hook input priority 0; policy accept; }"
+    host.space.run("nft", f"{rule}; add rule inet own in meta skuid 7 tcp dport 4143 drop")
+    code, output, errors = fairlead(host, "redirect apply")
+    assert (code, output.splitlines()[0]) == (0, "set: inbound on, outbound on")
+    assert errors.startswith("warning: the host's firewall: cannot be told whether it lets peers in: "), errors
+    assert "→" not in errors
+
+
+def test_apply_where_inbound_is_not_on_asks_no_firewall(host: Host) -> None:
+    """Nothing comes to port 4143 yet."""
+    host.config.write_text(host.config.read_text().replace('inbound_failure = "closed"', ""))
+    close_to_peers(host)
+    assert good(host, "redirect apply").startswith("set: inbound released")
+
+
+def close_to_peers(host: Host) -> None:
+    wire = next(line.split(":")[1].split("@")[0].strip() for line in links(host) if ": w" in line)
+    ours = ("-A INPUT -i lo -j ACCEPT", f"-A INPUT -i {wire} -p tcp --dport 22 -j ACCEPT")
+    for words in ("-P INPUT DROP", *ours):
+        host.space.run("iptables-nft", *words.split())
 
 
 def links(host: Host) -> list[str]:
