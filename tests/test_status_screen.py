@@ -116,6 +116,12 @@ def test_before_the_first_renewal_the_lease_says_when_it_is_tried() -> None:
     assert "Lease               not renewed yet, tried 2 s ago, next try in 5 s\n" in text
 
 
+def test_the_credential_says_when_its_source_is_asked_again() -> None:
+    kinds = {"kind": "spiffe", "audience": "kubernetes"}
+    assert status._credential({**kinds, "retry_at": 12.3}).endswith("none received yet, next try in 12 s")
+    assert status._credential({**kinds, "expires_at": 60.0, "retry_at": -1.0}).endswith(", 60 s left")
+
+
 def test_json_has_seconds_from_now() -> None:
     found = shot(told(), {"Lease": LastAttempt(NOW - 2.04, NOW + 5, failed=True), "Ready": LastAttempt(NOW)})[
         "attempts"

@@ -180,6 +180,8 @@ def _credential(credential: dict[str, Any]) -> str:
         words.append(f"{duration(credential['expires_at'])} left")
     elif credential["kind"] == "spiffe":
         words.append("none received yet")
+    if credential.get("retry_at", 0.0) > 0:
+        words.append(f"next try in {duration(credential['retry_at'])}")
     return ", ".join(words)
 
 

@@ -83,6 +83,24 @@ async def test_what_is_held_serves_while_its_source_is_away(source: Source, rene
     assert (await token(renewed)).startswith("token-")
 
 
+async def test_it_says_until_when_what_it_holds_is_valid_and_when_the_source_is_asked_again(
+    source: Source, renewed: Renewed
+) -> None:
+    assert renewed.about() == {}
+    await renewed.get()
+    assert renewed.about() == {"expires_at": source.lifetime}
+    source.trouble = Trouble(Reason.API_JWT_MISSING, "away")
+    await asyncio.sleep(51)
+    await renewed.get()
+    await asyncio.sleep(0.1)
+    assert renewed.about() == {"expires_at": source.lifetime, "retry_at": 51.75}
+    source.trouble = None
+    await asyncio.sleep(1)
+    await renewed.get()
+    await asyncio.sleep(0.1)
+    assert renewed.about().keys() == {"expires_at"}
+
+
 async def test_a_source_that_is_slow_goes_on_while_callers_come_and_go(source: Source, renewed: Renewed) -> None:
     source.takes = 8.0
     for _ in range(2):

@@ -83,6 +83,12 @@ class Renewed:
     def expires_at(self) -> float | None:
         return self._expires_at
 
+    def about(self) -> dict[str, float]:
+        """Times on the loop's clock: until when what is held is valid, and after a renewal that failed, when the
+        next call tries again."""
+        ends = {} if self._expires_at is None else {"expires_at": self._expires_at}
+        return ends | ({"retry_at": self._renew_at} if self._failures else {})
+
     async def get(self) -> Fresh:
         """Raises Trouble: there is none, or none yet."""
         now = asyncio.get_running_loop().time()

@@ -63,8 +63,8 @@ class JwtSvid:
     def about(self) -> dict[str, Any]:
         found: dict[str, Any] = {"kind": "spiffe", "audience": self._audience}
         if self._renewed.expires_at is not None:
-            found |= {"subject": _plain(self._claims["sub"]), "expires_at": self._renewed.expires_at}
-        return found
+            found["subject"] = _plain(self._claims["sub"])
+        return found | self._renewed.about()
 
     async def close(self) -> None:
         await self._renewed.close()

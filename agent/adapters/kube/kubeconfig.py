@@ -93,9 +93,7 @@ class Kubeconfig:
         found: dict[str, Any] = {"kind": "kubeconfig", "file": str(self._path)}
         if self._chosen is not None:
             found |= {"context": self._chosen.context, "by": _by(self._chosen.user)}
-        if self._renewed is not None and self._renewed.expires_at is not None:
-            found["expires_at"] = self._renewed.expires_at
-        return found
+        return found if self._renewed is None else found | self._renewed.about()
 
     async def close(self) -> None:
         if self._renewed is not None:
