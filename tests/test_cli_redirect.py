@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.privileged.hosts import Host, Listeners, wired_host
+from tests.privileged.hosts import REDIRECTED, Host, Listeners, wired_host
+from tests.privileged.test_opaque import SMTP, greeting
 
 NO_RIGHTS = ("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin")
 
@@ -154,6 +155,19 @@ def test_plan_finds_the_guides_chains_and_they_are_adopted(host: Host, proxy: No
     assert output.startswith("set: inbound on, outbound on; taken away: iptables-nft IPv4 PROXY_INIT_REDIRECT")
     assert "PROXY_INIT" not in rules(host)
     assert "PROXY_INIT" not in good(host, "plan")
+
+
+def test_a_server_that_speaks_first_is_refused_with_its_commands_and_may_be_forced(
+    host: Host, proxy: None
+) -> None:
+    (host.prefix / REDIRECTED).unlink()
+    annotate = "kubectl annotate externalworkload db-1 -n shop config.linkerd.io/opaque-ports=8080"
+    with greeting(host, SMTP):
+        assert annotate in fairlead(host, "plan")[1]
+        code, _, errors = fairlead(host, "redirect apply")
+        assert code == 1 and "ServerSpeaksFirst" in errors, errors
+        assert f"  {annotate}; set workload.opaque_ports = [8080]; then:" in errors
+        assert good(host, "redirect apply --force").startswith("set: inbound on")
 
 
 def test_on_trial_confirmed_and_shown(host: Host, proxy: None) -> None:

@@ -151,8 +151,9 @@ def _judge(answer: bytes, nothing: str, failure: Reason) -> Answer:
     match _decoded(answer):
         case {"ok": True, **words}:
             return {str(key): value for key, value in words.items()}
-        case {"ok": False, "reason": str(reason), "detail": str(detail)}:
-            raise Trouble(Reason(reason) if reason in set(Reason) else failure, detail)
+        case {"ok": False, "reason": str(reason), "detail": str(detail), **words}:
+            remedy = str(words.get("remedy", ""))
+            raise Trouble(Reason(reason) if reason in set(Reason) else failure, detail, remedy=remedy)
     raise Trouble(failure, nothing)
 
 

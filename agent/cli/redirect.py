@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _apply(args: argparse.Namespace) -> int:
     words = _session() | ({"force": "yes"} if args.force else {})
-    answer = _ask(args, "apply the redirect", "redirect apply", confirm=args.confirm or "none", **words)
+    answer = ask(args, "apply the redirect", "redirect apply", confirm=args.confirm or "none", **words)
     _say(args, answer, f"set: {_levels(answer)}")
     if "tested" in answer and not args.json:
         print(f"tested {answer['tested']}")
@@ -99,7 +99,7 @@ def _apply(args: argparse.Namespace) -> int:
 
 def _warn_of_firewall(args: argparse.Namespace) -> int:
     """The redirect is set. Where peers cannot reach the proxy, that is no success."""
-    found = _ask(args, "ask the host's firewall", "redirect firewall")
+    found = ask(args, "ask the host's firewall", "redirect firewall")
     closed, untracked = found["verdict"] == "refused", found.get("untracked")
     if untracked:
         print(f"warning: {untracked}", file=sys.stderr)
@@ -112,7 +112,7 @@ def _warn_of_firewall(args: argparse.Namespace) -> int:
 
 
 def _plain(args: argparse.Namespace, verb: str) -> int:
-    answer = _ask(args, f"{verb} the redirect", f"redirect {verb}")
+    answer = ask(args, f"{verb} the redirect", f"redirect {verb}")
     _say(args, answer, f"{'kept' if verb == 'confirm' else 'taken back'}: {_levels(answer)}")
     return Exit.OK
 
@@ -122,7 +122,7 @@ def _remove(args: argparse.Namespace) -> int:
     words = {"now": "yes"} if args.now else {}
     said = None
     while True:
-        answer = _ask(args, "remove the redirect", "redirect remove", **words)
+        answer = ask(args, "remove the redirect", "redirect remove", **words)
         if not answer.get("streams"):
             _say(args, answer, "removed")
             return Exit.OK
@@ -133,7 +133,7 @@ def _remove(args: argparse.Namespace) -> int:
 
 
 def _adopt(args: argparse.Namespace) -> int:
-    answer = _ask(args, "adopt the guide's chains", "redirect adopt-guide", **_session())
+    answer = ask(args, "adopt the guide's chains", "redirect adopt-guide", **_session())
     gone = "; ".join(answer["adopted"]) or "none were there"
     _say(args, answer, f"set: {_levels(answer)}; taken away: {gone}")
     return Exit.OK
@@ -145,7 +145,7 @@ def _show(args: argparse.Namespace) -> int:
     found = view(args.prefix, "show the redirect")
     if found.unread:
         raise _failure("show the redirect", found.unread)
-    counters = _ask(args, "show the redirect", "redirect counters")["rules"]
+    counters = ask(args, "show the redirect", "redirect counters")["rules"]
     if args.json:
         shown = {**live_json(found), "edited": found.edited.detail if found.edited else "", "counters": counters}
         print(json.dumps(text.shown(shown), indent=2))
@@ -200,7 +200,7 @@ def view(prefix: str, doing: str) -> "Redirect":
         raise Failure(Exit.CONFIG, f"cannot {doing}: {refused.fault.detail}", see_all(prefix)) from None
 
 
-def _ask(args: argparse.Namespace, doing: str, verb: str, **words: str) -> Mapping[str, Any]:
+def ask(args: argparse.Namespace, doing: str, verb: str, **words: str) -> Mapping[str, Any]:
     from agent.offline import door
 
     must_be_root(doing)

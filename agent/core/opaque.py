@@ -93,6 +93,16 @@ def annotate(workload: str, seen: Workload | None, missing: Iterable[int]) -> st
     return f"kubectl annotate externalworkload {name} -n {namespace} --overwrite {ANNOTATION}={value}"
 
 
+def declare(workload: str, already: Iterable[int], found: Iterable[int]) -> str:
+    """What makes these ports opaque in both places, for who has not read the annotation. Without --overwrite
+    kubectl refuses to replace one that lists other ports, and prints it."""
+    namespace, _, name = workload.partition("/")
+    ports = sorted({*already, *found})
+    value = ",".join(map(str, ports))
+    command = f"kubectl annotate externalworkload {name} -n {namespace} {ANNOTATION}={value}"
+    return f"{command}; set workload.opaque_ports = {ports}; then: fairlead redirect apply"
+
+
 def _text(one: PortRange) -> str:
     first, last = one
     return str(first) if first == last else f"{first}-{last}"

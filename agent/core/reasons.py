@@ -355,7 +355,8 @@ REGISTRY: Mapping[Reason, Entry] = {
         _FAULT,
         "a server on a declared port speaks first, and behind the proxy its plain clients would be dropped",
         "annotate the ExternalWorkload with config.linkerd.io/opaque-ports, list the port in"
-        " workload.opaque_ports, then: fairlead redirect apply",
+        " workload.opaque_ports, then: fairlead redirect apply; to redirect the port all the same: fairlead join"
+        " --force",
     ),
     Reason.LEASE_MISSING: Entry(
         _WARN,

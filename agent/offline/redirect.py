@@ -133,4 +133,4 @@ def _suspended(root: Path) -> str:
 
 
 def _fault(refusal: Refusal) -> Fault:
-    return Fault(refusal.reason or Reason.REDIRECT_FAILED, refusal.detail)
+    return Fault(refusal.reason or Reason.REDIRECT_FAILED, refusal.detail, refusal.remedy)

@@ -13,8 +13,9 @@ DEADLINE: Final = 3.5  # seconds from its first line on; its start takes its own
 
 
 class Refusal(Exception):
-    """The door does not, or cannot, do what it was asked. `reason` None: the failure reason of the verb."""
+    """The door does not, or cannot, do what it was asked. `reason` None: the failure reason of the verb.
+    `remedy`: as `Fault.remedy`."""
 
-    def __init__(self, detail: str, reason: Reason | None = None) -> None:
+    def __init__(self, detail: str, reason: Reason | None = None, remedy: str = "") -> None:
         super().__init__(detail)
-        self.detail, self.reason = detail, reason
+        self.detail, self.reason, self.remedy = detail, reason, remedy

@@ -60,7 +60,8 @@ def _serve(prefix: Path) -> int:
     except BadRequest as error:
         return _say(64, ok=False, reason=failure, detail=f"cannot read the request: {error}")
     except Refusal as refusal:
-        return _say(1, ok=False, reason=refusal.reason or failure, detail=refusal.detail)
+        words = {"remedy": refusal.remedy} if refusal.remedy else {}
+        return _say(1, ok=False, reason=refusal.reason or failure, detail=refusal.detail, **words)
     except Exception as error:  # a fault of ours, and no reason to leave the caller without an answer
         traceback.print_exc(file=sys.stderr)
         return _say(1, ok=False, reason=failure, detail=f"cannot serve this: {type(error).__name__}: {error}")

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from agent.core import opaque
 from agent.core.facts import Level
 from agent.core.reasons import Reason
 from agent.core.redirect import Address
@@ -33,7 +34,9 @@ def must_be_opaque(prefix: Path, source: Path, inbound: Level) -> None:
     if found:
         listed = ", ".join(map(str, found))
         detail = f"cannot redirect: the server on port {listed} speaks first, and workload.opaque_ports lacks it"
-        raise Refusal(detail, Reason.SERVER_SPEAKS_FIRST)
+        name = f"{config.workload.namespace}/{config.workload.name}"
+        remedy = opaque.declare(name, config.workload.opaque_ports, found)
+        raise Refusal(detail, Reason.SERVER_SPEAKS_FIRST, remedy)
 
 
 def remember(prefix: Path, source: Path, inbound: Level) -> None:
@@ -43,12 +46,20 @@ def remember(prefix: Path, source: Path, inbound: Level) -> None:
         files.write(prefix / _REDIRECTED, " ".join(map(str, sorted(known | ports))) + "\n")
 
 
+def accept(prefix: Path) -> dict[str, object]:
+    """An operator accepts that the declared ports are redirected whatever their servers do. Raises Refusal."""
+    with files.lock(prefix):
+        remember(prefix, prefix, Level.ON)
+    return {"ports": sorted(policy.configuration(prefix).workload.ports)}
+
+
 def _redirected(prefix: Path, source: Path) -> set[int]:
     """A host that has been Ready had its declared ports redirected, also where no record was kept then."""
     known = _recorded(prefix)
-    if not known and state.ready_once(prefix, policy.member(prefix, source)):
-        return set(policy.configuration(source).workload.ports) if source != prefix else known
-    return known
+    approved = source != prefix  # the ports of a new configuration are asked
+    if known or not approved or not state.ready_once(prefix, policy.member(prefix, source)):
+        return known
+    return set(policy.configuration(source).workload.ports)
 
 
 def _recorded(prefix: Path) -> set[int]:

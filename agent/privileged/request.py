@@ -65,6 +65,7 @@ VERBS: Final[Mapping[str, tuple[Words, ...]]] = {
     "redirect revert": (_NONE, {"due": frozenset({"yes"})}),  # due: where a timer asks
     "redirect remove": (_NONE, {"now": frozenset({"yes"})}),
     "redirect adopt-guide": (_NONE, {"session": _PORTS}),
+    "redirect accept-greetings": (_NONE,),
     "redirect arm": (_NONE,),
     "redirect failed": (_NONE,),
     "redirect restore": (_NONE,),
@@ -93,7 +94,10 @@ _FAILURES: Final = {
 # An operator's word ends or lifts a suspension, and says whom the host trusts: the agent, which may be
 # compromised, has no say in it.
 _OPERATORS: Final = frozenset(
-    {"anchors accept", *(f"redirect {word}" for word in ("confirm", "revert", "remove", "adopt-guide"))}
+    {
+        "anchors accept",
+        *(f"redirect {word}" for word in ("confirm", "revert", "remove", "adopt-guide", "accept-greetings")),
+    }
 )
 
 

@@ -3,7 +3,19 @@
 from pathlib import Path
 
 from agent.core.facts import Level
-from agent.privileged import anchors, counters, files, firewalled, policy, probe, proxy, redirect, state, versions
+from agent.privileged import (
+    anchors,
+    counters,
+    files,
+    firewalled,
+    greetings,
+    policy,
+    probe,
+    proxy,
+    redirect,
+    state,
+    versions,
+)
 from agent.privileged.redirect import Answer
 from agent.privileged.request import Request
 
@@ -49,6 +61,7 @@ def carry_out(prefix: Path, request: Request) -> Answer:
 
 
 _PLAIN = {
+    "redirect accept-greetings": greetings.accept,
     "redirect arm": redirect.arm,
     "redirect firewall": firewalled.judge,
     "redirect failed": redirect.failed,

@@ -35,12 +35,12 @@ async def _serve(listen: Sequence[tuple[str, int]]) -> None:
     await runner.cleanup()
 
 
-def _listener(text: str) -> tuple[str, int]:
+def listener(text: str) -> tuple[str, int]:
     address, _, port = text.rpartition(":")
     return address.strip("[]"), int(port)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("listen", nargs="+", type=_listener, metavar="ADDRESS:PORT")
+    parser.add_argument("listen", nargs="+", type=listener, metavar="ADDRESS:PORT")
     asyncio.run(_serve(parser.parse_args().listen))

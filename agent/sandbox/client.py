@@ -37,7 +37,7 @@ class Meshed:
 
 async def ask_meshed(address: str, port: int, server_name: str, ca: Authority, identity: str) -> Meshed:
     """One request over mTLS, as a meshed peer opens it: SNI = the server name, own SVID, the other's verified."""
-    context = _context(ca, identity)
+    context = mesh_context(ca, identity)
     async with asyncio.timeout(5):
         reader, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=server_name)
         try:
@@ -50,7 +50,7 @@ async def ask_meshed(address: str, port: int, server_name: str, ca: Authority, i
     return Meshed(answer, names[0] if names else "")
 
 
-def _context(ca: Authority, identity: str) -> ssl.SSLContext:
+def mesh_context(ca: Authority, identity: str) -> ssl.SSLContext:
     svid = ca.svid(identity, 300)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3

@@ -127,7 +127,7 @@ class Scene:
         self.app = await self.on_host(sys.executable, "-m", "agent.sandbox.app", *listen)
 
     async def stop_app(self) -> None:
-        await _end(self.app)
+        await end(self.app)
 
     async def start_agent(self, *wrapper: str, arguments: Sequence[str] = ()) -> None:
         """`wrapper`: a program that starts the agent in some other way (env, setpriv), with its arguments.
@@ -140,11 +140,11 @@ class Scene:
 
     async def end_agent(self) -> None:
         """SIGTERM: it hands over."""
-        await _end(self.agent)
+        await end(self.agent)
 
     async def kill_agent(self) -> None:
         """SIGKILL: it has no last word."""
-        await _end(self.agent, kill=True)
+        await end(self.agent, kill=True)
 
     async def on_host(self, *command: str, log: int = asyncio.subprocess.DEVNULL) -> asyncio.subprocess.Process:
         """Start a program in the host's network namespace."""
@@ -369,7 +369,7 @@ async def slice_writer(ca: Authority, api: ApiServer, delay: float) -> AsyncIter
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def _end(process: asyncio.subprocess.Process | None, kill: bool = False) -> None:
+async def end(process: asyncio.subprocess.Process | None, kill: bool = False) -> None:
     """End a program, and return when it is gone; one that does not listen within 10 s is killed."""
     if process is None or process.returncode is not None:
         return

@@ -13,9 +13,21 @@ from typing import Any
 
 import aiohttp
 
-from agent.sandbox import network
+from agent.core import opaque
+from agent.sandbox import greetings, network
 from agent.sandbox.client import Load, ask, ask_meshed
-from agent.sandbox.scene import IDENTITY, POD_PORT, PORT, SERVER_NAME, SSH_PORT, TRUST_DOMAIN, Scene
+from agent.sandbox.greetings import MAIL_PORT
+from agent.sandbox.scene import (
+    IDENTITY,
+    NAMESPACE,
+    POD_PORT,
+    PORT,
+    SERVER_NAME,
+    SSH_PORT,
+    TRUST_DOMAIN,
+    Scene,
+    end,
+)
 
 PATIENCE = 30.0  # seconds for one thing to come true
 URL = f"http://{network.HOST}:{PORT}/"
@@ -284,6 +296,32 @@ async def rejoin(scene: Scene) -> str:
     return "Ready=True, through a new proxy"
 
 
+async def speaks_first(scene: Scene) -> str:
+    """Refused, so that no client is lost; then the commands of the refusal are followed."""
+    server = await greetings.start(scene, greetings.SMTP, MAIL_PORT)
+    try:
+        await _declare_mail(scene, [])
+        code, output = await greetings.redirect_apply(scene)
+        annotate = f"kubectl annotate externalworkload {scene.name} -n {NAMESPACE} {opaque.ANNOTATION}={MAIL_PORT}"
+        must(code == 1 and "ServerSpeaksFirst" in output and annotate in output, f"exit {code}: {output}")
+        must(await greetings.seen(scene) == network.CLUSTER, "the refused port was redirected")
+        greetings.annotate(scene, str(MAIL_PORT))
+        await _declare_mail(scene, [MAIL_PORT])
+        code, output = await greetings.redirect_apply(scene)
+        must(code == 0, f"exit {code}: {output}")
+        must(await greetings.seen(scene) == network.HOST, "the client was not greeted through the proxy")
+        await greetings.greeted_meshed(network.HOST, MAIL_PORT, scene.ca)
+    finally:
+        await end(server)
+    return f"port {MAIL_PORT} was refused and stayed open; opaque, it greets plain and meshed clients at once"
+
+
+async def _declare_mail(scene: Scene, opaque_ports: list[int]) -> None:
+    greetings.declare(scene, opaque_ports)
+    code, output = await scene.cli("reload")
+    must(code == 0, f"exit {code}: {output}")
+
+
 async def nothing_left(scene: Scene) -> str:
     code, output = await scene.cli("leave")
     must(code == 0, f"exit {code}: {output}")
@@ -330,9 +368,15 @@ class Tour:
             Step("drain", "takes the host out of service, and back", drain, "fairlead drain; fairlead undrain"),
             Step("leave", "takes the host out of the mesh, with a request in flight", leave, "fairlead leave"),
             Step("join again", "takes it back in", rejoin, "fairlead join"),
+            Step(
+                "server speaks first",
+                "declares the port of a mail server, whose clients wait for a greeting",
+                speaks_first,
+                "fairlead redirect apply",
+            ),
             Step("nothing left", "leaves for good and ends the agent", nothing_left, "fairlead leave"),
         ]
-        return [s for s in steps if not (self.real_proxy and s.run is outbound_request)]
+        return [s for s in steps if not (self.real_proxy and s.run in (outbound_request, speaks_first))]
 
 
 async def take(scene: Scene, step: Step) -> bool:

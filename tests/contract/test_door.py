@@ -207,7 +207,10 @@ def test_the_agent_has_no_operators_say(host: Host) -> None:
     reachable(host.prefix)
     with door_socket(host, *with_user(host.prefix)) as path:
         asked: list[dict[str, str]] = [
-            *({"verb": f"redirect {verb}"} for verb in ("confirm", "revert", "remove", "adopt-guide")),
+            *(
+                {"verb": f"redirect {verb}"}
+                for verb in ("confirm", "revert", "remove", "adopt-guide", "accept-greetings")
+            ),
             {"verb": "redirect apply", "confirm": "none"},
             {"verb": "anchors accept", "digest": "0" * 64},
         ]

@@ -32,7 +32,7 @@ def test_the_tour(root: None) -> None:
         env={**os.environ},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == "sandbox: 16 of 16 checks passed"
+    assert done.stdout.splitlines()[-1] == "sandbox: 17 of 17 checks passed"
 
 
 @pytest.mark.real
@@ -122,7 +122,7 @@ def test_without_anybody_who_types_it_is_the_tour_in_one_go(root: None) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nobody can type here" in done.stdout and done.stderr == ""
-    assert done.stdout.splitlines()[-1] == "sandbox: 16 of 16 checks passed"
+    assert done.stdout.splitlines()[-1] == "sandbox: 17 of 17 checks passed"
 
 
 @pytest.mark.real

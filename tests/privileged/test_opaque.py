@@ -69,6 +69,32 @@ def test_a_port_that_is_not_opaque_is_refused_whoever_asks(
     assert levels(proxied) == ("released", "released"), "the port stays as it was"
 
 
+@pytest.mark.parametrize(
+    ("configured", "value", "listed"),
+    [("", "8080", "[8080]"), ("ports = [25, 8080]\nopaque_ports = [25]", "25,8080", "[25, 8080]")],
+)
+def test_the_remedy_makes_the_port_opaque_and_keeps_those_that_are(
+    proxied: Host, configured: str, value: str, listed: str
+) -> None:
+    if configured:
+        proxied.config.write_text(proxied.config.read_text().replace("ports = [8080]", configured, 1))
+    done(proxied, RELEASE)
+    with greeting(proxied, SMTP):
+        _, answer = ask(proxied, NOW)
+    assert answer["remedy"] == (
+        f"kubectl annotate externalworkload db-1 -n shop config.linkerd.io/opaque-ports={value};"
+        f" set workload.opaque_ports = {listed}; then: fairlead redirect apply"
+    )
+
+
+def test_an_operator_accepts_a_server_that_speaks_first_before_the_agent_redirects_it(proxied: Host) -> None:
+    done(proxied, RELEASE)
+    code, answer = ask(proxied, {"verb": "redirect accept-greetings"})
+    assert (code, answer["ports"]) == (0, [APP])
+    with greeting(proxied, SMTP):
+        assert levels(proxied, REDIRECT) == ON
+
+
 @pytest.mark.parametrize("greets", [MYSQL, SMTP])
 def test_an_opaque_port_is_redirected(proxied: Host, greets: bytes) -> None:
     opaque(proxied)

@@ -1,0 +1,94 @@
+"""The sandbox's step with a server that speaks first, and the clients that wait for its greeting."""
+
+import asyncio
+import json
+import ssl
+import sys
+
+from agent.core import opaque
+from agent.core.proxy import INBOUND_PORT
+from agent.sandbox import network, transport_header
+from agent.sandbox.api_patch import merge
+from agent.sandbox.api_store import Place
+from agent.sandbox.apiserver import EXTERNAL_WORKLOADS
+from agent.sandbox.ca import Authority
+from agent.sandbox.client import mesh_context
+from agent.sandbox.scene import NAMESPACE, PORT, SERVER_NAME, TRUST_DOMAIN, Scene
+
+SMTP, MYSQL = "220 mail.example ESMTP", "J\x01\x02 8.0.36"
+MAIL_PORT = 2525
+WITHIN = 8.0  # seconds; the detection of an ordinary port takes 10
+
+
+async def start(scene: Scene, greeting: str, port: int) -> asyncio.subprocess.Process:
+    """Returns once it greets."""
+    here = [f"{network.HOST}:{port}", f"[{network.HOST6}]:{port}"]
+    server = await scene.on_host(sys.executable, "-m", "agent.sandbox.greeter", greeting, *here)
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await greeted(network.HOST, port)
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.05)
+            else:
+                return server
+
+
+async def greeted(address: str, port: int) -> str:
+    """The greeting that a silent plain client gets. Raises OSError, TimeoutError."""
+    return await _line(address, port, b"", None)
+
+
+async def greeted_meshed(address: str, port: int, ca: Authority) -> str:
+    """As a meshed peer's proxy dials an opaque port: by the proxy's own, in a transport header."""
+    context = mesh_context(ca, f"spiffe://{TRUST_DOMAIN}/client")
+    context.set_alpn_protocols([transport_header.ALPN])
+    return await _line(address, INBOUND_PORT, transport_header.encode(port), context)
+
+
+async def _line(address: str, port: int, head: bytes, context: ssl.SSLContext | None) -> str:
+    name = SERVER_NAME if context else None
+    async with asyncio.timeout(WITHIN):
+        reader, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=name)
+        try:
+            writer.write(head)
+            line = await reader.readline()
+        finally:
+            writer.transport.abort()
+    if not line:
+        raise ConnectionResetError("closed without a greeting")
+    return line.decode().rstrip("\n")
+
+
+async def seen(scene: Scene) -> str:
+    """The address by which the mail server sees a plain client."""
+    return (await greeted(network.HOST, MAIL_PORT)).rpartition(" ")[2]
+
+
+async def redirect_apply(scene: Scene) -> tuple[int, str]:
+    command = ("-m", "agent", "redirect", "apply", "--prefix", str(scene.prefix))
+    return await scene.run_on_host(sys.executable, *command)
+
+
+def annotate(scene: Scene, ports: str) -> None:
+    """What the `kubectl annotate` of the remedy does."""
+    _change(scene, {"metadata": {"annotations": {opaque.ANNOTATION: ports}}})
+
+
+def declare(scene: Scene, opaque_ports: list[int]) -> None:
+    """The mail server's port beside the application's, in the configuration and in the ExternalWorkload."""
+    path = scene.prefix / "etc/fairlead/fairlead.toml"
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(("ports =", "opaque_ports ="))]
+    at = lines.index("[workload]") + 1
+    lines[at:at] = [f"ports = [{PORT}, {MAIL_PORT}]", f"opaque_ports = {json.dumps(opaque_ports)}"]
+    path.write_text("\n".join(lines) + "\n")
+    ports = [
+        {"port": PORT, "name": "http", "protocol": "TCP"},
+        {"port": MAIL_PORT, "name": "smtp", "protocol": "TCP"},
+    ]
+    _change(scene, {"spec": {"ports": ports}})
+
+
+def _change(scene: Scene, change: dict[str, object]) -> None:
+    place = Place(EXTERNAL_WORKLOADS, NAMESPACE, scene.name)
+    scene.api.store.patch(place, lambda body: merge(body, change))
