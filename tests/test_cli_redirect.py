@@ -180,6 +180,12 @@ def test_on_trial_confirmed_and_shown(host: Host, proxy: None) -> None:
     assert [one["name"] for one in shown["counters"]][:1] == ["guard: ports that the proxy may dial here"]
 
 
+def test_rules_that_are_live_already_are_not_put_on_trial(host: Host, proxy: None) -> None:
+    assert "confirm" not in good(host, "redirect apply")
+    assert "none is on trial and there is nothing to confirm" in good(host, "redirect apply --confirm 60s")
+    assert "trial" not in json.loads(good(host, "redirect apply --confirm 60s --json"))
+
+
 def test_on_trial_and_taken_back(host: Host, proxy: None) -> None:
     good(host, "redirect apply --confirm 60s")
     assert good(host, "redirect revert") == "taken back: inbound released, outbound released\n"

@@ -31,6 +31,7 @@ The traffic redirect, by hand; root only. The agent does all this by itself, but
   adopt-guide   the same as apply, in place of the chains that Linkerd's guide has one make by hand"""
 
 _REMEDIES = {Reason.REDIRECT_FORBIDDEN: "run it with sudo"}
+_NO_TRIAL = "these rules were live before, so none is on trial and there is nothing to confirm"
 _MOST_PORTS = 16  # that one request takes
 _CODES = {Reason.REDIRECT_FORBIDDEN: Exit.NOT_PERMITTED, Reason.CONFIGURATION_UNUSABLE: Exit.CONFIG}
 
@@ -92,8 +93,9 @@ def _apply(args: argparse.Namespace) -> int:
     _say(args, answer, f"set: {_levels(answer)}")
     if "tested" in answer and not args.json:
         print(f"tested {answer['tested']}")
-    if "trial" in answer and not args.json:
-        print(f"for {answer['trial']} s; keep it with: fairlead redirect confirm")
+    if args.confirm and not args.json:
+        trial = answer.get("trial")
+        print(f"for {trial} s; keep it with: fairlead redirect confirm" if trial else _NO_TRIAL)
     return _warn_of_firewall(args) if answer["inbound"] == Level.ON.value else Exit.OK
 
 
