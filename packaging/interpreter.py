@@ -172,7 +172,7 @@ def _library(root: Path, name: str) -> Path:
 
 def _bind(path: Path, where: str) -> None:
     """Look for libraries there, and only what it starts with itself: a RUNPATH is inherited by nobody."""
-    subprocess.run([PATCHELF, "--set-rpath", where, path], check=True)
+    subprocess.run([PATCHELF, "--set-rpath", where, path], check=True, env={**os.environ})
 
 
 def compile_all(home: Path, folder: Path, what: str) -> None:
@@ -203,4 +203,4 @@ def _part(root: Path, path: Path) -> Part:
 
 def _dpkg(root: Path, *words: str) -> str:
     asked = ["dpkg-query", f"--admindir={root / 'var/lib/dpkg'}", *words]
-    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    return subprocess.run(asked, capture_output=True, text=True, check=False, env={**os.environ}).stdout

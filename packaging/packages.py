@@ -168,7 +168,7 @@ def epoch() -> int:
     if told := os.environ.get("SOURCE_DATE_EPOCH"):
         return int(told)
     asked = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, env={**os.environ})
     if done.returncode != 0:
         raise Trouble("cannot tell the time of the last commit: no git repository", "Set SOURCE_DATE_EPOCH.")
     return int(done.stdout)

@@ -65,7 +65,7 @@ def run(
     say(f"{doing} …")
     with tempfile.TemporaryFile() as log:
         try:
-            code = _watched(argv, log, env, cwd)
+            code = _watched(argv, log, {**(os.environ if env is None else env)}, cwd)
         except OSError as error:
             raise Trouble(f"cannot {failing}: {error}", way_out) from error
         if code != 0:
@@ -73,7 +73,7 @@ def run(
             raise Trouble(f"cannot {failing}: {Path(argv[0]).name} exited {code}", way_out, FAILED)
 
 
-def _watched(argv: Sequence[str], log: IO[bytes], env: Mapping[str, str] | None, cwd: Path | None) -> int:
+def _watched(argv: Sequence[str], log: IO[bytes], env: Mapping[str, str], cwd: Path | None) -> int:
     started = time.monotonic()
     child = subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=env, cwd=cwd

@@ -1,6 +1,5 @@
 """The house rules are tests: style, types, who may import whom, sizes, and documents that match the code."""
 
-import ast
 import os
 import subprocess
 import sys
@@ -136,28 +135,6 @@ def reload_page() -> str:
         takes = "; ".join(one.value for one in changes.Takes if one in changes.TAKES[key])
         lines.append(f"| `{key if '.' in key else key + '.*'}` | {takes} |")
     return "\n".join(lines) + "\n"
-
-
-def _spawns(path: Path) -> list[int]:
-    """Lines on which a program is started with the environment of this process."""
-    starts = {"run", "Popen", "check_output", "check_call", "call", "create_subprocess_exec"}
-    return [
-        node.lineno
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr in starts
-        and ast.unparse(node.func.value) in {"subprocess", "asyncio"}
-        and not (node.func.attr == "run" and ast.unparse(node.func.value) == "asyncio")
-        and not {"env", None} & {keyword.arg for keyword in node.keywords}
-    ]
-
-
-def test_every_program_is_started_with_an_environment_of_its_own() -> None:
-    """A thread that starts one with that of the process, while another thread changes it, hands a pointer to
-    memory that is gone to the kernel: EFAULT."""
-    found = {str(path.relative_to(ROOT)): lines for path in PYTHON if (lines := _spawns(path))}
-    assert {name: lines for name, lines in found.items() if not name.startswith("packaging/")} == {}
 
 
 PAGES = {"lifecycle": lifecycle_page, "reload": reload_page}

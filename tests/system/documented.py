@@ -1,0 +1,61 @@
+"""Where each command of the documents is run: on the booted machine, in this order, or elsewhere, and why."""
+
+from __future__ import annotations
+
+from tests.blocks import Command
+
+# Pages whose own test runs each of their commands.
+SELF_TESTED = {"docs/getting-started.md": "tests/system/test_getting_started.py"}
+
+# By page, in order; the exit code of each. 3: the host is not Ready, for there is no mesh.
+RUN: dict[str, dict[str, int]] = {
+    "README.md": {
+        "sudo dpkg -i fairlead_*_amd64.deb        # or: sudo rpm -i fairlead-*.x86_64.rpm": 0,
+        "fairlead check-config    # name every problem of the configuration": 0,
+        "fairlead plan            # show the exact rules of the redirect; changes nothing": 0,
+        "fairlead status          # what this host is to the mesh, why, and the remedy for each problem": 3,
+    },
+    "docs/proxy.md": {
+        "fairlead proxy install linkerd2-proxy-v2.366.0-linux-amd64.tar.gz"
+        " --checksums linkerd2-proxy-v2.366.0-linux-amd64.tar.gz.txt": 0,
+        "fairlead proxy install ./image --sha256 MANIFEST-DIGEST"
+        "     # an OCI image layout: skopeo copy docker://… oci:image": 0,
+        "fairlead proxy list": 0,
+    },
+    "docs/redirect.md": {
+        "fairlead plan                          # what would be set, what differs from now; touches nothing": 0,
+        "fairlead redirect apply --confirm 60s  # set it for 60 seconds": 0,
+        "fairlead redirect confirm              # keep it (or: fairlead redirect revert)": 0,
+        "fairlead redirect show   # live rules, with packet counters": 0,
+        "fairlead redirect trace --in tcp 192.0.2.10:8080 --from 198.51.100.7": 0,
+        "fairlead redirect trace --out tcp 10.42.0.7:80 --uid 1000   # which rule decides, and why": 0,
+    },
+    "docs/security.md": {
+        "fairlead status                    # API credential      spiffe, audience kubernetes, 2 min left": 3,
+        "fairlead status --json | jq .credential": 0,
+        "find /etc/fairlead /var/lib/fairlead /run/fairlead -type f      # no token, no key": 0,
+    },
+}
+
+_MEMBER = "needs a mesh: tests/system/test_member.py does it beside a cluster"
+# By the first words of a command.
+ELSEWHERE = {
+    "make ": "in a source tree",
+    "kubectl ": "needs a cluster, where an administrator is",
+    "ssh THIS-HOST ": "on another host",
+    "step certificate ": "needs Linkerd's issuer, where an administrator is",
+    "spire-server ": "on SPIRE's server",
+    "for user in fairlead ": "on SPIRE's server, as an administrator",
+    "for unit in fairlead.service ": "on SPIRE's server, by unit",
+    "sudo -u fairlead-proxy fairlead identity-gate ": "needs SPIRE: tests/test_identity_gate.py does it",
+    "fairlead drain ": _MEMBER + ": drain",
+    "fairlead leave ": _MEMBER + ": leave",
+    "fairlead proxy upgrade ": _MEMBER + ": upgrade",
+    "fairlead proxy rollback ": _MEMBER + ": rollback",
+    "fairlead proxy restart ": _MEMBER + ": restart",
+}
+
+
+def reason(command: Command) -> str:
+    """Why it is not run on the machine; empty where it must be."""
+    return next((why for words, why in ELSEWHERE.items() if command.text.startswith(words)), "")
