@@ -44,6 +44,7 @@ class RedirectLoop:
         self._blind = 0  # looks that failed in a row
         self._drifts: Cell[int] = Cell(0)  # times that the kernel told of a change
         self._reached: LiveRedirect | None = None  # what was live when all was last as wanted
+        self._refused: tuple[LiveRedirect, Fault] | None = None  # what was wanted last, and why it failed
         self._repairs: list[float] = []  # when, within the window
         self._contested = False
         self._unjudged = 0  # times in a row that the host's own firewall could not be read
@@ -130,10 +131,10 @@ class RedirectLoop:
                 self._contest(self._live)
                 return
             if not repair:
-                self._publish(self._live, wanted=wanted)
+                self._publish(self._live, self._still_refused(wanted), wanted)
             self._live = await self._apply(self._live, wanted)
             self._repairs += [asyncio.get_running_loop().time()] if repair else []
-        self._reached, self._contested = self._live, False
+        self._reached, self._contested, self._refused = self._live, False, None
         self._publish(self._live)
 
     def _spent(self) -> bool:
@@ -166,9 +167,14 @@ class RedirectLoop:
             if live != wanted:
                 raise Trouble(Reason.REDIRECT_FAILED, f"set {_words(wanted)}, and the kernel holds {_words(live)}")
         except Trouble as trouble:
+            self._refused = (wanted, trouble.fault)
             self._publish(live, trouble.fault)
             raise
         return live
+
+    def _still_refused(self, wanted: LiveRedirect) -> Fault | None:
+        """A fault is over when a try succeeds, and not when the next one begins."""
+        return self._refused[1] if self._refused is not None and self._refused[0] == wanted else None
 
     def _wanted(self, live: LiveRedirect) -> LiveRedirect:
         """The goals, with what is live in place of HOLD. To hold what is PARTIAL is to touch nothing: rules

@@ -217,6 +217,24 @@ async def test_an_apply_that_fails_is_a_fault_beside_what_is_live_and_tried_agai
         assert scene.kernel.calls == ["check", "block/on", "check", "block/on"]
 
 
+class Refusing(MemoryRedirector):
+    async def apply(self, inbound: RedirectGoal, outbound: RedirectGoal) -> LiveRedirect:
+        self.calls.append("refused")
+        raise Trouble(Reason.SERVER_SPEAKS_FIRST, "port 25")
+
+
+async def test_a_fault_stays_while_the_next_try_is_made() -> None:
+    """Asking a server takes 1.5 s of each try: the reason is no less true meanwhile."""
+    scene = Scene(RELEASED, RELEASED)
+    scene.loop._redirector = kernel = Refusing(LiveRedirect(RELEASED, RELEASED))
+    async with scene.playing():
+        scene.goals(RedirectGoal.ON)
+        await asyncio.sleep(100)
+        assert kernel.calls.count("refused") > 3
+        refused = Fault(Reason.SERVER_SPEAKS_FIRST, "port 25")
+        assert scene.told == [fact(RELEASED, RELEASED), fact(RELEASED, RELEASED, refused)]
+
+
 async def test_a_failed_apply_may_have_done_its_work() -> None:
     """It is looked at again even when the goals have gone back meanwhile."""
     async with Scene(ON, ON).playing() as scene:
