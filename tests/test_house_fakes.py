@@ -10,8 +10,6 @@ ROOT = Path(__file__).parent.parent
 CONTRACT = ROOT / "tests/contract"
 # Fakes without a suite of their own, and why.
 ALONE = {
-    "Api": "EventApi that records; the rows on both API servers are in tests/contract/test_status_events.py",
-    "Slices": "SliceApi with one word; the rows on both API servers are in tests/contract/test_drain_slices.py",
     "Breaking": "WorkloadApi that breaks a rule of the port on purpose",
     "Broken": "WorkloadApi that breaks a rule of the port on purpose",
     "Script": "Prober that reads its verdicts from a list",

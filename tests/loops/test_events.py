@@ -28,6 +28,8 @@ class Api:
 
     async def repeat_event(self, name: str, count: int, last: str) -> None:
         self._enter()
+        if name not in {event.name for event in self.posted}:
+            raise Trouble(Reason.EVENT_GONE)
         self.repeats.append((name, count, last))
 
     def _enter(self) -> None:
