@@ -233,17 +233,24 @@ class FirstDay:
 
     def _section(self, title: str, commands: list[page.Step]) -> Step:
         async def run(_: Scene) -> str:
-            for (ours, reason), some in groupby(commands, _kind):
-                if ours:
-                    for command in some:
-                        await self._take(command)
-                else:
-                    print(f"      – not run here ({len(list(some))}): {reason}", flush=True)
+            try:
+                await self._take_all(commands)
+            except Missed as missed:  # what that did to the client is told too
+                await _asked(self.host, 5)
+                raise Missed(f"{missed}\n      {self._said()}") from None
             return self._count()
 
         number, _, name = title.partition(". ")
         count = f"{len(commands)} command{'s' if len(commands) > 1 else ''}"
         return Step(name, f"section {number} of docs/getting-started.md, {count}", run)
+
+    async def _take_all(self, commands: list[page.Step]) -> None:
+        for (ours, reason), some in groupby(commands, _kind):
+            if not ours:
+                print(f"      – not run here ({len(list(some))}): {reason}", flush=True)
+                continue
+            for command in some:
+                await self._take(command)
 
     async def _take(self, command: page.Step) -> None:
         one = way(command.command)
@@ -260,10 +267,15 @@ class FirstDay:
 
     def _count(self) -> str:
         """Of every request so far; one that failed is a step that missed."""
+        must(not self.host.client.failed, self._said())
+        return self._said()
+
+    def _said(self) -> str:
         client = self.host.client
+        if not client.failed:
+            return f"{client.sent} requests of the plain client so far, none failed"
         named = "; ".join(f"{count} × {what}" for what, count in Counter(client.failed).most_common(3))
-        must(not client.failed, f"{len(client.failed)} of {client.sent} requests failed: {named}")
-        return f"{client.sent} requests of the plain client so far, none failed"
+        return f"{len(client.failed)} of {client.sent} requests failed: {named}"
 
 
 async def _asked(host: Host, count: int) -> None:
