@@ -78,6 +78,10 @@ def _sparse() -> Iterator[bytes]:
         yield more * 2048
 
 
+def _truncated_map() -> Iterator[bytes]:
+    yield next(_sparse())
+
+
 def _sparse_files() -> Iterator[bytes]:
     """Each of them small enough."""
     many = b",".join([b"1,1"] * (archive.MOST_PARTS + 1))
@@ -109,6 +113,7 @@ ARCHIVES: dict[str, tuple[Callable[[], Iterator[bytes]], str]] = {
     "size": (_unpacked, "larger than 4 GiB unpacked"),
     "sparse map": (_sparse, "larger than 1 MiB"),
     "sparse files": (_sparse_files, "sparse file of more than 1000 parts"),
+    "a map that is cut off": (_truncated_map, "damaged: IndexError"),
     "chain of names": (_chain, "damaged: RecursionError"),
     "a size below zero": (_backwards, "cannot be read|there is no linkerd2-proxy"),
 }

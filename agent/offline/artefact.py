@@ -61,7 +61,7 @@ def take(source: Path, digest: str, target: Path) -> Taken:
         raise Unusable(str(error), "give a release of linkerd2-proxy or an image of it") from None
     except (OSError, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise Unusable(f"it cannot be read: {error}") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise Unusable(f"it is damaged: {error!r}") from None
     finally:
         copy.unlink(missing_ok=True)
