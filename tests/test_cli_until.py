@@ -137,6 +137,24 @@ def test_an_agent_that_answers_nothing_is_given_up_at_the_deadline(tmp_path: Pat
             next(asked)
 
 
+@pytest.mark.parametrize(("seconds", "timeout"), [("5", 15.0), ("600", until.LONGEST), ("-1", until.ORDER)])
+@pytest.mark.parametrize("words", ["drain", "leave", "join", "undrain", "reload", "proxy restart"])
+def test_an_order_that_is_not_answered_is_given_up_soon_after_the_deadline(
+    monkeypatch: pytest.MonkeyPatch, prefix: str, words: str, seconds: str, timeout: float
+) -> None:
+    asked: list[float] = []
+
+    def ask(_client: Client, method: str, target: str, body: object, within: float) -> dict[str, Any]:
+        asked.append(within)
+        raise Failure(Exit.UNAVAILABLE, "the agent does not answer")
+
+    monkeypatch.setattr(clients.Client, "_ask_once", ask)
+    verb, *more = words.split()
+    options = ["--prefix", prefix]
+    assert main.main([verb, *options, *more, "--timeout", seconds]) == Exit.UNAVAILABLE
+    assert asked == [timeout]
+
+
 def test_no_other_loop_asks_the_agent() -> None:
     """`status --watch` has no deadline; every other verb that waits asks through `until`."""
     asking = {path.name for path in CLI.glob("*.py") if "after=" in path.read_text()}

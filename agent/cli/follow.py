@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from agent.cli import until
 from agent.cli.client import Client
 from agent.cli.exits import Exit, Failure
 from agent.cli.main import prefix_argument
@@ -29,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser, until: str, timeout: float) -> No
 
 def follow(args: argparse.Namespace, phase: str, doing: str, done: Callable[[Status], bool]) -> Exit:
     """Ask for `phase`, and print each step until `done`. Raises Failure: Exit.LATE after --timeout."""
-    client = Client(args.prefix, doing)
+    client = until.client(args, doing)
     return watch(client, client.phase(phase), args, doing, done)
 
 
@@ -75,5 +76,5 @@ def serves(status: Status) -> bool:
 
 def must_not_have_left(args: argparse.Namespace, doing: str) -> None:
     """Raises Failure: a host without a proxy can neither drain nor serve."""
-    if Client(args.prefix, doing).status()["phase"] == "left":
+    if until.client(args, doing).status()["phase"] == "left":
         raise Failure(Exit.FAILED, f"cannot {doing}: it has left the mesh", "take it back first: fairlead join")

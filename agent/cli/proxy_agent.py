@@ -5,6 +5,7 @@ import json
 import time
 from typing import Any
 
+from agent.cli import until
 from agent.cli.client import Client
 from agent.cli.exits import Exit, Failure
 from agent.cli.follow import LATE, serves, show
@@ -40,7 +41,7 @@ def arguments(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def _replace(args: argparse.Namespace) -> int:
     doing = f"{args.verb} the proxy"
-    client = Client(args.prefix, doing)
+    client = until.client(args, doing)
     words: dict[str, str | bool] = {"force": args.force}
     if args.verb == "upgrade":
         words["version"] = args.version.removeprefix("v")

@@ -5,6 +5,7 @@ import json
 import time
 from typing import Any
 
+from agent.cli import until
 from agent.cli.client import Client
 from agent.cli.exits import Exit, Failure, complain
 from agent.cli.follow import LATE
@@ -34,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     deadline = time.monotonic() + args.timeout
-    client = Client(args.prefix, DOING)
+    client = until.client(args, DOING)
     found = client.order("reload", restart_proxy=args.restart_proxy, force=args.force)
     if args.json:
         print(json.dumps(found), flush=True)

@@ -4,6 +4,7 @@ The deadline is looked at in one place. A verb returns or raises inside `for sta
 the loop is its timeout, whatever the verb saw before.
 """
 
+import argparse
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,13 @@ Status = dict[str, Any]
 RETRY = 0.5  # seconds until the next attempt, where no agent answers
 STEP = 1.0  # seconds that one request waits for news: time alone may end a step
 ANSWER = 2.0  # seconds that the agent has for its last answer
+ORDER = 10.0  # seconds after the deadline that it has to accept an order
+LONGEST = 70.0  # seconds for any answer
+
+
+def client(args: argparse.Namespace, doing: str) -> Client:
+    """For a verb with --timeout: an agent that accepts a request and does not answer holds it no longer."""
+    return Client(args.prefix, doing, timeout=min(LONGEST, max(0.0, args.timeout) + ORDER))
 
 
 def statuses(
