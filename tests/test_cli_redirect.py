@@ -312,5 +312,19 @@ def close_to_peers(host: Host) -> None:
         host.space.run("iptables-nft", *words.split())
 
 
+def test_plan_says_that_only_the_first_packet_gets_in(host: Host) -> None:
+    for words in (
+        "add table inet mine",
+        "add chain inet mine input { type filter hook input priority 0; }",
+        "add rule inet mine input tcp dport 4143 ct state established drop",
+    ):
+        host.space.run("nft", words)
+    firewall = json.loads(good(host, "plan --json"))["firewall"]
+    assert firewall["verdict"] == "refused" and "established" in firewall["text"]
+    for command in firewall["commands"]:
+        host.space.run("nft", command.removeprefix("nft "))
+    assert "peers reach port 4143: open" in good(host, "plan")
+
+
 def links(host: Host) -> list[str]:
     return host.space.run("ip", "-o", "link").splitlines()

@@ -82,8 +82,11 @@ def table(policy: str, *rules: str) -> str:
         (table("DROP", "-A INPUT -i eth1 -p tcp -m tcp --dport 4143 -j ACCEPT"), REFUSED),
         (table("DROP", "-A INPUT ! -i lo -p tcp -m tcp --dport 4143 -j ACCEPT"), ACCEPTED),
         (table("DROP", "-A INPUT ! -s 198.51.100.0/24 -p tcp -m tcp --dport 4143 -j ACCEPT"), REFUSED),
-        (table("DROP", "-A INPUT -i eth+ -m state --state NEW -j ACCEPT"), ACCEPTED),
-        (table("ACCEPT", "-A INPUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j DROP"), ACCEPTED),
+        (table("DROP", "-A INPUT -i eth+ -m state --state NEW,ESTABLISHED -j ACCEPT"), ACCEPTED),
+        # the packet that opens a connection gets in, and no other of it
+        (table("DROP", "-A INPUT -i eth+ -m state --state NEW -j ACCEPT"), REFUSED),
+        (table("ACCEPT", "-A INPUT -m conntrack --ctstate ESTABLISHED -j DROP"), REFUSED),
+        (table("ACCEPT", "-A INPUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j DROP"), REFUSED),
         (table("ACCEPT", "-A INPUT -p tcp -j mine", "-A mine -j REJECT --reject-with tcp-reset"), REFUSED),
         (table("DROP", "-A INPUT -j mine", "-A INPUT -j ACCEPT", "-A mine -j RETURN"), ACCEPTED),
         (table("DROP", "-A INPUT -g mine", "-A INPUT -j ACCEPT"), REFUSED),

@@ -22,6 +22,10 @@ def rule(*expressions: object, chain: str = "input", family: str = "inet") -> di
     return {"rule": {"family": family, "table": "t", "chain": chain, "expr": list(expressions)}}
 
 
+def state(value: object) -> dict[str, Any]:
+    return {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": value}}
+
+
 def when(key: str, value: object, protocol: str = "tcp", op: str = "==") -> dict[str, Any]:
     meta = {"iifname": {"meta": {"key": key}}, "state": {"ct": {"key": "state"}}}
     left = meta.get(key, {"payload": {"protocol": protocol, "field": key}})
@@ -69,6 +73,13 @@ KNOWN = when("state", ["established", "related"], op="in")
         ),
         # A refusal is final, whatever another chain that is not understood would say.
         ([base("drop"), base("drop", 10, name="b"), rule({"xt": None}, OPEN)], REFUSED),
+        # a later packet of the connection
+        ([base("accept"), rule(state("established"), SHUT)], REFUSED),
+        ([base("drop"), rule(state("new"), OPEN)], REFUSED),
+        ([base("drop"), rule(state(["new", "established"]), OPEN)], ACCEPTED),
+        # another zone of connection tracking: what is redirected is looked for in the wrong one
+        ([base("accept", -300), rule({"mangle": {"key": {"ct": {"key": "zone"}}, "value": 1}})], UNKNOWN),
+        ([base("accept", -300), rule({"mangle": {"key": {"ct": {"key": "mark"}}, "value": 1}})], ACCEPTED),
         # what is not understood
         ([base("drop"), rule({"xt": None}, OPEN)], UNKNOWN),
         ([base("drop"), rule({"xt": None}, SHUT)], REFUSED),

@@ -21,7 +21,8 @@ _END = {"accept": Verdict.ACCEPTED, "drop": Verdict.REFUSED, "reject": Verdict.R
 _LOOKS = frozenset({"counter", "log", "last", "notrack", "continue", "secmark", "ct helper", "ct timeout"})
 _RATES = frozenset({"limit", "quota", "ct count", "meter", "match"})  # what only holds or does not
 _DOES = frozenset({*_END, "return", "jump", "goto", "xt", "dnat", "redirect", "snat", "masquerade"})
-_MARKS = frozenset({"meta", "ct"})
+_MARKS = frozenset({"meta"})
+_LABELS = frozenset({"mark", "label", "event", "secmark"})  # of a connection
 _DYNAMIC = frozenset({"dynamic", "timeout"})
 _NO_HARM = frozenset({"owner", "persist"})  # flags of a table
 _ELSEWHERE = frozenset({"bridge"})  # not every packet meets it
@@ -208,6 +209,8 @@ def _looks(expression: object) -> bool:
 def _known(expression: object) -> bool:
     """It decides nothing by itself, and leaves the packet as it is."""
     match expression:
+        case {"mangle": {"key": {"ct": {"key": str(label)}}}}:
+            return label in _LABELS  # another zone hides the connection from the redirect's answer
         case {"mangle": {"key": {**key}}}:
             return set(key) <= _MARKS
         case {"set": {**rest}}:  # `add @set {…}`; with a rate in it, it holds or does not

@@ -159,7 +159,7 @@ def _answer(option: Option, values: list[str], packet: Arrival, module: str) -> 
         case "--src-range" | "--dst-range" as name, [span]:
             return _in_range(packet.source if name == "--src-range" else packet.destination, span)
         case "--syn", []:
-            return not packet.answers
+            return not (packet.answers or packet.later)
         case "--pkt-type", [kind]:
             return kind in ("unicast", "host")
         case "--icmp-type" | "--icmpv6-type" | "--rt-type", _:  # what opens a connection has no routing header
@@ -182,7 +182,7 @@ def _more(name: str, values: list[str], packet: Arrival) -> bool | None:
         case "--ctdir", [direction] if packet.state != "invalid":
             return direction == ("REPLY" if packet.answers else "ORIGINAL")
         case "--tcp-flags", [mask, flags]:
-            sent = {"SYN", "ACK"} if packet.answers else {"SYN"}
+            sent = {"ACK"} if packet.later else {"SYN", "ACK"} if packet.answers else {"SYN"}
             asked = {"FIN", "SYN", "RST", "PSH", "ACK", "URG"} if mask == "ALL" else set(mask.split(","))
             return sent & asked == set(flags.split(",")) - {"NONE"}
         case "--dst-type", [kinds]:

@@ -94,6 +94,8 @@ def _concat(packet: Arrival, parts: Sequence[object], item: object) -> bool | No
 
 
 def _sent(packet: Arrival) -> int:
+    if packet.later:
+        return _ACK
     return _SYN | _ACK if packet.answers else _SYN
 
 

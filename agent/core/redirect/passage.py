@@ -34,8 +34,18 @@ class Leg:
 
 
 def passage(arrival: Arrival) -> tuple[Leg, ...]:
-    """`arrival`: as filter's input (a peer's) or output hook (this host's own) sees it."""
-    return tuple(_inward(arrival) if arrival.hook == "input" else _outward(arrival))
+    """`arrival`: as filter's input (a peer's) or output hook (this host's own) sees it. The packet that opens the
+    connection goes first, then a later one the same way: a firewall may let the one through and not the other."""
+    first = tuple(_inward(arrival) if arrival.hook == "input" else _outward(arrival))
+    return (*first, *(_later(leg) for leg in first))
+
+
+def _later(leg: Leg) -> Leg:
+    """What belongs to a connection meets no chain of type nat: it is translated as its first packet was."""
+    packet = replace(leg.packet, later=True)
+    if packet.state == "new":
+        packet = replace(packet, state="established")
+    return replace(leg, packet=packet, nat=False)
 
 
 def _inward(arrival: Arrival) -> Iterator[Leg]:

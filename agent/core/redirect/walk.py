@@ -21,8 +21,8 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True)
 class Arrival:
-    """A packet that opens a connection, as the hook sees it; `answers`: the packet that answers it. `interface`:
-    by which it comes or goes. None: not known; then a rule that asks for it cannot be told."""
+    """A packet of a connection, as the hook sees it: the one that opens it, or with `answers` the one back.
+    `interface`: by which it comes or goes. None: not known; then a rule that asks for it cannot be told."""
 
     interface: str | None
     source: Address | None
@@ -33,6 +33,7 @@ class Arrival:
     source_port: int | None = None
     state: str = "new"  # of the connection; "invalid" before it is tracked
     answers: bool = False
+    later: bool = False  # neither the packet that opens the connection nor the first answer
     before: "Arrival | None" = None  # the same packet before the redirect translated it
 
     @property
