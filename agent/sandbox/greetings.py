@@ -1,19 +1,19 @@
 """The sandbox's step with a server that speaks first, and the clients that wait for its greeting."""
 
 import asyncio
-import json
 import ssl
 import sys
+from collections.abc import Sequence
 
 from agent.core import opaque
 from agent.core.proxy import INBOUND_PORT
 from agent.sandbox import network, transport_header
 from agent.sandbox.api_patch import merge
 from agent.sandbox.api_store import Place
-from agent.sandbox.apiserver import EXTERNAL_WORKLOADS
+from agent.sandbox.apiserver import EXTERNAL_WORKLOADS, ApiServer
 from agent.sandbox.ca import Authority
 from agent.sandbox.client import mesh_context
-from agent.sandbox.scene import NAMESPACE, PORT, SERVER_NAME, TRUST_DOMAIN, Scene
+from agent.sandbox.scene import NAME, NAMESPACE, PORT, SERVER_NAME, TRUST_DOMAIN, Scene
 
 SMTP, MYSQL = "220 mail.example ESMTP", "J\x01\x02 8.0.36"
 MAIL_PORT = 2525
@@ -60,7 +60,7 @@ async def _line(address: str, port: int, head: bytes, context: ssl.SSLContext | 
     return line.decode().rstrip("\n")
 
 
-async def seen(scene: Scene) -> str:
+async def seen() -> str:
     """The address by which the mail server sees a plain client."""
     return (await greeted(network.HOST, MAIL_PORT)).rpartition(" ")[2]
 
@@ -70,25 +70,31 @@ async def redirect_apply(scene: Scene) -> tuple[int, str]:
     return await scene.run_on_host(sys.executable, *command)
 
 
-def annotate(scene: Scene, ports: str) -> None:
-    """What the `kubectl annotate` of the remedy does."""
-    _change(scene, {"metadata": {"annotations": {opaque.ANNOTATION: ports}}})
+def remedy(ports: str) -> str:
+    """What a refusal names first."""
+    return f"kubectl annotate externalworkload {NAME} -n {NAMESPACE} {opaque.ANNOTATION}={ports}"
 
 
-def declare(scene: Scene, opaque_ports: list[int]) -> None:
-    """The mail server's port beside the application's, in the configuration and in the ExternalWorkload."""
-    path = scene.prefix / "etc/fairlead/fairlead.toml"
-    lines = [line for line in path.read_text().splitlines() if not line.startswith(("ports =", "opaque_ports ="))]
+def annotate(api: ApiServer, ports: str) -> None:
+    """What that command does."""
+    _change(api, {"metadata": {"annotations": {opaque.ANNOTATION: ports}}})
+
+
+def declare(api: ApiServer) -> None:
+    """The mail server's port beside the application's, in the ExternalWorkload."""
+    ports = {"http": PORT, "smtp": MAIL_PORT}
+    _change(
+        api, {"spec": {"ports": [{"port": port, "name": name, "protocol": "TCP"} for name, port in ports.items()]}}
+    )
+
+
+def declared(text: str, opaque_ports: Sequence[int]) -> str:
+    """And in the configuration."""
+    lines = [line for line in text.splitlines() if not line.startswith(("ports =", "opaque_ports ="))]
     at = lines.index("[workload]") + 1
-    lines[at:at] = [f"ports = [{PORT}, {MAIL_PORT}]", f"opaque_ports = {json.dumps(opaque_ports)}"]
-    path.write_text("\n".join(lines) + "\n")
-    ports = [
-        {"port": PORT, "name": "http", "protocol": "TCP"},
-        {"port": MAIL_PORT, "name": "smtp", "protocol": "TCP"},
-    ]
-    _change(scene, {"spec": {"ports": ports}})
+    lines[at:at] = [f"ports = [{PORT}, {MAIL_PORT}]", f"opaque_ports = {list(opaque_ports)}"]
+    return "\n".join(lines) + "\n"
 
 
-def _change(scene: Scene, change: dict[str, object]) -> None:
-    place = Place(EXTERNAL_WORKLOADS, NAMESPACE, scene.name)
-    scene.api.store.patch(place, lambda body: merge(body, change))
+def _change(api: ApiServer, change: dict[str, object]) -> None:
+    api.store.patch(Place(EXTERNAL_WORKLOADS, NAMESPACE, NAME), lambda body: merge(body, change))

@@ -13,13 +13,11 @@ from typing import Any
 
 import aiohttp
 
-from agent.core import opaque
 from agent.sandbox import greetings, network
 from agent.sandbox.client import Load, ask, ask_meshed
 from agent.sandbox.greetings import MAIL_PORT
 from agent.sandbox.scene import (
     IDENTITY,
-    NAMESPACE,
     POD_PORT,
     PORT,
     SERVER_NAME,
@@ -302,14 +300,14 @@ async def speaks_first(scene: Scene) -> str:
     try:
         await _declare_mail(scene, [])
         code, output = await greetings.redirect_apply(scene)
-        annotate = f"kubectl annotate externalworkload {scene.name} -n {NAMESPACE} {opaque.ANNOTATION}={MAIL_PORT}"
+        annotate = greetings.remedy(str(MAIL_PORT))
         must(code == 1 and "ServerSpeaksFirst" in output and annotate in output, f"exit {code}: {output}")
-        must(await greetings.seen(scene) == network.CLUSTER, "the refused port was redirected")
-        greetings.annotate(scene, str(MAIL_PORT))
+        must(await greetings.seen() == network.CLUSTER, "the refused port was redirected")
+        greetings.annotate(scene.api, str(MAIL_PORT))
         await _declare_mail(scene, [MAIL_PORT])
         code, output = await greetings.redirect_apply(scene)
         must(code == 0, f"exit {code}: {output}")
-        must(await greetings.seen(scene) == network.HOST, "the client was not greeted through the proxy")
+        must(await greetings.seen() == network.HOST, "the client was not greeted through the proxy")
         await greetings.greeted_meshed(network.HOST, MAIL_PORT, scene.ca)
     finally:
         await end(server)
@@ -317,7 +315,9 @@ async def speaks_first(scene: Scene) -> str:
 
 
 async def _declare_mail(scene: Scene, opaque_ports: list[int]) -> None:
-    greetings.declare(scene, opaque_ports)
+    greetings.declare(scene.api)
+    path = scene.prefix / "etc/fairlead/fairlead.toml"
+    path.write_text(greetings.declared(path.read_text(), opaque_ports))
     code, output = await scene.cli("reload")
     must(code == 0, f"exit {code}: {output}")
 

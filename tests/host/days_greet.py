@@ -88,7 +88,7 @@ async def joined(scene: Scene, clients: Clients) -> None:
 
 @day(replace=OPAQUE)
 async def a_mysql_server_that_is_opaque_joins_and_leaves(scene: Scene) -> None:
-    annotate(scene, str(PORT))
+    annotate(scene.api, str(PORT))
     async with nobody_lost(scene, MYSQL) as clients, open_all_along():
         await scene.start_agent()
         await joined(scene, clients)
@@ -104,7 +104,7 @@ async def an_smtp_server_waits_for_its_annotation_and_joins(scene: Scene) -> Non
         await named(scene, Reason.REDIRECT_PENDING)
         await clients.more()
         assert set(clients.seen) == {network.CLUSTER, network.CLUSTER6}
-        annotate(scene, str(PORT))
+        annotate(scene.api, str(PORT))
         await joined(scene, clients)
 
 
@@ -129,16 +129,16 @@ async def an_smtp_server_that_is_not_opaque_is_not_redirected(scene: Scene) -> N
 async def the_annotation_of_an_opaque_port_is_removed_and_comes_back(scene: Scene) -> None:
     """The proxy's environment does not help once the policy controller has answered."""
     proxy.write_executable(scene.base / "linkerd2-proxy", LINKERD2_PROXY_INBOUND_DETECT_TIMEOUT="300ms")
-    annotate(scene, "22-25,http")  # the port by its name
+    annotate(scene.api, "22-25,http")  # the port by its name
     async with nobody_lost(scene, MYSQL) as clients:
         await scene.start_agent()
         await joined(scene, clients)
-    annotate(scene, "22-25")
+    annotate(scene.api, "22-25")
     await named(scene, Reason.OPAQUE_PORTS_MISMATCH, ready=True)
     _, text = await scene.cli("status")
     assert f"{COMMAND} --overwrite config.linkerd.io/opaque-ports=22-25,{PORT}" in text, text
     await _until_greeted(False)
-    annotate(scene, f"22-25,{PORT}")
+    annotate(scene.api, f"22-25,{PORT}")
     await _until_greeted(True)
     await until(scene, _agree, "agreement")
 

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from agent.sandbox import network, scene
+from agent.sandbox import greetings, network, scene
 from agent.sandbox.api_store import Place
 from agent.sandbox.apiserver import EXTERNAL_WORKLOADS, ApiServer
 from agent.sandbox.ca import Authority
@@ -57,9 +57,10 @@ if os.path.exists("/opt/spire/deaf"):
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 """
 _PROXY = f"{_SHEBANG}{_START}{_DEAF}from agent.sandbox.proxy import main\nsys.exit(main())\n"
+_ENVIRONMENT = "LD_LIBRARY_PATH=/opt/base/lib PYTHONPATH=/opt/tree:/opt/site"
 _UNIT = f"""\
 [Service]
-Environment=LD_LIBRARY_PATH=/opt/base/lib PYTHONPATH=/opt/tree:/opt/site
+Environment={_ENVIRONMENT}
 ExecStart={_PYTHON} -B -m agent.sandbox.app {HOST}:{PORT}
 [Install]
 WantedBy=multi-user.target
@@ -127,6 +128,14 @@ class Mesh:
     def do(self, what: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(60)
 
+    def call(self, function: Callable[..., None], *arguments: object) -> None:
+        """In the loop of the servers."""
+
+        async def act() -> None:
+            function(*arguments)
+
+        self.do(act())
+
     def entitle(self, uid: int, *entries: Entry) -> None:
         """What SPIRE has for a user from now on."""
 
@@ -151,6 +160,18 @@ class Mesh:
             return str(self.do(ask(URL))["from"])
         except (aiohttp.ClientError, TimeoutError):
             return ""
+
+    def mailed(self) -> str:
+        """Whom the mail server saw. "": nobody was greeted."""
+        try:
+            return self.do(greetings.seen())
+        except (OSError, TimeoutError):
+            return ""
+
+    def start_mail(self, machine: Machine) -> None:
+        words = [f"--setenv={one}" for one in _ENVIRONMENT.split()]
+        program = (_PYTHON, "-B", "-m", "agent.sandbox.greeter", greetings.SMTP, f"{HOST}:{greetings.MAIL_PORT}")
+        machine.run("systemd-run", "--unit=mail", *words, *program)
 
     def listed(self) -> set[str]:
         """The hosts that EndpointSlices offer to clients."""

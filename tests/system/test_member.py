@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from agent.sandbox import page
+from agent.sandbox import greetings, page
+from agent.sandbox.greetings import MAIL_PORT
 from tests.machine import Machine
 from tests.system import mesh as beside_it
 from tests.system.built import ROOT
@@ -56,6 +57,7 @@ def test_a_life(member: tuple[Machine, Mesh]) -> None:
     a_verb_is_given_during_a_reload(machine)
     an_agent_comes_and_goes(machine, mesh)
     somebody_flushes_every_rule(machine, mesh)
+    a_server_that_speaks_first_becomes_opaque(machine, mesh)
     a_reboot_on_which_spire_comes_late(machine, mesh)
 
     a_removal(machine, mesh)
@@ -125,6 +127,24 @@ def somebody_flushes_every_rule(machine: Machine, mesh: Mesh) -> None:
     machine.systemctl("restart", "nftables.service")
     machine.wait_until(lambda: rules(machine) == there, "rules that are back", WITHIN)
     assert (mesh.asked(), mesh.ready()) == (HOST, READY)
+
+
+def a_server_that_speaks_first_becomes_opaque(machine: Machine, mesh: Mesh) -> None:
+    """By the commands that the refusal of its port prints. Until then its port is as it was."""
+    mesh.start_mail(machine)
+    machine.wait_until(lambda: mesh.mailed() == CLUSTER, "a mail server", WITHIN)
+    text = machine.read(CONFIG)
+    mesh.call(greetings.declare, mesh.api)
+    machine.write(CONFIG, greetings.declared(text, []))
+    refused = machine.try_run("fairlead", "redirect", "apply")
+    assert refused.returncode == 1 and "ServerSpeaksFirst" in refused.stderr, refused.stderr
+    assert greetings.remedy(str(MAIL_PORT)) in refused.stderr
+    assert mesh.mailed() == CLUSTER
+    mesh.call(greetings.annotate, mesh.api, str(MAIL_PORT))
+    machine.write(CONFIG, greetings.declared(text, [MAIL_PORT]))
+    machine.run("fairlead", "redirect", "apply")
+    assert (mesh.mailed(), mesh.asked()) == (HOST, HOST)
+    assert mesh.ready() == READY
 
 
 def a_reboot_on_which_spire_comes_late(machine: Machine, mesh: Mesh) -> None:
