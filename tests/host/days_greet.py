@@ -113,6 +113,7 @@ async def an_smtp_server_that_is_not_opaque_is_not_redirected(scene: Scene) -> N
     """Until root says so."""
     async with nobody_lost(scene, SMTP) as clients:
         await scene.start_agent()
+        await until(scene, lambda s: s["goals"]["outbound"] == "on", "the last change of a goal")
         await named(scene, Reason.SERVER_SPEAKS_FIRST)
         _, text = await scene.cli("status")
         assert f"{COMMAND} config.linkerd.io/opaque-ports={PORT}; set workload.opaque_ports = [{PORT}]" in text, (
