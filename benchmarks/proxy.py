@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from tests import installed, netns, proxymachine
-from tests.machine import Machine
-from tests.proxymachine import BINARY, PROXY
-from tests.proxyworld import ADDRESS, CLIENT_ADDRESS, PORT
+from tests.lab import installed, netns, unit_machine
+from tests.lab.machine import Machine
+from tests.lab.proxy_neighbours import ADDRESS, CLIENT_ADDRESS, PORT
+from tests.lab.unit_machine import BINARY, PROXY
 
 DEATHS, IN_A_ROW = 7, 4
 EVERY, PATIENCE = 0.02, 2.0  # seconds between two requests, and for one of them
@@ -142,7 +142,7 @@ def by_systemd(machine: Machine, client: netns.Namespace) -> list[Death]:
     machine.systemctl("daemon-reload")
     machine.systemctl("stop", "fairlead.service", PROXY)
     machine.systemctl("start", PLAIN)
-    arm = (_PYTHON, "-S", "-P", "-m", "agent.privileged.unit", "arm")
+    arm = (_PYTHON, "-S", "-P", "-m", "agent.proxyunit.hooks", "arm")
     pid = machine.show(PLAIN, "MainPID")["MainPID"]
     machine.run("env", f"MAINPID={pid}", f"PYTHONPATH={installed.LIBRARY}", *arm)
     serving(client)
@@ -160,7 +160,9 @@ def as_a_package_has_it(machine: Machine) -> None:
     text = machine.read(BINARY).replace(" -IB", f" -IXpycache_prefix={_CACHE}")
     machine.write(BINARY, text, 0o755)
     parts = ("", "_admin", "_identity", "_metrics", "_traffic")
-    modules = ", ".join(("agent.cli.run", "agent.daemon", *(f"agent.sandbox.proxy{part}" for part in parts)))
+    modules = ", ".join(
+        ("agent.cli.run", "agent.daemon.main", *(f"agent.sandbox.proxy.program{part}" for part in parts))
+    )
     where = (f"PYTHONPYCACHEPREFIX={_CACHE}", f"PYTHONPATH={installed.LIBRARY}")
     machine.run("env", *where, _PYTHON, "-P", "-c", f"import {modules}")
 
@@ -175,7 +177,7 @@ def row(name: str, deaths: list[Death]) -> str:
 
 def main() -> None:
     real = os.environ.get("LINKERD2_PROXY")
-    with proxymachine.booted(real) as (machine, client):
+    with unit_machine.booted(real) as (machine, client):
         if not real:
             as_a_package_has_it(machine)
         machine.systemctl("start", "fairlead.service")

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from agent.core.facts import Level
 from agent.core.redirect import Exceptions, RedirectSpec, ruleset
-from agent.privileged import kernel, policy
+from agent.privileged.redirect import kernel, specification
 from tests.privileged.firewalls import BACKENDS
 from tests.privileged.hosts import APP, FAMILIES, INBOUND, UNDECLARED, Host, Listeners, dial, wired_host
 
@@ -35,7 +35,7 @@ def main() -> None:
     for backend in BACKENDS:
         for count in EXCEPTIONS:
             with tempfile.TemporaryDirectory() as folder, wired_host(Path(folder)) as host:
-                spec = excepting(policy.spec(host.prefix), count)
+                spec = excepting(specification.spec(host.prefix), count)
                 times = [applied_and_removed(host, backend, spec) for _ in range(ROUNDS)]
             on, off = (statistics.median(column) * 1000 for column in zip(*times, strict=True))
             print(f"{backend:16} {count:>10} {on:>9.1f} {off:>9.1f}", flush=True)
@@ -75,7 +75,7 @@ def timed(function: Callable[[], object]) -> float:
 
 def ratios(host: Host, backend: str, port: int) -> tuple[float, float]:
     """Of throughput, and of new connections in a second."""
-    spec = policy.spec(host.prefix)
+    spec = specification.spec(host.prefix)
     measures: tuple[Callable[[], float], ...] = (lambda: stream(host, port), lambda: openings(host, port))
     found: dict[Level, list[list[float]]] = {Level.ON: [[], []], Level.OFF: [[], []]}
     for turn in range(TURNS):

@@ -23,8 +23,8 @@ import structlog
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from tests.machine import Machine
-    from tests.realparts import ApiServer
+    from tests.lab.machine import Machine
+    from tests.lab.realparts import ApiServer
 
 # Imported where they are used only: most runs are of core and loops, and are over in seconds.
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    from tests.reached import Reached
+    from tests.lab.reached import Reached
 
     config.pluginmanager.register(Reached(config))
     if not hasattr(config, "workerinput"):
@@ -84,7 +84,7 @@ def _logs_of_its_own() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def real_apiserver() -> Iterator[ApiServer]:
     """A kube-apiserver for the whole run: work in a namespace of your own."""
-    from tests.realparts import ApiServer
+    from tests.lab.realparts import ApiServer
 
     with ApiServer() as server:
         yield server
@@ -98,7 +98,7 @@ def real_namespace(real_apiserver: ApiServer) -> str:
 @pytest.fixture(scope="session")
 def judge() -> Iterator[Path]:
     """The program that reads a Workload API with go-spiffe, where any user may run it."""
-    from tests.realparts import where
+    from tests.lab.realparts import where
 
     built = where("judge")
     # The cache is in somebody's home, and some tests ask as another user.
@@ -120,8 +120,8 @@ def root() -> None:
 @pytest.fixture(scope="session")
 def machine(root: None) -> Iterator[Machine]:
     """A booted machine, fairlead installed and no unit of it enabled, for the whole run: leave it as it was."""
-    from tests import installed
-    from tests.machine import Machine
+    from tests.lab import installed
+    from tests.lab.machine import Machine
 
     with Machine(binds=installed.BINDS) as made:
         installed.install(made)
@@ -132,8 +132,8 @@ def machine(root: None) -> Iterator[Machine]:
 @pytest.fixture
 def fresh_machine(root: None) -> Iterator[Callable[[], Machine]]:
     """Makes machines of a test's own, laid out and not booted: see Machine.powered."""
-    from tests import installed
-    from tests.machine import Machine
+    from tests.lab import installed
+    from tests.lab.machine import Machine
 
     with ExitStack() as stack:
 

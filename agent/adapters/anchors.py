@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from agent.adapters import files
-from agent.core import anchors, texts
+from agent.core import anchors, text_files
 from agent.core.reasons import Reason
 from agent.ports import Certificates, Trouble
 
@@ -61,7 +61,7 @@ def in_force(places: Places) -> Certificates:
     path = next((path for path in places.in_force if path.exists()), places.in_force[-1])
     try:
         with path.open("rb") as file:
-            return _checked(texts.armour(file.read(MOST)), str(path))
+            return _checked(text_files.armour(file.read(MOST)), str(path))
     except OSError as error:
         raise Trouble(Reason.TRUST_ANCHORS_UNUSABLE, f"cannot read {path}: {error.strerror}") from error
 

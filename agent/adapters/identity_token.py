@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.adapters import files
-from agent.core import texts, token
+from agent.core import text_files, token
 from agent.core.reasons import Fault, Reason
 from agent.core.token import Claims
 from agent.ports import Trouble
@@ -113,7 +113,7 @@ def read(path: Path) -> str:
     """Raises Trouble (IDENTITY_TOKEN_UNREADABLE)."""
     try:
         with path.open("rb") as file:
-            text = texts.text(file.read(MOST)).strip()
+            text = text_files.text(file.read(MOST)).strip()
     except OSError as error:
         raise Trouble(Reason.IDENTITY_TOKEN_UNREADABLE, f"cannot read {path}: {error.strerror}") from error
     if not text:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from agent.adapters.door import Door
+from agent.adapters.helper import Door
 from agent.core.facts import PhaseKind
 from agent.core.reasons import Reason
 from agent.ports import Trouble

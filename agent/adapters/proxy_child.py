@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.adapters import files, memory, proxy_reading, spawn
-from agent.core import gate, procfs, proxy, proxy_end, texts
+from agent.core import gate_record as gate
+from agent.core import procfs, proxy, proxy_end, text_files
 from agent.core.facts import UNKNOWN, Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.reasons import Fault, Reason
@@ -348,7 +349,7 @@ def _read_anchors(paths: Sequence[Path]) -> str:
     """The PEM as it stands, once it was seen to hold a certificate. Raises Trouble."""
     path = next((path for path in paths if path.exists()), paths[-1])
     try:
-        pem = texts.armour(path.read_bytes())
+        pem = text_files.armour(path.read_bytes())
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
     except (OSError, ValueError) as error:  # an SSLError is an OSError
         raise Trouble(Reason.TRUST_ANCHORS_UNUSABLE, f"{path}: {error}") from error

@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from agent.adapters import memory, proxy_reading, unit_bus
-from agent.adapters.door import Door
+from agent.adapters.helper import Door
 from agent.adapters.unit_bus import BusError, UnitState
-from agent.core import gate, procfs
+from agent.core import gate_record, procfs
 from agent.core.facts import UNKNOWN, Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.proxy_end import exit_fault, lost_a_worker, may_lose_workers, unit_fault
@@ -42,7 +42,7 @@ class UnitProxy:
         self, settings: Callable[[], ProxySettings], door: Door, root: Path, bus: str = unit_bus.SYSTEM_BUS
     ) -> None:
         self._settings, self._door, self._bus = settings, door, bus
-        self._gate = root / gate.RECORD
+        self._gate = root / gate_record.RECORD
         self._log_read = -LOGS_EVERY
         self._boot_id = BOOT_ID.read_text().strip()
 
@@ -62,7 +62,7 @@ class UnitProxy:
     async def prove(self, version: str) -> None:
         words = {"version": version} if version else {}
         answer = await self._door.ask_within(PROVED_WITHIN, "proxy check", Reason.PROXY_UNIT_FAILED, words)
-        if (fault := gate.told(str(answer["said"]), str(answer["ended"]))) is not None:
+        if (fault := gate_record.told(str(answer["said"]), str(answer["ended"]))) is not None:
             raise _as_trouble(fault)
 
     async def start(self) -> Process:
@@ -87,11 +87,11 @@ class UnitProxy:
         fault = self._recorded()
         if fault is None:
             return Fault(Reason.PROXY_STARTING, "its unit has not come to start it yet")
-        return gate.awaited(fault)
+        return gate_record.awaited(fault)
 
     def _recorded(self) -> Fault | None:
         try:
-            return gate.read(self._gate.read_text(errors="replace"))
+            return gate_record.read(self._gate.read_text(errors="replace"))
         except OSError:
             return None
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from agent.adapters.door import Door
+from agent.adapters.helper import Door
 from agent.core.facts import Level
 from agent.core.goals import RedirectGoal
 from agent.core.reasons import Fault, Reason

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from agent.adapters import files
-from agent.adapters.door import Door
+from agent.adapters.helper import Door
 from agent.core.reasons import Reason
 from agent.core.replacement import Replacement, recalled, remembered
 from agent.ports import Trouble

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.exits import Exit, Failure, must_be_root, see_all
+from agent.cli.kit.exits import Exit, Failure, must_be_root, see_all
 from agent.cli.main import prefix_argument
 
 if TYPE_CHECKING:
@@ -103,12 +103,12 @@ def _accept(args: argparse.Namespace) -> int:
         raise Failure(Exit.FAILED, f"cannot accept {args.digest[:12]}: it is not what is proposed", remedy)
     if args.dry_run:
         return _say(args, proposed.digest, "would be accepted")
-    from agent.offline import door
+    from agent.offline import helper
 
     must_be_root("accept the trust anchors")
     try:
-        door.ask(args.prefix, "anchors accept", digest=proposed.digest)
-    except door.Refused as refused:
+        helper.ask(args.prefix, "anchors accept", digest=proposed.digest)
+    except helper.Refused as refused:
         raise Failure(Exit.FAILED, str(refused), "look again: fairlead anchors show") from None
     return _say(args, proposed.digest, "accepted; the proxy has them at its next start")
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from agent import config
-from agent.cli.exits import Exit, Failure, complain
+from agent.cli.kit.exits import Exit, Failure, complain
 from agent.cli.main import prefix_argument
 
 HELP = "name every problem of a configuration file"

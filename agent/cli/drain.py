@@ -2,9 +2,9 @@
 
 import argparse
 
-from agent.cli.follow import arguments as _arguments
-from agent.cli.follow import follow, must_not_have_left
-from agent.cli.until import Status
+from agent.cli.kit.follow import arguments as _arguments
+from agent.cli.kit.follow import follow, must_not_have_left
+from agent.cli.kit.until import Status
 
 HELP = "let nobody come to this host any more, and keep the proxy running"
 DESCRIPTION = """\

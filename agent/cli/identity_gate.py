@@ -2,7 +2,7 @@
 
 import argparse
 
-from agent.cli.exits import Exit, Failure, see_all
+from agent.cli.kit.exits import Exit, Failure, see_all
 from agent.cli.main import prefix_argument
 
 HELP = "say whether this user may get the proxy's identity"

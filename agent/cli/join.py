@@ -3,8 +3,8 @@
 import argparse
 
 from agent.cli import redirect
-from agent.cli.follow import arguments as _arguments
-from agent.cli.follow import follow, serves
+from agent.cli.kit.follow import arguments as _arguments
+from agent.cli.kit.follow import follow, serves
 
 HELP = "take this host back into the mesh"
 DESCRIPTION = """\

@@ -2,8 +2,8 @@
 
 import argparse
 
-from agent.cli.follow import arguments as _arguments
-from agent.cli.follow import follow
+from agent.cli.kit.follow import arguments as _arguments
+from agent.cli.kit.follow import follow
 
 HELP = "take this host out of the mesh"
 DESCRIPTION = """\

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from agent import __version__
-from agent.cli.exits import EPILOG, Exit, Failure, complain
+from agent.cli.kit.exits import EPILOG, Exit, Failure, complain
 from agent.core import text
 
 # verb → module. Each is imported only when its parser is needed, that is for its own run and for --help.

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from agent.cli import rules
-from agent.cli.exits import Exit
+from agent.cli.kit import rules
+from agent.cli.kit.exits import Exit
 from agent.cli.main import prefix_argument
 from agent.core import text
 

@@ -3,8 +3,8 @@
 import argparse
 import re
 
-from agent.cli.client import Client
-from agent.cli.exits import Exit
+from agent.cli.kit.client import Client
+from agent.cli.kit.exits import Exit
 from agent.cli.main import prefix_argument
 
 HELP = "say for an application that it is well"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agent.cli import proxy_agent, proxy_look
 from agent.cli.check_config import load
-from agent.cli.exits import Exit, Failure, must_be_root
+from agent.cli.kit.exits import Exit, Failure, must_be_root
 from agent.cli.main import prefix_argument
 
 HELP = "install and upgrade linkerd2-proxy"
@@ -83,7 +83,7 @@ def _root(args: argparse.Namespace) -> Path:
 
 
 def _install(args: argparse.Namespace) -> int:
-    from agent import values
+    from agent.config import derived
     from agent.offline import versions
     from agent.offline.artefact import Unusable
     from agent.privileged import Refusal
@@ -92,7 +92,7 @@ def _install(args: argparse.Namespace) -> int:
     user = _user(args)
     tell = (lambda line: None) if args.json else (lambda line: print(f"  {line}", flush=True))
     try:
-        owner = values.owner(user)
+        owner = derived.owner(user)
         found = versions.install(
             _root(args), args.source, _digest(args), args.version.removeprefix("v"), owner, args.dry_run, tell
         )
@@ -124,7 +124,7 @@ def _user(args: argparse.Namespace) -> str:
 
 
 def _digest(args: argparse.Namespace) -> str:
-    from agent.core import releases, texts
+    from agent.core import releases, text_files
 
     if args.sha256:
         found = args.sha256.removeprefix("sha256:").lower()
@@ -132,7 +132,7 @@ def _digest(args: argparse.Namespace) -> str:
             raise Failure(Exit.USAGE, f"cannot use {args.sha256!r}: it is no SHA-256 in hexadecimal")
         return str(found)
     try:
-        found = releases.checksum(texts.text(args.checksums.read_bytes()), args.source.name)
+        found = releases.checksum(text_files.text(args.checksums.read_bytes()), args.source.name)
     except OSError as error:
         raise Failure(Exit.USAGE, f"cannot read {args.checksums}: {error.strerror}") from None
     if not found:
@@ -156,7 +156,8 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _use(args: argparse.Namespace) -> int:
-    from agent.privileged import Refusal, versions
+    from agent.privileged import Refusal
+    from agent.privileged.proxy import versions
 
     must_be_root("change the current version")
     try:

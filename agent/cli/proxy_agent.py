@@ -5,11 +5,11 @@ import json
 import time
 from typing import Any
 
-from agent.cli import until
-from agent.cli.client import Client
-from agent.cli.exits import Exit, Failure
-from agent.cli.follow import LATE, serves, show
-from agent.cli.until import Status, statuses
+from agent.cli.kit import until
+from agent.cli.kit.client import Client
+from agent.cli.kit.exits import Exit, Failure
+from agent.cli.kit.follow import LATE, serves, show
+from agent.cli.kit.until import Status, statuses
 
 ENDS = ("done", "back-again", "failed", "cleared")
 _GOOD = "nothing is known against it: configuration, binary, ports, identity, trust anchors, control plane's names"

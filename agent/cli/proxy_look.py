@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from agent.cli.exits import Exit, Failure, must_be_root
+from agent.cli.kit.exits import Exit, Failure, must_be_root
 
 
 def arguments(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -43,12 +43,12 @@ def _print(as_json: bool, found: dict[str, str], line: str) -> None:
 
 
 def _logs(args: argparse.Namespace) -> int:
-    from agent.offline import door
+    from agent.offline import helper
 
     must_be_root("show the proxy's log")
     try:
-        lines = door.ask(args.prefix, "proxy logs")["lines"]
-    except door.Refused as refused:
+        lines = helper.ask(args.prefix, "proxy logs")["lines"]
+    except helper.Refused as refused:
         remedy = "look at it with: journalctl -u fairlead-proxy"
         raise Failure(Exit.UNAVAILABLE, f"cannot show the proxy's log: {refused}", remedy) from None
     print(json.dumps(lines) if args.json else "\n".join(lines or ["its unit has written nothing so far"]))

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from agent.cli import rules
-from agent.cli.exits import Exit, Failure, must_be_root, see_all
+from agent.cli.kit import rules
+from agent.cli.kit.exits import Exit, Failure, must_be_root, see_all
 from agent.cli.main import prefix_argument
 from agent.core import text
 from agent.core.addresses import address as parsed
@@ -194,27 +194,27 @@ def _packet(args: argparse.Namespace, found: "Redirect") -> "Packet":
 
 
 def view(prefix: str, doing: str) -> "Redirect":
-    from agent.offline import door, redirect
+    from agent.offline import helper, redirect
 
     try:
         return redirect.read(prefix)
-    except door.Refused as refused:
+    except helper.Refused as refused:
         raise Failure(Exit.CONFIG, f"cannot {doing}: {refused.fault.detail}", see_all(prefix)) from None
 
 
 def ask(args: argparse.Namespace, doing: str, verb: str, **words: str) -> Mapping[str, Any]:
-    from agent.offline import door
+    from agent.offline import helper
 
     must_be_root(doing)
     try:
-        return door.ask(args.prefix, verb, **words)
-    except door.Refused as refused:
+        return helper.ask(args.prefix, verb, **words)
+    except helper.Refused as refused:
         raise _failure(doing, refused.fault) from None
 
 
 def _session() -> dict[str, str]:
     """The ports by which this session came to the host: the privileged helper has no session of its own."""
-    from agent.privileged import session
+    from agent.privileged.system import session
 
     found = sorted(session.ports())[:_MOST_PORTS]
     return {"session": ",".join(map(str, found))} if found else {}

@@ -5,13 +5,13 @@ import json
 import time
 from typing import Any
 
-from agent.cli import until
-from agent.cli.client import Client
-from agent.cli.exits import Exit, Failure, complain
-from agent.cli.follow import LATE
+from agent.cli.kit import until
+from agent.cli.kit.client import Client
+from agent.cli.kit.exits import Exit, Failure, complain
+from agent.cli.kit.follow import LATE
+from agent.cli.kit.until import statuses
 from agent.cli.main import prefix_argument
 from agent.cli.proxy_agent import follow_replacement
-from agent.cli.until import statuses
 
 HELP = "read the edited configuration"
 DESCRIPTION = """\

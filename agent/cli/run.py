@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from agent.cli.check_config import load
-from agent.cli.exits import Exit, Failure
+from agent.cli.kit.exits import Exit, Failure
 from agent.cli.main import prefix_argument
 
 HELP = "run the agent (systemd does)"
@@ -21,10 +21,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     config = load(Path(args.prefix or "/") / "etc/fairlead/fairlead.toml")
-    from agent import daemon
+    from agent.daemon import main
 
     try:
-        daemon.run(config, args.prefix, json_log=args.log == "json")
-    except daemon.CannotStart as error:
+        main.run(config, args.prefix, json_log=args.log == "json")
+    except main.CannotStart as error:
         raise Failure(Exit.UNAVAILABLE, f"cannot start the agent: {error}", error.remedy) from None
     return Exit.OK

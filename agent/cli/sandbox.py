@@ -5,7 +5,7 @@ import importlib.util
 import os
 from pathlib import Path
 
-from agent.cli.exits import Exit, Failure
+from agent.cli.kit.exits import Exit, Failure
 
 HELP = "watch a host join a mesh, here and now"
 DESCRIPTION = """\

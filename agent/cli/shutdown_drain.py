@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 
 from agent.cli.check_config import load
-from agent.cli.client import Client
-from agent.cli.exits import Exit, Failure
-from agent.cli.follow import watch
+from agent.cli.kit.client import Client
+from agent.cli.kit.exits import Exit, Failure
+from agent.cli.kit.follow import watch
 from agent.cli.main import prefix_argument
 
 HELP = "drain for the host's shutdown (fairlead-drain.service does)"

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from agent.cli import looks
-from agent.cli.client import Client
-from agent.cli.exits import Exit, Failure, complain
-from agent.cli.looks import Look, duration
+from agent.cli.kit import looks
+from agent.cli.kit.client import Client
+from agent.cli.kit.exits import Exit, Failure, complain
+from agent.cli.kit.looks import Look, duration
 from agent.cli.main import prefix_argument
 
 HELP = "what this host is to the mesh, and why"

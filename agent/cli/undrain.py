@@ -2,8 +2,8 @@
 
 import argparse
 
-from agent.cli.follow import arguments as _arguments
-from agent.cli.follow import follow, must_not_have_left, serves
+from agent.cli.kit.follow import arguments as _arguments
+from agent.cli.kit.follow import follow, must_not_have_left, serves
 
 HELP = "take back a drain"
 DESCRIPTION = """\

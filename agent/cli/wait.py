@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from agent.cli.check_config import load
-from agent.cli.client import Client
-from agent.cli.exits import Exit, Failure
+from agent.cli.kit.client import Client
+from agent.cli.kit.exits import Exit, Failure
+from agent.cli.kit.until import statuses
 from agent.cli.main import prefix_argument
-from agent.cli.until import statuses
 
 HELP = "wait until proxy and redirect are as intended (fairlead-wait.service does)"
 DESCRIPTION = """\

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 from agent.core.facts import UNKNOWN, Control, Counters, Facts, Level, Maybe, ProxyState
+from agent.core.health import Standing, Sure
 from agent.core.reasons import Fault, Reason
-from agent.core.standing import Standing, Sure
 
 # By these the controller says no: invalid argument, not found, permission denied, failed precondition,
 # unimplemented, unauthenticated. Other codes end a stream that was served.

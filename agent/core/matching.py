@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from agent.core.addresses import comparable
 from agent.core.facts import UNKNOWN, Facts, Workload
+from agent.core.health import Spec, Standing, Sure
 from agent.core.reasons import Fault, Reason
-from agent.core.standing import Spec, Standing, Sure
 
 
 def addresses_standing(spec: Spec, facts: Facts) -> Standing:

@@ -8,8 +8,8 @@ until the policy controller answers (facts §12).
 from collections.abc import Iterable, Mapping
 
 from agent.core.facts import UNKNOWN, Facts, Level, Maybe, Workload
+from agent.core.health import Spec
 from agent.core.reasons import Fault, Reason
-from agent.core.standing import Spec
 
 ANNOTATION = "config.linkerd.io/opaque-ports"
 PortRange = tuple[int, int]  # first and last

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 
 from agent.core import anchors
 from agent.core.facts import UNKNOWN, Facts, ProxyState, StartedWith
+from agent.core.health import Spec
 from agent.core.policy_identity import svid_usable
 from agent.core.reasons import Fault, Reason
-from agent.core.standing import Spec
 
 ANCHORS = "LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS"
 # The filter is set while it runs, so that the first one says nothing.

@@ -40,6 +40,7 @@ from agent.core import anchors, control_plane, failure, flaps, opaque
 from agent.core.facts import UNKNOWN, Facts, Level, Maybe, Phase, PhaseKind, ProxyState, Workload
 from agent.core.failure import Failure
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal, Verdict
+from agent.core.health import Spec, Standing, Sure
 from agent.core.matching import addresses_standing, differences
 from agent.core.policy_drain import (
     HEARD_WITHIN,
@@ -54,7 +55,6 @@ from agent.core.policy_drain import (
 from agent.core.policy_identity import identity_remarks, identity_standing, margin_of, svid_usable, untrusted
 from agent.core.reasons import Fault, Reason, Severity
 from agent.core.replacement import STOPPING, Replacement, Stage
-from agent.core.standing import Spec, Standing, Sure
 
 __all__ = [
     "HEARD_WITHIN",

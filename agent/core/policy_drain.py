@@ -1,8 +1,8 @@
 """The way out of the mesh: what was published, what is still in flight, and where that ends."""
 
 from agent.core.facts import UNKNOWN, Facts, Level, Maybe, Phase, PhaseKind, ProxyState, RedirectFact
+from agent.core.health import Spec
 from agent.core.reasons import Reason
-from agent.core.standing import Spec
 
 # Who was taken out of a slice is dialled for a moment more, by those who have not read it yet; in seconds.
 HEARD_WITHIN = 1.0

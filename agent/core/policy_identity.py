@@ -2,9 +2,9 @@
 
 from agent.core import anchors
 from agent.core.facts import UNKNOWN, Facts, ProxyState
+from agent.core.health import Spec, Standing, Sure
 from agent.core.identity import EXPIRY_MARGIN, OVERDUE, margin
 from agent.core.reasons import Fault, Reason
-from agent.core.standing import Spec, Standing, Sure
 
 # Trouble with the *source* of identity. It never by itself takes Ready away: while the source is silent the
 # proxy's own certificate is what counts.

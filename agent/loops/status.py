@@ -8,14 +8,14 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from agent.core import conditions, economy, flaps
+from agent.core import conditions, flaps, write_budget
 from agent.core.backoff import Backoff
 from agent.core.conditions import Word
-from agent.core.economy import Heard
-from agent.core.edits import Edits, unreachable
 from agent.core.facts import UNKNOWN, Workload, WorkloadFact
+from agent.core.foreign_edits import Edits, unreachable
 from agent.core.policy import Spec
 from agent.core.reasons import Fault, Reason
+from agent.core.write_budget import Heard
 from agent.loops.board import Board, Waiter
 from agent.ports import StatusApi, Trouble
 
@@ -147,7 +147,7 @@ class StatusLoop:
         self._forget_edits(now)
         if seen is None or self._unheard(said):
             return None
-        plan = economy.plan(seen, self._heard, now, self._aside_at)
+        plan = write_budget.plan(seen, self._heard, now, self._aside_at)
         if plan.words and not self._news(said) and (left := self._edits.patience(now)) > 0:
             return left
         if plan.words:

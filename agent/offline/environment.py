@@ -5,9 +5,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent import launcher
 from agent.core import proxy
 from agent.privileged import Refusal
+from agent.proxyunit import launcher
 
 _WITHIN = 2.0  # seconds
 _MOST = 1 << 20  # bytes

@@ -14,10 +14,9 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent import values
 from agent.adapters import anchors, files, identity_key, identity_token, spire
-from agent.config import Config
-from agent.core import gate, identity
+from agent.config import Config, derived
+from agent.core import gate_record, identity
 from agent.core.backoff import Backoff
 from agent.core.facts import Svid
 from agent.core.reasons import Fault, Reason
@@ -56,13 +55,13 @@ def gate_of(prefix: str, *, keep: bool = False) -> Gate:
     """The gate that runs before the proxy of this host. `keep`: this is that gate, which leaves its outcome for
     the agent and makes the proxy's key; else nothing is written. Raises Unconfigured."""
     root, config = Path(prefix or "/"), configuration(prefix)
-    places = anchors.Places(values.anchors_in_force(config, root), values.anchors_kept(root))
+    places = anchors.Places(derived.anchors_in_force(config, root), derived.anchors_kept(root))
     keep = keep and _is_proxys_user(config)
     by_token = None
     if config.identity.mode == "token":
-        folder = values.identity_folder(root) if keep else None
-        by_token = Token(values.token_place(root), values.token_subject(config), folder)
-    record = root / gate.RECORD if keep else None
+        folder = derived.identity_folder(root) if keep else None
+        by_token = Token(derived.token_place(root), derived.token_subject(config), folder)
+    record = root / gate_record.RECORD if keep else None
     socket, name, hint = config.identity.workload_api, config.workload.identity, config.identity.hint
     return Gate(socket, name, hint, places, record, by_token)
 
@@ -70,7 +69,7 @@ def gate_of(prefix: str, *, keep: bool = False) -> Gate:
 def _is_proxys_user(config: Config) -> bool:
     """Only what the proxy's own user gets is worth a record."""
     try:
-        return values.proxy_owner(config)[0] == os.geteuid()
+        return derived.proxy_owner(config)[0] == os.geteuid()
     except KeyError:
         return False
 
@@ -116,7 +115,7 @@ class _Crier:
         if fault is None:
             path.unlink(missing_ok=True)
         elif fault != self._recorded:
-            files.write_atomically(path, gate.written(fault))
+            files.write_atomically(path, gate_record.written(fault))
             self._recorded = fault
 
 

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent import values
 from agent.adapters import anchors
-from agent.config import Config
+from agent.config import Config, derived
 from agent.core import anchors as core_anchors
 from agent.core.reasons import Fault
 from agent.ports import Trouble
-from agent.privileged import Refusal, policy
+from agent.privileged import Refusal
+from agent.privileged.redirect import specification
 
 
 class Unconfigured(Exception):
@@ -19,7 +19,7 @@ class Unconfigured(Exception):
 def configuration(prefix: str) -> Config:
     """Root's own. Raises Unconfigured."""
     try:
-        return policy.configuration(Path(prefix or "/"))
+        return specification.configuration(Path(prefix or "/"))
     except Refusal as refusal:
         raise Unconfigured(refusal.detail) from None
 
@@ -37,7 +37,7 @@ class AnchorSet:
 def anchor_sets(prefix: str) -> tuple[AnchorSet, AnchorSet | None]:
     """Those in force, and those that await root's word. Raises Unconfigured."""
     root, config = Path(prefix or "/"), configuration(prefix)
-    places = anchors.Places(values.anchors_in_force(config, root), values.anchors_kept(root))
+    places = anchors.Places(derived.anchors_in_force(config, root), derived.anchors_kept(root))
     mine = _anchor_set(places)
     if config.identity.anchors_source == "file" or not places.kept.exists():
         return mine, None

@@ -12,9 +12,11 @@ from agent.core.redirect import RedirectSpec, Ruleset, levels, ruleset
 from agent.core.redirect.admission import Admission, Seen
 from agent.core.redirect.spec import differences_from_guide
 from agent.core.redirect.timed import Live
-from agent.offline.door import Refused
+from agent.offline.helper import Refused
 from agent.ports import Trouble
-from agent.privileged import Refusal, admission, greetings, guide, listeners, live, policy, session, state
+from agent.privileged import Refusal
+from agent.privileged.redirect import admission, greetings, guide, live, records, specification
+from agent.privileged.system import listeners, session
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def read(prefix: str) -> Redirect:
     """Reads only, and needs root only for the live rules. Raises Refused: there is no usable configuration."""
     root = Path(prefix or "/")
     try:
-        spec, config = policy.spec(root), policy.configuration(root)
+        spec, config = specification.spec(root), specification.configuration(root)
     except Refusal as refusal:
         raise Refused(_fault(refusal)) from None
     redirected, control = config.redirect, config.control_plane
@@ -89,20 +91,20 @@ def _absent(host: HostConfig) -> Fault | None:
 
 def _ready_once(root: Path) -> bool:
     try:
-        return state.ready_once(root, policy.member(root, root))
+        return records.ready_once(root, specification.member(root, root))
     except Refusal as refusal:
         raise Refused(_fault(refusal)) from None
 
 
 def _levels(source: Path, found: Live) -> tuple[Level, Level]:
     try:
-        return levels(policy.spec(source), found.rules)
+        return levels(specification.spec(source), found.rules)
     except Refusal as refusal:
         raise Refused(_fault(refusal)) from None
 
 
 def _edited(root: Path, source: Path) -> Fault | None:
-    differing = policy.edited(root, source)
+    differing = specification.edited(root, source)
     return Fault(Reason.REDIRECT_UNAPPROVED, differing) if differing else None
 
 
@@ -115,7 +117,7 @@ def _live(root: Path) -> tuple[Live, Fault | None]:
 
 def _refused(root: Path, firewall: Seen | Refusal) -> Fault | None:
     try:
-        wanted = policy.approved(root, session.ports())
+        wanted = specification.approved(root, session.ports())
         admission.tracked(firewall, wanted)
         admission.outward(firewall, wanted)
         greetings.must_be_opaque(root, root, Level.ON)
@@ -126,7 +128,7 @@ def _refused(root: Path, firewall: Seen | Refusal) -> Fault | None:
 
 def _suspended(root: Path) -> str:
     try:
-        held = state.suspension(root)
+        held = records.suspension(root)
     except Refusal as refusal:
         return refusal.detail
     return f"{held.cause.value}: {held.detail}" if held else ""

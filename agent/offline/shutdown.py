@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent import __version__, credential, values
-from agent.adapters import door, kube, phase, proxy_reading
-from agent.config import Config
+from agent import __version__
+from agent.adapters import helper, kube, phase, proxy_reading
+from agent.config import Config, derived
 from agent.core import policy, proxy, snapshot
 from agent.core.facts import UNKNOWN, Phase, PhaseKind, ProxyFact, ProxyState
 from agent.core.reasons import Fault, Reason
+from agent.daemon import credential
 from agent.loops import policy as policy_loop
 from agent.loops import slices, status
 from agent.loops.board import Board, Waiter
@@ -39,10 +40,10 @@ def drain(config: Config, prefix: str, seconds: float, tell: Tell) -> bool:
 
 async def _drain(config: Config, prefix: str, seconds: float, tell: Tell) -> bool:
     with contextlib.suppress(Trouble):  # one that cannot be read is no reason to go without a word
-        if await phase.DoorPhaseStore(prefix, door.Door(prefix)).read() is PhaseKind.LEFT:
+        if await phase.DoorPhaseStore(prefix, helper.Door(prefix)).read() is PhaseKind.LEFT:
             return True
     now = asyncio.get_running_loop().time
-    spec, board = values.policy_spec(config, Path(prefix), boot_id=""), Board()
+    spec, board = derived.policy_spec(config, Path(prefix), boot_id=""), Board()
     board.phase.set(Phase(PhaseKind.SHUTTING_DOWN, now()))
     waiter, said = Waiter(board.facts, board.phase, board.goals), ""
     async with asyncio.timeout(seconds), _looking(config, spec, board):
@@ -81,7 +82,7 @@ async def _looking(config: Config, spec: policy.Spec, board: Board) -> AsyncIter
 
 async def _watch_proxy(config: Config, publish: Callable[[ProxyFact], None]) -> None:
     """How many connections are in flight, whoever started the proxy."""
-    settings, (uid, _) = values.proxy_settings(config), values.proxy_owner(config)
+    settings, (uid, _) = derived.proxy_settings(config), derived.proxy_owner(config)
     while True:
         reading = await proxy_reading.read(settings)
         state, fault, _left = proxy.judge(reading, uid, time.time())

@@ -15,8 +15,9 @@ from agent.adapters import files, spawn
 from agent.core import releases
 from agent.offline import artefact
 from agent.offline.artefact import Unusable
-from agent.privileged import Refusal, versions
-from agent.privileged import files as roots
+from agent.privileged import Refusal
+from agent.privileged.proxy import versions
+from agent.privileged.system import files as roots
 
 TRY_WITHIN = 10.0  # seconds
 REFUSES = 64  # how the proxy ends without an environment (facts §1.5)

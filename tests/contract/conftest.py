@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import netns, proxymachine
-from tests.machine import Machine
+from tests.lab import netns, unit_machine
+from tests.lab.machine import Machine
 from tests.privileged.firewalls import BACKENDS
 from tests.privileged.hosts import FAMILIES, Family
 
@@ -25,5 +25,5 @@ def family(request: pytest.FixtureRequest) -> Family:
 @pytest.fixture(scope="session")
 def proxy_host(root: None) -> Iterator[tuple[Machine, netns.Namespace]]:
     """A machine that owns a proxy, and a client's network beside it: leave it `proxymachine.quiet`."""
-    with proxymachine.booted() as made:
+    with unit_machine.booted() as made:
         yield made

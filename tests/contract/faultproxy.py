@@ -14,9 +14,9 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from agent.sandbox import api_faults
-from agent.sandbox.api_faults import Break, Seen
-from agent.sandbox.ca import Authority
+from agent.sandbox.api import faults
+from agent.sandbox.api.faults import Break, Seen
+from agent.sandbox.identity.ca import Authority
 from tests.contract.status_worlds import HttpWorld, server_tls
 
 HOP = {"Host", "Connection", "Keep-Alive", "Transfer-Encoding", "Content-Length"}
@@ -26,7 +26,7 @@ class FaultProxy:
     """`faults`: what happens to requests. `requests`: all that came, struck or not. `ca_file`: whom to trust."""
 
     def __init__(self, session: aiohttp.ClientSession, ca_file: Path) -> None:
-        self.faults, self.requests, self.ca_file = api_faults.Faults(), api_faults.log(), ca_file
+        self.faults, self.requests, self.ca_file = faults.Faults(), faults.log(), ca_file
         self.port, self._lost = 0, 0
         self._session = session
         self._watches: dict[web.StreamResponse, web.Request] = {}
@@ -75,7 +75,7 @@ class FaultProxy:
         async with self._session.request(request.method, request.path_qs, data=body, headers=headers) as answer:
             if request.method == "PATCH" and self._lost:
                 self._lost -= 1
-                return await api_faults.Faults([api_faults.Fault(Break.RESET)]).strike(request) or web.Response()
+                return await faults.Faults([faults.Fault(Break.RESET)]).strike(request) or web.Response()
             response = web.StreamResponse(status=answer.status, headers=_kept(answer))
             try:
                 await response.prepare(request)

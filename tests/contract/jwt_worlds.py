@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from agent.adapters.kube import KubeApi
 from agent.adapters.kube.jwt_svid import JwtSvid
-from agent.sandbox.ca import Authority
-from agent.sandbox.jwt_authority import JwtAuthenticator, JwtAuthority
-from agent.sandbox.oidc import OidcIssuer
-from agent.sandbox.schema import EXTERNAL_WORKLOAD_CRD
-from agent.sandbox.workload_api import Entry, WorkloadApiServer
+from agent.sandbox.api.schema import EXTERNAL_WORKLOAD_CRD
+from agent.sandbox.identity.ca import Authority
+from agent.sandbox.identity.jwt_authority import JwtAuthenticator, JwtAuthority
+from agent.sandbox.identity.oidc import OidcIssuer
+from agent.sandbox.identity.workload_api import Entry, WorkloadApiServer
 from tests.contract import status_worlds
 from tests.contract.status_worlds import NAME, WORKLOAD, HttpWorld, server_tls
 
 if TYPE_CHECKING:
-    from tests.realparts import ApiServer as RealApiServer
+    from tests.lab.realparts import ApiServer as RealApiServer
 
 CLUSTER = Path(__file__).parents[2] / "config" / "cluster"
 AUDIENCE = "kubernetes"

@@ -21,13 +21,13 @@ from agent.adapters.kube import KubeApi, TokenFile
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
 from agent.ports import Lease, StatusApi, Trouble
-from agent.sandbox.apiserver import EXTERNAL_WORKLOADS, RESOURCES, ApiServer
-from agent.sandbox.ca import Authority
-from agent.sandbox.schema import EXTERNAL_WORKLOAD_CRD
+from agent.sandbox.api.schema import EXTERNAL_WORKLOAD_CRD
+from agent.sandbox.api.server import EXTERNAL_WORKLOADS, RESOURCES, ApiServer
+from agent.sandbox.identity.ca import Authority
 from tests.fakes.status_api import MemoryStatusApi
 
 if TYPE_CHECKING:
-    from tests.realparts import ApiServer as RealApiServer
+    from tests.lab.realparts import ApiServer as RealApiServer
 
 Json = dict[str, Any]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from agent.sandbox.ca import Authority, KeyType, SvidMaterial
+from agent.sandbox.identity.ca import Authority, KeyType, SvidMaterial
 
 DOMAIN = "example.org"
 ID = f"spiffe://{DOMAIN}/vm-1"

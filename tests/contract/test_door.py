@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters import door as adapter
-from agent.adapters.door import Door
+from agent.adapters import helper as adapter
+from agent.adapters.helper import Door
 from agent.adapters.redirector import DoorRedirector, concerns_us
 from agent.core.facts import Level
 from agent.core.goals import RedirectGoal as Goal
 from agent.core.reasons import Fault, Reason
 from agent.ports import LiveRedirect, Trouble
-from tests.netns import namespace
+from tests.lab.netns import namespace
 from tests.privileged.hosts import Host, files
 from tests.privileged.sockets import door_socket
 

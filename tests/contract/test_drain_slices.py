@@ -11,7 +11,7 @@ import pytest
 
 from agent.core.reasons import Reason
 from agent.ports import Trouble
-from agent.sandbox.slices import MANAGED_BY, WRITER, SliceWriter
+from agent.sandbox.api.slices import MANAGED_BY, WRITER, SliceWriter
 from tests.contract import status_worlds
 from tests.contract.status_worlds import NAME, EmbeddedWorld, HttpWorld, Json, condition, manifest
 from tests.loops.running import running

@@ -14,8 +14,8 @@ from agent.core.reasons import Reason
 from agent.loops import redirect
 from agent.loops.board import Board, Waiter
 from agent.loops.redirect import RedirectLoop
+from tests.lab.netns import namespace
 from tests.loops.running import running
-from tests.netns import namespace
 from tests.privileged.hosts import Host, files
 
 PATIENCE = 15.0  # seconds; half of what the slow look takes

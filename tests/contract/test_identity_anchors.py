@@ -14,7 +14,7 @@ from agent.adapters.anchors import HostAnchors, Places, covered_until, in_force
 from agent.core import anchors
 from agent.core.reasons import Reason
 from agent.ports import Certificates, Trouble
-from agent.sandbox.ca import Authority
+from agent.sandbox.identity.ca import Authority
 
 DOMAIN = "example.org"
 ID = f"spiffe://{DOMAIN}/vm-1"

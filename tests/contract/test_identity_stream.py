@@ -23,8 +23,8 @@ from agent.core.facts import IdentityFact, Svid
 from agent.core.reasons import Fault, Reason
 from agent.loops.identity import IdentityLoop
 from agent.ports import Trouble
-from agent.sandbox.ca import Authority, SvidMaterial
-from agent.sandbox.workload_api import Entry, WorkloadApiServer
+from agent.sandbox.identity.ca import Authority, SvidMaterial
+from agent.sandbox.identity.workload_api import Entry, WorkloadApiServer
 from tests.contract.workload_worlds import DOMAIN, ID, SECOND, folder_for_all, nothing_left
 from tests.loops.running import running
 

@@ -15,10 +15,10 @@ from agent.adapters.identity_token import FromFile, Place, Requested
 from agent.core import token
 from agent.core.reasons import Reason
 from agent.ports import IdentityTokens, Trouble
-from tests import identity_tokens
 from tests.contract import status_worlds
 from tests.contract.status_worlds import COLLECTIONS, NAME, HttpWorld
-from tests.identity_tokens import SUBJECT
+from tests.lab import identity_tokens
+from tests.lab.identity_tokens import SUBJECT
 
 MANIFESTS = Path(__file__).parents[2] / "config/cluster/token.yaml"
 PROXY = (2102, 2103)

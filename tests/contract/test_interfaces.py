@@ -13,7 +13,7 @@ from agent.adapters.interfaces import HostInterfaces
 from agent.core.reasons import Reason
 from agent.ports import Interfaces, Trouble
 from tests.fakes.interfaces import MemoryInterfaces
-from tests.netns import Namespace, namespace
+from tests.lab.netns import Namespace, namespace
 
 FOUR, SIX, OTHER = "192.0.2.10", "2001:db8::10", "198.51.100.7"
 PATIENCE = 15.0  # seconds

@@ -13,13 +13,13 @@ import pytest
 from agent.adapters.kube import jwt_svid
 from agent.core.reasons import Reason
 from agent.ports import StatusApi, Trouble
-from agent.sandbox.api_faults import Answer
-from agent.sandbox.jwt_authority import JwtAuthority
-from agent.sandbox.workload_api import Entry
+from agent.sandbox.api.faults import Answer
+from agent.sandbox.identity.jwt_authority import JwtAuthority
+from agent.sandbox.identity.workload_api import Entry
 from tests.contract import jwt_worlds
 from tests.contract.jwt_worlds import AUDIENCE, DOMAIN, ME, Issuer, JwtWorld
 from tests.contract.status_worlds import NAME, EmbeddedWorld, condition, manifest
-from tests.realparts import ApiServer
+from tests.lab.realparts import ApiServer
 
 SETTLED = 60.0  # seconds within which a change of rights or keys is in force
 

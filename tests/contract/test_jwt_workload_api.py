@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from agent.sandbox.ca import Authority
-from agent.sandbox.workload_api import Entry, WorkloadApiServer
+from agent.sandbox.identity.ca import Authority
+from agent.sandbox.identity.workload_api import Entry, WorkloadApiServer
 from tests.contract.workload_worlds import DOMAIN, ID, SECOND, folder_for_all, nothing_left
 
 ME = os.geteuid()

@@ -20,10 +20,9 @@ from agent.core import proxy
 from agent.core.facts import UNKNOWN, Process
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.reasons import Reason
-from agent.sandbox.ca import Authority
+from agent.sandbox.identity.ca import Authority
 from tests.contract.test_proxy_runtime import ready
-from tests.proxyclient import PORT, ask, dial, listen, listening, meshed, refused, streams
-from tests.proxyhost import (
+from tests.lab.child_proxies import (
     ADDRESS,
     ADDRESS6,
     CLIENT,
@@ -38,6 +37,7 @@ from tests.proxyhost import (
     RemoteRuntime,
     binary_of,
 )
+from tests.lab.proxy_clients import PORT, ask, dial, listen, listening, meshed, refused, streams
 
 OTHER_ADDRESS = "192.0.2.9"
 OPAQUE = replace(SETTINGS, opaque_ports=(PORT,))

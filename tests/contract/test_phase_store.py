@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.door import Door
+from agent.adapters.helper import Door
 from agent.adapters.phase import DoorPhaseStore
 from agent.core.facts import PhaseKind
 from agent.core.reasons import Reason

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from agent.adapters import spawn
-from agent.adapters.door import Door
+from agent.adapters.helper import Door
 from agent.adapters.probes import HostProber, jobs
 from agent.core.probe import LONGEST_DETAIL, Attempt, ProbeSpec
 from tests.contract.probe_servers import Serve, endless_body, hangs, lies, resets, server

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.machine import Machine
-from tests.test_config import EXAMPLE
+from tests.config.test_config import EXAMPLE
+from tests.lab.machine import Machine
 
 pytestmark = pytest.mark.real
 
@@ -183,7 +183,7 @@ def test_the_door_starts_nothing_but_what_root_configured(host: Machine) -> None
     """The agent may be compromised: its word for a unit counts for nothing."""
     asking = """
 import asyncio, sys
-from agent.adapters.door import Door
+from agent.adapters.helper import Door
 from agent.core.reasons import Reason
 from agent.ports import Trouble
 try:

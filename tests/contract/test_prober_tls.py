@@ -9,7 +9,7 @@ import pytest
 
 from agent.adapters.probes import HostProber
 from agent.core.probe import Attempt, ProbeSpec, Scheme
-from agent.sandbox.ca import Authority
+from agent.sandbox.identity.ca import Authority
 from tests.contract.probe_servers import Serve, half_closes, hangs, http, lies, resets, saying, server
 
 

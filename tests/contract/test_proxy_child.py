@@ -15,7 +15,7 @@ from agent.core.facts import UNKNOWN, Process, ProxyState
 from agent.core.proxy import Reading
 from agent.core.reasons import Reason
 from agent.ports import Trouble
-from tests.proxyhost import BASE, IDENTITY, SETTINGS, STRANGER, UID, Options, ProxyHost
+from tests.lab.child_proxies import BASE, IDENTITY, SETTINGS, STRANGER, UID, Options, ProxyHost
 
 pytestmark = pytest.mark.real
 

@@ -12,9 +12,9 @@ from agent.core.facts import UNKNOWN, ProxyState
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.proxy_end import lost_a_worker
 from agent.core.reasons import Fault, Reason
-from agent.sandbox import proxy as standin
-from tests import memory
-from tests.proxyhost import BASE, IDENTITY, SETTINGS, UID, Options, ProxyHost, _only_child
+from agent.sandbox.proxy import program as standin
+from tests.lab import memory
+from tests.lab.child_proxies import BASE, IDENTITY, SETTINGS, UID, Options, ProxyHost, _only_child
 
 pytestmark = pytest.mark.real
 

@@ -14,17 +14,17 @@ from unittest.mock import AsyncMock
 import pytest
 
 from agent.adapters import unit_bus
-from agent.adapters.door import Door
+from agent.adapters.helper import Door
 from agent.adapters.proxy_unit import UnitProxy
 from agent.core import proxy
 from agent.core.facts import Process, ProxyState
 from agent.core.proxy import Reading
 from agent.core.reasons import Fault, Reason
 from agent.ports import ProxyRuntime, Trouble
-from tests import proxymachine
 from tests.fakes.proxy_runtime import MemoryHost, MemoryProxyRuntime
-from tests.machine import Machine
-from tests.proxyhost import PROXIES, REAL_BINARY, SETTINGS, UID, ProxyHost, binary_of
+from tests.lab import unit_machine
+from tests.lab.child_proxies import PROXIES, REAL_BINARY, SETTINGS, UID, ProxyHost, binary_of
+from tests.lab.machine import Machine
 
 UNITS = [pytest.param(f"unit:{one.values[0]}", marks=pytest.mark.real) for one in PROXIES]
 
@@ -54,7 +54,7 @@ class UnitWorld:
         self._machine = machine
 
     def agent(self) -> AbstractAsyncContextManager[ProxyRuntime]:
-        return proxymachine.agent(self._machine)
+        return unit_machine.agent(self._machine)
 
 
 class ChildWorld:
@@ -70,7 +70,7 @@ class ChildWorld:
 
 @pytest.fixture(scope="module")
 def real_proxy_machine() -> Iterator[Machine]:
-    with proxymachine.booted(REAL_BINARY) as (machine, _):
+    with unit_machine.booted(REAL_BINARY) as (machine, _):
         yield machine
 
 
@@ -83,12 +83,12 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     if request.param.startswith("unit"):
         if request.param == "unit:stand-in":
             machine, _ = request.getfixturevalue("proxy_host")
-            proxymachine.configure(machine)
-            proxymachine.stand_in(machine)
+            unit_machine.configure(machine)
+            unit_machine.stand_in(machine)
         else:
             machine = request.getfixturevalue("real_proxy_machine")
         yield UnitWorld(machine)
-        proxymachine.quiet(machine)
+        unit_machine.quiet(machine)
         return
     async with ProxyHost(binary_of(request.param)) as host:
         yield ChildWorld(host)

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import netns, proxymachine
-from tests.machine import Machine
-from tests.proxymachine import BINARY, PROXY, UID, dial, dialling, dialling_out, door, levels, pid, started
-from tests.proxyworld import ADDRESS, DIRECT, PROXIED, RESET
+from tests.lab import netns, unit_machine
+from tests.lab.machine import Machine
+from tests.lab.proxy_neighbours import ADDRESS, DIRECT, PROXIED, RESET
+from tests.lab.unit_machine import BINARY, PROXY, UID, dial, dialling, dialling_out, door, levels, pid, started
 
 pytestmark = pytest.mark.real
 
 
 @pytest.fixture
 def machine(proxy_host: tuple[Machine, netns.Namespace]) -> Iterator[Machine]:
-    with proxymachine.clean(proxy_host[0]) as machine:
+    with unit_machine.clean(proxy_host[0]) as machine:
         yield machine
 
 
@@ -48,7 +48,7 @@ def test_a_proxy_that_is_started_is_armed_and_then_active(machine: Machine, clie
 def test_its_process_is_nobody_in_a_sandbox_with_root_files_environment_alone(machine: Machine) -> None:
     number = started(machine)
     status = machine.read(f"/proc/{number}/status")
-    assert f"Uid:\t{proxymachine.UID}" in status
+    assert f"Uid:\t{unit_machine.UID}" in status
     assert "CapBnd:\t0000000000000000" in status and "NoNewPrivs:\t1" in status
     names = {line.partition("=")[0] for line in machine.read(f"/proc/{number}/environ").split("\0") if line}
     assert all(name.startswith("LINKERD2_PROXY_") for name in names), names
@@ -56,7 +56,7 @@ def test_its_process_is_nobody_in_a_sandbox_with_root_files_environment_alone(ma
 
 
 def test_its_time_to_stop_is_the_grace_of_the_configuration(machine: Machine) -> None:
-    proxymachine.configure(machine, grace=17)
+    unit_machine.configure(machine, grace=17)
     started(machine)
     assert machine.show(PROXY, "TimeoutStopUSec") == {"TimeoutStopUSec": "27s"}
 
@@ -101,7 +101,7 @@ def test_without_a_binary_that_is_the_reason_and_stays_it(machine: Machine) -> N
     machine.wait_until(record.exists, "the pause says why")
     found = json.loads(record.read_text())
     assert found["reason"] == "ProxyBinaryUnusable" and found["detail"].startswith(BINARY)
-    proxymachine.stand_in(machine)
+    unit_machine.stand_in(machine)
     machine.wait_for(PROXY, within=120)
 
 
@@ -116,7 +116,7 @@ def test_its_environment_is_told_and_compared_with_the_running_one(machine: Mach
     told = machine.run("fairlead", "proxy", "env")
     assert f"LINKERD2_PROXY_INBOUND_IPS={ADDRESS}\n" in told and "BEGIN CERTIFICATE" not in told
     assert machine.run("fairlead", "proxy", "env", "--diff") == ""
-    proxymachine.configure(machine, grace=17)
+    unit_machine.configure(machine, grace=17)
     done = machine.try_run("fairlead", "proxy", "env", "--diff")
     assert (done.returncode, done.stdout.splitlines()[0]) == (
         1,
@@ -132,7 +132,7 @@ def test_its_environment_is_told_and_compared_with_the_running_one(machine: Mach
 def test_kill_9_closes_a_closed_port_until_the_next_is_ready(
     machine: Machine, client: netns.Namespace, outbound: str
 ) -> None:
-    proxymachine.configure(machine, outbound=outbound)
+    unit_machine.configure(machine, outbound=outbound)
     first = started(machine)
     with dialling(client) as got, dialling_out(machine) as got_out:
         said_more(machine, got_out, PROXIED)
@@ -152,7 +152,7 @@ def test_kill_9_closes_a_closed_port_until_the_next_is_ready(
 
 
 def test_an_open_port_is_plain_while_no_proxy_is_there(machine: Machine, client: netns.Namespace) -> None:
-    proxymachine.configure(machine, inbound="open")
+    unit_machine.configure(machine, inbound="open")
     first = started(machine)
     machine.systemctl("stop", "workload-api")
     machine.kill(first)
@@ -168,15 +168,15 @@ def test_an_open_port_is_plain_while_no_proxy_is_there(machine: Machine, client:
 def test_a_proxy_that_cannot_start_backs_off_and_its_port_stays_closed(
     machine: Machine, client: netns.Namespace, outbound: str
 ) -> None:
-    proxymachine.configure(machine, outbound=outbound)
+    unit_machine.configure(machine, outbound=outbound)
     started(machine)
-    proxymachine.program(machine, "#!/bin/sh\nexit 64\n")
+    unit_machine.program(machine, "#!/bin/sh\nexit 64\n")
     with dialling(client) as got, dialling_out(machine) as got_out:
         machine.kill(pid(machine))
         machine.wait_until(lambda: crashes(machine) >= 3, "three crashes are counted", 120)
         assert levels(machine)[0] == "block"
         said_more(machine, got_out, DIRECT if outbound == "open" else RESET)
-        proxymachine.stand_in(machine)
+        unit_machine.stand_in(machine)
         machine.wait_for(PROXY, within=120)
     assert DIRECT not in got
     assert (DIRECT in got_out) is (outbound == "open")

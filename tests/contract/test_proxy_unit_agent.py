@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from agent.cli.client import Client
-from agent.cli.exits import Failure
-from agent.cli.follow import serves
-from tests import installed, netns, proxymachine
-from tests.machine import Machine
-from tests.proxymachine import PROXY, VERSION, dial, dialling, levels, pid
-from tests.proxyworld import ADDRESS, CLIENT_ADDRESS, DIRECT, OUTSIDE, PORT, PROXIED, RESET
+from agent.cli.kit.client import Client
+from agent.cli.kit.exits import Failure
+from agent.cli.kit.follow import serves
+from tests.lab import installed, netns, unit_machine
+from tests.lab.machine import Machine
+from tests.lab.proxy_neighbours import ADDRESS, CLIENT_ADDRESS, DIRECT, OUTSIDE, PORT, PROXIED, RESET
+from tests.lab.unit_machine import PROXY, VERSION, dial, dialling, levels, pid
 
 pytestmark = pytest.mark.real
 
@@ -27,7 +27,7 @@ NEXT, BROKEN, OLD = "2.367.0", "2.368.0", "2.340.0"
 
 @pytest.fixture
 def machine(proxy_host: tuple[Machine, netns.Namespace]) -> Iterator[Machine]:
-    with proxymachine.clean(proxy_host[0]) as machine:
+    with unit_machine.clean(proxy_host[0]) as machine:
         yield machine
 
 
@@ -141,10 +141,10 @@ def test_both_killed_at_once_come_back_and_nobody_gets_past_the_proxy(
 def test_upgrade_and_rollback_and_an_upgrade_that_goes_back_by_itself(
     machine: Machine, client: netns.Namespace
 ) -> None:
-    proxymachine.configure(machine, drain=5)
+    unit_machine.configure(machine, drain=5)
     machine.systemctl("start", "cluster")
-    proxymachine.stand_in(machine, NEXT)
-    proxymachine.program(machine, "#!/bin/sh\nexit 64\n", BROKEN)
+    unit_machine.stand_in(machine, NEXT)
+    unit_machine.program(machine, "#!/bin/sh\nexit 64\n", BROKEN)
     machine.systemctl("start", AGENT)
     until(machine, serves, "it serves")
     with dialling(client) as got:
@@ -168,7 +168,7 @@ def test_upgrade_and_rollback_and_an_upgrade_that_goes_back_by_itself(
 def impatient(machine: Machine) -> Iterator[Machine]:
     """Its agent has patience for seconds where others have it for half a minute."""
     drop_in = f"/run/systemd/system/{AGENT}.d/impatient.conf"
-    program = f"{installed.PYTHON} -IS -m tests.proxyworld agent"
+    program = f"{installed.PYTHON} -IS -m tests.lab.proxy_neighbours agent"
     machine.write(drop_in, f"[Service]\nExecStart=\nExecStart={program}\n")
     machine.systemctl("daemon-reload")
     yield machine
@@ -179,24 +179,24 @@ def impatient(machine: Machine) -> Iterator[Machine]:
 def test_a_zombie_is_replaced(impatient: Machine, client: netns.Namespace) -> None:
     """Its identity has panicked: it says "ready", and the date of its certificate was read as 0 all the while."""
     machine = impatient
-    proxymachine.stand_in(machine, STANDIN_PANIC="1")
+    unit_machine.stand_in(machine, STANDIN_PANIC="1")
     machine.systemctl("start", AGENT)
     until(machine, proxy_is("not-ready", "ProxyUncertified"), "it is a zombie")
     zombie = pid(machine)
     assert (levels(machine)[0], dial(client)) == ("block", RESET)
-    proxymachine.stand_in(machine)
+    unit_machine.stand_in(machine)
     until(machine, proxy_is("ready"), "another one is ready")
     assert pid(machine) != zombie
 
 
 def test_one_whose_worker_died_is_replaced(impatient: Machine) -> None:
     machine = impatient
-    proxymachine.stand_in(machine, OLD, STANDIN_DEAD_WORKER="1")
-    proxymachine.use(machine, OLD)
+    unit_machine.stand_in(machine, OLD, STANDIN_DEAD_WORKER="1")
+    unit_machine.use(machine, OLD)
     machine.systemctl("start", AGENT)
     machine.wait_until(lambda: "worker closed unexpectedly" in machine.journal(PROXY), "it says so")
     first = pid(machine)
-    proxymachine.stand_in(machine, OLD)
+    unit_machine.stand_in(machine, OLD)
     machine.wait_until(lambda: pid(machine) not in (0, first), "another one runs")
     until(machine, proxy_is("ready"), "it is ready")
     assert "ProxyWorkerDead" in machine.journal(AGENT)
@@ -215,8 +215,8 @@ def test_one_that_cannot_be_read_is_left_alone_and_so_is_the_redirect(impatient:
 
 
 def test_one_that_leaks_is_killed_for_want_of_memory_and_that_is_its_condition(machine: Machine) -> None:
-    proxymachine.stand_in(machine, STANDIN_LEAK="64")
-    with proxymachine.little_memory(machine) as enter:
+    unit_machine.stand_in(machine, STANDIN_LEAK="64")
+    with unit_machine.little_memory(machine) as enter:
         machine.systemctl("start", AGENT)
         machine.wait_for(PROXY)
         enter(pid(machine))
@@ -227,8 +227,8 @@ def test_one_that_leaks_is_killed_for_want_of_memory_and_that_is_its_condition(m
 
 def test_one_that_does_not_listen_to_sigterm_is_killed(machine: Machine) -> None:
     """As before its first certificate; long before its grace is over."""
-    proxymachine.configure(machine, grace=600, drain=1)
-    proxymachine.stand_in(machine, STANDIN_HANG="1")
+    unit_machine.configure(machine, grace=600, drain=1)
+    unit_machine.stand_in(machine, STANDIN_HANG="1")
     machine.systemctl("start", AGENT)
     machine.wait_until(lambda: pid(machine) != 0, "it runs")
     until(machine, proxy_is("starting"), "it is seen")
@@ -239,15 +239,15 @@ def test_one_that_does_not_listen_to_sigterm_is_killed(machine: Machine) -> None
 
 def test_leave_waits_for_no_request_that_a_control_plane_which_is_away_holds(machine: Machine) -> None:
     """The proxy itself would wait for its whole grace."""
-    proxymachine.configure(machine, grace=600, drain=1)
-    proxymachine.stand_in(machine, STANDIN_NO_DESTINATION="1")
+    unit_machine.configure(machine, grace=600, drain=1)
+    unit_machine.stand_in(machine, STANDIN_NO_DESTINATION="1")
     is_on(machine)
     address, port = OUTSIDE
     machine.run(
         "systemd-run", "--unit=caller", "bash", "-c", f"exec 3<>/dev/tcp/{address}/{port}; exec sleep 9999"
     )
     number = pid(machine)
-    accepted = re.compile(rf":102C \S+ 01 .* {proxymachine.UID} ")  # port 4140, established
+    accepted = re.compile(rf":102C \S+ 01 .* {unit_machine.UID} ")  # port 4140, established
     machine.wait_until(lambda: bool(accepted.search(machine.read(f"/proc/{number}/net/tcp"))), "it is accepted")
     machine.run("fairlead", "leave", within=180)
     machine.systemctl("stop", "caller")
@@ -280,7 +280,7 @@ def test_from_boot_to_the_end_of_leave_nobody_gets_past_the_proxy(
         machine.systemctl("start", "workload-api", "cluster")
         until(machine, serves, "it serves")
         assert dial(client) == PROXIED
-        proxymachine.configure(machine, drain=60)
+        unit_machine.configure(machine, drain=60)
         machine.run("fairlead", "reload")
         with in_flight(client):
             machine.run("fairlead", "leave", "--no-wait")

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from agent.sandbox.ca import Authority
-from tests import netns, proxymachine
+from agent.sandbox.identity.ca import Authority
 from tests.contract.test_proxy_unit_agent import AGENT, NEXT, is_on, proxy_is, runs, until
-from tests.machine import Machine
-from tests.proxymachine import PROXY, dial, levels, pid
-from tests.proxyworld import IDENTITY, PROXIED, SOCKET
+from tests.lab import netns, unit_machine
+from tests.lab.machine import Machine
+from tests.lab.proxy_neighbours import IDENTITY, PROXIED, SOCKET
+from tests.lab.unit_machine import PROXY, dial, levels, pid
 
 pytestmark = pytest.mark.real
 
@@ -21,7 +21,7 @@ ANCHORS = "/etc/fairlead/trust-anchors.pem"
 
 @pytest.fixture
 def machine(proxy_host: tuple[Machine, netns.Namespace]) -> Iterator[Machine]:
-    with proxymachine.clean(proxy_host[0]) as machine:
+    with unit_machine.clean(proxy_host[0]) as machine:
         right = machine.read(ANCHORS)
         yield machine
         machine.write(ANCHORS, right)
@@ -41,7 +41,7 @@ def another_identity(machine: Machine) -> None:
 
 
 def no_binary(machine: Machine) -> None:
-    machine.path(proxymachine.BINARY).chmod(0o644)
+    machine.path(unit_machine.BINARY).chmod(0o644)
 
 
 def another_control_plane(machine: Machine) -> None:
@@ -92,7 +92,7 @@ def test_an_upgrade_to_what_cannot_run_stops_nothing_and_force_does(machine: Mac
     is_on(machine)
     until(machine, proxy_is("ready"), "the agent sees it ready")
     before = pid(machine)
-    proxymachine.program(machine, "#!/bin/sh\nexit 3\n", NEXT)
+    unit_machine.program(machine, "#!/bin/sh\nexit 3\n", NEXT)
     refused = machine.try_run("fairlead", "proxy", "upgrade", NEXT)
     assert refused.returncode == 1 and "ProxyBinaryUnusable" in refused.stderr and "--force" in refused.stderr
     assert pid(machine) == before
@@ -101,7 +101,7 @@ def test_an_upgrade_to_what_cannot_run_stops_nothing_and_force_does(machine: Mac
     machine.wait_until(lambda: pid(machine) != before, "it is stopped")
     machine.wait_until(lambda: "exit 3" in machine.journal(AGENT), "it did not work", 120)
     until(machine, proxy_is("ready"), "the previous one serves again")
-    assert runs(machine) == proxymachine.VERSION
+    assert runs(machine) == unit_machine.VERSION
 
 
 def test_a_reload_whose_restart_cannot_work_takes_nothing(machine: Machine) -> None:

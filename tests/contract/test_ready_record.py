@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.door import Door
+from agent.adapters.helper import Door
 from agent.adapters.ready_record import DoorReadyRecord
 from agent.core import failure
 from agent.core.reasons import Reason

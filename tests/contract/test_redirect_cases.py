@@ -13,7 +13,8 @@ from agent.core.reasons import Reason
 from agent.core.redirect import ruleset
 from agent.core.redirect.admission import Admission
 from agent.core.redirect.walk import Verdict
-from agent.privileged import Refusal, admission, kernel, policy
+from agent.privileged import Refusal
+from agent.privileged.redirect import admission, kernel, specification
 from tests.privileged.asking import ask
 from tests.privileged.firewalls import force
 from tests.privileged.hosts import APP, FAMILIES, INBOUND, OUTBOUND, Host, Listeners, dial, wired_host
@@ -54,12 +55,12 @@ def load(host: Host, case: str, kind: str = "nft") -> None:
 
 
 def put(host: Host, backend: str) -> None:
-    rules = ruleset(policy.spec(host.prefix), Level.ON, Level.ON)
+    rules = ruleset(specification.spec(host.prefix), Level.ON, Level.ON)
     host.space.inside(lambda: kernel.replace(rules, backend))
 
 
 def told(host: Host) -> Admission:
-    return host.space.inside(lambda: admission.admission(admission.seen(), policy.spec(host.prefix), PEERS))
+    return host.space.inside(lambda: admission.admission(admission.seen(), specification.spec(host.prefix), PEERS))
 
 
 def comes_in(host: Host, port: int = INBOUND) -> bool:
@@ -78,7 +79,7 @@ def goes_out(host: Host) -> bool:
 
 def refused(host: Host) -> str:
     """Why the redirect would not be set; "": it would."""
-    spec, seen = policy.spec(host.prefix), admission.seen
+    spec, seen = specification.spec(host.prefix), admission.seen
 
     def ask() -> str:
         try:

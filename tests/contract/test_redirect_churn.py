@@ -16,7 +16,7 @@ import pytest
 
 from agent.core.facts import Level
 from agent.core.redirect import levels
-from agent.privileged import kernel, policy
+from agent.privileged.redirect import kernel, specification
 from tests.privileged.asking import REMOVE, REPOSITORY, apply
 from tests.privileged.firewalls import force
 from tests.privileged.hosts import (
@@ -158,8 +158,8 @@ _DOOR = """
 import json, sys
 from pathlib import Path
 from agent.privileged import Refusal
-from agent.privileged.request import parse
-from agent.privileged.verbs import carry_out
+from agent.privileged.helper.request import parse
+from agent.privileged.helper.verbs import carry_out
 for line in sys.stdin.buffer:
     try:
         said = carry_out(Path(sys.argv[1]), parse(line))
@@ -256,4 +256,4 @@ def test_open_and_closed_again_and_again_and_killed(host: Host, backend: str) ->
 
 def is_on(host: Host, backend: str) -> bool:
     live = host.space.inside(lambda: kernel.read(backend))
-    return levels(policy.spec(host.prefix), live) == (Level.ON, Level.ON)
+    return levels(specification.spec(host.prefix), live) == (Level.ON, Level.ON)

@@ -10,7 +10,7 @@ import pytest
 from agent.core.facts import Level
 from agent.core.redirect import levels, ruleset
 from agent.core.redirect.firewall import Arrival, Verdict, input_verdict
-from agent.privileged import admission, kernel, policy
+from agent.privileged.redirect import admission, kernel, specification
 from tests.privileged.asking import ask
 from tests.privileged.firewall_daemons import Ufw, firewalld
 from tests.privileged.firewalls import force
@@ -48,13 +48,13 @@ def ears(host: Host) -> Iterator[Listeners]:
 
 
 def put(host: Host, backend: str, inbound: Level, outbound: Level = ON) -> None:
-    rules = ruleset(policy.spec(host.prefix), inbound, outbound)
+    rules = ruleset(specification.spec(host.prefix), inbound, outbound)
     host.space.inside(lambda: kernel.replace(rules, backend))
 
 
 def is_whole(host: Host, backend: str, inbound: Level = ON) -> bool:
     live = host.space.inside(lambda: kernel.read(backend))
-    return levels(policy.spec(host.prefix), live) == (inbound, ON)
+    return levels(specification.spec(host.prefix), live) == (inbound, ON)
 
 
 def redirected(host: Host, ears: Listeners, family: Family) -> bool:
@@ -78,7 +78,7 @@ def verdict(host: Host, family: Family, translated: bool) -> Verdict:
 
 def said(host: Host) -> tuple[Verdict, str]:
     """By `plan`: the verdict, and the first command that would open the port."""
-    found = host.space.inside(lambda: admission.admission(admission.seen(), policy.spec(host.prefix), ()))
+    found = host.space.inside(lambda: admission.admission(admission.seen(), specification.spec(host.prefix), ()))
     return found.verdict, next(iter(found.commands), "")
 
 

@@ -12,8 +12,8 @@ import pytest
 from agent.core.facts import Level
 from agent.core.redirect import levels, ruleset
 from agent.core.redirect.firewall import Arrival, Verdict, input_verdict
-from agent.privileged import guide, kernel, policy, published
-from tests.netns import Namespace, namespace
+from agent.privileged.redirect import guide, kernel, published, specification
+from tests.lab.netns import Namespace, namespace
 from tests.privileged.firewalls import BACKENDS, FIREWALLD, GUIDE, OPENED, docker, leftovers
 from tests.privileged.hosts import (
     APP,
@@ -39,12 +39,12 @@ def host(root: None, tmp_path: Path) -> Iterator[Host]:
 
 
 def put(host: Host, backend: str, inbound: Level, outbound: Level) -> None:
-    rules = ruleset(policy.spec(host.prefix), inbound, outbound)
+    rules = ruleset(specification.spec(host.prefix), inbound, outbound)
     host.space.inside(lambda: kernel.replace(rules, backend))
 
 
 def live(host: Host, backend: str) -> tuple[Level, Level]:
-    return levels(policy.spec(host.prefix), host.space.inside(lambda: kernel.read(backend)))
+    return levels(specification.spec(host.prefix), host.space.inside(lambda: kernel.read(backend)))
 
 
 @contextmanager

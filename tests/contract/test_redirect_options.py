@@ -10,8 +10,8 @@ import pytest
 
 from agent.core.facts import Level
 from agent.core.redirect import levels, ruleset
-from agent.privileged import kernel, policy
-from tests.netns import Namespace
+from agent.privileged.redirect import kernel, specification
+from tests.lab.netns import Namespace
 from tests.privileged.asking import CHECK, apply, ask
 from tests.privileged.firewalls import force
 from tests.privileged.hosts import (
@@ -41,7 +41,7 @@ def host(root: None, tmp_path: Path) -> Iterator[Host]:
 def put(host: Host, backend: str, lines: str, inbound: Level = ON, outbound: Level = ON) -> None:
     """With these lines in [redirect]."""
     host.config.write_text(host.config.read_text().replace("[redirect]", f"[redirect]\n{lines}"))
-    spec = host.space.inside(lambda: policy.approved(host.prefix))
+    spec = host.space.inside(lambda: specification.approved(host.prefix))
     rules = ruleset(spec, inbound, outbound)
     host.space.inside(lambda: kernel.replace(rules, backend))
     assert levels(spec, host.space.inside(lambda: kernel.read(backend))) == (inbound, outbound)

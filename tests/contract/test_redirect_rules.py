@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from agent.core.facts import Level
 from agent.core.redirect import RedirectSpec, iptables, levels, nft, ruleset
 from agent.core.redirect.trace import Packet, trace
-from agent.privileged import kernel
+from agent.privileged.redirect import kernel
 from tests.core.redirects import expected, packets, settable, specs
-from tests.netns import Namespace, namespace
+from tests.lab.netns import Namespace, namespace
 from tests.privileged.firewalls import BACKENDS
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from agent.core.facts import Level
 from agent.core.redirect import RedirectSpec, ruleset
-from agent.privileged import kernel, policy
+from agent.privileged.redirect import kernel, specification
 from tests.privileged.firewalls import BACKENDS, leftovers
 from tests.privileged.hosts import APP, FAMILIES, INBOUND, OUTBOUND, Host, Listeners, Stream, wired_host
 
@@ -73,7 +73,7 @@ def put(host: Host, backend: str, spec: RedirectSpec, level: Level) -> None:
 def test_a_hundred_times_on_and_released(host: Host, backend: str) -> None:
     """Streams from before the first rule, redirected ones, and ones that were not. That all of them outlive it
     beside another user of tracking too, the removals below show."""
-    spec = policy.spec(host.prefix)
+    spec = specification.spec(host.prefix)
     with ExitStack() as stack:
         streams = Streams(host, stack)
         assert streams.open() == {APP, 80}
@@ -89,7 +89,7 @@ def test_a_hundred_times_on_and_released(host: Host, backend: str) -> None:
 def test_a_hundred_times_removed(host: Host, backend: str, others: bool) -> None:
     """Plain streams never notice. Redirected ones, for which `redirect remove` waits, outlive even that where
     somebody else translates too."""
-    spec = policy.spec(host.prefix)
+    spec = specification.spec(host.prefix)
     with ExitStack() as stack:
         streams = Streams(host, stack)
         streams.open()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.privileged import trial
-from tests.machine import Machine
+from agent.privileged.redirect import trial
+from tests.lab.machine import Machine
 from tests.privileged.hosts import CONFIG, Listeners
 
 pytestmark = pytest.mark.real

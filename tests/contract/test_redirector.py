@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agent.adapters.door import Door
+from agent.adapters.helper import Door
 from agent.adapters.redirector import DoorRedirector
 from agent.core.facts import Level
 from agent.core.goals import RedirectGoal as Goal

@@ -10,7 +10,7 @@ import pytest
 
 from agent.adapters import identity_token
 from agent.adapters.anchors import HostAnchors, Places
-from agent.adapters.door import Door
+from agent.adapters.helper import Door
 from agent.adapters.identity_token import FromFile, Place
 from agent.adapters.replacement import RECORD, DoorReplacementStore
 from agent.adapters.systemd import SystemdNotifier
@@ -19,11 +19,11 @@ from agent.core.reasons import Fault, Reason
 from agent.core.replacement import Replacement, Stage
 from agent.core.token import Claims
 from agent.ports import Certificates, IdentityTokens, Notifier, ReplacementStore, Trouble, TrustAnchors
-from tests import identity_tokens
 from tests.contract.test_identity_anchors import LEAF, LOWER, MIDDLE, OTHER, ROOT
 from tests.fakes.identity_tokens import MemoryTokens
 from tests.fakes.trust_anchors import MemoryTrustAnchors
-from tests.identity_tokens import SUBJECT
+from tests.lab import identity_tokens
+from tests.lab.identity_tokens import SUBJECT
 from tests.loops.test_faults_over import Record
 from tests.loops.test_notify import Manager
 from tests.loops.test_proxy_replacement import Disk

@@ -8,7 +8,7 @@ import pytest
 from agent.core.facts import Workload
 from agent.core.reasons import Reason
 from agent.ports import Event, Trouble
-from agent.sandbox.apiserver import Ask
+from agent.sandbox.api.server import Ask
 from tests.contract import status_worlds
 from tests.contract.status_worlds import NAME, EmbeddedWorld, HttpWorld, condition
 

@@ -13,10 +13,10 @@ from agent.adapters.kube import KubeApi, calls
 from agent.core.facts import Workload
 from agent.core.reasons import Reason
 from agent.ports import Lease, Trouble
-from agent.sandbox import api_store
-from agent.sandbox.api_faults import Answer, Break, Fault, Raw
-from agent.sandbox.apiserver import EXTERNAL_WORKLOADS
-from agent.sandbox.ca import Authority
+from agent.sandbox.api import store
+from agent.sandbox.api.faults import Answer, Break, Fault, Raw
+from agent.sandbox.api.server import EXTERNAL_WORKLOADS
+from agent.sandbox.identity.ca import Authority
 from tests.contract import status_worlds
 from tests.contract.status_worlds import EmbeddedWorld, condition, loaded, server_tls
 
@@ -356,7 +356,7 @@ async def test_forgetting_makes_every_older_version_too_old(world: EmbeddedWorld
 
 
 async def test_the_history_is_bounded(world: EmbeddedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_store, "HISTORY", 3)
+    monkeypatch.setattr(store, "HISTORY", 3)
     before = await world.api.read()
     for label in ("a", "b", "c", "d"):
         await world.patch({"metadata": {"labels": {"app": label}}})

@@ -15,7 +15,7 @@ from agent.core.goals import Advertise, Goals
 from agent.core.reasons import Reason
 from agent.loops.board import Board
 from agent.loops.status import StatusLoop
-from agent.sandbox.api_faults import Answer, Break, Raw
+from agent.sandbox.api.faults import Answer, Break, Raw
 from tests.contract import status_worlds
 from tests.contract.badnet import BadNet, bad_net
 from tests.contract.faultproxy import FaultProxy, fault_proxy

@@ -8,7 +8,7 @@ import pytest
 from agent.adapters.kube import KubeApi
 from agent.core.reasons import Reason
 from agent.ports import Event
-from agent.sandbox.api_faults import Answer
+from agent.sandbox.api.faults import Answer
 from tests.contract import status_worlds
 from tests.contract.status_worlds import EmbeddedWorld
 from tests.contract.test_status_faults import CALLS, first, trouble, world

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from agent.adapters.status_socket import StatusSocket, listening
-from agent.cli.client import Client
-from agent.cli.exits import Exit, Failure
+from agent.cli.kit.client import Client
+from agent.cli.kit.exits import Exit, Failure
 from agent.core.facts import PhaseKind
 from agent.core.reasons import Reason
 from agent.loops.board import Board

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from agent.adapters.kube import calls
 from agent.core.reasons import Reason
 from agent.ports import Trouble
-from agent.sandbox.api_faults import Raw
-from agent.sandbox.ca import Authority
+from agent.sandbox.api.faults import Raw
+from agent.sandbox.identity.ca import Authority
 from tests.contract import status_worlds
 from tests.contract.status_worlds import NAME, WORKLOAD, EmbeddedWorld, server_tls
 

@@ -19,11 +19,11 @@ from agent.adapters.kube import KubeApi
 from agent.adapters.kube.kubeconfig import Kubeconfig
 from agent.core.reasons import Reason
 from agent.ports import Trouble
-from agent.sandbox.apiserver import ApiServer
-from agent.sandbox.ca import Authority
+from agent.sandbox.api.server import ApiServer
+from agent.sandbox.identity.ca import Authority
 from tests.contract import status_worlds
 from tests.contract.status_worlds import COLLECTIONS, WORKLOAD, EmbeddedWorld, HttpWorld
-from tests.realparts import ApiServer as RealApiServer
+from tests.lab.realparts import ApiServer as RealApiServer
 
 Json = dict[str, Any]
 SECRET = "hush-hush"

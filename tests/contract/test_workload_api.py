@@ -14,8 +14,8 @@ from agent.adapters.spire import SpireWorkloadApi, fetch_once
 from agent.core.facts import Svid
 from agent.core.reasons import Reason
 from agent.ports import Trouble, WorkloadApi
-from agent.sandbox.ca import Authority, KeyType
-from agent.sandbox.workload_api import Entry, WorkloadApiServer
+from agent.sandbox.identity.ca import Authority, KeyType
+from agent.sandbox.identity.workload_api import Entry, WorkloadApiServer
 from tests.contract.workload_worlds import (
     DOMAIN,
     ID,

@@ -12,8 +12,8 @@ from typing import Any
 import grpc
 import pytest
 
-from agent.sandbox.ca import Authority
-from agent.sandbox.workload_api import Entry, WorkloadApiServer
+from agent.sandbox.identity.ca import Authority
+from agent.sandbox.identity.workload_api import Entry, WorkloadApiServer
 from tests.contract.workload_worlds import DOMAIN, ID, SECOND, folder_for_all, nothing_left
 
 NOBODY = pwd.getpwnam("nobody").pw_uid

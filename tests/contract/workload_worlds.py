@@ -17,8 +17,8 @@ from agent.adapters.spire import SpireWorkloadApi
 from agent.core.facts import Svid
 from agent.core.reasons import Reason
 from agent.ports import WorkloadApi
-from agent.sandbox.ca import Authority, KeyType
-from agent.sandbox.workload_api import Entry, WorkloadApiServer
+from agent.sandbox.identity.ca import Authority, KeyType
+from agent.sandbox.identity.workload_api import Entry, WorkloadApiServer
 from tests.fakes.workload_api import MemoryWorkloadApi, svid
 
 DOMAIN = "example.org"

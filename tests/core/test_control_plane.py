@@ -8,9 +8,9 @@ from agent.core import control_plane, policy
 from agent.core import facts as f
 from agent.core.facts import UNKNOWN, Control, ControlPlaneFact, Counters, Level, Maybe
 from agent.core.goals import Advertise, ProxyGoal, RedirectGoal
+from agent.core.health import Sure
 from agent.core.reasons import Fault, Reason
 from agent.core.snapshot import problems
-from agent.core.standing import Sure
 from tests.core import world
 from tests.core.test_policy import decide, serving
 from tests.core.world import NOW, SPEC

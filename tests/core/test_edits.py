@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core.edits import FIRST, FORGOTTEN, MOST, Edits
 from agent.core.facts import Condition, Workload
+from agent.core.foreign_edits import FIRST, FORGOTTEN, MOST, Edits
 from agent.core.reasons import Reason
 
 pytestmark = pytest.mark.status

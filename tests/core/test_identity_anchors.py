@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core import anchors, gate
+from agent.core import anchors, gate_record
 from agent.core.reasons import Fault, Reason
 
 ders = st.lists(st.binary(min_size=1, max_size=200), min_size=1, max_size=5)
@@ -56,14 +56,14 @@ def test_identity_restarts_are_spread_evenly() -> None:
 
 def test_identity_gate_record_comes_back_as_it_was() -> None:
     fault = Fault(Reason.WORKLOAD_API_DENIED, "no identity issued")
-    assert gate.read(gate.written(fault)) == fault
+    assert gate_record.read(gate_record.written(fault)) == fault
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"reason": "NoSuchReason", "detail": ""}', "[" * 5000, "1"])
 def test_identity_gate_record_that_is_none_says_nothing(text: str) -> None:
-    assert gate.read(text) is None
+    assert gate_record.read(text) is None
 
 
 def test_identity_gate_record_cannot_forge_a_line_of_a_log() -> None:
-    found = gate.read('{"reason": "IdentityExpired", "detail": "a\\nb\\u001b[0m"}')
+    found = gate_record.read('{"reason": "IdentityExpired", "detail": "a\\nb\\u001b[0m"}')
     assert found == Fault(Reason.IDENTITY_EXPIRED, "ab[0m")

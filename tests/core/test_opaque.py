@@ -9,8 +9,8 @@ from agent.core import opaque, policy
 from agent.core.facts import UNKNOWN, Facts, WorkloadFact
 from agent.core.failure import Failure
 from agent.core.goals import RedirectGoal
+from agent.core.health import Spec
 from agent.core.reasons import Fault, Reason
-from agent.core.standing import Spec
 from tests.core import world
 
 SPEC = Spec(world.ID, "db.sni", ("10.9.0.2",), (3306, 8080), "boot1", opaque_ports=(3306,), workload="shop/db-1")

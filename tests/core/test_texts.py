@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from agent import config, launcher
+from agent import config
 from agent.adapters import proxy_child
 from agent.core import anchors
-from agent.core.texts import armour, text
-from tests.test_config import EXAMPLE
+from agent.core.text_files import armour, text
+from agent.proxyunit import launcher
+from tests.config.test_config import EXAMPLE
 
 PEM = anchors.pem([b"one", b"two"])
 
@@ -57,7 +58,7 @@ def test_cases_the_proxy_is_started_with_anchors_of_any_editor(root: None, tmp_p
 
 
 def test_cases_a_child_is_started_with_anchors_of_any_editor(tmp_path: Path) -> None:
-    from agent.sandbox.ca import Authority
+    from agent.sandbox.identity.ca import Authority
 
     (tmp_path / "anchors.pem").write_bytes("# Zürich\n".encode("latin-1") + Authority("td").pem.encode())
     assert "BEGIN CERTIFICATE" in proxy_child._read_anchors([tmp_path / "anchors.pem"])

@@ -10,10 +10,10 @@ from agent.core import facts as f
 from agent.core.goals import Advertise, ProxyGoal, RedirectGoal
 from agent.core.proxy import ProxySettings, Refused, environment
 from agent.core.reasons import Fault, Reason
-from tests import identity_tokens
 from tests.core import world
 from tests.core.world import NOW
-from tests.identity_tokens import NAME, SUBJECT
+from tests.lab import identity_tokens
+from tests.lab.identity_tokens import NAME, SUBJECT
 
 # names and claims
 

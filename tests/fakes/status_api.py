@@ -10,7 +10,7 @@ from typing import Any
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
 from agent.ports import Lease, Trouble
-from agent.sandbox.schema import CONDITION_REASON
+from agent.sandbox.api.schema import CONDITION_REASON
 
 FIRST_VERSION = 100
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from agent.core.reasons import REGISTRY, Reason
-from agent.sandbox import network
-from agent.sandbox.client import ask
-from agent.sandbox.scene import Options, Scene
-from agent.sandbox.tour import URL, is_ready, until
+from agent.sandbox.stage import network
+from agent.sandbox.stage.client import ask
+from agent.sandbox.stage.scene import Options, Scene
+from agent.sandbox.stage.tour import URL, is_ready, until
 
 LONGEST = 100.0  # seconds for one day
 TICKS = 100  # of /proc, a second

@@ -3,12 +3,12 @@
 import asyncio
 
 from agent.core.reasons import Reason
-from agent.sandbox import network
-from agent.sandbox.api_faults import Answer, Break
-from agent.sandbox.apiserver import EXTERNAL_WORKLOADS, LEASES
-from agent.sandbox.client import ask
-from agent.sandbox.scene import NAME, NAMESPACE, Scene
-from agent.sandbox.tour import URL, is_ready, status_writes, until
+from agent.sandbox.api.faults import Answer, Break
+from agent.sandbox.api.server import EXTERNAL_WORKLOADS, LEASES
+from agent.sandbox.stage import network
+from agent.sandbox.stage.client import ask
+from agent.sandbox.stage.scene import NAME, NAMESPACE, Scene
+from agent.sandbox.stage.tour import URL, is_ready, status_writes, until
 from tests.host.days import calm, day, descriptors, named, serves, serving, started
 
 

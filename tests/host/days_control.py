@@ -5,12 +5,12 @@ import signal
 from typing import Any
 
 from agent.core.reasons import Reason
-from agent.sandbox import network
-from agent.sandbox.ca import Authority
-from agent.sandbox.client import ask
-from agent.sandbox.controllers import Controllers
-from agent.sandbox.scene import TRUST_DOMAIN, Scene
-from agent.sandbox.tour import URL, is_ready, until
+from agent.sandbox.identity.ca import Authority
+from agent.sandbox.proxy.controllers import Controllers
+from agent.sandbox.stage import network
+from agent.sandbox.stage.client import ask
+from agent.sandbox.stage.scene import TRUST_DOMAIN, Scene
+from agent.sandbox.stage.tour import URL, is_ready, until
 from tests.host.days import day, named, serves, serving, started
 
 # A name that this machine's resolver does not have: no question leaves the host.

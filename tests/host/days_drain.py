@@ -6,11 +6,11 @@ import os
 import aiohttp
 
 from agent.core.reasons import Reason
-from agent.sandbox import network
-from agent.sandbox.client import ask
-from agent.sandbox.scene import AGENT_UID, IDENTITY, Scene
-from agent.sandbox.tour import URL, is_ready, until
-from agent.sandbox.workload_api import Entry
+from agent.sandbox.identity.workload_api import Entry
+from agent.sandbox.stage import network
+from agent.sandbox.stage.client import ask
+from agent.sandbox.stage.scene import AGENT_UID, IDENTITY, Scene
+from agent.sandbox.stage.tour import URL, is_ready, until
 from tests.host.days import day, serves, serving
 
 USER = 2101

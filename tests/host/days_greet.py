@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.core.reasons import Reason
-from agent.sandbox import network, proxy
-from agent.sandbox.greetings import MYSQL, SMTP, annotate, greeted, greeted_meshed, start
-from agent.sandbox.scene import NAME, NAMESPACE, PORT, Scene
-from agent.sandbox.tour import is_ready, until
+from agent.sandbox.proxy import program
+from agent.sandbox.stage import network
+from agent.sandbox.stage.greetings import MYSQL, SMTP, annotate, greeted, greeted_meshed, start
+from agent.sandbox.stage.scene import NAME, NAMESPACE, PORT, Scene
+from agent.sandbox.stage.tour import is_ready, until
 from tests.host.days import day, named
 
 TCP = {'kind = "http"\npath = "/healthz"': 'kind = "tcp"'}
@@ -129,7 +130,7 @@ async def an_smtp_server_that_is_not_opaque_is_not_redirected(scene: Scene) -> N
 @day(replace=OPAQUE)
 async def the_annotation_of_an_opaque_port_is_removed_and_comes_back(scene: Scene) -> None:
     """The proxy's environment does not help once the policy controller has answered."""
-    proxy.write_executable(scene.base / "linkerd2-proxy", LINKERD2_PROXY_INBOUND_DETECT_TIMEOUT="300ms")
+    program.write_executable(scene.base / "linkerd2-proxy", LINKERD2_PROXY_INBOUND_DETECT_TIMEOUT="300ms")
     annotate(scene.api, "22-25,http")  # the port by its name
     async with nobody_lost(scene, MYSQL) as clients:
         await scene.start_agent()

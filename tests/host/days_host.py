@@ -6,12 +6,12 @@ import socket
 import sys
 
 from agent.core.reasons import Reason
-from agent.sandbox import network
-from agent.sandbox.api_faults import Break
-from agent.sandbox.apiserver import LEASES
-from agent.sandbox.client import ask
-from agent.sandbox.scene import NAME, NAMESPACE, PORT, Scene
-from agent.sandbox.tour import URL, is_ready, status_writes, until
+from agent.sandbox.api.faults import Break
+from agent.sandbox.api.server import LEASES
+from agent.sandbox.stage import network
+from agent.sandbox.stage.client import ask
+from agent.sandbox.stage.scene import NAME, NAMESPACE, PORT, Scene
+from agent.sandbox.stage.tour import URL, is_ready, status_writes, until
 from tests.host.days import calm, day, descriptors, named, serves, serving, started
 
 

@@ -3,9 +3,9 @@
 import socket
 
 from agent.core.reasons import Reason
-from agent.sandbox.scene import AGENT_UID, IDENTITY, PROXY_UID, Scene
-from agent.sandbox.tour import status_writes, until
-from agent.sandbox.workload_api import Entry
+from agent.sandbox.identity.workload_api import Entry
+from agent.sandbox.stage.scene import AGENT_UID, IDENTITY, PROXY_UID, Scene
+from agent.sandbox.stage.tour import status_writes, until
 from tests.host.days import day, descriptors, named, serves, serving, started
 
 

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 
-from agent.sandbox import network
-from agent.sandbox.client import Load, ask
-from agent.sandbox.scene import Scene
-from agent.sandbox.tour import URL, is_ready, load, until
+from agent.sandbox.stage import network
+from agent.sandbox.stage.client import Load, ask
+from agent.sandbox.stage.scene import Scene
+from agent.sandbox.stage.tour import URL, is_ready, load, until
 from tests.host.days import day, serves, serving
 
 

@@ -6,16 +6,16 @@ import sys
 from pathlib import Path
 
 from agent.core.reasons import Reason
-from agent.sandbox import network
-from agent.sandbox.scene import PORT, Scene
-from agent.sandbox.tour import is_ready, until
+from agent.sandbox.stage import network
+from agent.sandbox.stage.scene import PORT, Scene
+from agent.sandbox.stage.tour import is_ready, until
 from tests.host.days import calm, day, descriptors, named, serves, started
 
 
 @day()
 async def application_on_loopback_only(scene: Scene) -> None:
     """It answers whoever asks on the host, and no peer: it must not pass, and the reason says so."""
-    local = await scene.on_host(sys.executable, "-m", "agent.sandbox.app", f"127.0.0.1:{PORT}")
+    local = await scene.on_host(sys.executable, "-m", "agent.sandbox.stage.app", f"127.0.0.1:{PORT}")
     await scene.start_agent()
     await named(scene, Reason.PROBE_FAILING)
     _, text = await scene.cli("status")
@@ -104,7 +104,7 @@ async def an_application_that_takes_long_to_start(scene: Scene) -> None:
         ("app", "unknown"),
         ("started", False),
     ]
-    second = await scene.on_host(sys.executable, "-m", "agent.sandbox.app", f"{network.HOST}:9999")
+    second = await scene.on_host(sys.executable, "-m", "agent.sandbox.stage.app", f"{network.HOST}:9999")
     await serves(scene)
     second.terminate()
     await second.wait()

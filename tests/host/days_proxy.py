@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator
 import aiohttp
 
 from agent.core.reasons import Reason
-from agent.sandbox import network, proxy
-from agent.sandbox.client import ask
-from agent.sandbox.scene import Scene
-from agent.sandbox.tour import URL, is_ready, until
+from agent.sandbox.proxy import program as proxy
+from agent.sandbox.stage import network
+from agent.sandbox.stage.client import ask
+from agent.sandbox.stage.scene import Scene
+from agent.sandbox.stage.tour import URL, is_ready, until
 from tests.host.days import day, named, serves, serving, started
 
 

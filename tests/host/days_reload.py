@@ -11,10 +11,10 @@ from typing import Any
 import aiohttp
 
 from agent.core.reasons import Reason
-from agent.sandbox import network
-from agent.sandbox.ca import Authority
-from agent.sandbox.scene import Scene
-from agent.sandbox.tour import is_ready, until
+from agent.sandbox.identity.ca import Authority
+from agent.sandbox.stage import network
+from agent.sandbox.stage.scene import Scene
+from agent.sandbox.stage.tour import is_ready, until
 from tests.host.days import day, descriptors, named, serves, serving
 
 

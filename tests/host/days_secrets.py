@@ -9,14 +9,14 @@ import time
 from pathlib import Path
 
 from agent.core.reasons import Reason
-from agent.sandbox import network
-from agent.sandbox.api_faults import Answer
-from agent.sandbox.identity_controller import IdentityController
-from agent.sandbox.scene import API_PORT, PROXY_UID, TOKEN, Scene
-from agent.sandbox.tour import until
-from tests import identity_tokens
+from agent.sandbox.api.faults import Answer
+from agent.sandbox.identity.controller import IdentityController
+from agent.sandbox.stage import network
+from agent.sandbox.stage.scene import API_PORT, PROXY_UID, TOKEN, Scene
+from agent.sandbox.stage.tour import until
 from tests.host.days import day, named, serves, serving, started
 from tests.host.secrets import OUTPUTS, Keys, secrets
+from tests.lab import identity_tokens
 
 CONTROLLER = f"{network.CLUSTER}:8080"
 

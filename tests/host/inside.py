@@ -7,8 +7,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from agent.sandbox import namespaces
-from agent.sandbox.scene import Scene
+from agent.sandbox.stage import namespaces
+from agent.sandbox.stage.scene import Scene
 from tests.host import bad_days
 
 

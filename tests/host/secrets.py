@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from agent.sandbox.api_store import Place
-from agent.sandbox.apiserver import RESOURCES
-from agent.sandbox.ca import Authority, SvidMaterial
-from agent.sandbox.scene import TOKEN, Scene
+from agent.sandbox.api.server import RESOURCES
+from agent.sandbox.api.store import Place
+from agent.sandbox.identity.ca import Authority, SvidMaterial
+from agent.sandbox.stage.scene import TOKEN, Scene
 
 # The files of a host that may hold a secret: its administrator put it there.
 ADMINISTRATORS = (
@@ -22,7 +22,7 @@ ADMINISTRATORS = (
     "etc/fairlead/kubeconfig",
     "etc/fairlead/login",
     "etc/fairlead/identity-token",
-    # In memory, for the proxy alone: tests/test_identity_gate.py and tests/contract/test_identity_tokens.py.
+    # In memory, for the proxy alone: tests/offline/test_identity_gate.py and tests/contract/test_identity_tokens.py.
     "run/fairlead-token/token",
     "run/fairlead-proxy/identity/key.p8",
 )

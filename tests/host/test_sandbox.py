@@ -187,7 +187,7 @@ def _traces() -> set[str]:
         ["ip", "netns", "list"], capture_output=True, text=True, check=True, env={**os.environ}
     ).stdout
     processes = subprocess.run(
-        ["pgrep", "-f", "agent.sandbox.app"], capture_output=True, text=True, env={**os.environ}
+        ["pgrep", "-f", "agent.sandbox.stage.app"], capture_output=True, text=True, env={**os.environ}
     ).stdout
     found = {
         *(f"mount {line}" for line in mounts.splitlines()),

@@ -7,9 +7,9 @@ from agent.core import token
 from agent.core.facts import IdentityFact
 from agent.core.reasons import Fault, Reason
 from agent.loops.token import TokenLoop
-from tests import identity_tokens
 from tests.fakes.identity_tokens import MemoryTokens
-from tests.identity_tokens import NAME
+from tests.lab import identity_tokens
+from tests.lab.identity_tokens import NAME
 from tests.loops.running import running
 
 AWAY = Fault(Reason.API_UNREACHABLE, "away")

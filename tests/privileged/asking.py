@@ -4,8 +4,8 @@ import json
 import subprocess
 from pathlib import Path
 
-from agent.adapters.door import PROGRAM
-from tests import reached
+from agent.adapters.helper import PROGRAM
+from tests.lab import reached
 from tests.privileged.hosts import Host
 
 REPOSITORY = Path(__file__).parents[2]

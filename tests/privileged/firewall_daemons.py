@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.lab.realparts import where
 from tests.privileged.hosts import Host
-from tests.realparts import where
 
 CONFIG = Path(__file__).parents[2] / "config"
 _PYTHON = "/usr/bin/python3"  # that of the packages

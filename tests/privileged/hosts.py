@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from agent.adapters.door import PROGRAM, Door
-from tests.netns import Namespace, join, namespace
+from agent.adapters.helper import PROGRAM, Door
+from tests.lab.netns import Namespace, join, namespace
 
 PROXY_UID = 2102
 APP, SSH, UNDECLARED, INBOUND, OUTBOUND, ADMIN = 8080, 22, 9000, 4143, 4140, 4191

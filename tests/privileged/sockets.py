@@ -6,7 +6,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 
-from agent.adapters.door import PROGRAM, SOCKET
+from agent.adapters.helper import PROGRAM, SOCKET
 from tests.privileged.asking import REPOSITORY
 from tests.privileged.hosts import Host
 

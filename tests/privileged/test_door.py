@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.door import PROGRAM
-from tests.netns import namespace
+from agent.adapters.helper import PROGRAM
+from tests.lab.netns import namespace
 from tests.privileged.asking import CHECK, REMOVE, REPOSITORY, apply, ask, start
 from tests.privileged.hosts import APP, Host, files, listening
 
@@ -128,7 +128,7 @@ def test_a_phase_that_cannot_be_written_is_said(host: Host) -> None:
 
 
 def test_it_is_made_of_the_standard_library_core_and_config() -> None:
-    program = "import sys, agent.privileged.__main__; print(*sys.modules)"
+    program = "import sys, agent.privileged.helper.__main__; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-S", "-P", "-c", program],
         capture_output=True,

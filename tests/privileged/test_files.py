@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.privileged import Refusal, files
+from agent.privileged import Refusal
+from agent.privileged.system import files
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_whatever_the_mask_the_agent_can_read_what_was_written(root: None, tmp_p
 
 def test_two_doors_never_write_at_once(root: None, tmp_path: Path) -> None:
     """The second waits; it gets in when the first has gone, however it went."""
-    program = "import sys, pathlib; from agent.privileged import files\n"
+    program = "import sys, pathlib; from agent.privileged.system import files\n"
     program += "with files.lock(pathlib.Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", program, str(tmp_path)]
     pipe = subprocess.PIPE

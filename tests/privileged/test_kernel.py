@@ -10,10 +10,12 @@ import pytest
 from agent.core.facts import Level
 from agent.core.reasons import Reason
 from agent.core.redirect import levels, ruleset
-from agent.privileged import Refusal, kernel
-from agent.privileged.backends import iptables, programs
+from agent.privileged import Refusal
+from agent.privileged.redirect import kernel
+from agent.privileged.redirect.backends import iptables
+from agent.privileged.system import programs
 from tests.core.redirects import BOTH
-from tests.netns import Namespace, namespace
+from tests.lab.netns import Namespace, namespace
 
 RULES = ruleset(BOTH, Level.ON, Level.ON)
 

@@ -11,8 +11,10 @@ import pytest
 
 from agent.core import text
 from agent.core.facts import Level
-from agent.privileged import Refusal, admission, host_rules, redirect, sshd
-from agent.privileged.backends import nftables
+from agent.privileged import Refusal
+from agent.privileged.redirect import admission, handlers, host_rules
+from agent.privileged.redirect.backends import nftables
+from agent.privileged.system import sshd
 from tests.privileged.asking import CHECK, REMOVE, apply
 from tests.privileged.firewalls import BACKENDS, docker, force
 from tests.privileged.hosts import APP, Host, Listeners, listening
@@ -134,9 +136,9 @@ def test_an_error_that_is_no_refusal_closes_all_the_same(
     monkeypatch.setattr(sshd, "ports", broken)
     monkeypatch.setattr(sshd, "listening", broken)
     acts = {
-        "failed": lambda: redirect.failed(host.prefix),
-        "block": lambda: redirect.one_way(host.prefix, "inbound", Level.BLOCK),
-        "restore": lambda: redirect.restore(host.prefix),
+        "failed": lambda: handlers.failed(host.prefix),
+        "block": lambda: handlers.one_way(host.prefix, "inbound", Level.BLOCK),
+        "restore": lambda: handlers.restore(host.prefix),
     }
     if verb == "restore":
         host.space.run("nft", "delete", "table", "inet", "fairlead")

@@ -8,10 +8,11 @@ from ipaddress import ip_address
 import pytest
 
 from agent.core.facts import Level
-from agent.core.redirect import Exceptions, Inbound, RedirectSpec
-from agent.privileged import listeners, segments, wire
-from agent.privileged.packets import Packets
-from agent.privileged.wire import Answer, Place, Wire
+from agent.core.redirect import Exceptions, Inbound, RedirectSpec, segments
+from agent.privileged.redirect import tun
+from agent.privileged.redirect.packets import Packets
+from agent.privileged.redirect.tun import Answer, Place, Wire
+from agent.privileged.system import listeners
 
 HERE = ip_address("10.9.0.2")
 SPEC = RedirectSpec(proxy_uid=7, addresses=(HERE,), ports=frozenset({8080}))
@@ -82,7 +83,7 @@ def test_where_every_port_is_redirected_those_of_sshd_and_the_excepted_must_stay
 
 
 def test_who_is_silent_is_asked_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "PATIENCE", 0.02)
+    monkeypatch.setattr(tun, "PATIENCE", 0.02)
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with near, far:
         far.setblocking(False)

@@ -9,20 +9,22 @@ import pytest
 
 from agent.core.reasons import Reason
 from agent.core.redirect import Exceptions, Inbound, Outbound, RedirectSpec
-from agent.privileged import Refusal, policy, session, sshd, subnets
-from tests.netns import Namespace, namespace
+from agent.privileged import Refusal
+from agent.privileged.redirect import specification
+from agent.privileged.system import session, sshd, subnets
+from tests.lab.netns import Namespace, namespace
 from tests.privileged.hosts import CONFIG, files, listening, wired_host
 
 
 def spec(prefix: Path, config: str = CONFIG) -> RedirectSpec:
     files(prefix, config)
-    return policy.spec(prefix)
+    return specification.spec(prefix)
 
 
 def refusal(prefix: Path, config: str) -> Refusal:
     files(prefix, config)
     with pytest.raises(Refusal) as caught:
-        policy.approved(prefix)
+        specification.approved(prefix)
     return caught.value
 
 
@@ -201,7 +203,7 @@ def test_an_unknown_account_is_named(prefix: Path) -> None:
 def test_the_guides_preset(prefix: Path, space: Namespace) -> None:
     files(prefix, CONFIG.replace("[redirect]", '[redirect]\nmode = "linkerd-guide"\nforce = true'))
     with listening(space, "sshd", "0.0.0.0", 2222), listening(space, "docker-proxy", "0.0.0.0", 8443):
-        found = space.inside(lambda: policy.approved(prefix))
+        found = space.inside(lambda: specification.approved(prefix))
     assert (found.inbound, found.outbound) == (Inbound.ALL, Outbound.ALL)
     assert found.inbound_except.ports == {4190, 4191, 4567, 4568}
     assert found.outbound_except.ports == {4567, 4568}
@@ -219,16 +221,16 @@ def test_a_network_that_holds_a_subnet_of_this_host(prefix: Path, network: str, 
         host.config.write_text(text)
         if refused:
             with pytest.raises(Refusal, match="a subnet of this host") as caught:
-                host.space.inside(lambda: policy.approved(prefix))
+                host.space.inside(lambda: specification.approved(prefix))
             assert caught.value.reason is Reason.REDIRECT_REFUSED
         else:
-            assert host.space.inside(lambda: policy.approved(prefix)).networks == (ip_network(network),)
+            assert host.space.inside(lambda: specification.approved(prefix)).networks == (ip_network(network),)
 
 
 def test_the_port_of_the_session_that_asks_is_not_caught(prefix: Path) -> None:
     files(prefix, CONFIG.replace("[redirect]", '[redirect]\ninbound = "all"'))
     with pytest.raises(Refusal, match="cannot redirect port 2022: this session came by it"):
-        policy.approved(prefix, frozenset({2022}))
+        specification.approved(prefix, frozenset({2022}))
 
 
 @pytest.mark.parametrize(
@@ -236,7 +238,7 @@ def test_the_port_of_the_session_that_asks_is_not_caught(prefix: Path) -> None:
 )
 def test_the_backend(prefix: Path, lines: str, name: str) -> None:
     files(prefix, CONFIG.replace("[redirect]", f"[redirect]\n{lines}"))
-    assert policy.backend(prefix) == name
+    assert specification.backend(prefix) == name
 
 
 @pytest.mark.parametrize(
@@ -254,4 +256,4 @@ def test_the_backend(prefix: Path, lines: str, name: str) -> None:
 def test_what_of_an_edited_configuration_waits(prefix: Path, old: str, new: str, named: str) -> None:
     files(prefix / "approved", CONFIG)
     files(prefix, CONFIG.replace(old, new))
-    assert policy.edited(prefix, prefix / "approved") == named
+    assert specification.edited(prefix, prefix / "approved") == named

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core import procfs
-from agent.privileged import segments, wire
-from agent.privileged.segments import SYN, Segment
+from agent.core.redirect import segments
+from agent.core.redirect.segments import SYN, Segment
+from agent.privileged.redirect import tun
 from tests.privileged.asking import REPOSITORY, apply, ask, start
 from tests.privileged.firewalls import BACKENDS, FIREWALLD, force
 from tests.privileged.hosts import (
@@ -82,7 +83,7 @@ def test_declared_undeclared_and_ssh_are_dialled_and_nothing_is_left(
     """And nobody accepts a connection that is none."""
     force(host, backend)
     assert applied(host) == TESTED
-    assert wire.NAME not in host.space.run("ip", "link")
+    assert tun.NAME not in host.space.run("ip", "link")
     assert "SYN-RECV" not in host.space.run("ss", "-tan")
     for family in ("10.9.0.2", "fd09::2"):
         for port, arrives in ((APP, INBOUND), (SSH, SSH), (UNDECLARED, UNDECLARED)):
@@ -175,9 +176,9 @@ def test_the_tracer_alone_decides_and_the_answer_says_why(
 
 
 def test_somebody_elses_interface_of_that_name_stays(host: Host, ears: Listeners) -> None:
-    host.space.ip(f"link add {wire.NAME} type bridge")
+    host.space.ip(f"link add {tun.NAME} type bridge")
     assert applied(host).startswith("by the tracer alone: cannot make the interface")
-    assert wire.NAME in host.space.run("ip", "link")
+    assert tun.NAME in host.space.run("ip", "link")
 
 
 def test_the_doors_own_rights_are_enough(host: Host, ears: Listeners) -> None:
@@ -201,10 +202,10 @@ def test_a_door_that_is_killed_leaves_no_wire(host: Host, ears: Listeners, tmp_p
         assert door.stdin and door.stdin.write(b'{"verb": "redirect apply", "inbound": "on", "outbound": "on"}\n')
         door.stdin.flush()
         with held.open("w"):  # it is at the rules now
-            assert wire.NAME in host.space.run("ip", "link")
+            assert tun.NAME in host.space.run("ip", "link")
             door.kill()
             door.wait()
-            assert wire.NAME not in host.space.run("ip", "link")
+            assert tun.NAME not in host.space.run("ip", "link")
 
 
 # the parts -----------------------------------------------------------------------------------------
@@ -226,9 +227,9 @@ def test_the_far_end_is_in_no_network_that_the_host_routes(
         host.space.ip(f"route add {network} via 10.9.0.1")
 
     def far_ends() -> list[str]:
-        with wire.wire(map(ip_network, avoided)):
+        with tun.wire(map(ip_network, avoided)):
             shown = subprocess.run(
-                ["ip", "route", "show", "dev", wire.NAME], capture_output=True, text=True, env={**os.environ}
+                ["ip", "route", "show", "dev", tun.NAME], capture_output=True, text=True, env={**os.environ}
             )
             return shown.stdout.split()[:1]
 
@@ -238,10 +239,10 @@ def test_the_far_end_is_in_no_network_that_the_host_routes(
 
 def test_where_every_network_is_excepted_there_is_no_wire(host: Host) -> None:
     def open_one() -> None:
-        with wire.wire(map(ip_network, ("0.0.0.0/0", "::/0"))):
+        with tun.wire(map(ip_network, ("0.0.0.0/0", "::/0"))):
             pass
 
-    with pytest.raises(wire.Impossible, match="no address is spare"):
+    with pytest.raises(tun.Impossible, match="no address is spare"):
         host.space.inside(open_one)
 
 

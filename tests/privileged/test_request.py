@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.privileged.request import LIMIT, VERBS, BadRequest, Request, parse
+from agent.privileged.helper.request import LIMIT, VERBS, BadRequest, Request, parse
 
 
 def line(**fields: object) -> bytes:

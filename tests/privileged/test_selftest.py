@@ -8,7 +8,7 @@ from hypothesis import given
 
 from agent.core.facts import Level
 from agent.core.redirect import Action, Chain, Match, RedirectSpec, Rule, Ruleset, refused_ports, ruleset
-from agent.privileged.selftest import Around, harms, misses
+from agent.core.redirect.selftest import Around, harms, misses
 from tests.core.redirects import BOTH, settable, specs
 
 NOTHING = Around()

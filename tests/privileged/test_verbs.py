@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from agent.core.facts import Level
 from agent.core.redirect import Action, Ruleset, levels
 from agent.core.redirect.timed import Live, Trial
-from agent.privileged import Refusal, policy
-from agent.privileged.packets import Findings
-from agent.privileged.request import NO_TRIAL, VERBS, Request
-from agent.privileged.verbs import carry_out
+from agent.privileged import Refusal
+from agent.privileged.helper.request import NO_TRIAL, VERBS, Request
+from agent.privileged.helper.verbs import carry_out
+from agent.privileged.redirect import specification as policy
+from agent.privileged.redirect.packets import Findings
 from tests.privileged.hosts import files
 
 # These are of the real kernel and the real systemd alone.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.realparts import where
+from tests.lab.realparts import where
 
 _PROGRAMS = ("nft", "xtables-nft-multi", "xtables-legacy-multi")  # the rest are links to these
 _LIBRARIES = f"usr/lib/{platform.machine()}-linux-gnu"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.blocks import Command
+from tests.lab.blocks import Command
 
 # Pages whose own test runs each of their commands.
 SELF_TESTED = {"docs/getting-started.md": "tests/system/test_getting_started.py"}
@@ -47,7 +47,7 @@ ELSEWHERE = {
     "spire-server ": "on SPIRE's server",
     "for user in fairlead ": "on SPIRE's server, as an administrator",
     "for unit in fairlead.service ": "on SPIRE's server, by unit",
-    "sudo -u fairlead-proxy fairlead identity-gate ": "needs SPIRE: tests/test_identity_gate.py does it",
+    "sudo -u fairlead-proxy fairlead identity-gate ": "needs SPIRE: tests/offline/test_identity_gate.py does it",
     "fairlead drain ": _MEMBER + ": drain",
     "fairlead leave ": _MEMBER + ": leave",
     "fairlead proxy upgrade ": _MEMBER + ": upgrade",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent import __version__
-from tests.machine import Machine
+from tests.lab.machine import Machine
 from tests.system import built
 
 SUITES = ("bookworm", "trixie")

@@ -22,19 +22,19 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from agent.sandbox import greetings, network, scene
-from agent.sandbox.api_store import Place
-from agent.sandbox.apiserver import EXTERNAL_WORKLOADS, ApiServer
-from agent.sandbox.ca import Authority
-from agent.sandbox.client import Load, ask
-from agent.sandbox.controllers import Controllers
-from agent.sandbox.jwt_authority import JwtAuthenticator, JwtAuthority
-from agent.sandbox.pod import pod
-from agent.sandbox.scene import AUDIENCE, IDENTITY, ISSUER, NAME, NAMESPACE, PORT, TRUST_DOMAIN
-from agent.sandbox.upgrade import Chooser
-from agent.sandbox.workload_api import Entry, WorkloadApiServer
-from tests import deliveries, netns
-from tests.machine import Machine, Wire
+from agent.sandbox.api.server import EXTERNAL_WORKLOADS, ApiServer
+from agent.sandbox.api.store import Place
+from agent.sandbox.identity.ca import Authority
+from agent.sandbox.identity.jwt_authority import JwtAuthenticator, JwtAuthority
+from agent.sandbox.identity.workload_api import Entry, WorkloadApiServer
+from agent.sandbox.proxy.controllers import Controllers
+from agent.sandbox.stage import greetings, network, scene
+from agent.sandbox.stage.client import Load, ask
+from agent.sandbox.stage.pod import pod
+from agent.sandbox.stage.scene import AUDIENCE, IDENTITY, ISSUER, NAME, NAMESPACE, PORT, TRUST_DOMAIN
+from agent.sandbox.stage.upgrade import Chooser
+from tests.lab import deliveries, netns
+from tests.lab.machine import Machine, Wire
 from tests.system.built import ROOT
 from tests.system.host import CONFIG
 
@@ -56,12 +56,12 @@ import os, signal
 if os.path.exists("/opt/spire/deaf"):
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 """
-_PROXY = f"{_SHEBANG}{_START}{_DEAF}from agent.sandbox.proxy import main\nsys.exit(main())\n"
+_PROXY = f"{_SHEBANG}{_START}{_DEAF}from agent.sandbox.proxy.program import main\nsys.exit(main())\n"
 _ENVIRONMENT = "LD_LIBRARY_PATH=/opt/base/lib PYTHONPATH=/opt/tree:/opt/site"
 _UNIT = f"""\
 [Service]
 Environment={_ENVIRONMENT}
-ExecStart={_PYTHON} -B -m agent.sandbox.app {HOST}:{PORT}
+ExecStart={_PYTHON} -B -m agent.sandbox.stage.app {HOST}:{PORT}
 [Install]
 WantedBy=multi-user.target
 """
@@ -170,7 +170,14 @@ class Mesh:
 
     def start_mail(self, machine: Machine) -> None:
         words = [f"--setenv={one}" for one in _ENVIRONMENT.split()]
-        program = (_PYTHON, "-B", "-m", "agent.sandbox.greeter", greetings.SMTP, f"{HOST}:{greetings.MAIL_PORT}")
+        program = (
+            _PYTHON,
+            "-B",
+            "-m",
+            "agent.sandbox.stage.greeter",
+            greetings.SMTP,
+            f"{HOST}:{greetings.MAIL_PORT}",
+        )
         machine.run("systemd-run", "--unit=mail", *words, *program)
 
     def listed(self) -> set[str]:

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 from agent import __version__
-from agent.sandbox.scene import IDENTITY
-from agent.sandbox.workload_api import Entry
-from tests.machine import Machine
+from agent.sandbox.identity.workload_api import Entry
+from agent.sandbox.stage.scene import IDENTITY
+from tests.lab.machine import Machine
 from tests.system import built
 from tests.system import mesh as beside_it
 from tests.system.host import CONFIG, install, put

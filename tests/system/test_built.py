@@ -15,7 +15,7 @@ import pytest
 
 from agent import __version__
 from agent.cli import main
-from tests.realparts import where
+from tests.lab.realparts import where
 from tests.system import built
 
 pytestmark = pytest.mark.real

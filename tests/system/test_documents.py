@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import deliveries
-from tests.machine import Machine
+from tests.lab import deliveries
+from tests.lab.machine import Machine
 from tests.system import built
 from tests.system import host as on_host
 from tests.system.documented import RUN

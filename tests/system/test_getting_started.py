@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from agent.sandbox import page
-from tests.machine import Machine
+from agent.sandbox.stage import page
+from tests.lab.machine import Machine
 from tests.system import built
 from tests.system import host as on_host
 from tests.system.host import SUITES, install

@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from agent import __version__
-from tests.machine import Machine
+from tests.lab.machine import Machine
 from tests.system import built, torn
 from tests.system import host as on_host
 from tests.system.host import CONFIG, SUITES, active, dpkg, install, put, state
@@ -98,7 +98,7 @@ def test_its_users_share_nothing(host: Machine) -> None:
 def test_the_interpreter_needs_nothing_of_the_host(host: Machine) -> None:
     install(host)
     assert host.run("fairlead", "--version", user="fairlead") == f"fairlead {__version__}\n"
-    program = "import agent.daemon, agent.gate, ssl, grpc, sys"
+    program = "import agent.daemon.main, agent.proxyunit.gate, ssl, grpc, sys"
     program += "; print(*sorted(m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)))"
     files = host.run(PYTHON, "-IS", "-c", program).split()
     assert len(files) > 300
@@ -287,7 +287,7 @@ with socket.socket(socket.AF_UNIX) as door:
 def test_the_journal_is_asked_by_reason(host: Machine) -> None:
     install(host)
     program = (
-        "import structlog; from agent import logs; logs.configure(json=False, workload='shop/db-1')\n"
+        "import structlog; from agent.daemon import logs; logs.configure(json=False, workload='shop/db-1')\n"
         "structlog.get_logger().warning('ProxyCrashed: it ended', reason='ProxyCrashed', component='proxy',"
         "    detail='a\\nb')"
     )

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from agent.sandbox import greetings, page
-from agent.sandbox.greetings import MAIL_PORT
-from tests.machine import Machine
+from agent.sandbox.stage import greetings, page
+from agent.sandbox.stage.greetings import MAIL_PORT
+from tests.lab.machine import Machine
 from tests.system import mesh as beside_it
 from tests.system.built import ROOT
 from tests.system.host import CONFIG, SUITES, active, dpkg, install, state

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent import __version__
-from tests.machine import Machine
+from tests.lab.machine import Machine
 from tests.system import built, torn
 from tests.system import host as on_host
 from tests.system.host import CONFIG, configure, put, state

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from tests import netns
-from tests.machine import Machine
+from tests.lab import netns
+from tests.lab.machine import Machine
 from tests.system import built
 from tests.system import host as on_host
 from tests.system.host import SUITES, active, configure, dpkg, install, state

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from agent.core import texts
+from agent.core import text_files
 from agent.core.backoff import Backoff
 from agent.core.reasons import Fault, Reason
 from agent.ports import Trouble
@@ -158,7 +158,7 @@ class TokenFile:
 
     async def access(self) -> Access:
         authority = contents(self._ca_file, "CA certificate")
-        token = texts.text(contents(self._token_file, "token")).strip()
+        token = text_files.text(contents(self._token_file, "token")).strip()
         if not is_token(token):
             raise unreadable("token", self._token_file, "it holds no token")
         return dataclasses.replace(self._access, authority=authority, token=token)

@@ -14,7 +14,7 @@ from typing import Any
 
 from agent.adapters.kube.access import Access, Renewed, contents, is_token
 from agent.adapters.kube.exec_plugin import VERSIONS, Plugin
-from agent.core import texts
+from agent.core import text_files
 from agent.core.reasons import Fault, Reason
 from agent.ports import Trouble
 
@@ -210,7 +210,7 @@ def _told(chosen: Chosen) -> Mapping[str, Any]:
 def _token(chosen: Chosen) -> str:
     """As kubectl has it, the file goes before what stands inline."""
     if path := _worded(chosen.user.get("tokenFile"), "tokenFile"):
-        token = texts.text(contents(chosen.folder / path, "token")).strip()
+        token = text_files.text(contents(chosen.folder / path, "token")).strip()
     elif not (token := _worded(chosen.user.get("token"), "token").strip()):
         return ""
     if not is_token(token):

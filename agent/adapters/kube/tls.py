@@ -8,7 +8,7 @@ from contextlib import suppress
 import aiohttp
 
 from agent.adapters.kube.access import Access
-from agent.core import texts
+from agent.core import text_files
 from agent.core.reasons import Reason
 from agent.ports import Trouble
 
@@ -39,7 +39,7 @@ def _context(access: Access) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an intermediate may be the anchor, as in Go
-    if not _trusts(context, texts.armour(access.authority)):
+    if not _trusts(context, text_files.armour(access.authority)):
         raise Trouble(Reason.API_CREDENTIAL_UNREADABLE, f"{access.authority_from}: it holds no PEM certificate")
     if access.certificate:
         _present(context, access.certificate)
@@ -61,7 +61,7 @@ def _present(context: ssl.SSLContext, certificate: bytes) -> None:
     held = os.memfd_create("fairlead-client-certificate")
     try:
         with os.fdopen(held, "wb", closefd=False) as file:
-            file.write(texts.armour(certificate).encode())
+            file.write(text_files.armour(certificate).encode())
         context.load_cert_chain(f"/proc/self/fd/{held}", password=_no_password)
     except (ssl.SSLError, ValueError):  # `from None`: OpenSSL's words may quote what it read
         detail = "the client certificate and its key are no pair in PEM, or the key has a password"

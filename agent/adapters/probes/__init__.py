@@ -6,7 +6,7 @@ descriptor or memory left, no systemd to ask) is no verdict: Attempt(None).
 
 import dataclasses
 
-from agent.adapters.door import Door
+from agent.adapters.helper import Door
 from agent.adapters.probes import command, network
 from agent.core.probe import Attempt, ProbeSpec, brief
 

@@ -13,7 +13,7 @@ from jeepney import DBusAddress, HeaderFields, MatchRule, Message, MessageType, 
 from jeepney.auth import BEGIN, AuthenticationError, Authenticator
 from jeepney.bus_messages import message_bus
 
-from agent.adapters.door import Door
+from agent.adapters.helper import Door
 from agent.core.probe import Attempt, ProbeSpec
 from agent.core.reasons import Reason
 from agent.ports import Trouble

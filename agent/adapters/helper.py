@@ -1,0 +1,180 @@
+"""The agent's side of the door to root: one request, one answer.
+
+The door stands behind a socket, or, where there is none, is spawned by whoever is root. Who asks it and what it
+answers is the same either way.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agent.adapters import spawn
+from agent.core.reasons import Reason
+from agent.ports import Trouble
+
+WITHIN = 4.5  # seconds; every fact has a first value within 5 s of the start
+SOCKET = "run/fairlead/door.sock"
+MOST = 1 << 20  # bytes of an answer
+
+# -S: the door needs the bare interpreter alone, and starts sooner without a look at site-packages. -P: and
+# nothing from the current directory.
+PROGRAM = (sys.executable, "-S", "-P", "-m", "agent.privileged.helper")
+_ENVIRONMENT = {**spawn.ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+Answer = Mapping[str, Any]
+
+
+class Door:
+    """`prefix`: below which the host's files lie. `program`: the door's command line."""
+
+    def __init__(self, prefix: str, program: Sequence[str] = PROGRAM) -> None:
+        self._socket = Path(prefix) / SOCKET
+        self._command = [*program, "--prefix", prefix]
+
+    async def ask(self, verb: str, failure: Reason, **words: str) -> Answer:
+        """The words of the answer. Raises Trouble: the door's reason or, without one, `failure`."""
+        return await self.ask_within(WITHIN, verb, failure, words)
+
+    async def ask_within(self, within: float, verb: str, failure: Reason, words: Mapping[str, str]) -> Answer:
+        """The same. `within`: seconds, for a verb that has more of them."""
+        request = _line(verb, words)
+        with await self._connect(failure) or _NOBODY as connection:
+            if connection is not None:
+                answer, _ = await _converse(connection, request, str(self._socket), failure, within)
+                return _judge(answer, f"no answer from {self._socket}", failure)
+        try:
+            done = await spawn.run(self._command, input=request, within=within, environment=_ENVIRONMENT)
+        except spawn.SpawnError as error:
+            raise Trouble(failure, str(error)) from None
+        return _judge(done.output, f"no answer from {done.explain()}", failure)
+
+    async def watch(self, failure: Reason) -> socket.socket:
+        """A socket on which the kernel tells of each change to nftables; the caller closes it. Raises Trouble."""
+        request = _line("redirect watch", {})
+        with await self._connect(failure) or _NOBODY as connection:
+            if connection is not None:
+                answer, passed = await _converse(connection, request, str(self._socket), failure)
+                return _only(passed, answer, failure)
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        with near, far:
+            near.sendall(request)
+            try:
+                await spawn.run(self._command, within=WITHIN, environment=_ENVIRONMENT, channel=far)
+            except spawn.SpawnError as error:
+                raise Trouble(failure, str(error)) from None
+            far.close()
+            answer, passed = await _converse(near, b"", self._command[0], failure)
+            return _only(passed, answer, failure)
+
+    async def _connect(self, failure: Reason) -> socket.socket | None:
+        """None: there is no socket, and this process is root, who may start the door itself."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            async with asyncio.timeout(WITHIN):
+                await asyncio.get_running_loop().sock_connect(connection, str(self._socket))
+        except (OSError, TimeoutError) as error:
+            connection.close()
+            if os.geteuid() == 0 and isinstance(error, FileNotFoundError | ConnectionRefusedError):
+                return None
+            raise Trouble(failure, f"cannot reach the door at {self._socket}: {_cause(error)}") from None
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+class _Nobody:
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+_NOBODY = _Nobody()
+
+
+def _line(verb: str, words: Mapping[str, str]) -> bytes:
+    return json.dumps({"verb": verb, **words}).encode() + b"\n"
+
+
+async def _converse(
+    connection: socket.socket, request: bytes, name: str, failure: Reason, within: float = WITHIN
+) -> tuple[bytes, list[int]]:
+    """Say the request; all that is answered until the other side closes, and the descriptors that came along."""
+    passed: list[int] = []
+    try:
+        async with asyncio.timeout(within):
+            if request:
+                await asyncio.get_running_loop().sock_sendall(connection, request)
+            return await _received(connection, passed), passed
+    except BaseException as error:
+        _close(passed)
+        if isinstance(error, OSError | TimeoutError):
+            raise Trouble(failure, f"cannot ask the door by {name}: {_cause(error, within)}") from None
+        raise
+
+
+async def _received(connection: socket.socket, passed: list[int]) -> bytes:
+    answer = bytearray()
+    while len(answer) < MOST:
+        await _readable(connection)
+        data, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, 1)
+        passed += descriptors
+        if not data:
+            break
+        answer += data
+    return bytes(answer)
+
+
+async def _readable(connection: socket.socket) -> None:
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(connection, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(connection)
+
+
+def _cause(error: OSError | TimeoutError, within: float = WITHIN) -> str:
+    return getattr(error, "strerror", None) or f"no answer within {within:g} s"
+
+
+def _judge(answer: bytes, nothing: str, failure: Reason) -> Answer:
+    """What a good answer says. Raises Trouble."""
+    match _decoded(answer):
+        case {"ok": True, **words}:
+            return {str(key): value for key, value in words.items()}
+        case {"ok": False, "reason": str(reason), "detail": str(detail), **words}:
+            remedy = str(words.get("remedy", ""))
+            raise Trouble(Reason(reason) if reason in set(Reason) else failure, detail, remedy=remedy)
+    raise Trouble(failure, nothing)
+
+
+def _only(passed: list[int], answer: bytes, failure: Reason) -> socket.socket:
+    try:
+        _judge(answer, "no answer from the door", failure)
+        if len(passed) != 1:
+            raise Trouble(failure, "the door's answer brings no watch along")
+    except Trouble:
+        _close(passed)
+        raise
+    return socket.socket(fileno=passed[0])
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _decoded(output: bytes) -> object:
+    try:
+        return json.loads(output)
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""What the verbs share: the client of the socket, exits, arguments, printing."""

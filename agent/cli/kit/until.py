@@ -1,0 +1,54 @@
+"""Asks the agent until something holds or a deadline passes: the one loop of every verb that waits for the agent.
+
+The deadline is looked at in one place. A verb returns or raises inside `for status in statuses(…)`; what follows
+the loop is its timeout, whatever the verb saw before.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from agent.cli.kit.client import Client
+from agent.cli.kit.exits import Exit, Failure
+
+Status = dict[str, Any]
+RETRY = 0.5  # seconds until the next attempt, where no agent answers
+STEP = 1.0  # seconds that one request waits for news: time alone may end a step
+ANSWER = 2.0  # seconds that the agent has for its last answer
+ORDER = 10.0  # seconds after the deadline that it has to accept an order
+LONGEST = 70.0  # seconds for any answer
+
+
+def client(args: argparse.Namespace, doing: str) -> Client:
+    """For a verb with --timeout: an agent that accepts a request and does not answer holds it no longer."""
+    return Client(args.prefix, doing, timeout=min(LONGEST, max(0.0, args.timeout) + ORDER))
+
+
+def statuses(
+    client: Client, deadline: float, first: Status | None = None, *, restarts: bool = False
+) -> Iterator[Status]:
+    """Yield `first` (None: the status now) and each status after it; end once `deadline` (monotonic) has passed.
+
+    `restarts`: the agent may be absent in between, and the next one is waited for. Raises Failure
+    (Exit.UNAVAILABLE) where no agent answers: at once, or with `restarts` after the deadline.
+    """
+    status = first if first is not None else _ask(client, None, deadline, restarts)
+    while True:
+        yield status
+        if time.monotonic() >= deadline:
+            return
+        status = _ask(client, status["version"], deadline, restarts)
+
+
+def _ask(client: Client, after: int | None, deadline: float, restarts: bool) -> Status:
+    """The first status that differs from version `after`, or the same again after STEP."""
+    while True:
+        rest = deadline - time.monotonic()
+        try:
+            return client.status(after=after, wait=max(0.0, min(STEP, rest)), within=max(ANSWER, rest))
+        except Failure as failure:
+            if failure.code is not Exit.UNAVAILABLE or not restarts or time.monotonic() >= deadline:
+                raise
+        time.sleep(RETRY)
+        after = None

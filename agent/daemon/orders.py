@@ -1,0 +1,114 @@
+"""What root tells a living agent to do with its proxy, checked before anything begins. Part of the composition
+root `agent.daemon.main`: it knows the configuration, the installed versions and the loops."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.adapters import proxy_reading
+from agent.config import Config, derived
+from agent.core import releases
+from agent.core.facts import UNKNOWN, PhaseKind
+from agent.core.reasons import Reason
+from agent.core.replacement import Stage
+from agent.loops.board import Board
+from agent.loops.replacement import ReplacementLoop
+from agent.ports import Trouble
+from agent.privileged import Refusal
+from agent.privileged.proxy import versions
+
+
+def _why(trouble: Trouble) -> str:
+    return f"{trouble.reason}: {trouble.detail or trouble.fault.entry.text}"
+
+
+_CHOOSE = "see what is installed: fairlead proxy list; then: fairlead proxy upgrade VERSION"
+
+
+class Orders:
+    """`prefix`: before every path of the host."""
+
+    def __init__(
+        self,
+        config: Config,
+        prefix: str,
+        board: Board,
+        replacement: ReplacementLoop,
+        prove: Callable[[str], Awaitable[None]],
+    ) -> None:
+        """`prove`: raises Trouble where a start (of that version; "" as it is) would not work."""
+        self._config, self._prefix, self._board, self._replacement = config, prefix, board, replacement
+        self._prove = prove
+
+    async def upgrade(self, words: Mapping[str, Any]) -> None:
+        """`{"version": V}`: change over to it, and back if it does not work. This and the next two take `{"force":
+        true}`: whatever is known against it."""
+        version = self._installed(str(words.get("version", "")))
+        await self._proved(version, words)
+        self._replacement.ask(version, self._current())
+
+    async def rollback(self, words: Mapping[str, Any]) -> None:
+        """`{}`: to the version before."""
+        previous = versions.linked(Path(self._prefix), versions.PREVIOUS)
+        if not previous:
+            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, "there is no previous version", remedy=_CHOOSE)
+        change = self._board.facts.value.replacement
+        tried = change is not None and change.stage in (Stage.BACK_AGAIN, Stage.CLEARED)
+        if change is not None and tried and change.wanted == previous:
+            why = f"{previous} did not become ready when it was tried"
+            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, why, remedy=_CHOOSE)
+        await self._proved(self._installed(previous), words)
+        self._replacement.ask(previous, self._current())
+
+    async def restart(self, words: Mapping[str, Any]) -> None:
+        """`{}`: the same binary anew, drained first."""
+        self._must_be_here()
+        await self._proved("", words)
+        self._replacement.ask("", "")
+
+    async def check(self, words: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`{"version": V}` or `{}`: what is known against its start; nothing is touched."""
+        version = self._installed(str(words["version"])) if words.get("version") else ""
+        try:
+            await self._prove(version)
+        except Trouble as trouble:
+            raise Trouble(trouble.reason, _why(trouble), remedy=trouble.fault.way_out) from trouble
+        return {"ok": True}
+
+    async def _proved(self, version: str, words: Mapping[str, Any]) -> None:
+        """What runs is never stopped for one that cannot work. Raises Trouble."""
+        if words.get("force"):
+            return
+        self._replacement.must_be_over()
+        try:
+            await self._prove(version)
+        except Trouble as trouble:
+            remedy = f"{trouble.fault.way_out or 'see the detail'}; to replace it all the same: --force"
+            why = f"the next one would not work: {_why(trouble)}; what runs is left alone"
+            raise Trouble(trouble.reason, why, remedy=remedy) from trouble
+
+    async def log_level(self, words: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`{"filter": F}`: set it; `{}`: say it."""
+        return {"filter": await proxy_reading.log_level(str(words.get("filter", "")))}
+
+    def _installed(self, version: str) -> str:
+        self._must_be_here()
+        if self._config.proxy.binary:
+            why = f"proxy.binary names {self._config.proxy.binary} by hand"
+            remedy = "replace that file, then: fairlead proxy restart; or remove proxy.binary"
+            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, why, remedy=remedy)
+        try:
+            versions.must_be_installed(Path(self._prefix), version)
+        except Refusal as refusal:
+            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, refusal.detail, remedy=_CHOOSE) from None
+        if why := releases.refused(version):
+            raise Trouble(Reason.PROXY_BINARY_UNUSABLE, f"version {version}: {why}", remedy=_CHOOSE)
+        return version
+
+    def _current(self) -> str:
+        return versions.linked(Path(self._prefix), versions.CURRENT) or derived.USUAL_VERSION
+
+    def _must_be_here(self) -> None:
+        phase = self._board.phase.value
+        if phase is UNKNOWN or phase.kind not in (PhaseKind.MEMBER, PhaseKind.DRAINED):
+            raise Trouble(Reason.LEFT, "this host is not in the mesh, so its proxy does not run")

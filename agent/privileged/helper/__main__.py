@@ -1,0 +1,100 @@
+"""python -m agent.privileged.helper [--prefix PREFIX]: one request on standard input, one answer on standard output.
+
+    {"verb": "redirect apply", "inbound": "on", "outbound": "released"}
+    {"ok": true, "inbound": "on", "outbound": "released"}
+    {"ok": false, "reason": "RedirectForbidden", "detail": "cannot …: …"}
+
+Behind a socket, standard input and output are the connection.
+Exit code: 0 done, 1 refused with a reason, 64 no request (or no such command line).
+"""
+
+import json
+import os
+import signal
+import socket
+import stat
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from agent.core import text
+from agent.core.reasons import Reason
+from agent.privileged import DEADLINE, Refusal
+from agent.privileged.helper import caller
+from agent.privileged.helper.request import LIMIT, BadRequest, parse
+from agent.privileged.helper.verbs import carry_out
+from agent.privileged.redirect import host_rules, watch
+
+
+class _Late(BaseException):
+    """Time is up, wherever the program is; no handler of an expected error takes it for one."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    match arguments:
+        case []:
+            prefix = Path("/")
+        case ["--prefix", path] if path.startswith("/"):
+            prefix = Path(path)
+        case _:
+            print("usage: python -m agent.privileged.helper [--prefix /PATH]", file=sys.stderr)
+            return 64
+    os.umask(0o022)
+    signal.signal(signal.SIGALRM, _late)
+    signal.setitimer(signal.ITIMER_REAL, DEADLINE)
+    return _serve(prefix)
+
+
+def _serve(prefix: Path) -> int:
+    failure, deadline = Reason.DOOR_REFUSED, DEADLINE
+    try:
+        request = parse(sys.stdin.buffer.readline(LIMIT + 1))
+        caller.must_be_allowed(request)
+        deadline = request.deadline
+        signal.setitimer(signal.ITIMER_REAL, deadline)
+        failure = request.failure
+        if request.verb == "redirect watch":
+            return _hand_over_watch()
+        with host_rules.request(prefix):
+            answer = carry_out(prefix, request)
+    except BadRequest as error:
+        return _say(64, ok=False, reason=failure, detail=f"cannot read the request: {error}")
+    except Refusal as refusal:
+        words = {"remedy": refusal.remedy} if refusal.remedy else {}
+        return _say(1, ok=False, reason=refusal.reason or failure, detail=refusal.detail, **words)
+    except Exception as error:  # a fault of ours, and no reason to leave the caller without an answer
+        traceback.print_exc(file=sys.stderr)
+        return _say(1, ok=False, reason=failure, detail=f"cannot serve this: {type(error).__name__}: {error}")
+    except _Late:
+        return _say(1, ok=False, reason=failure, detail=f"cannot end within {deadline:g} s")
+    return _say(0, ok=True, **answer)
+
+
+def _hand_over_watch() -> int:
+    """The answer carries the open socket along (SCM_RIGHTS). Raises Refusal."""
+    if not stat.S_ISSOCK(os.fstat(1).st_mode):
+        raise Refusal("cannot hand over the watch: the caller came by no socket")
+    with watch.subscribed() as notices, socket.socket(fileno=os.dup(1)) as connection:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        socket.send_fds(connection, [b'{"ok": true}\n'], [notices.fileno()])
+    return 0
+
+
+def _say(code: int, **answer: object) -> int:
+    """A caller that does not wait for its answer is its own affair."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    line = json.dumps(text.shown(answer)).encode() + b"\n"
+    with suppress(BrokenPipeError):
+        while line:
+            line = line[os.write(1, line) :]
+    return code
+
+
+def _late(*_: object) -> None:
+    raise _Late
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

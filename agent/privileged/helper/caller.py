@@ -1,0 +1,44 @@
+"""Who asks, where that can be known: behind a unix socket the kernel says it."""
+
+import pwd
+import socket
+import stat
+import struct
+from os import dup, fstat
+from typing import Final
+
+from agent.privileged import Refusal
+from agent.privileged.helper.request import Request
+
+AGENT: Final = "fairlead"  # the agent's user
+_CREDENTIALS: Final = "3i"  # struct ucred: pid, uid, gid
+
+
+def must_be_allowed(request: Request) -> None:
+    """Raises Refusal. Whoever could start this program by hand, with no socket, is root already, or gets
+    nowhere by it."""
+    if not stat.S_ISSOCK(fstat(0).st_mode):
+        return
+    uid = _peer()
+    if uid == 0:
+        return
+    if uid != _agent():
+        raise Refusal(f"cannot serve uid {uid}: it is neither root nor {AGENT!r}")
+    if request.operators:
+        raise Refusal(f"cannot do {request.verb!r} for the agent: it is an operator's to ask")
+
+
+def _peer() -> int:
+    with socket.socket(fileno=dup(0)) as connection:
+        if connection.family is not socket.AF_UNIX:
+            raise Refusal("cannot serve this caller: it came by no unix socket")
+        size = struct.calcsize(_CREDENTIALS)
+        _, uid, _ = struct.unpack(_CREDENTIALS, connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(uid)
+
+
+def _agent() -> int | None:
+    try:
+        return pwd.getpwnam(AGENT).pw_uid
+    except KeyError:
+        return None

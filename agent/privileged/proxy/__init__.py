@@ -1,0 +1,1 @@
+"""What root keeps and proves about the proxy: versions, trust anchors, readiness."""

@@ -1,0 +1,49 @@
+"""Trust anchors that the agent found become the proxy's, once root has named them by their digest.
+
+The agent's file is a proposal from somebody who may be compromised. So what root accepts is what root saw: a set
+of certificates with that digest, and nothing else that a file of that name may hold by now.
+"""
+
+import os
+import ssl
+import stat
+from pathlib import Path
+from typing import Final
+
+from agent.core import anchors, text_files
+from agent.privileged import Refusal
+from agent.privileged.system import files
+
+ACCEPTED: Final = "var/lib/fairlead/trust-anchors.pem"
+PROPOSED: Final = "var/lib/fairlead/agent/trust-anchors.pem"
+
+
+def accept(prefix: Path, digest: str) -> dict[str, object]:
+    """Raises Refusal."""
+    path = prefix / PROPOSED
+    found = _certificates(path)
+    if anchors.digest(found) != digest:
+        raise Refusal(f"cannot accept {digest[:12]}: {path} holds {anchors.digest(found)[:12]} by now")
+    with files.lock(prefix):
+        files.write(prefix / ACCEPTED, anchors.pem(found))
+    return {"digest": digest, "certificates": len(found)}
+
+
+def _certificates(path: Path) -> tuple[bytes, ...]:
+    try:
+        found = anchors.certificates(_read(path))
+        for der in found:  # each by itself, for OpenSSL stops at the first that it knows already
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
+    except OSError as error:  # an SSLError is an OSError
+        raise Refusal(f"cannot read {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise Refusal(f"cannot use {path}: {error}") from None
+    return found
+
+
+def _read(path: Path) -> str:
+    """Of the agent's file, and only of a file: a link could lead anywhere, a pipe would be waited for."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise Refusal(f"cannot read {path}: not a file")
+        return text_files.armour(file.read(files.MOST))

@@ -1,0 +1,70 @@
+"""Which of the installed versions of linkerd2-proxy is started next: two symlinks beside the versions' folders.
+
+Law: a version is a folder below PREFIX/var/lib/fairlead/proxy that root alone can write, named by a number and
+nothing else. Where a link leads is read only to say which version it names.
+"""
+
+import re
+import stat
+from pathlib import Path
+from typing import Final
+
+from agent.privileged import Refusal
+from agent.privileged.system import files
+
+BINARY: Final = "linkerd2-proxy"
+CURRENT: Final = "current"
+PREVIOUS: Final = "previous"  # what `rollback` goes back to
+PATTERN: Final = r"\d{1,4}\.\d{1,5}\.\d{1,5}"
+
+
+def folder(prefix: Path) -> Path:
+    return prefix / "var/lib/fairlead/proxy"
+
+
+def linked(prefix: Path, link: str) -> str:
+    """The version that a link names; "" where there is none."""
+    try:
+        name = (folder(prefix) / link).readlink().name
+    except OSError:
+        return ""
+    return name if re.fullmatch(PATTERN, name) else ""
+
+
+def set_current(prefix: Path, version: str) -> dict[str, object]:
+    """Raises Refusal. The same again changes nothing."""
+    with files.lock(prefix):
+        must_be_installed(prefix, version)
+        before = linked(prefix, CURRENT)
+        if before != version:
+            if before:
+                link(prefix, PREVIOUS, before)
+            link(prefix, CURRENT, version)
+    return {"version": version}
+
+
+def must_be_installed(prefix: Path, version: str) -> None:
+    """Raises Refusal: the folder or the binary in it is not there, or not root's alone."""
+    if not re.fullmatch(PATTERN, version):
+        raise Refusal(f"cannot use the proxy {version!r}: it is no version")
+    home = folder(prefix) / version
+    try:
+        for path in (home.parent, home, home / BINARY):
+            files._only_roots(path, path.lstat())
+        if not stat.S_ISDIR(home.lstat().st_mode) or not stat.S_ISREG((home / BINARY).lstat().st_mode):
+            raise Refusal(f"cannot use the proxy {version}: {home} is not what was installed there")
+    except OSError as error:
+        raise Refusal(f"cannot use the proxy {version}: {error.filename}: {error.strerror}") from None
+
+
+def link(prefix: Path, name: str, version: str) -> None:
+    """At once: whoever follows the link finds the one or the other. Under `files.lock` alone. Raises Refusal."""
+    path = folder(prefix) / name
+    fresh = path.with_name(f".{name}.new")
+    try:
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(version)
+        fresh.rename(path)
+        files._sync(path.parent)
+    except OSError as error:
+        raise Refusal(f"cannot make {path} lead to {version}: {error.strerror}") from None

@@ -1,0 +1,12 @@
+"""What each live rule has met: packets and bytes."""
+
+from pathlib import Path
+
+from agent.privileged.redirect import kernel, live, specification
+
+
+def read(prefix: Path) -> list[dict[str, object]]:
+    """`[{"chain", "name", "packets", "bytes"}]` in the order of the chains; None where the kernel does not count;
+    [] without rules. Raises Refusal."""
+    backend = kernel.chosen(specification.backend(live.source(prefix, live.read(prefix))))
+    return kernel.BACKENDS[backend].counters()

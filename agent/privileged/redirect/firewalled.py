@@ -1,0 +1,24 @@
+"""What the host's own firewall does with the redirect that is in force: the answer to `redirect firewall`."""
+
+from pathlib import Path
+
+from agent.core.redirect.walk import Verdict
+from agent.privileged import Refusal
+from agent.privileged.redirect import admission, live, specification
+
+
+def judge(prefix: Path) -> dict[str, object]:
+    """Reads only. Raises Refusal: the configuration cannot be read."""
+    source = live.source(prefix, live.read(prefix))
+    spec, config = specification.spec(source), specification.configuration(source)
+    networks = config.redirect.outbound_networks or config.control_plane.cluster_networks
+    seen = admission.seen()
+    found = admission.admission(seen, spec, networks)
+    answer: dict[str, object] = {"verdict": found.verdict.value, "detail": found.rule or found.why}
+    if found.verdict is Verdict.REFUSED:
+        answer["commands"] = "; ".join(found.commands)
+    try:
+        admission.tracked(seen, spec, networks)
+    except Refusal as refusal:
+        answer["untracked"] = refusal.detail
+    return answer

@@ -1,0 +1,110 @@
+"""Servers that speak first, asked before a declared port is redirected for the first time.
+
+Behind the proxy a plain client of such a server waits 10 s and is dropped, unless the port is opaque
+(docs/redirect.md). A host must not lose its clients by joining, so such a port is refused until root's
+configuration says that it is opaque.
+
+Law: a port that was redirected once is never asked again: no restart and no boot depends on an application.
+"""
+
+import selectors
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from agent.core import opaque
+from agent.core.facts import Level
+from agent.core.reasons import Reason
+from agent.core.redirect import Address
+from agent.privileged import Refusal
+from agent.privileged.redirect import records, specification
+from agent.privileged.system import files
+
+WITHIN: Final = 1.5  # seconds for all ports together; nothing is sent
+_REDIRECTED: Final = "var/lib/fairlead/redirected-ports"
+
+
+def must_be_opaque(prefix: Path, source: Path, inbound: Level) -> None:
+    """Raises Refusal: a server on a port that was never redirected speaks first, and the port is not opaque."""
+    if inbound is not Level.ON:
+        return
+    config = specification.configuration(source)
+    asked = set(config.workload.ports) - set(config.workload.opaque_ports) - _redirected(prefix, source)
+    found = speak_first(config.host.addresses, sorted(asked))
+    if found:
+        listed = ", ".join(map(str, found))
+        detail = f"cannot redirect: the server on port {listed} speaks first, and workload.opaque_ports lacks it"
+        name = f"{config.workload.namespace}/{config.workload.name}"
+        remedy = opaque.declare(name, config.workload.opaque_ports, found)
+        raise Refusal(detail, Reason.SERVER_SPEAKS_FIRST, remedy)
+
+
+def remember(prefix: Path, source: Path, inbound: Level) -> None:
+    """These ports are redirected now. Raises Refusal."""
+    ports = set(specification.configuration(source).workload.ports)
+    if inbound is Level.ON and not ports <= (known := _recorded(prefix)):
+        files.write(prefix / _REDIRECTED, " ".join(map(str, sorted(known | ports))) + "\n")
+
+
+def accept(prefix: Path) -> dict[str, object]:
+    """An operator accepts that the declared ports are redirected whatever their servers do. Raises Refusal."""
+    with files.lock(prefix):
+        remember(prefix, prefix, Level.ON)
+    return {"ports": sorted(specification.configuration(prefix).workload.ports)}
+
+
+def _redirected(prefix: Path, source: Path) -> set[int]:
+    """A host that has been Ready had its declared ports redirected, also where no record was kept then."""
+    known = _recorded(prefix)
+    approved = source != prefix  # the ports of a new configuration are asked
+    if known or not approved or not records.ready_once(prefix, specification.member(prefix, source)):
+        return known
+    return set(specification.configuration(source).workload.ports)
+
+
+def _recorded(prefix: Path) -> set[int]:
+    path = prefix / _REDIRECTED
+    text = files.read(path) if path.exists() else ""
+    return {int(word) for word in text.split() if word.isascii() and word.isdecimal()}
+
+
+def speak_first(addresses: Iterable[Address], ports: Sequence[int]) -> tuple[int, ...]:
+    """The ports whose server sends something before it is asked. A port where nothing listens does not."""
+    found: set[int] = set()
+    with selectors.DefaultSelector() as waiting:
+        for address in addresses if ports else ():
+            for port in ports:
+                _dial(waiting, address, port)
+        deadline = time.monotonic() + WITHIN
+        while waiting.get_map() and (rest := deadline - time.monotonic()) > 0:
+            for key, _ in waiting.select(rest):
+                found |= _heard(waiting, key)
+        for key in list(waiting.get_map().values()):
+            _close(waiting, key)
+    return tuple(sorted(found))
+
+
+def _dial(waiting: selectors.BaseSelector, address: Address, port: int) -> None:
+    connection = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET)
+    connection.setblocking(False)
+    connection.connect_ex((str(address), port))  # what became of it is read below
+    waiting.register(connection, selectors.EVENT_READ, port)
+
+
+def _heard(waiting: selectors.BaseSelector, key: selectors.SelectorKey) -> set[int]:
+    """Readable: a greeting, an end, or a connection that was refused."""
+    assert isinstance(key.fileobj, socket.socket)
+    try:
+        spoke = bool(key.fileobj.recv(1))
+    except OSError:
+        spoke = False
+    _close(waiting, key)
+    return {int(key.data)} if spoke else set()
+
+
+def _close(waiting: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+    assert isinstance(key.fileobj, socket.socket)
+    waiting.unregister(key.fileobj)
+    key.fileobj.close()

@@ -1,0 +1,353 @@
+"""What each verb of the redirect does. Every one raises Refusal, and then nothing has changed, or what was
+before has come back."""
+
+import sys
+import traceback
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from agent.core.facts import Level
+from agent.core.reasons import Reason
+from agent.core.redirect import Inbound, RedirectSpec, levels, ruleset, settle
+from agent.core.redirect.timed import Live
+from agent.privileged import Refusal
+from agent.privileged.helper.request import NO_TRIAL
+from agent.privileged.redirect import (
+    admission,
+    greetings,
+    guide,
+    host_rules,
+    live,
+    records,
+    specification,
+    transaction,
+    trial,
+    wanted_levels,
+)
+from agent.privileged.redirect.host_rules import Exempt
+from agent.privileged.redirect.records import Cause, Suspension
+from agent.privileged.redirect.transaction import Done
+from agent.privileged.redirect.wanted_levels import Levels
+from agent.privileged.system import files, listeners
+
+Answer = dict[str, object]
+
+_OFF: Levels = (Level.OFF, Level.OFF)
+
+
+# reading -------------------------------------------------------------------------------------------
+
+
+def check(prefix: Path) -> Answer:
+    found = live.read(prefix)
+    return _answer(prefix, found, _live_levels(live.source(prefix, found), found))
+
+
+# the agent's ---------------------------------------------------------------------------------------
+#
+# Its levels are of the configuration in force, whatever has been written into the file since: what is redirected
+# changes when an operator says so. Only the very first configuration is approved by being applied.
+
+
+def apply(prefix: Path, inbound: Level, outbound: Level) -> Answer:
+    """Bring the kernel to these levels, and say what it holds afterwards."""
+    with files.lock(prefix):
+        return _bring(prefix, live.read(prefix), settle(inbound, outbound))
+
+
+def arm(prefix: Path) -> Answer:
+    """ON, if the proxy is proved ready. A host that has left is left alone."""
+    with files.lock(prefix):
+        before = live.read(prefix)
+        if records.left(prefix):
+            return _answer(prefix, before, _live_levels(live.source(prefix, before), before))
+        return _bring(prefix, before, wanted_levels.ready(prefix, live.source(prefix, before)))
+
+
+def failed(prefix: Path) -> Answer:
+    """The failure policy of each direction. On a host that has left, what is off stays off."""
+    with host_rules.request(prefix, left_alone=True), files.lock(prefix):
+        return _or_by_force(prefix, partial(wanted_levels.failed, prefix), partial(_failed, prefix))
+
+
+def _failed(prefix: Path) -> Answer:
+    before = live.read(prefix)
+    if before.rules is None and records.left(prefix):
+        return _answer(prefix, before, _OFF)
+    return _bring(prefix, before, wanted_levels.failed(prefix, live.source(prefix, before)))
+
+
+def one_way(prefix: Path, direction: str, level: Level) -> Answer:
+    """Bring one direction to this level, and leave the other. Rules are set for both at once, so where those
+    of the other are damaged it gets its failure policy."""
+    if level is not Level.BLOCK:
+        with files.lock(prefix):
+            return _one_way(prefix, direction, level)
+    with host_rules.request(prefix, left_alone=True), files.lock(prefix):
+        act = partial(_one_way, prefix, direction, level)
+        return _or_by_force(prefix, partial(_one_blocked, prefix, direction), act)
+
+
+def _one_way(prefix: Path, direction: str, level: Level) -> Answer:
+    before = live.read(prefix)
+    if direction == "both":
+        return _bring(prefix, before, (level, level))
+    source = live.source(prefix, before)
+    found, policies = _live_levels(source, before), wanted_levels.failed(prefix, source)
+    inbound, outbound = (p if f is Level.PARTIAL else f for f, p in zip(found, policies, strict=True))
+    wanted = (level, outbound) if direction == "inbound" else (inbound, level)
+    return _bring(prefix, before, settle(*wanted))
+
+
+def _one_blocked(prefix: Path, direction: str, source: Path) -> Levels:
+    inbound, outbound = wanted_levels.failed(prefix, source)
+    into, out = direction in ("inbound", "both"), direction in ("outbound", "both")
+    return Level.BLOCK if into else inbound, Level.BLOCK if out else outbound
+
+
+def _bring(prefix: Path, before: Live, wanted: Levels) -> Answer:
+    held = records.suspension(prefix)
+    source = live.source(prefix, before)
+    spec, found = (_new if source == prefix else _spec)(source, wanted), wanted
+    over = before.trial is not None and not before.on_trial
+    if levels(spec, before.rules) != wanted or over:
+        _permit(held, before, wanted)
+        greetings.must_be_opaque(prefix, source, wanted[0])
+        put = transaction.carry_on if before.on_trial else transaction.put
+        found = put(prefix, source, spec, before, wanted).levels
+    _remember(prefix, spec)
+    if found == wanted:
+        greetings.remember(prefix, source, wanted[0])
+        _approve_first(prefix, source, spec, wanted)
+    return _answer(prefix, before, found)
+
+
+def _remember(prefix: Path, spec: RedirectSpec) -> None:
+    if spec.inbound is Inbound.ALL:
+        host_rules.remember(prefix, Exempt(spec.ssh_ports, spec.published))
+
+
+def _approve_first(prefix: Path, source: Path, spec: RedirectSpec, wanted: Levels) -> None:
+    """Where none was approved yet, the one that the rules were made of."""
+    if source == prefix and spec is not specification.NOTHING and wanted != _OFF and not records.left(prefix):
+        records.approve(prefix, source)
+
+
+def _permit(held: Suspension | None, before: Live, wanted: Levels) -> None:
+    """What was suspended is not set again by the agent, but for what is on trial, as long as that is. Closing a
+    port is allowed still, but not after an operator took the rules away."""
+    if held is None or before.on_trial or transaction.lets_go(wanted):
+        return
+    if Level.ON in wanted or held.cause is Cause.REMOVED:
+        detail = f"cannot redirect: it is suspended ({held.cause.value}: {held.detail})"
+        raise Refusal(detail, Reason.REDIRECT_SUSPENDED)
+
+
+def _or_by_force(prefix: Path, wanted: Callable[[Path], Levels], act: Callable[[], Answer]) -> Answer:
+    """An error that is no refusal must not leave open what is to be closed: the rules of these levels are set with
+    nothing looked up and nothing tested. Raises Refusal."""
+    try:
+        return act()
+    except Refusal:
+        raise
+    except Exception:
+        source = records.approved(prefix)
+        found = settle(*wanted(source))
+        held = records.suspension(prefix)
+        if transaction.lets_go(found) or (held is not None and held.cause is Cause.REMOVED):
+            raise
+        traceback.print_exc(file=sys.stderr)
+        transaction.for_good(prefix, source, ruleset(specification.outline(source), *found))
+        return _levels(found)
+
+
+# at boot -------------------------------------------------------------------------------------------
+
+
+def restore(prefix: Path) -> Answer:
+    """The redirect that was last approved, at the level of the moment; nothing after `leave`."""
+    with host_rules.request(prefix, left_alone=True), files.lock(prefix):
+        found, held = live.read(prefix), records.suspension(prefix)
+        if records.left(prefix) or found.on_trial or (held is not None and held.cause is Cause.REMOVED):
+            return _levels(_live_levels(live.source(prefix, found), found))
+        act = partial(_restored, prefix, found, held)
+        return _or_by_force(prefix, partial(wanted_levels.failed, prefix), act)
+
+
+def _restored(prefix: Path, found: Live, held: Suspension | None) -> Answer:
+    source = records.approved(prefix)
+    wanted = wanted_levels.failed(prefix, source) if held else _at_boot(prefix, source, found)
+    spec = _spec(source, wanted)
+    after = wanted
+    if levels(spec, found.rules) != wanted:
+        after = transaction.put(prefix, source, spec, found, wanted).levels
+    if after == wanted:
+        _approve_first(prefix, source, spec, wanted)
+    return _levels(after)
+
+
+def _at_boot(prefix: Path, source: Path, found: Live) -> Levels:
+    """Where nobody can tell whether the proxy is ready, what is live stays; what is gone or damaged gets its
+    failure policy."""
+    try:
+        return wanted_levels.now(prefix, source)
+    except Refusal as refusal:
+        if refusal.reason is not Reason.PROXY_UNREADABLE:
+            raise
+    held = _live_levels(source, found)
+    return wanted_levels.failed(prefix, source) if {Level.OFF, Level.PARTIAL} & set(held) else held
+
+
+# an operator's -------------------------------------------------------------------------------------
+
+
+def apply_configured(
+    prefix: Path, confirm: str, session: frozenset[int] = frozenset(), *, force: bool = False
+) -> Answer:
+    """The configuration as it stands now, at the level of the moment; with a time: on trial. `session`: the ports
+    by which the operator came. `force`: also where a server on a declared port speaks first.
+
+    An operator has acted: a suspension is lifted.
+    """
+    with files.lock(prefix):
+        wanted = wanted_levels.now(prefix, prefix, session)
+        spec = _new(prefix, wanted, session)
+        if not force:
+            greetings.must_be_opaque(prefix, prefix, wanted[0])
+        before = live.read(prefix)
+        if confirm == NO_TRIAL or (levels(spec, before.rules) == wanted and not before.on_trial):
+            return _tested(_keep(prefix, spec, before, wanted))
+        found = transaction.put_on_trial(prefix, spec, before, wanted, int(confirm))
+        _remember(prefix, spec)
+        return {**_tested(found), "trial": int(confirm)}
+
+
+def _keep(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Done:
+    found = transaction.put(prefix, prefix, spec, before, wanted)
+    _remember(prefix, spec)
+    records.suspend(prefix, None)
+    records.approve(prefix, prefix)
+    greetings.remember(prefix, prefix, wanted[0])
+    return found
+
+
+def adopt_guide(prefix: Path, session: frozenset[int] = frozenset()) -> Answer:
+    """The configuration in place of the chains that Linkerd's guide has an operator make by hand. Ours come
+    first in the kernel, so there is no moment with neither."""
+    with files.lock(prefix):
+        chains = guide.chains()
+        wanted = wanted_levels.now(prefix, prefix, session)
+        found = _keep(prefix, _new(prefix, wanted, session), live.read(prefix), wanted)
+        guide.remove()
+        return {**_tested(found), "adopted": list(chains)}
+
+
+def confirm(prefix: Path) -> Answer:
+    """What is on trial stays."""
+    with files.lock(prefix):
+        found = live.read(prefix)
+        if not found.on_trial:
+            raise _nothing_on_trial(prefix, "confirm")
+        source = records.tried(prefix)
+        transaction.for_good(prefix, source, found.rules)
+        records.suspend(prefix, None)
+        records.approve(prefix, source)
+        after = _live_levels(source, live.read(prefix))
+        greetings.remember(prefix, source, after[0])
+        return _levels(after)
+
+
+def revert(prefix: Path, *, due: bool = False) -> Answer:
+    """What was before the trial comes back at once, and the suspension stays. `due`: a timer asks."""
+    with files.lock(prefix):
+        if due:
+            return _levels(_time_is_over(prefix))
+        found = live.read(prefix)
+        if found.trial is None or not found.on_trial:
+            raise _nothing_on_trial(prefix, "revert")
+        source = records.approved(prefix)
+        transaction.for_good(prefix, source, found.trial.before)
+        records.suspend(prefix, Suspension(Cause.REVERTED, "an operator took it back"))
+        return _levels(_live_levels(source, live.read(prefix)))
+
+
+def _time_is_over(prefix: Path) -> Levels:
+    """Also where somebody has taken the rules on trial away meanwhile."""
+    found, source = trial.record(prefix), records.approved(prefix)
+    if found is not None and found.left > 0:
+        raise Refusal(f"cannot revert the redirect: {found.left} s are left")
+    if found is not None:
+        transaction.for_good(prefix, source, found.before)
+    return _live_levels(source, live.read(prefix))
+
+
+def _nothing_on_trial(prefix: Path, verb: str) -> Refusal:
+    held = records.suspension(prefix)
+    if held is not None and held.cause is Cause.UNCONFIRMED:
+        detail = f"cannot {verb} the redirect: its time is over, and what was before is back"
+        return Refusal(detail, Reason.REDIRECT_SUSPENDED)
+    return Refusal(f"cannot {verb} the redirect: none is on trial")
+
+
+def remove(prefix: Path, *, now: bool) -> Answer:
+    """Take every rule away. While the proxy has streams open, RELEASED: tracking stays until they have ended,
+    and this is asked again. A host that did not leave stays without, until an operator acts."""
+    with files.lock(prefix):
+        if live.read(prefix).rules is None:
+            return _levels(_OFF)
+        streams = 0 if now else listeners.streams(specification.NOTHING)
+        source = records.approved(prefix)
+        transaction.for_good(prefix, source, transaction.released())
+        if not streams:
+            live.replace(source, None)
+        if not records.left(prefix):
+            records.suspend(prefix, Suspension(Cause.REMOVED, "an operator took the rules away"))
+        answer = _levels(levels(specification.NOTHING, live.read(prefix).rules))
+        return {**answer, "streams": streams} if streams else answer
+
+
+# common --------------------------------------------------------------------------------------------
+
+
+def _spec(source: Path, wanted: Levels, session: frozenset[int] = frozenset()) -> RedirectSpec:
+    return (
+        specification.letting_go(source)
+        if transaction.lets_go(wanted)
+        else specification.approved(source, session)
+    )
+
+
+def _new(prefix: Path, wanted: Levels, session: frozenset[int] = frozenset()) -> RedirectSpec:
+    """One that is not in force yet. Later the firewall may change, and a redirect in force is not taken away."""
+    spec = _spec(prefix, wanted, session)
+    if Level.ON in wanted:
+        firewall = admission.seen(admission.OUTWARD)
+        admission.tracked(firewall, spec)
+        if wanted[1] is Level.ON:
+            admission.outward(firewall, spec)
+    return spec
+
+
+def _live_levels(source: Path, found: Live) -> Levels:
+    return levels(specification.spec(source) if found.rules else specification.NOTHING, found.rules)
+
+
+def _answer(prefix: Path, before: Live, found: Levels) -> Answer:
+    """To the agent, who tells people of what waits for them."""
+    edited, held = specification.edited(prefix, live.source(prefix, before)), records.suspension(prefix)
+    answer = _levels(found) | ({"edited": edited} if edited else {})
+    if held is not None:
+        answer["suspended"] = f"{held.cause.value}: {held.detail}"
+    if before.trial is not None and before.on_trial:
+        answer["trial"] = before.trial.left
+    return answer
+
+
+def _tested(done: Done) -> Answer:
+    return {**_levels(done.levels), **({"tested": done.tested} if done.tested else {})}
+
+
+def _levels(found: Levels) -> Answer:
+    inbound, outbound = found
+    return {"inbound": inbound.value, "outbound": outbound.value}

@@ -1,0 +1,143 @@
+"""The firewall rules of others on this host: read once a request, without the sets that decide nothing, and not at
+all on the way to BLOCK.
+
+Law: what others wrote never keeps a port from being closed. There the ports that were exempt when the rules were
+last set are exempt still.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar, cast
+
+from agent.core.redirect import decisive
+from agent.privileged import Refusal
+from agent.privileged.redirect.backends import nftables
+from agent.privileged.redirect.backends.iptables import Iptables
+from agent.privileged.system import files, programs
+
+T = TypeVar("T")
+
+_RECORD: Final = "var/lib/fairlead/exempt-ports"
+_WITHIN: Final = 1.0  # seconds for one set; a larger one stays unlisted, and what depends on it cannot be told
+
+
+@dataclass
+class _Request:
+    prefix: Path
+    left_alone: bool = False
+    known: dict[object, object] = field(default_factory=dict)
+
+
+_current: ContextVar[_Request | None] = ContextVar("request", default=None)
+
+
+@contextmanager
+def request(prefix: Path, *, left_alone: bool = False) -> Iterator[None]:
+    """Within it each thing is read once. `left_alone`: and nothing of others."""
+    token = _current.set(_Request(prefix, left_alone))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def once(key: object, read: Callable[[], T]) -> T:
+    found = _current.get()
+    if found is None:
+        return read()
+    if key not in found.known:
+        found.known[key] = read()
+    return cast(T, found.known[key])
+
+
+def forget() -> None:
+    """After a change of this request's own."""
+    if found := _current.get():
+        found.known.clear()
+
+
+def left_alone() -> bool:
+    found = _current.get()
+    return found is not None and found.left_alone
+
+
+# what others wrote ---------------------------------------------------------------------------------
+
+
+def listing(hooks: frozenset[str]) -> object:
+    """What `nft -j list ruleset` says, with the elements of those sets alone that rules on the way from these
+    hooks refer to; the others are marked as not known. Raises Refusal."""
+    return once(("listing", hooks), lambda: _listing(hooks))
+
+
+def saved(kind: str) -> dict[int, str]:
+    """What save says of this kind of iptables, by IP version. Raises Refusal."""
+    return once(("saved", kind), Iptables(kind).seen)
+
+
+def _listing(hooks: frozenset[str]) -> object:
+    found = once("terse", lambda: nftables.listed("read the host's firewall", "-t", "list", "ruleset"))
+    found = decisive.with_flags(found, {table: _flags(*table) for table in decisive.misprinted(found)})
+    sets: dict[decisive.Name, object] = {}
+    while more := decisive.named_sets(found, hooks) - sets.keys():
+        sets |= {name: _set(name) for name in more}
+        found = decisive.with_sets(found, sets)
+    return decisive.marked(found, sets)
+
+
+def _flags(family: str, table: str) -> list[str]:
+    """From the text of the listing. Raises Refusal."""
+    done = nftables.run_text("-t", "list", "table", family, table)
+    if done.returncode != 0:
+        raise nftables.refusal("read the host's firewall", done.stderr)
+    found = re.search(r"^\tflags ([a-z, ]+)$", done.stdout, re.MULTILINE)
+    return found[1].replace(" ", "").split(",") if found else []
+
+
+def _set(name: decisive.Name) -> object:
+    """None: it is gone, or too large."""
+    kind, family, table, own = name
+    within = _WITHIN if _current.get() else None
+    try:
+        return nftables.listed("read a set", "list", kind, family, table, own, within=within)
+    except (Refusal, programs.TookTooLong):
+        return None
+
+
+# ports that were exempt ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Exempt:
+    """What rules for every port leave out: the ports of SSH, and those that containers publish."""
+
+    ssh: frozenset[int] = frozenset()
+    published: frozenset[int] = frozenset()
+
+
+def remember(prefix: Path, exempt: Exempt) -> None:
+    """Under `files.lock`. Raises Refusal."""
+    path = prefix / _RECORD
+    text = json.dumps({name: sorted(ports) for name, ports in vars(exempt).items()}) + "\n"
+    if not left_alone() and not (path.exists() and files.read(path) == text):
+        files.write(path, text)
+
+
+def remembered() -> Exempt | None:
+    """None: nothing was, or it cannot be read."""
+    found = _current.get()
+    path = found.prefix / _RECORD if found else None
+    if path is None or not path.exists():
+        return None
+    try:
+        match json.loads(files.read(path)):
+            case {"ssh": [*ssh], "published": [*published]}:
+                return Exempt(frozenset(map(int, ssh)), frozenset(map(int, published)))
+    except (Refusal, ValueError, TypeError):
+        pass
+    return None

@@ -1,0 +1,90 @@
+"""The rules that hold at this moment, by the backend in use, those on trial among them.
+
+Law: whatever reads or sets rules in the door goes through here.
+"""
+
+import json
+from dataclasses import replace as changed
+from pathlib import Path
+
+from agent.core.redirect import Ruleset, timed
+from agent.core.redirect.timed import Live, Trial
+from agent.privileged.redirect import kernel, records, specification, trial
+from agent.privileged.redirect.backends import nftables
+
+_NFT = "nftables"
+
+
+def read(prefix: Path) -> Live:
+    """By the backend of the configuration in force: the one on trial, else the last approved. Raises Refusal."""
+    held = records.suspension(prefix)
+    if held is not None and held.cause is records.Cause.UNCONFIRMED:
+        found = _tried(prefix)
+        if found.on_trial:
+            return found
+    return by(records.approved(prefix))
+
+
+def _tried(prefix: Path) -> Live:
+    """What lost its rules is on trial no more, whether there is a timer or not."""
+    found, timer = by(records.tried(prefix)), trial.record(prefix)
+    if timer is None or found.rules is None:
+        return found
+    return Live(found.rules, Trial(found.rules, timer.before, timer.left))
+
+
+def source(prefix: Path, found: Live) -> Path:
+    """Below which prefix the configuration lies that is in force: the one on trial, or the last approved; the
+    host's own while none was."""
+    return records.tried(prefix) if found.on_trial else records.approved(prefix)
+
+
+def by(source: Path) -> Live:
+    """By the backend of the configuration below `source`. Raises Refusal."""
+    backend = specification.backend(source)
+    name = kernel.chosen(backend)
+    if name != _NFT:
+        return Live(kernel.read(backend))
+    listing = nftables.own_table()
+    if listing is None:
+        return Live(kernel.read(backend))
+    found = timed.read(listing)
+    left = tuple(f"rules by {other}" for other in kernel.leftovers(name))
+    assert found.rules is not None
+    return changed(found, rules=changed(found.rules, foreign=(*found.rules.foreign, *left)))
+
+
+def replace(source: Path, rules: Ruleset | None) -> None:
+    """By the backend of the configuration below `source`. Raises Refusal; then nothing changed."""
+    kernel.replace(rules, specification.backend(source))
+
+
+def put_on_trial(prefix: Path, new: Ruleset, before: Ruleset, seconds: int) -> None:
+    """The new rules of the configuration that is tried for so long, then those from before, with nobody needed.
+    Raises Refusal; nothing changed."""
+    backend = specification.backend(records.tried(prefix))
+    name = kernel.chosen(backend)
+    if name != _NFT:
+        trial.begin(prefix, before, seconds)
+        kernel.replace(new, backend)
+        return
+    trial.end(prefix)
+    kernel.remove_leftovers(name)
+    _set_timed(new, before, seconds)
+
+
+def carry_on(prefix: Path, found: Live, new: Ruleset, before: Ruleset) -> None:
+    """Other rules for the trial that goes on, until its time is over. Raises Refusal; nothing changed."""
+    assert found.trial is not None and found.trial.left is not None
+    backend = specification.backend(records.tried(prefix))
+    if kernel.chosen(backend) == _NFT:
+        _set_timed(new, before, max(1, found.trial.left))
+        return
+    kernel.replace(new, backend)
+    trial.amend(prefix, before)
+
+
+def _set_timed(new: Ruleset, before: Ruleset, seconds: int) -> None:
+    done = nftables.run("-f", "-", input=json.dumps(timed.transaction(new, before, seconds)))
+    if done.returncode != 0:
+        raise nftables.refusal("set the rules", done.stderr)

@@ -1,0 +1,102 @@
+"""The self-test by packets: what becomes of real connections from outside, before and after rules are set.
+
+Law: evidence alone counts. A problem is a connection that comes to where it must not, or is reset where it was
+accepted before. Silence decides nothing: to the host's own firewall this wire is a stranger like any other. What
+is intended is stated in words of its own; the code that makes the rules is not asked.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from agent.core.facts import Level
+from agent.core.redirect import SSH_PORT, Address, Inbound, RedirectSpec
+from agent.privileged.redirect import tun
+from agent.privileged.redirect.tun import Answer, Place, Wire
+from agent.privileged.system import listeners
+
+_SOME = 8  # of each kind, for each address: examples, and no scan
+
+
+@dataclass(frozen=True)
+class Findings:
+    """`said`: how the rules were tested, for people."""
+
+    said: str
+    problems: tuple[str, ...] = ()
+
+
+class Packets:
+    """Made before the rules are set: what must stay as it is, is what is so now."""
+
+    def __init__(self, spec: RedirectSpec, ssh: frozenset[int], line: Wire) -> None:
+        self._spec, self._ssh, self._line = spec, ssh, line
+        found = line.dial(place for address in spec.addresses for place in _untouched(spec, ssh, address))
+        self._kept = [place for place, answer in found.items() if answer.port == place[1]]
+
+    def findings(self, inbound: Level) -> Findings:
+        """With the rules set."""
+        try:
+            return self._findings(inbound)
+        except tun.Impossible as impossible:
+            return _tracer_alone(impossible)
+
+    def _findings(self, inbound: Level) -> Findings:
+        kept, declared = self._kept, list(_declared(self._spec, inbound))
+        answers = self._line.dial([*kept, *declared])
+        problems = (
+            *self._harms({place: answers[place] for place in kept if place in answers}),
+            *_misses(self._spec, {place: answers[place] for place in declared if place in answers}, inbound),
+        )
+        asked, silent = len(kept) + len(declared), len(kept) + len(declared) - len(answers)
+        said = f"by the tracer, and by {asked} connections from outside"
+        return Findings(f"{said}, {silent} of them without an answer" if silent else said, problems)
+
+    def _harms(self, answers: Mapping[Place, Answer]) -> Iterator[str]:
+        for (address, port), answer in answers.items():
+            what = f"{'SSH on ' if port in self._ssh else ''}{address} port {port}"
+            if answer.port not in (port, None):
+                yield f"a connection to {what} arrives at port {answer.port}"
+            elif not answer.accepted and port in listeners.accepting(address):
+                yield f"a connection to {what} is reset, and was accepted before"
+
+
+@contextmanager
+def opened(spec: RedirectSpec, sshd: frozenset[int]) -> Iterator[Packets | Findings]:
+    """Findings at once where there can be no wire."""
+    try:
+        with tun.wire(spec.inbound_except.networks) as line:
+            yield Packets(spec, sshd | {SSH_PORT}, line)
+    except tun.Impossible as impossible:
+        yield _tracer_alone(impossible)
+
+
+def _tracer_alone(impossible: tun.Impossible) -> Findings:
+    return Findings(f"by the tracer alone: {impossible}")
+
+
+def _untouched(spec: RedirectSpec, ssh: frozenset[int], address: Address) -> list[Place]:
+    """Where somebody listens and nothing is to be redirected; SSH before others."""
+    ports = listeners.accepting(address) - spec.own_ports
+    if spec.inbound is Inbound.ALL:
+        ports &= ssh | spec.inbound_except.ports
+    elif spec.inbound is Inbound.DECLARED:
+        ports -= spec.ports - spec.inbound_except.ports
+    return [(address, port) for port in sorted(ports, key=lambda port: (port not in ssh, port))[:_SOME]]
+
+
+def _declared(spec: RedirectSpec, inbound: Level) -> Iterator[Place]:
+    if spec.inbound is Inbound.OFF or inbound is Level.RELEASED:
+        return
+    ports = spec.ports - spec.inbound_except.ports - spec.ssh_ports - spec.own_ports
+    for address in spec.addresses:
+        yield from ((address, port) for port in sorted(ports)[:_SOME])
+
+
+def _misses(spec: RedirectSpec, answers: Mapping[Place, Answer], inbound: Level) -> Iterator[str]:
+    for (address, port), answer in answers.items():
+        where = f"a connection to {address} port {port} arrives at port {answer.port}"
+        if answer.port is not None and inbound is Level.BLOCK:
+            yield f"{where}, and was to be blocked"
+        elif answer.port not in (None, spec.inbound_listener):
+            yield f"{where}, and not at the proxy's {spec.inbound_listener}"

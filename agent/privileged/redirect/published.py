@@ -1,0 +1,42 @@
+"""The ports that container runtimes publish on this host now: by rules of either kind, or by a program that
+listens."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from agent.core.redirect import Address, firewall_iptables, published
+from agent.core.redirect.walk import WIRE, Arrival
+from agent.privileged import Refusal
+from agent.privileged.redirect import host_rules
+from agent.privileged.redirect.backends.iptables import KINDS
+from agent.privileged.system import programs, sshd
+
+_HOOKS: Final = frozenset({"prerouting"})
+
+
+def ports(addresses: Iterable[Address]) -> frozenset[int]:
+    """At these addresses of this host, over TCP. On the way to BLOCK, and where the rules cannot be read, those
+    that were known last. Raises Refusal: none are, and a program that could tell fails."""
+    listen, known = sshd.listening(published.LISTENERS), host_rules.remembered()
+    if host_rules.left_alone():
+        return listen | (known.published if known else frozenset())
+    try:
+        return listen | _by_rules(addresses)
+    except Refusal:
+        if known is None:
+            raise
+        return listen | known.published
+
+
+def _by_rules(addresses: Iterable[Address]) -> frozenset[int]:
+    packets = [Arrival(WIRE, None, one, None, translated=False, hook="prerouting") for one in addresses]
+    found: frozenset[int] = frozenset()
+    kept: set[str] = set()
+    for kind in KINDS:
+        for version, text in host_rules.saved(kind).items():
+            found |= published.from_iptables(text, [packet for packet in packets if packet.version == version])
+            if kind == "nft" and firewall_iptables.bases(text) & {("nat", "PREROUTING")}:
+                kept.add("ip" if version == 4 else "ip6")
+    if programs.find("nft"):
+        found |= published.from_nft(host_rules.listing(_HOOKS), packets, frozenset(kept))
+    return found

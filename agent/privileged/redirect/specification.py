@@ -1,0 +1,243 @@
+"""What may be redirected on this host: root's configuration, and never a port by which an operator comes in."""
+
+import functools
+import grp
+import pwd
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from agent import config
+from agent.core import control_plane, failure
+from agent.core.addresses import address
+from agent.core.reasons import Reason
+from agent.core.redirect import (
+    SSH_PORT,
+    Address,
+    Exceptions,
+    Inbound,
+    Outbound,
+    RedirectSpec,
+    caught_ports,
+    refused_ports,
+    swallowed,
+)
+from agent.core.redirect.spec import GUIDE_INBOUND_EXCEPT, GUIDE_OUTBOUND_EXCEPT
+from agent.privileged import Refusal
+from agent.privileged.redirect import host_rules, published
+from agent.privileged.redirect.host_rules import Exempt
+from agent.privileged.system import files, sshd, subnets
+
+# Of linkerd-destination and the policy controller, where the configuration names none.
+_CONTROL_PORTS: Final = (8086, 8090)
+
+NOTHING: Final = RedirectSpec(proxy_uid=65534)  # released, it makes the same rules as every other
+
+
+def spec(prefix: Path) -> RedirectSpec:
+    """The specification that PREFIX/etc/fairlead/fairlead.toml stands for. Raises Refusal."""
+    return _spec(configuration(prefix))
+
+
+def outline(prefix: Path) -> RedirectSpec:
+    """The same, with nothing looked up on this host: what was exempt last is exempt still. Raises Refusal."""
+    found, known = configuration(prefix), host_rules.remembered()
+    if known is None and _every_port(found):
+        raise Refusal("cannot tell the ports of SSH and of containers: no redirect was set yet")
+    return _spec(found, known or Exempt())
+
+
+def goes_out(prefix: Path) -> bool:
+    """There is something that goes out through the proxy. Raises Refusal."""
+    return _spec(configuration(prefix), Exempt()).outward
+
+
+def approved(prefix: Path, session: frozenset[int] = frozenset()) -> RedirectSpec:
+    """The same, where its rules would take nobody's way in as things stand now. `session`: the ports by which
+    whoever asks came to this host. Raises Refusal."""
+    found = configuration(prefix)
+    if found.redirect.mode == "off":
+        raise Refusal(f'cannot redirect: redirect.mode is "off" in {_path(prefix)}', Reason.REDIRECT_REFUSED)
+    wanted = _spec(found)
+    if ports := refused_ports(wanted, sshd.ports()):
+        listed = ", ".join(map(str, sorted(ports)))
+        raise Refusal(f"cannot redirect port {listed}: sshd listens there", Reason.REDIRECT_REFUSED)
+    if lost := session & caught_ports(wanted):
+        raise Refusal(f"cannot redirect port {min(lost)}: this session came by it", Reason.REDIRECT_REFUSED)
+    for network, subnet in () if found.redirect.force else swallowed(wanted, subnets.connected()):
+        detail = f"cannot redirect {network} without redirect.force: it holds {subnet}, a subnet of this host"
+        raise Refusal(detail, Reason.REDIRECT_REFUSED)
+    return wanted
+
+
+def letting_go(prefix: Path) -> RedirectSpec:
+    """What rules are made of while nothing is redirected. Letting go works where the configuration is broken."""
+    try:
+        found = configuration(prefix)
+        return _spec(found) if found.redirect.mode == "off" else NOTHING
+    except Refusal:
+        return NOTHING
+
+
+def edited(prefix: Path, in_force: Path) -> str:
+    """What PREFIX's configuration says about the redirect otherwise than the one in force, for people; "" for
+    nothing."""
+    if in_force == prefix:
+        return ""
+    try:
+        now, then = _stated(configuration(prefix)), _stated(configuration(in_force))
+    except Refusal as refusal:
+        return refusal.detail
+    return ", ".join(key for key in now if now[key] != then[key])
+
+
+def _stated(found: config.Config) -> dict[str, object]:
+    """The keys that rules and levels follow from."""
+    return {
+        "workload.ports": sorted(found.workload.ports),
+        "host.addresses": found.host.addresses,
+        "proxy.user": found.proxy.user,
+        "api.server": found.api.server,
+        "control_plane": sorted(_control_ports(found.control_plane)),
+        **{f"redirect.{key}": value for key, value in vars(found.redirect).items()},
+    }
+
+
+def backend(prefix: Path) -> str:
+    """What the configuration says about the kind of firewall; "auto" where it cannot be read, so that letting go
+    works there too."""
+    try:
+        return configuration(prefix).redirect.backend
+    except Refusal:
+        return "auto"
+
+
+def controller(source: Path) -> str:
+    """HOST:PORT of the policy controller. Raises Refusal."""
+    found = configuration(source).control_plane
+    return control_plane.policy_address(found.policy, found.namespace, found.cluster_domain)
+
+
+def member(prefix: Path, source: Path) -> str:
+    """Who this host is in the mesh: by the configuration of this moment, and where that cannot be used, by the one
+    in force. Raises Refusal."""
+    try:
+        found = configuration(prefix)
+    except Refusal:
+        found = configuration(source)
+    return failure.record(found.workload.namespace, found.workload.name, found.workload.identity)
+
+
+def configuration(prefix: Path) -> config.Config:
+    """Raises Refusal: it cannot be read, trusted or used."""
+    path = _path(prefix)
+    try:
+        return _parsed(files.read(path))
+    except Refusal as refusal:
+        raise Refusal(refusal.detail, Reason.CONFIGURATION_UNUSABLE) from None
+    except config.ConfigError as error:
+        raise Refusal(f"cannot use {path}: {error}", Reason.CONFIGURATION_UNUSABLE) from None
+
+
+# One request asks for it many times over, and the text says all.
+_parsed = functools.lru_cache(maxsize=4)(config.parse)
+
+
+def _path(prefix: Path) -> Path:
+    return prefix / "etc/fairlead/fairlead.toml"
+
+
+def _exempt(found: config.Config) -> Exempt:
+    """Only rules for every port depend on who listens at this moment."""
+    return Exempt(sshd.ports(), published.ports(found.host.addresses)) if _every_port(found) else Exempt()
+
+
+def _every_port(found: config.Config) -> bool:
+    mode = found.redirect.mode
+    return mode == "linkerd-guide" or (mode != "off" and found.redirect.inbound == "all")
+
+
+def _spec(found: config.Config, exempt: Exempt | None = None) -> RedirectSpec:
+    exempt = exempt or _exempt(found)
+    redirect = found.redirect
+    guide, off = redirect.mode == "linkerd-guide", redirect.mode == "off"
+    inbound = Inbound.ALL if guide else Inbound.OFF if off else Inbound(redirect.inbound)
+    outbound = Outbound.ALL if guide else Outbound.OFF if off else Outbound(redirect.outbound)
+    return RedirectSpec(
+        proxy_uid=_proxy_uid(found.proxy.user),
+        addresses=found.host.addresses,
+        ports=frozenset(found.workload.ports),
+        networks=redirect.outbound_networks,
+        exempt=(*((one.address, one.port) for one in redirect.exempt), *_api_server(found.api.server)),
+        inbound=inbound,
+        outbound=outbound,
+        uids=_numbers(redirect.outbound_uids, _uid),
+        inbound_except=Exceptions(
+            ports=GUIDE_INBOUND_EXCEPT if guide else _ports(redirect.inbound_except_ports),
+            networks=redirect.inbound_except_networks,
+            interfaces=frozenset(redirect.inbound_except_interfaces),
+        ),
+        outbound_except=Exceptions(
+            ports=GUIDE_OUTBOUND_EXCEPT if guide else _ports(redirect.outbound_except_ports),
+            networks=redirect.outbound_except_networks,
+            interfaces=frozenset(redirect.outbound_except_interfaces),
+            uids=_numbers(redirect.outbound_except_uids, _uid),
+            gids=_numbers(redirect.outbound_except_gids, _gid),
+        ),
+        ssh_ports=exempt.ssh | {SSH_PORT},
+        published=exempt.published,
+        control_ports=frozenset(_control_ports(found.control_plane)),
+        guarded=off and bool(found.workload.ports),
+    )
+
+
+def _ports(ranges: Iterable[tuple[int, int]]) -> frozenset[int]:
+    return frozenset(port for first, last in ranges for port in range(first, last + 1))
+
+
+def _control_ports(found: config.ControlPlaneConfig) -> Iterable[int]:
+    for named, usual in zip((found.destination, found.policy), _CONTROL_PORTS, strict=True):
+        yield int(named.rpartition(":")[2]) if named else usual
+    if found.identity:  # token mode; unnamed it is a pod, and never an address of this host
+        yield int(found.identity.rpartition(":")[2])
+
+
+def _proxy_uid(user: str) -> int:
+    try:
+        uid = int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
+    except KeyError:
+        detail = f"cannot find the proxy's user {user!r}: create it, or correct proxy.user"
+        raise Refusal(detail, Reason.CONFIGURATION_UNUSABLE) from None
+    if uid == 0:
+        # Exempting root would exempt every system service; not exempting the proxy would make it a loop.
+        raise Refusal(f"cannot exempt the proxy's user {user!r}: it is root", Reason.REDIRECT_REFUSED)
+    return uid
+
+
+def _numbers(names: Iterable[str], number: Callable[[str], int]) -> frozenset[int]:
+    found = set()
+    for name in names:
+        try:
+            found.add(int(name) if name.isdecimal() else number(name))
+        except KeyError:
+            detail = f"cannot find {name!r}: there is no such user or group; correct the redirect section"
+            raise Refusal(detail, Reason.CONFIGURATION_UNUSABLE) from None
+    return frozenset(found)
+
+
+def _uid(name: str) -> int:
+    return pwd.getpwnam(name).pw_uid
+
+
+def _gid(name: str) -> int:
+    return grp.getgrnam(name).gr_gid
+
+
+def _api_server(url: str) -> list[tuple[Address, int]]:
+    """The API server is exempt where the configuration names it by address."""
+    parts = urlsplit(url)
+    try:
+        return [(address(parts.hostname or ""), parts.port or 443)]
+    except ValueError:
+        return []

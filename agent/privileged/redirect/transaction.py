@@ -1,0 +1,157 @@
+"""Rules are set so that a host is never cut off: one transaction, read back, tested; or what was before.
+
+Law: whoever calls holds `files.lock`. What fails the test leaves a suspension, until an operator acts.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from agent.core.facts import Level
+from agent.core.reasons import Reason
+from agent.core.redirect import RedirectSpec, Ruleset, levels, ruleset, selftest
+from agent.core.redirect.timed import Live
+from agent.privileged import Refusal
+from agent.privileged.redirect import live, neighbours, packets, records, specification, trial, wanted_levels
+from agent.privileged.redirect.packets import Findings, Packets
+from agent.privileged.redirect.records import Cause, Suspension
+from agent.privileged.redirect.wanted_levels import Levels
+from agent.privileged.system import sshd
+
+_OFF: Final = (Level.OFF, Level.OFF)
+_LET_GO: Final = frozenset({Level.OFF, Level.RELEASED})
+
+
+def lets_go(wanted: Levels) -> bool:
+    return set(wanted) <= _LET_GO
+
+
+@dataclass(frozen=True)
+class Done:
+    """What the kernel holds, and how that was tested; "": letting go needs no test."""
+
+    levels: Levels
+    tested: str = ""
+
+
+def put(prefix: Path, source: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Done:
+    """Bring the kernel to these levels. `source`: below which prefix the configuration lies that `spec` is of.
+    Raises Refusal."""
+    if lets_go(wanted):
+        if wanted == _OFF:
+            live.replace(source, released())
+        for_good(prefix, source, ruleset(spec, *wanted))
+        return Done(levels(spec, live.by(source).rules))
+    ssh = sshd.ports()
+    with packets.opened(spec, ssh) as dialled:
+        for_good(prefix, source, ruleset(spec, *wanted))
+        return _or_back(prefix, source, spec, before, wanted, dialled, ssh)
+
+
+def put_on_trial(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels, seconds: int) -> Done:
+    """The same of PREFIX's configuration, for so long. The suspension is on the disk first, so that it outlives
+    whatever comes."""
+    held = records.suspension(prefix)
+    records.suspend(prefix, Suspension(Cause.UNCONFIRMED, f"on trial for {seconds} s, and not confirmed"))
+    new = ruleset(spec, *wanted)
+    assert new is not None
+    ssh = sshd.ports()
+    with packets.opened(spec, ssh) as dialled:
+        source = records.put_on_trial(prefix)
+        try:
+            live.put_on_trial(prefix, new, _before(before), seconds)
+        except Refusal:
+            records.suspend(prefix, held)
+            trial.end(prefix)
+            raise
+        return _or_back(prefix, source, spec, before, wanted, dialled, ssh)
+
+
+def carry_on(prefix: Path, source: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Done:
+    """The same of what is on trial: a proxy that ends meanwhile does not end it, for then nothing would be taken
+    back. Raises Refusal."""
+    new = ruleset(spec, *wanted)
+    if new is None:
+        return put(prefix, source, spec, before, wanted)
+    then = _approved_at(prefix, wanted) or _before(before)
+    if lets_go(wanted):
+        live.carry_on(prefix, before, new, then)
+        return Done(levels(spec, live.by(source).rules))
+    ssh = sshd.ports()
+    with packets.opened(spec, ssh) as dialled:
+        live.carry_on(prefix, before, new, then)
+        return _or_back(prefix, source, spec, before, wanted, dialled, ssh)
+
+
+def _approved_at(prefix: Path, wanted: Levels) -> Ruleset | None:
+    """What was approved, at the level that the moment asks of it; None: nothing was, or it cannot be set now."""
+    source = records.approved(prefix)
+    if source == prefix:
+        return None
+    try:
+        then = wanted_levels.failed(prefix, source) if Level.BLOCK in wanted else wanted
+        return ruleset(
+            specification.letting_go(source) if lets_go(then) else specification.approved(source), *then
+        )
+    except Refusal:
+        return None
+
+
+def for_good(prefix: Path, source: Path, rules: Ruleset | None) -> None:
+    """Set these for good; whatever was on trial is so no more. Raises Refusal."""
+    live.replace(source, rules)
+    trial.end(prefix)
+
+
+def released() -> Ruleset:
+    found = ruleset(specification.NOTHING, Level.RELEASED, Level.RELEASED)
+    assert found is not None
+    return found
+
+
+def _before(found: Live) -> Ruleset:
+    """What comes back: never rules on trial. Where nothing was, RELEASED: a stream that was caught meanwhile still
+    needs tracking. Rules that somebody changed by hand are not all understood, and half a rule may catch more than
+    a whole one."""
+    rules = found.trial.before if found.trial is not None else found.rules
+    if rules is None or rules.foreign:
+        return released()
+    strange = any(rule.match.foreign for chain in rules.chains for rule in chain.rules)
+    return released() if strange else rules
+
+
+def _or_back(
+    prefix: Path,
+    source: Path,
+    spec: RedirectSpec,
+    before: Live,
+    wanted: Levels,
+    dialled: Packets | Findings,
+    ssh: frozenset[int],
+) -> Done:
+    try:
+        after = live.by(source).rules
+        problems = list(_traced(spec, after, wanted, ssh))
+        tested = dialled.findings(wanted[0]) if isinstance(dialled, Packets) else dialled
+    except Exception:  # what could not be tested redirects nothing; what is closed stays so
+        if Level.ON in wanted:
+            for_good(prefix, records.approved(prefix), _before(before))
+        raise
+    found = levels(spec, after)
+    # Rules that somebody else has changed meanwhile may miss what they are for, and do more: that is drift, and
+    # mended elsewhere. Harm that the tracer finds is harm.
+    problems += tested.problems if found == wanted else ()
+    if not problems:
+        return Done(found, tested.said)
+    for_good(prefix, records.approved(prefix), _before(before))
+    detail = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if problems[3:] else "")
+    records.suspend(prefix, Suspension(Cause.SELF_TEST, detail))
+    raise Refusal(f"cannot keep the redirect, its self-test failed: {detail}", Reason.REDIRECT_SUSPENDED)
+
+
+def _traced(spec: RedirectSpec, after: Ruleset | None, wanted: Levels, ssh: frozenset[int]) -> Iterator[str]:
+    around = selftest.Around(ssh, neighbours.resolvers(), neighbours.gateways())
+    yield from selftest.harms(spec, after, around)
+    if levels(spec, after) == wanted:
+        yield from selftest.misses(spec, after, *wanted)

@@ -1,0 +1,131 @@
+"""Rules on trial where the kernel keeps no time: a timer of systemd's takes them back, agent and door dead.
+
+Law: the timer is there before the rules are. What comes back stands in a file of root's own, and counts on the
+boot that wrote it: after a reboot the rules are gone, and so is the trial. A timer that finds no trial does
+nothing.
+"""
+
+import base64
+import hashlib
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from agent.core.reasons import Reason
+from agent.core.redirect import Ruleset, nft
+from agent.privileged import Refusal
+from agent.privileged.system import files, programs
+
+_RECORD: Final = "var/lib/fairlead/trial"
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+_SYSTEMD: Final = Path("/run/systemd/system")  # there while systemd is the system's manager
+_REQUEST: Final = base64.b64encode(json.dumps({"verb": "redirect revert", "due": "yes"}).encode() + b"\n").decode()
+_LIBRARY: Final = Path(__file__).parents[3]
+# The door's own bounds. A lock that is held makes it fail: it is tried again until it works.
+_PROPERTIES: Final = (
+    *("Type=oneshot", "Restart=on-failure", "RestartSec=1", "StartLimitIntervalSec=0", "TimeoutStartSec=15"),
+    *("StandardInput=data", f"StandardInputData={_REQUEST}", "NoNewPrivileges=yes"),
+    "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_SYS_PTRACE CAP_DAC_READ_SEARCH",
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """`before`: the rules that hold when the time is over. `left`: whole seconds, 0 when it is."""
+
+    before: Ruleset
+    left: int
+
+
+def record(prefix: Path) -> Record | None:
+    """Of the trial that goes on; None: none does, or it was on an earlier boot. Raises Refusal."""
+    path = prefix / _RECORD
+    if not path.exists():
+        return None
+    try:
+        match json.loads(files.read(path)):
+            case {"boot": str(boot), "until": float(until), "before": [*entries]}:
+                left = max(0, round(until - time.monotonic()))
+                return Record(nft.read({"nftables": entries}), left) if boot == _boot() else None
+    except ValueError:
+        pass
+    raise Refusal(f"cannot use {path}: it is no record of a trial")
+
+
+def begin(prefix: Path, before: Ruleset, seconds: int) -> None:
+    """Raises Refusal; then there is no trial."""
+    _must_be_possible()
+    until = time.monotonic() + seconds
+    files.write(prefix / _RECORD, json.dumps({"boot": _boot(), "until": until, "before": _entries(before)}))
+    try:
+        _stop(prefix)
+        _start(prefix, seconds)
+    except Refusal:
+        files.remove(prefix / _RECORD)
+        raise
+
+
+def amend(prefix: Path, before: Ruleset) -> None:
+    """Other rules come back when the time is over. Raises Refusal."""
+    path = prefix / _RECORD
+    files.write(path, json.dumps({**json.loads(files.read(path)), "before": _entries(before)}))
+
+
+def end(prefix: Path) -> None:
+    """Whatever there is of a trial. Raises Refusal."""
+    if (prefix / _RECORD).exists():
+        files.remove(prefix / _RECORD)
+        _stop(prefix)
+
+
+def unit(prefix: Path) -> str:
+    """A name for each prefix: hosts may live side by side."""
+    return f"fairlead-revert-{hashlib.sha256(str(prefix).encode()).hexdigest()[:8]}"
+
+
+def _entries(rules: Ruleset) -> list[object]:
+    found = nft.transaction(rules)["nftables"]
+    assert isinstance(found, list)
+    return [command["add"] for command in found if "add" in command]
+
+
+def _boot() -> str:
+    return _BOOT.read_text().strip()
+
+
+def _must_be_possible() -> None:
+    if not _SYSTEMD.exists() or programs.find("systemd-run") is None:
+        raise _impossible("systemd, whose timer would, does not run here")
+    try:
+        spaces = {Path(f"/proc/{process}/ns/net").stat().st_ino for process in ("self", 1)}
+    except PermissionError:  # this is a container's root
+        spaces = set()
+    if len(spaces) != 1:
+        raise _impossible("systemd, whose timer would, is not in this network namespace")
+
+
+def _impossible(why: str) -> Refusal:
+    detail = f"cannot put rules on trial: iptables keeps no time, and {why}; apply them without --confirm"
+    return Refusal(detail, Reason.REDIRECT_UNSUPPORTED)
+
+
+def _start(prefix: Path, seconds: int) -> None:
+    done = programs.run(
+        programs.find("systemd-run") or "",
+        *("--quiet", "--collect", f"--unit={unit(prefix)}"),
+        *(f"--on-active={seconds}", "--timer-property=AccuracySec=100ms"),
+        *(f"--property={one}" for one in _PROPERTIES),
+        f"--setenv=PYTHONPATH={_LIBRARY}",
+        *("--", sys.executable, "-S", "-P", "-m", "agent.privileged.helper", "--prefix", str(prefix)),
+    )
+    if done.returncode != 0:
+        raise _impossible(f"systemd-run says: {done.stderr.strip()}")
+
+
+def _stop(prefix: Path) -> None:
+    """One that was there no more has nothing to stop; one that stays finds no trial."""
+    if program := programs.find("systemctl"):
+        programs.run(program, "stop", f"{unit(prefix)}.timer")

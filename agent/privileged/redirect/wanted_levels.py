@@ -1,0 +1,67 @@
+"""The levels that the host should have at this moment, by root's configuration and what the kernel shows.
+
+`prefix`: where root's records lie. `source`: the prefix below which the configuration lies that is in force.
+"""
+
+from pathlib import Path
+
+from agent.core import control_plane, failure
+from agent.core.facts import UNKNOWN, Level
+from agent.core.failure import Failure
+from agent.core.reasons import Reason
+from agent.privileged import Refusal
+from agent.privileged.proxy import readiness
+from agent.privileged.redirect import records, specification
+from agent.privileged.system import listeners
+
+Levels = tuple[Level, Level]  # inbound, outbound
+
+LET_GO: Levels = (Level.RELEASED, Level.RELEASED)
+
+
+def off(prefix: Path) -> bool:
+    """The configuration wants no redirect. Raises Refusal."""
+    return specification.configuration(prefix).redirect.mode == "off"
+
+
+def ready(prefix: Path, source: Path) -> Levels:
+    """What holds while the proxy is proved ready: outbound ON once the policy controller has answered it, and its
+    failure policy before. Raises Refusal: it is not ready, or that cannot be told."""
+    spec = specification.spec(source)
+    answered = readiness.must_hold(spec, specification.controller(source))
+    if not listeners.outbound(spec):
+        return Level.ON, Level.RELEASED
+    outbound = control_plane.outbound(answered, failed(prefix, source)[1])
+    if outbound is UNKNOWN:
+        raise Refusal("cannot redirect: the proxy's metrics cannot be read whole", Reason.PROXY_UNREADABLE)
+    return Level.ON, outbound
+
+
+def failed(prefix: Path, source: Path) -> Levels:
+    """The failure policy of each direction. Raises Refusal."""
+    redirect = specification.configuration(source).redirect
+    if redirect.mode == "off" or records.left(prefix):
+        return LET_GO
+    outbound = redirect.outbound_failure if specification.goes_out(source) else "open"
+    once = records.ready_once(prefix, specification.member(prefix, source))
+    return _failed(redirect.inbound_failure, once), _failed(outbound, once)
+
+
+def now(prefix: Path, source: Path, session: frozenset[int] = frozenset()) -> Levels:
+    """Whichever of the two it is. `session`: see policy.approved. Raises Refusal: the configuration is unusable,
+    or nobody can tell (PROXY_UNREADABLE)."""
+    if off(source):
+        return LET_GO
+    specification.approved(source, session)
+    try:
+        return ready(prefix, source)
+    except Refusal as refusal:
+        if refusal.reason is Reason.PROXY_UNREADABLE:
+            raise
+        return failed(prefix, source)  # a known fault: that is what the failure policy is for
+
+
+def _failed(written: str, ready_once: bool) -> Level:
+    found = failure.level(Failure(written), ready_once)
+    assert found is not UNKNOWN
+    return found

@@ -1,0 +1,61 @@
+"""Exec probes that root wrote as units: started, and ended when their time is over. What such a unit runs, and as
+whom, is its own affair.
+
+Starting only puts a job into systemd's queue; who asked hears from systemd how it ends.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from agent import config
+from agent.core.probe import exec_unit
+from agent.privileged import Refusal
+from agent.privileged.redirect.handlers import Answer
+from agent.privileged.system import files, programs
+
+_MANAGER: Final = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
+
+
+def run(prefix: Path, name: str) -> Answer:
+    """The answer names the job. Raises Refusal."""
+    unit = _unit(prefix, name)
+    # A probe's period is its own: systemd's limit of starts (5 in 10 s) would be taken for failures.
+    _call("reset", "ResetFailedUnit", "s", unit, but="not loaded")
+    said = _call("start", "StartUnit", "ss", unit, "replace")
+    return {"job": json.loads(said)["data"][0]}
+
+
+def stop(prefix: Path, name: str) -> Answer:
+    """Whatever runs in the unit is killed, and nothing of it starts again. Raises Refusal."""
+    unit = _unit(prefix, name)
+    _call("kill", "KillUnit", "ssi", unit, "all", "9", but="No process to kill")
+    _call("stop", "StopUnit", "ss", unit, "replace")
+    return {}
+
+
+def _unit(prefix: Path, name: str) -> str:
+    """Root's own configuration says which probes are units. Raises Refusal."""
+    path = prefix / "etc/fairlead/fairlead.toml"
+    try:
+        found = config.parse(files.read(path)).probes
+    except config.ConfigError as error:
+        raise Refusal(f"cannot use {path}: {error}") from None
+    unit = exec_unit(name)
+    if not any((probe.kind, probe.name, probe.unit) == ("exec", name, unit) for probe in found):
+        raise Refusal(f"cannot run {unit}: {path} has no exec probe {name!r} with this unit")
+    return unit
+
+
+def _call(verb: str, method: str, signature: str, *words: str, but: str = "\0") -> str:
+    """One call to systemd; `but`: an answer that is as good as done. Raises Refusal."""
+    program = programs.find("busctl")
+    if program is None:
+        raise Refusal(f"cannot {verb} {words[0]}: there is no systemd on this host")
+    done: subprocess.CompletedProcess[str] = programs.run(
+        program, "--system", "--json=short", "call", *_MANAGER, method, signature, *words
+    )
+    if done.returncode != 0 and but not in done.stderr:
+        raise Refusal(f"cannot {verb} {words[0]}: {done.stderr.strip() or 'systemd says nothing'}")
+    return done.stdout

@@ -1,0 +1,111 @@
+"""The proxy's unit, by systemctl and journalctl with closed arguments. Nothing here waits for a job to end."""
+
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from agent.privileged import Refusal
+from agent.privileged.redirect import specification
+from agent.privileged.system import files, programs
+
+UNIT: Final = "fairlead-proxy.service"
+Answer = dict[str, object]
+
+_LINES: Final = "50"
+_MOST: Final = 4096  # characters of what a preflight says
+_PREFLIGHT: Final = ("/usr/lib/fairlead/bin/python", "-IS", "-m", "agent.offline.preflight")
+_SANDBOX: Final = (
+    "RuntimeMaxSec=12",
+    "NoNewPrivileges=yes",
+    "CapabilityBoundingSet=",
+    "ProtectSystem=strict",
+    "ProtectHome=yes",
+    "PrivateTmp=yes",
+    "RestrictSUIDSGID=yes",
+    "UMask=0077",
+    "LimitCORE=0",
+)
+# A unit cannot read a configuration, so its TimeoutStopSec comes by this drop-in.
+_DROP_IN: Final = f"run/systemd/system/{UNIT}.d/50-grace.conf"
+_BEYOND_GRACE: Final = 10  # seconds
+
+
+def start(prefix: Path) -> Answer:
+    _bring_grace(prefix)
+    return _enqueue("start")
+
+
+def stop(prefix: Path) -> Answer:
+    _bring_grace(prefix)
+    return _enqueue("stop")
+
+
+def term(prefix: Path) -> Answer:
+    """SIGTERM to the process, which systemd replaces."""
+    return _signal("SIGTERM")
+
+
+def kill(prefix: Path) -> Answer:
+    return _signal("SIGKILL")
+
+
+def reset_failed(prefix: Path) -> Answer:
+    _must("reset the proxy's unit", "systemctl", "reset-failed", UNIT)
+    return {}
+
+
+def check(prefix: Path, version: str) -> Answer:
+    """What the preflight says of the next start, as the proxy's user and in a sandbox; that user's word, which the
+    agent reads. Only the unit's own host has one: that at /."""
+    uid = specification.spec(prefix).proxy_uid
+    command = [*_PREFLIGHT, str(prefix), *([version] if version else [])]
+    properties = [f"--property={one}" for one in (*_SANDBOX, f"User={uid}")]
+    done = _run("systemd-run", "--quiet", "--wait", "--pipe", "--collect", *properties, "--", *command)
+    lines = done.stderr.strip().splitlines() or [f"the preflight ended with {done.returncode}"]
+    return {"said": done.stdout[:_MOST], "ended": lines[-1][:_MOST]}
+
+
+def logs(prefix: Path) -> Answer:
+    """The last lines, those of launcher and gate among them. Not --boot: in a container, the boot id that a unit
+    with ProtectKernelTunables sees is not that of the journal."""
+    words = ("--quiet", "--no-pager", f"--unit={UNIT}", f"--lines={_LINES}", "--output=short-iso")
+    told = _must("read the proxy's log", "journalctl", *words)
+    return {"lines": told.splitlines()}
+
+
+def _enqueue(verb: str) -> Answer:
+    _must(f"{verb} the proxy's unit", "systemctl", "--no-block", verb, UNIT)
+    return {}
+
+
+def _signal(name: str) -> Answer:
+    """To the proxy alone, not to the gate before it. Where none runs there is nothing to do."""
+    told = _must("look at the proxy's unit", "systemctl", "show", "--property=MainPID", "--value", UNIT)
+    if told.strip() != "0":
+        _run("systemctl", "kill", "--kill-who=main", f"--signal={name}", UNIT)
+    return {}
+
+
+def _bring_grace(prefix: Path) -> None:
+    seconds = specification.configuration(prefix).proxy.grace + _BEYOND_GRACE
+    path, text = prefix / _DROP_IN, f"[Service]\nTimeoutStopSec={seconds}\n"
+    with files.lock(prefix):
+        if path.exists() and files.read(path) == text:
+            return
+        files.write(path, text)
+        _must("make systemd read its units again", "systemctl", "daemon-reload")
+
+
+def _must(doing: str, program: str, *arguments: str) -> str:
+    done = _run(program, *arguments)
+    if done.returncode != 0:
+        cause = done.stderr.strip().splitlines() or [f"{program} exited {done.returncode}"]
+        raise Refusal(f"cannot {doing}: {cause[0]}")
+    return done.stdout
+
+
+def _run(program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    path = programs.find(program)
+    if path is None:
+        raise Refusal(f"cannot run {program}: there is no systemd on this host")
+    return programs.run(path, *arguments)

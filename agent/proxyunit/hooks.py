@@ -1,0 +1,96 @@
+"""What the proxy's unit runs as root, whether the agent lives or not.
+
+    python -IS -m agent.proxyunit.hooks arm      after its start: waits for readiness, then the redirect is set
+    python -IS -m agent.proxyunit.hooks failed   after its end, however it ended: the failure policy
+
+Exit code: 0 done, 1 not done, 64 no such command line. The unit takes no failure of `arm` for one of the proxy's:
+a redirect that is refused must not stop what already runs.
+"""
+
+import os
+import select
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from agent.core import failure
+from agent.core.facts import Level
+from agent.core.redirect import RedirectSpec
+from agent.privileged import Refusal
+from agent.privileged.proxy import readiness
+from agent.privileged.redirect import handlers, host_rules, specification
+from agent.privileged.system import listeners
+
+# Seconds between two looks: a tenth of the time that it has taken so far, so no wait gets much longer by them.
+_SOONEST, _LATEST = 0.01, 1.0
+# Seconds that the policy controller has after the proxy is ready.
+_ANSWER_WITHIN = 10.0
+
+
+def main(arguments: Sequence[str], prefix: Path = Path("/")) -> int:
+    os.umask(0o022)
+    try:
+        match arguments:
+            case ["arm"]:
+                return _arm(prefix, int(os.environ["MAINPID"]))
+            case ["failed"]:
+                _say(prefix, handlers.failed(prefix))
+                return 0
+    except Refusal as refusal:
+        print(refusal.detail, file=sys.stderr)
+        return 1
+    print("usage: python -m agent.proxyunit.hooks arm|failed", file=sys.stderr)
+    return 64
+
+
+def _say(prefix: Path, answer: handlers.Answer) -> None:
+    """Into the journal: what is refused to whom, and until when."""
+    ports = failure.to_ports(specification.configuration(prefix).workload.ports)
+    print(f"the proxy has ended: {failure.effect(Level(answer['inbound']), ports)}")
+
+
+def _arm(prefix: Path, pid: int) -> int:
+    if specification.configuration(prefix).redirect.mode == "off":
+        return 0
+    spec = specification.spec(prefix)
+    if not _wait(pid, lambda: _holds(spec)):
+        print("the proxy ended before it was ready", file=sys.stderr)
+        return 1
+    with host_rules.request(prefix):
+        handlers.arm(prefix)
+    # Outbound waits for more; an agent that lives sets it whenever that comes.
+    if listeners.outbound(spec) and _wait(
+        pid, lambda: _holds(spec, specification.controller(prefix)), _ANSWER_WITHIN
+    ):
+        with host_rules.request(prefix):
+            handlers.arm(prefix)
+    return 0
+
+
+def _wait(pid: int, holds: Callable[[], bool], within: float = float("inf")) -> bool:
+    """For as long; False when the process is gone. systemd waits for this program also after that."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    began = time.monotonic()
+    while not holds():
+        passed = time.monotonic() - began
+        pause = min(max(passed / 10, _SOONEST), _LATEST)
+        if passed > within or select.select([process], [], [], pause)[0]:
+            return False
+    return True
+
+
+def _holds(spec: RedirectSpec, controller: str = "") -> bool:
+    """It is ready; with `controller`, and was answered by it."""
+    try:
+        answered = readiness.must_hold(spec, controller)
+    except Refusal:
+        return False
+    return answered is True or not controller
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,122 @@
+"""How often in a row the proxy has failed to start, and why it ended last: counted below its unit's runtime
+directory, which outlives each restart, with neither the agent nor D-Bus.
+
+Law: the standard library and `core`.
+"""
+
+import json
+import random
+import signal
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.core import gate_record
+from agent.core.proxy_end import CRASHES, crashes_now, exit_fault
+from agent.core.reasons import Fault, Reason
+
+# ENDED is the unit's word on how it last ended.
+STARTS, ENDED = "starts", "ended"
+_RECORD = Path(gate_record.RECORD).name
+# What the launcher records: more exact than its exit code.
+_OF_THE_LAUNCHER = frozenset(
+    {Reason.PROXY_BINARY_UNUSABLE, Reason.PROXY_CONFIGURATION_REFUSED, Reason.PROXY_FAILED_TO_START}
+)
+
+
+@dataclass(frozen=True)
+class _End:
+    """`at`: seconds since boot."""
+
+    at: float
+    result: str
+    fault: Fault
+
+
+def pause(folder: Path) -> None:
+    """After a crash, wait; what for is left for the agent meanwhile. What was left before this start is over."""
+    end, said = _ended(folder), _recorded(folder)
+    crashes = _counted(folder, end)
+    (folder / _RECORD).unlink(missing_ok=True)
+    _begin(folder, crashes)
+    if crashes > 1:  # after the first, systemd's own RestartSec is enough
+        delay = CRASHES.delay(crashes - 2, random.random())  # noqa: S311 - it spreads, and hides nothing
+        last = said or (end.fault if end is not None else Fault(Reason.PROXY_CRASHED))
+        told = f"{crashes} in a row; the next start in {delay:.1f} s"
+        fault = Fault(last.reason, f"{last.detail}; {told}" if last.detail else told)
+        print(f"the proxy is not started yet: {fault.detail}", file=sys.stderr, flush=True)
+        record(folder, fault)
+        time.sleep(delay)
+        (folder / _RECORD).unlink(missing_ok=True)
+
+
+def begin(folder: Path) -> None:
+    """Now: how long it lives counts from here."""
+    _begin(folder, _crashes(folder))
+
+
+def record(folder: Path, fault: Fault) -> None:
+    """Leave it for the agent; the gate removes it when it opens."""
+    _write(folder / _RECORD, gate_record.written(fault))
+
+
+def _recorded(folder: Path) -> Fault | None:
+    """What the launcher said of the end before."""
+    with suppress(OSError):
+        fault = gate_record.read((folder / _RECORD).read_text(errors="replace"))
+        if fault is not None and fault.reason in _OF_THE_LAUNCHER:
+            return Fault(fault.reason, fault.detail.split("; ")[0])
+    return None
+
+
+def _begin(folder: Path, crashes: int) -> None:
+    _write(folder / STARTS, json.dumps({"crashes": crashes, "began": _uptime()}))
+
+
+def _ended(folder: Path) -> _End | None:
+    """How it has just ended; None: it is not known, or was counted before."""
+    ended = folder / ENDED
+    with suppress(OSError, ValueError):
+        at, result, *how = ended.read_text().split()
+        ended.unlink()
+        return _End(float(at), result, _fault(result, *how[:2]))
+    return None
+
+
+def _fault(result: str, code: str = "", status: str = "") -> Fault:
+    """By $SERVICE_RESULT, $EXIT_CODE and $EXIT_STATUS of systemd."""
+    if result == "oom-kill":
+        return exit_fault(-signal.SIGKILL, out_of_memory=True)
+    with suppress(ValueError, KeyError):
+        fault = exit_fault(int(status) if code == "exited" else -signal.Signals[f"SIG{status}"])
+        return fault if fault.reason is not Reason.PROXY_STOPPED else Fault(Reason.PROXY_CRASHED, "exit 0")
+    return Fault(Reason.PROXY_CRASHED)
+
+
+def _counted(folder: Path, end: _End | None) -> int:
+    """How many starts in a row have failed, that which has just ended among them."""
+    if end is not None:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            before = json.loads((folder / STARTS).read_text())
+            return crashes_now(int(before["crashes"]), end.result, end.at - float(before["began"]))
+    return _crashes(folder)
+
+
+def _crashes(folder: Path) -> int:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return int(json.loads((folder / STARTS).read_text())["crashes"])
+    return 0
+
+
+def _uptime() -> float:
+    """Seconds since boot: as /proc/uptime counts them, so that no clock that jumps makes a proxy old."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _write(path: Path, text: str) -> None:
+    with suppress(OSError):  # a count that cannot be kept costs no start
+        fresh = path.with_name(f".{path.name}")
+        fresh.write_text(f"{text}\n")
+        fresh.replace(path)

@@ -1,0 +1,1 @@
+"""An API server in memory: as much of Kubernetes as a host meets."""

@@ -1,0 +1,1 @@
+"""Authorities and the SPIFFE Workload API of the sandbox."""

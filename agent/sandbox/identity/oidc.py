@@ -1,0 +1,63 @@
+"""An OIDC issuer for JWT-SVIDs: discovery and keys over TLS, as SPIRE's discovery provider serves them."""
+
+import ssl
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from agent.sandbox.identity.jwt_authority import ALGORITHM, JwtAuthority
+
+
+class OidcIssuer:
+    """Serves `authority`, whose issuer it becomes, at https://127.0.0.1 from `start` to `stop`."""
+
+    def __init__(self, authority: JwtAuthority, tls: ssl.SSLContext) -> None:
+        self._authority, self._tls = authority, tls
+        self._runner: web.AppRunner | None = None
+        self.url, self._port = "", 0
+        self.asked = 0  # for the keys
+
+    async def start(self) -> None:
+        """The second start is at the port of the first; to start what is started changes nothing."""
+        if self._runner is not None:
+            return
+        app = web.Application()
+        app.add_routes(
+            [web.get("/.well-known/openid-configuration", self._discovery), web.get("/keys", self._keys)]
+        )
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._tls).start()
+        self._port = self._runner.addresses[0][1]
+        self.url = self._authority.issuer = f"https://127.0.0.1:{self._port}"
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _discovery(self, request: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "issuer": self.url,
+                "jwks_uri": f"{self.url}/keys",
+                "authorization_endpoint": "",
+                "response_types_supported": ["id_token"],
+                "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": [ALGORITHM],
+            }
+        )
+
+    async def _keys(self, request: web.Request) -> web.Response:
+        self.asked += 1
+        return web.json_response(self._authority.keys("sig"))

@@ -1,0 +1,46 @@
+"""The local application of the sandbox: says who asked. python -m agent.sandbox.stage.app ADDRESS:PORT …"""
+
+import argparse
+import asyncio
+import signal
+from collections.abc import Sequence
+
+from aiohttp import web
+
+SLOWEST = 60.0
+
+
+async def _hello(request: web.Request) -> web.Response:
+    """`from`: the address that the application sees. Behind the proxy it is the host's own."""
+    assert request.transport is not None
+    peer = request.transport.get_extra_info("peername")
+    return web.json_response({"hello": "from the application", "from": peer[0], "port": request.url.port})
+
+
+async def _slow(request: web.Request) -> web.Response:
+    await asyncio.sleep(min(float(request.query.get("seconds", "1")), SLOWEST))
+    return await _hello(request)
+
+
+async def _serve(listen: Sequence[tuple[str, int]]) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    app = web.Application()
+    app.add_routes([web.get("/slow", _slow), web.get("/{path:.*}", _hello)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    for address, port in listen:
+        await web.TCPSite(runner, address, port, reuse_address=True).start()
+    await stop.wait()
+    await runner.cleanup()
+
+
+def listener(text: str) -> tuple[str, int]:
+    address, _, port = text.rpartition(":")
+    return address.strip("[]"), int(port)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("listen", nargs="+", type=listener, metavar="ADDRESS:PORT")
+    asyncio.run(_serve(parser.parse_args().listen))

@@ -1,0 +1,110 @@
+"""A client somewhere in the cluster: plain or meshed, one request or a steady stream of them."""
+
+import asyncio
+import ssl
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from agent.sandbox.identity.ca import Authority
+
+TIMEOUT = aiohttp.ClientTimeout(total=5)
+
+
+async def ask(url: str, timeout: aiohttp.ClientTimeout = TIMEOUT) -> dict[str, Any]:
+    """One plain request over a connection of its own. Raises aiohttp.ClientError, TimeoutError."""
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True), timeout=timeout) as session,
+        session.get(url) as answer,
+    ):
+        answer.raise_for_status()
+        found: dict[str, Any] = await answer.json()
+        return found
+
+
+@dataclass(frozen=True)
+class Meshed:
+    """What a meshed peer saw: the answer, and the SPIFFE ID that the other side proved."""
+
+    answer: str
+    peer_id: str
+
+
+async def ask_meshed(address: str, port: int, server_name: str, ca: Authority, identity: str) -> Meshed:
+    """One request over mTLS, as a meshed peer opens it: SNI = the server name, own SVID, the other's verified."""
+    context = mesh_context(ca, identity)
+    async with asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=server_name)
+        try:
+            writer.write(f"GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode())
+            answer = (await reader.read(65536)).decode()
+            certificate: Mapping[str, Any] = writer.get_extra_info("ssl_object").getpeercert()
+        finally:
+            writer.transport.abort()
+    names = [value for kind, value in certificate["subjectAltName"] if kind == "URI"]
+    return Meshed(answer, names[0] if names else "")
+
+
+def mesh_context(ca: Authority, identity: str) -> ssl.SSLContext:
+    svid = ca.svid(identity, 300)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False  # a peer is who its SPIFFE ID says; its name is only the SNI
+    context.load_verify_locations(cadata=ca.pem)
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as pem:  # ssl reads keys from files only
+        pem.write(svid.key_pem + svid.cert_pem)
+        pem.flush()
+        context.load_cert_chain(pem.name)
+    return context
+
+
+@dataclass
+class Load:
+    """A steady stream of requests, each over a connection of its own. `url`: where to, or who chooses it."""
+
+    url: str | Callable[[], str]
+    per_second: float = 20.0
+    sent: int = 0
+    failed: list[str] = field(default_factory=list)
+    slowest: float = 0.0  # seconds
+    seen: Counter[str] = field(default_factory=Counter)  # whom the application saw → how often
+    _milestones: list[tuple[int, asyncio.Event]] = field(default_factory=list)
+
+    async def reached(self, count: int) -> None:
+        """Return once so many requests have been sent."""
+        event = asyncio.Event()
+        self._milestones.append((count, event))
+        await event.wait()
+
+    async def run(self) -> None:
+        """Until cancelled; the requests that are under way then are let end."""
+        loop, due = asyncio.get_running_loop(), time.monotonic()
+        pending: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                task = loop.create_task(self._one())
+                pending.add(task)
+                task.add_done_callback(pending.discard)
+                due += 1 / self.per_second
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+        finally:
+            if pending:
+                await asyncio.wait(pending)
+
+    async def _one(self) -> None:
+        began = time.monotonic()
+        self.sent += 1
+        for count, event in self._milestones:
+            if self.sent >= count:
+                event.set()
+        try:
+            answer = await ask(self.url if isinstance(self.url, str) else self.url())
+            self.seen[answer["from"]] += 1
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self.failed.append(f"{type(error).__name__}: {error}")
+        self.slowest = max(self.slowest, time.monotonic() - began)

@@ -1,0 +1,51 @@
+"""Each command of the documents is either run on a booted machine (tests/system/test_documents.py) or excepted."""
+
+import re
+import shlex
+
+import pytest
+
+from agent.cli import main
+from tests.lab import blocks
+from tests.lab.blocks import ROOT
+from tests.system.documented import ELSEWHERE, RUN, SELF_TESTED, reason
+
+EVERY = [command for command in blocks.every() if command.page not in SELF_TESTED]
+OURS = [command for command in blocks.every() if command.text.startswith("fairlead ")]
+# In running text: `fairlead VERB …`.
+MENTIONED = sorted(
+    {
+        found
+        for path in (*blocks.PAGES, *ROOT.glob("agent/cli/*.py"), *ROOT.glob("config/**/*.toml"))
+        for found in re.findall(r"`fairlead ([a-z][^`\n]*)`", path.read_text())
+    }
+)
+
+
+@pytest.mark.parametrize("command", EVERY, ids=lambda command: f"{command.page}: {command.text.splitlines()[0]}")
+def test_each_command_is_run_or_excepted(command: blocks.Command) -> None:
+    runs = command.text in RUN.get(command.page, {})
+    assert runs != bool(reason(command)), f"{command}: run it in tests/system/documented.py, or say why not"
+
+
+def test_nothing_is_listed_that_no_document_shows() -> None:
+    shown = {(command.page, command.text) for command in EVERY}
+    listed = {(page, text) for page, texts in RUN.items() for text in texts}
+    assert listed <= shown
+    assert all(any(reason(command) == why for command in EVERY) for why in ELSEWHERE.values())
+
+
+@pytest.mark.parametrize("command", OURS, ids=lambda command: command.text)
+def test_each_command_of_fairlead_parses_as_shown(command: blocks.Command) -> None:
+    words = shlex.split(command.text.partition(" | ")[0], comments=True)[1:]
+    assert main._parser(words[:1]).parse_args(words).run
+
+
+@pytest.mark.parametrize("text", MENTIONED)
+def test_each_command_that_is_mentioned_parses(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Or lacks only its arguments, where the verb alone is named."""
+    words = shlex.split(re.sub(r"\[(\w+)\]", r"\1", text))
+    try:
+        main._parser(words[:1]).parse_args(words)
+    except SystemExit as ended:
+        assert ended.code == 0 or "arguments are required" in capsys.readouterr().err, text

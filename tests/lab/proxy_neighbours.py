@@ -1,0 +1,143 @@
+"""What runs on a machine beside its proxy: a Workload API, an API server, an application, and a program that dials
+out. Whoever is dialled tells whom he sees, so a connection that got past the proxy is known by that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import socket
+import ssl
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.lab import installed
+
+TRUST_DOMAIN = "root.example"
+IDENTITY = f"spiffe://{TRUST_DOMAIN}/vm-1"
+ADDRESS, CLIENT_ADDRESS, PORT = "192.0.2.7", "192.0.2.8", 8080
+OUTSIDE = ("198.51.100.1", 80)  # who is reached through the proxy: the client, by another address
+DIRECT, PROXIED, RESET, SILENT = "direct", "proxied", "reset", "silent"  # what somebody who dials gets
+TOKEN = "nobody's"
+SOCKET = "/run/spire/api.sock"
+
+
+async def _workload_api() -> None:
+    from agent.sandbox.identity.ca import Authority
+    from agent.sandbox.identity.workload_api import Entry, WorkloadApiServer
+
+    # The authority lives here: what trusts it is written by who holds its key.
+    authority = Authority(TRUST_DOMAIN)
+    _trust(authority.pem)
+    entries = {uid: (Entry(IDENTITY),) for uid in (installed.USERS["fairlead-proxy"], installed.USERS["fairlead"])}
+    async with WorkloadApiServer(Path(SOCKET), authority, entries, ttl=3600.0):
+        _ready()
+        await asyncio.Event().wait()
+
+
+def _trust(pem: str) -> None:
+    Path("/etc/fairlead/trust-anchors.pem").write_text(pem)
+    Path(SOCKET).parent.mkdir(exist_ok=True)
+
+
+async def _cluster() -> None:
+    """An API server with this host's ExternalWorkload and Lease, as they were before any agent."""
+    from agent.sandbox.api.server import ApiServer
+
+    api = ApiServer({TOKEN: "vm-1"})
+    for body in _objects():
+        api.create(body)
+    await api.start("127.0.0.1", 6443, ssl_context=_certified())
+    _ready()
+    await asyncio.Event().wait()
+
+
+def _certified() -> ssl.SSLContext:
+    from agent.sandbox.identity.ca import Authority
+
+    authority = Authority("cluster.example")
+    Path("/etc/fairlead/api-ca.pem").write_text(authority.pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile("w") as pem:
+        pem.write("".join(reversed(authority.tls_server(["127.0.0.1"]))))
+        pem.flush()
+        context.load_cert_chain(pem.name)
+    return context
+
+
+def _objects() -> list[dict[str, Any]]:
+    metadata = {"name": "vm-1", "namespace": "mixed"}
+    spec = {
+        "meshTLS": {"identity": IDENTITY, "serverName": "vm-1.mixed.example"},
+        "workloadIPs": [{"ip": ADDRESS}],
+        "ports": [{"port": PORT, "name": "http", "protocol": "TCP"}],
+    }
+    workload = {"apiVersion": "workload.linkerd.io/v1beta1", "kind": "ExternalWorkload"}
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+    return [{**workload, "metadata": metadata, "spec": spec}, {**lease, "metadata": metadata, "spec": {}}]
+
+
+def _dial_out() -> str:
+    try:
+        with socket.create_connection(OUTSIDE, timeout=5) as connection:
+            mine, told = connection.getsockname()[1], connection.recv(100)
+    except (ConnectionResetError, ConnectionRefusedError):
+        return RESET
+    except OSError:
+        return SILENT
+    if not told:
+        return RESET
+    return DIRECT if told == f"{mine}\n".encode() else PROXIED
+
+
+def _impatient_agent() -> None:
+    """An agent that waits for seconds where others wait for half a minute."""
+    from agent.adapters import proxy_unit
+    from agent.cli import main
+    from agent.loops import proxy
+
+    proxy.UNCERTIFIED_FOR, proxy_unit.LOGS_EVERY = 4.0, 1.0
+    sys.exit(main.main(["run"]))
+
+
+def _dial_on() -> None:
+    """Until its standard input ends."""
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        print(_dial_out(), flush=True)
+
+
+async def _application() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = writer.get_extra_info("peername")[0]
+        writer.write(f"application {peer}\n".encode())
+        with contextlib.suppress(OSError):
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "0.0.0.0", PORT)
+    _ready()
+    await server.serve_forever()
+
+
+def _ready() -> None:
+    from agent.adapters.systemd import SystemdNotifier
+
+    SystemdNotifier(os.environ).notify("READY=1")
+
+
+if __name__ == "__main__":
+    match sys.argv[1]:
+        case "workload-api":
+            asyncio.run(_workload_api())
+        case "cluster":
+            asyncio.run(_cluster())
+        case "application":
+            asyncio.run(_application())
+        case "agent":
+            _impatient_agent()
+        case "dial-out":
+            _dial_on()
