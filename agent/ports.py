@@ -207,7 +207,7 @@ class LiveRedirect:
 
 
 class Redirector(Protocol):
-    """The kernel's rules, through the privileged door. Raises Trouble (REDIRECT_*)."""
+    """The kernel's rules, through the privileged helper. Raises Trouble (REDIRECT_*)."""
 
     async def check(self) -> LiveRedirect:
         """Read the live rules back; change nothing."""
@@ -245,7 +245,7 @@ class Interfaces(Protocol):
 
 
 class PhaseStore(Protocol):
-    """The host's phase, remembered across restarts and reboots; written through the door."""
+    """The host's phase, remembered across restarts and reboots; written through the privileged helper."""
 
     async def read(self) -> PhaseKind:
         """Raises Trouble (PHASE_UNREADABLE). A missing record is MEMBER."""
@@ -286,7 +286,8 @@ class ReplacementStore(Protocol):
         ...
 
     async def use(self, version: str) -> None:
-        """Make it the version of the next start, by the door; the same again changes nothing. Raises Trouble."""
+        """Make it the version of the next start, by the privileged helper; the same again changes nothing.
+        Raises Trouble."""
         ...
 
 

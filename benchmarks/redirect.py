@@ -2,10 +2,10 @@
 
     python -m benchmarks.redirect       (root: it makes network namespaces)
 
-Times are of the kernel's part, without the start of a door. Throughput and the rate of new connections are taken
-with and without the rules in turns, in one run, and the best turn of each counts: what else the machine does only
-slows. The connections pass the rules and are caught by none of them, or go to the proxy's port by them. Without
-rules nothing tracks connections either.
+Times are of the kernel's part, without the start of a privileged helper. Throughput and the rate of new
+connections are taken with and without the rules in turns, in one run, and the best turn of each counts: what
+else the machine does only slows. The connections pass the rules and are caught by none of them, or go to the
+proxy's port by them. Without rules nothing tracks connections either.
 """
 
 import socket

@@ -1,7 +1,7 @@
-"""The agent's side of the door to root: one request, one answer.
+"""The agent's side of the privileged helper: one request, one answer.
 
-The door stands behind a socket, or, where there is none, is spawned by whoever is root. Who asks it and what it
-answers is the same either way.
+The privileged helper stands behind a socket, or, where there is none, is spawned by whoever is root. Who asks
+it and what it answers is the same either way.
 """
 
 import asyncio
@@ -18,26 +18,26 @@ from agent.core.reasons import Reason
 from agent.ports import Trouble
 
 WITHIN = 4.5  # seconds; every fact has a first value within 5 s of the start
-SOCKET = "run/fairlead/door.sock"
+SOCKET = "run/fairlead/helper.sock"
 MOST = 1 << 20  # bytes of an answer
 
-# -S: the door needs the bare interpreter alone, and starts sooner without a look at site-packages. -P: and
-# nothing from the current directory.
+# -S: the privileged helper needs the bare interpreter alone, and starts sooner without a look at site-packages.
+# -P: and nothing from the current directory.
 PROGRAM = (sys.executable, "-S", "-P", "-m", "agent.privileged.helper")
 _ENVIRONMENT = {**spawn.ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 Answer = Mapping[str, Any]
 
 
-class Door:
-    """`prefix`: below which the host's files lie. `program`: the door's command line."""
+class Helper:
+    """`prefix`: below which the host's files lie. `program`: the privileged helper's command line."""
 
     def __init__(self, prefix: str, program: Sequence[str] = PROGRAM) -> None:
         self._socket = Path(prefix) / SOCKET
         self._command = [*program, "--prefix", prefix]
 
     async def ask(self, verb: str, failure: Reason, **words: str) -> Answer:
-        """The words of the answer. Raises Trouble: the door's reason or, without one, `failure`."""
+        """The words of the answer. Raises Trouble: the privileged helper's reason or, without one, `failure`."""
         return await self.ask_within(WITHIN, verb, failure, words)
 
     async def ask_within(self, within: float, verb: str, failure: Reason, words: Mapping[str, str]) -> Answer:
@@ -73,7 +73,7 @@ class Door:
             return _only(passed, answer, failure)
 
     async def _connect(self, failure: Reason) -> socket.socket | None:
-        """None: there is no socket, and this process is root, who may start the door itself."""
+        """None: there is no socket, and this process is root, who may start the privileged helper itself."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             async with asyncio.timeout(WITHIN):
@@ -82,7 +82,9 @@ class Door:
             connection.close()
             if os.geteuid() == 0 and isinstance(error, FileNotFoundError | ConnectionRefusedError):
                 return None
-            raise Trouble(failure, f"cannot reach the door at {self._socket}: {_cause(error)}") from None
+            raise Trouble(
+                failure, f"cannot reach the privileged helper at {self._socket}: {_cause(error)}"
+            ) from None
         except BaseException:
             connection.close()
             raise
@@ -117,7 +119,9 @@ async def _converse(
     except BaseException as error:
         _close(passed)
         if isinstance(error, OSError | TimeoutError):
-            raise Trouble(failure, f"cannot ask the door by {name}: {_cause(error, within)}") from None
+            raise Trouble(
+                failure, f"cannot ask the privileged helper by {name}: {_cause(error, within)}"
+            ) from None
         raise
 
 
@@ -159,9 +163,9 @@ def _judge(answer: bytes, nothing: str, failure: Reason) -> Answer:
 
 def _only(passed: list[int], answer: bytes, failure: Reason) -> socket.socket:
     try:
-        _judge(answer, "no answer from the door", failure)
+        _judge(answer, "no answer from the privileged helper", failure)
         if len(passed) != 1:
-            raise Trouble(failure, "the door's answer brings no watch along")
+            raise Trouble(failure, "the privileged helper's answer brings no watch along")
     except Trouble:
         _close(passed)
         raise

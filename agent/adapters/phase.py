@@ -1,8 +1,8 @@
-"""The host's phase: a file of root's that anybody may read, written through the door."""
+"""The host's phase: a file of root's that anybody may read, written through the privileged helper."""
 
 from pathlib import Path
 
-from agent.adapters.helper import Door
+from agent.adapters.helper import Helper
 from agent.core.facts import PhaseKind
 from agent.core.reasons import Reason
 from agent.ports import Trouble
@@ -10,12 +10,12 @@ from agent.ports import Trouble
 _REMEMBERED = {kind.value: kind for kind in (PhaseKind.MEMBER, PhaseKind.DRAINED, PhaseKind.LEFT)}
 
 
-class DoorPhaseStore:
+class HelperPhaseStore:
     """Implements ports.PhaseStore. The record lies at PREFIX/var/lib/fairlead/phase."""
 
-    def __init__(self, prefix: str, door: Door) -> None:
+    def __init__(self, prefix: str, helper: Helper) -> None:
         self._path = Path(prefix) / "var/lib/fairlead/phase"
-        self._door = door
+        self._helper = helper
 
     async def read(self) -> PhaseKind:
         try:
@@ -32,7 +32,7 @@ class DoorPhaseStore:
 
     async def write(self, phase: PhaseKind) -> None:
         """Raises Trouble (PHASE_UNWRITABLE); then the record is what it was."""
-        await self._door.ask("phase set", Reason.PHASE_UNWRITABLE, phase=phase.value)
+        await self._helper.ask("phase set", Reason.PHASE_UNWRITABLE, phase=phase.value)
 
 
 def _unreadable(path: Path, cause: str) -> Trouble:

@@ -1,4 +1,4 @@
-"""linkerd2-proxy as a unit of systemd: steered through the privileged door, read over D-Bus.
+"""linkerd2-proxy as a unit of systemd: steered through the privileged helper, read over D-Bus.
 
 Law: systemd alone restarts it. This starts the unit, stops it, and looks; whatever must hold while no agent lives
 stands in fairlead-proxy.service.
@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from agent.adapters import memory, proxy_reading, unit_bus
-from agent.adapters.helper import Door
+from agent.adapters.helper import Helper
 from agent.adapters.unit_bus import BusError, UnitState
 from agent.core import gate_record, procfs
 from agent.core.facts import UNKNOWN, Maybe, Process
@@ -39,9 +39,9 @@ class UnitProxy:
     then. `root`: below which the host's files lie."""
 
     def __init__(
-        self, settings: Callable[[], ProxySettings], door: Door, root: Path, bus: str = unit_bus.SYSTEM_BUS
+        self, settings: Callable[[], ProxySettings], helper: Helper, root: Path, bus: str = unit_bus.SYSTEM_BUS
     ) -> None:
-        self._settings, self._door, self._bus = settings, door, bus
+        self._settings, self._helper, self._bus = settings, helper, bus
         self._gate = root / gate_record.RECORD
         self._log_read = -LOGS_EVERY
         self._boot_id = BOOT_ID.read_text().strip()
@@ -61,7 +61,7 @@ class UnitProxy:
 
     async def prove(self, version: str) -> None:
         words = {"version": version} if version else {}
-        answer = await self._door.ask_within(PROVED_WITHIN, "proxy check", Reason.PROXY_UNIT_FAILED, words)
+        answer = await self._helper.ask_within(PROVED_WITHIN, "proxy check", Reason.PROXY_UNIT_FAILED, words)
         if (fault := gate_record.told(str(answer["said"]), str(answer["ended"]))) is not None:
             raise _as_trouble(fault)
 
@@ -72,7 +72,7 @@ class UnitProxy:
                     while (state := await unit.state()).active == "deactivating":
                         await unit.changed()
                 if state.active != "activating":  # else it has died, and systemd starts it again by itself
-                    await self._door.ask("proxy start", Reason.PROXY_UNIT_FAILED)
+                    await self._helper.ask("proxy start", Reason.PROXY_UNIT_FAILED)
                 async with asyncio.timeout(GATE_SAYS):
                     while (process := self._process(await unit.state())) is None:
                         await unit.changed()
@@ -97,7 +97,7 @@ class UnitProxy:
 
     async def abandon(self) -> None:
         if (await self._state()).active not in ("inactive", "failed"):
-            await self._door.ask("proxy stop", Reason.PROXY_UNIT_FAILED)
+            await self._helper.ask("proxy stop", Reason.PROXY_UNIT_FAILED)
 
     # its end ------------------------------------------------------------------------------------
 
@@ -133,11 +133,11 @@ class UnitProxy:
             os.close(pidfd)
 
     async def terminate(self, process: Process) -> None:
-        await self._door.ask("proxy stop", Reason.PROXY_UNIT_FAILED)
+        await self._helper.ask("proxy stop", Reason.PROXY_UNIT_FAILED)
 
     async def kill(self, process: Process) -> None:
         if self._describe(process.pid) == process:
-            await self._door.ask("proxy kill", Reason.PROXY_UNIT_FAILED)
+            await self._helper.ask("proxy kill", Reason.PROXY_UNIT_FAILED)
 
     async def carried(self, process: Process) -> Maybe[int]:
         return await asyncio.to_thread(proxy_reading.carried, self._settings(), process)
@@ -154,7 +154,7 @@ class UnitProxy:
             return UNKNOWN
         self._log_read = now
         with suppress(Trouble):
-            told = await self._door.ask("proxy logs", Reason.PROXY_UNIT_FAILED)
+            told = await self._helper.ask("proxy logs", Reason.PROXY_UNIT_FAILED)
             # What another process said before this one is no fault of its own.
             return lost_a_worker("\n".join(line for line in map(str, told["lines"]) if f"[{pid}]: " in line))
         return UNKNOWN

@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from agent.adapters.helper import Door
+from agent.adapters.helper import Helper
 from agent.core.reasons import Reason
 from agent.ports import Trouble
 
 
-class DoorReadyRecord:
+class HelperReadyRecord:
     """Implements ports.ReadyRecord. `member`: what the record says of this member of the mesh
     (`core.failure.record`). It lies at PREFIX/var/lib/fairlead/ready-once."""
 
-    def __init__(self, prefix: str, door: Door, member: str) -> None:
-        self._path, self._door = Path(prefix) / "var/lib/fairlead/ready-once", door
+    def __init__(self, prefix: str, helper: Helper, member: str) -> None:
+        self._path, self._helper = Path(prefix) / "var/lib/fairlead/ready-once", helper
         self._member = member.encode()
 
     async def read(self) -> bool:
@@ -27,5 +27,5 @@ class DoorReadyRecord:
 
     async def write(self) -> bool:
         """Raises Trouble (STATE_UNWRITABLE); then the record is what it was."""
-        answer = await self._door.ask("ready record", Reason.STATE_UNWRITABLE)
+        answer = await self._helper.ask("ready record", Reason.STATE_UNWRITABLE)
         return bool(answer.get("recorded"))

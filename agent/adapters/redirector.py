@@ -1,4 +1,5 @@
-"""The kernel's redirect rules, through the door; and the kernel's own word when somebody changes them."""
+"""The kernel's redirect rules, through the privileged helper; and the kernel's own word when somebody changes
+them."""
 
 import asyncio
 import errno
@@ -8,18 +9,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from agent.adapters.helper import Door
+from agent.adapters.helper import Helper
 from agent.core.facts import Level
 from agent.core.goals import RedirectGoal
 from agent.core.reasons import Fault, Reason
 from agent.ports import LiveRedirect, Trouble
 
 
-class DoorRedirector:
+class HelperRedirector:
     """Implements ports.Redirector."""
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    def __init__(self, helper: Helper) -> None:
+        self._helper = helper
         self._notices: socket.socket | None = None
 
     def close(self) -> None:
@@ -28,19 +29,19 @@ class DoorRedirector:
             self._notices = None
 
     async def check(self) -> LiveRedirect:
-        return _live(await self._door.ask("redirect check", Reason.REDIRECT_FAILED))
+        return _live(await self._helper.ask("redirect check", Reason.REDIRECT_FAILED))
 
     async def apply(self, inbound: RedirectGoal, outbound: RedirectGoal) -> LiveRedirect:
         words = {"inbound": inbound.value, "outbound": outbound.value}
-        return _live(await self._door.ask("redirect apply", Reason.REDIRECT_FAILED, **words))
+        return _live(await self._helper.ask("redirect apply", Reason.REDIRECT_FAILED, **words))
 
     async def firewall(self) -> Fault | None:
-        return _fault(await self._door.ask("redirect firewall", Reason.REDIRECT_FAILED))
+        return _fault(await self._helper.ask("redirect firewall", Reason.REDIRECT_FAILED))
 
     async def drifted(self) -> None:
         """The first call opens the watch and returns: before it anything may have happened."""
         if self._notices is None:
-            self._notices = await self._door.watch(Reason.REDIRECT_FAILED)
+            self._notices = await self._helper.watch(Reason.REDIRECT_FAILED)
             self._notices.setblocking(False)
             return
         try:
@@ -122,4 +123,6 @@ def _live(answer: Mapping[str, Any]) -> LiveRedirect:
         levels = Level(answer["inbound"]), Level(answer["outbound"])
         return LiveRedirect(*levels, edited=str(answer.get("edited", "")), suspended=suspended)
     except (KeyError, ValueError):
-        raise Trouble(Reason.REDIRECT_FAILED, f"the door's answer names no levels: {dict(answer)}") from None
+        raise Trouble(
+            Reason.REDIRECT_FAILED, f"the privileged helper's answer names no levels: {dict(answer)}"
+        ) from None

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from agent.adapters import files
-from agent.adapters.helper import Door
+from agent.adapters.helper import Helper
 from agent.core.reasons import Reason
 from agent.core.replacement import Replacement, recalled, remembered
 from agent.ports import Trouble
@@ -14,12 +14,12 @@ RECORD = "var/lib/fairlead/agent/replacement.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class DoorReplacementStore:
+class HelperReplacementStore:
     """Implements ports.ReplacementStore. Whoever could write the record could make the agent drain and restart its
     proxy, and choose among versions that root installed; nothing else."""
 
-    def __init__(self, prefix: str, door: Door) -> None:
-        self._path, self._door = Path(prefix) / RECORD, door
+    def __init__(self, prefix: str, helper: Helper) -> None:
+        self._path, self._helper = Path(prefix) / RECORD, helper
         self._boot_id = BOOT_ID.read_text().strip()
 
     def recall(self, now: float) -> Replacement | None:
@@ -38,7 +38,7 @@ class DoorReplacementStore:
             ) from None
 
     async def use(self, version: str) -> None:
-        await self._door.ask("proxy set-current", Reason.PROXY_BINARY_UNUSABLE, version=version)
+        await self._helper.ask("proxy set-current", Reason.PROXY_BINARY_UNUSABLE, version=version)
 
 
 def _uptime() -> float:

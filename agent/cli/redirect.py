@@ -236,7 +236,7 @@ def _levels(answer: Mapping[str, Any]) -> str:
 
 
 def _seconds(text: str) -> str:
-    """60, 60s, 5m or 1h → seconds as the door takes them."""
+    """60, 60s, 5m or 1h → seconds as the privileged helper takes them."""
     found = re.fullmatch(r"([1-9][0-9]{0,4})([smh]?)", text)
     seconds = int(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0
     if not 5 <= seconds <= 3600:

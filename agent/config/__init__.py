@@ -1,7 +1,7 @@
 """The configuration: TOML text → Config, or every problem found at once.
 
 Law: parsing never touches the host (no file, no user database, no network). The same text is read by the
-agent and, for itself, by the privileged door, which trusts nobody's word about it; so nothing but core and
+agent and, for itself, by the privileged helper, which trusts nobody's word about it; so nothing but core and
 the standard library is imported here.
 """
 

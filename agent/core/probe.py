@@ -12,7 +12,8 @@ LONGEST_DETAIL = 200  # characters
 
 
 def exec_unit(name: str) -> str:
-    """The unit that an exec probe of that name may be: root wrote it, and the door starts no other."""
+    """The unit that an exec probe of that name may be: root wrote it, and the privileged helper starts no
+    other."""
     return f"fairlead-probe@{name}.service"
 
 

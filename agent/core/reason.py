@@ -26,7 +26,7 @@ class Reason(enum.StrEnum):
     SHUTTING_DOWN = "ShuttingDown"
     PHASE_UNREADABLE = "PhaseUnreadable"
     PHASE_UNWRITABLE = "PhaseUnwritable"
-    DOOR_REFUSED = "DoorRefused"
+    HELPER_REFUSED = "HelperRefused"
     CONFIGURATION_REFUSED = "ConfigurationRefused"
     CONFIGURATION_UNUSABLE = "ConfigurationUnusable"
     STATE_UNWRITABLE = "StateUnwritable"

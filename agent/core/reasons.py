@@ -17,7 +17,7 @@ def _reasons(*prefixes: str) -> frozenset[Reason]:
 _GOOD = frozenset({Reason.IDENTITY_VALID, Reason.PROXY_READY, Reason.REDIRECT_ACTIVE})
 _LIVED_WITH = {Reason.IDENTITY_OVERDUE, Reason.IDENTITY_OUTBOUND_ONLY}
 _NO_IDENTITY = _reasons("WORKLOAD_API_", "IDENTITY_", "CLOCK_") - _GOOD - _LIVED_WITH
-_NO_PROXY = _reasons("PROXY_", "TRUST_ANCHORS_UNUSABLE", "DOOR_") - _GOOD
+_NO_PROXY = _reasons("PROXY_", "TRUST_ANCHORS_UNUSABLE", "HELPER_") - _GOOD
 _NO_RULES = frozenset(
     {Reason.REDIRECT_FORBIDDEN, Reason.REDIRECT_UNSUPPORTED, Reason.REDIRECT_REFUSED, Reason.REDIRECT_FAILED}
 )
@@ -52,7 +52,7 @@ REGISTRY: Mapping[Reason, Entry] = {
         "the phase of this host cannot be remembered, so it would not outlive a reboot",
         "see the detail; /var/lib/fairlead must be root's, with space left",
     ),
-    Reason.DOOR_REFUSED: Entry(
+    Reason.HELPER_REFUSED: Entry(
         _FAULT,
         "the privileged program did not take a request of the agent for one",
         "they are of different versions: restart fairlead",

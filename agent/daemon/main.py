@@ -138,8 +138,8 @@ class Daemon:
         self._owner, self._count, self._listener = owner, count, listener
         self._stop, self._next, self._told_to_end = asyncio.Event(), config, False
         self._config, self._root = config, Path(prefix or "/")
-        self._door = helper.Door(prefix or "/")
-        self._redirector = redirector.DoorRedirector(self._door)
+        self._helper = helper.Helper(prefix or "/")
+        self._redirector = redirector.HelperRedirector(self._helper)
         self._interfaces = interfaces.HostInterfaces()
         self._board = Board()
         self._spec = derived.policy_spec(config, self._root, BOOT_ID.read_text().strip())
@@ -151,13 +151,16 @@ class Daemon:
             name=config.workload.name,
             user_agent=f"fairlead/{__version__}",
         )
-        self._phase = phase_loop.PhaseLoop(phase.DoorPhaseStore(prefix or "/", self._door), self._board)
+        self._phase = phase_loop.PhaseLoop(phase.HelperPhaseStore(prefix or "/", self._helper), self._board)
         self._probe = probe.ProbeLoop(
-            probes.HostProber(door=self._door), config.probes, self._board.setter("probes"), self._board.attempts
+            probes.HostProber(helper=self._helper),
+            config.probes,
+            self._board.setter("probes"),
+            self._board.attempts,
         )
         self._lease = self._lease_loop()
         self._replacement = replacement_loop.ReplacementLoop(
-            replacement.DoorReplacementStore(prefix or "/", self._door),
+            replacement.HelperReplacementStore(prefix or "/", self._helper),
             self._spec,
             self._board,
             self._board.setter("replacement"),
@@ -231,7 +234,7 @@ class Daemon:
     def _ready_once_loop(self) -> Loop:
         workload = self._config.workload
         member = failure.record(workload.namespace, workload.name, workload.identity)
-        record = ready_record.DoorReadyRecord(str(self._root), self._door, member)
+        record = ready_record.HelperReadyRecord(str(self._root), self._helper, member)
         return ready_once.ReadyOnceLoop(record, self._board, self._board.setter("ready_once"))
 
     def _control_plane_loop(self) -> Loop:
@@ -290,7 +293,7 @@ class Daemon:
         return outdated.OutdatedLoop(proxy_reading.environment, wanted, self._spec, self._board, publish, restart)
 
     def _folders_loop(self) -> folders_loop.FoldersLoop:
-        sockets = [self._root / "run/fairlead" / name for name in ("fairlead.sock", "door.sock")]
+        sockets = [self._root / "run/fairlead" / name for name in ("fairlead.sock", "helper.sock")]
         found = folders.HostFolders(self._root / "var/lib/fairlead/agent", *sockets)
         # Whoever is to be told that this process is ready also starts the next one.
         end = self._end if "NOTIFY_SOCKET" in os.environ else None
@@ -299,7 +302,7 @@ class Daemon:
     def _proxy_runtime(self) -> ProxyRuntime:
         if not derived.systemd_owns_the_proxy(self._config, self._root, booted=SYSTEMD.exists()):
             return self._child_runtime()
-        return proxy_unit.UnitProxy(self._proxy_settings, self._door, self._root)
+        return proxy_unit.UnitProxy(self._proxy_settings, self._helper, self._root)
 
     def _proxy_settings(self) -> ProxySettings:
         return derived.proxy_settings(self._config, str(self._root))

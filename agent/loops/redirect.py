@@ -217,4 +217,6 @@ async def _bounded(call: Awaitable[LiveRedirect]) -> LiveRedirect:
         async with asyncio.timeout(WITHIN):
             return await call
     except TimeoutError:
-        raise Trouble(Reason.REDIRECT_FAILED, f"no answer from the door within {WITHIN:g} s") from None
+        raise Trouble(
+            Reason.REDIRECT_FAILED, f"no answer from the privileged helper within {WITHIN:g} s"
+        ) from None

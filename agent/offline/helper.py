@@ -1,16 +1,16 @@
-"""One question to the door, for whoever has no loop."""
+"""One question to the privileged helper, for whoever has no loop."""
 
 import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from agent.adapters.helper import Door
+from agent.adapters.helper import Helper
 from agent.core.reasons import Fault, Reason
 from agent.ports import Trouble
 
 
 class Refused(Exception):
-    """The door did not do it, or what it reads cannot be read."""
+    """The privileged helper did not do it, or what it reads cannot be read."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.detail)
@@ -18,8 +18,8 @@ class Refused(Exception):
 
 
 def ask(prefix: str, verb: str, **words: str) -> Mapping[str, Any]:
-    """The door's answer. Raises Refused."""
+    """The privileged helper's answer. Raises Refused."""
     try:
-        return asyncio.run(Door(prefix or "/").ask(verb, Reason.REDIRECT_FAILED, **words))
+        return asyncio.run(Helper(prefix or "/").ask(verb, Reason.REDIRECT_FAILED, **words))
     except Trouble as trouble:
         raise Refused(trouble.fault) from None

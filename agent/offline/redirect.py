@@ -21,8 +21,8 @@ from agent.privileged.system import listeners, session
 
 @dataclass(frozen=True)
 class Redirect:
-    """What the configuration asks for, and what is live. `refused`: why the door would not set it. `unread`: why
-    the live rules are not known, where they are not.
+    """What the configuration asks for, and what is live. `refused`: why the privileged helper would not set it.
+    `unread`: why the live rules are not known, where they are not.
     `guide`: where this differs from Linkerd's guide, if that was asked for."""
 
     spec: RedirectSpec

@@ -40,7 +40,7 @@ def drain(config: Config, prefix: str, seconds: float, tell: Tell) -> bool:
 
 async def _drain(config: Config, prefix: str, seconds: float, tell: Tell) -> bool:
     with contextlib.suppress(Trouble):  # one that cannot be read is no reason to go without a word
-        if await phase.DoorPhaseStore(prefix, helper.Door(prefix)).read() is PhaseKind.LEFT:
+        if await phase.HelperPhaseStore(prefix, helper.Helper(prefix)).read() is PhaseKind.LEFT:
             return True
     now = asyncio.get_running_loop().time
     spec, board = derived.policy_spec(config, Path(prefix), boot_id=""), Board()

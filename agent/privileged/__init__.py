@@ -1,8 +1,8 @@
-"""The one door to root: a small program that is asked one thing, does it or refuses, and ends.
+"""The one privileged helper to root: a small program that is asked one thing, does it or refuses, and ends.
 
 Law: standard library, `core.redirect` and `config`; nothing is imported that a bare interpreter lacks. The
 caller may be compromised: a request names a verb and levels, both of closed sets. What is redirected for
-whom stands in root-owned files alone. Two doors never write at once. Every request ends within DEADLINE.
+whom stands in root-owned files alone. Two helpers never write at once. Every request ends within DEADLINE.
 """
 
 from typing import Final
@@ -13,8 +13,8 @@ DEADLINE: Final = 3.5  # seconds from its first line on; its start takes its own
 
 
 class Refusal(Exception):
-    """The door does not, or cannot, do what it was asked. `reason` None: the failure reason of the verb.
-    `remedy`: as `Fault.remedy`."""
+    """The privileged helper does not, or cannot, do what it was asked. `reason` None: the failure reason of the
+    verb. `remedy`: as `Fault.remedy`."""
 
     def __init__(self, detail: str, reason: Reason | None = None, remedy: str = "") -> None:
         super().__init__(detail)

@@ -7,7 +7,7 @@ process's own environment is handed on. Exit codes are those of the proxy: 64 it
 cannot be set up; and those of a shell: 127 there is no binary, 126 it cannot be executed. The cause is left for
 the agent, where the gate leaves its own.
 
-Law: the standard library, `core`, `config`, `values`, and what the door reads root's files by.
+Law: the standard library, `core`, `config`, `values`, and what the privileged helper reads root's files by.
 """
 
 import errno

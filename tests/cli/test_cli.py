@@ -180,7 +180,7 @@ def test_a_configuration_that_is_no_good_is_named_in_short_with_the_way_to_see_i
 def test_who_is_not_root_is_told_so(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
-    """Not that the door does not open."""
+    """Not that the privileged helper does not open."""
     monkeypatch.setattr("os.geteuid", lambda: 65534)
     code, _, err = run(capsys, *words.split(), "--prefix", str(tmp_path))
     assert code == 77 and err.endswith(": not root\n  run it with sudo\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.redirector import DoorRedirector
+from agent.adapters.redirector import HelperRedirector
 from agent.core.facts import UNKNOWN, Level, RedirectFact
 from agent.core.goals import Goals, RedirectGoal
 from agent.core.reasons import Reason
@@ -32,7 +32,7 @@ def host(root: None, tmp_path: Path) -> Iterator[Host]:
 @contextlib.asynccontextmanager
 async def agent(host: Host) -> AsyncIterator[Board]:
     """The loop, with everything as intended."""
-    board, redirector = Board(), DoorRedirector(host.door())
+    board, redirector = Board(), HelperRedirector(host.helper())
     board.goals.set(Goals(inbound=ON, outbound=ON))
     loop = RedirectLoop(redirector, board, board.setter("redirect"), lambda: 0.0)
     with contextlib.closing(redirector):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from agent.adapters import spawn
-from agent.adapters.helper import Door
+from agent.adapters.helper import Helper
 from agent.adapters.probes import HostProber, jobs
 from agent.core.probe import LONGEST_DETAIL, Attempt, ProbeSpec
 from tests.contract.probe_servers import Serve, endless_body, hangs, lies, resets, server
@@ -220,7 +220,7 @@ async def nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 async def by_unit(path: Path, timeout: float = 5.0) -> Attempt:
     spec = ProbeSpec("p", "exec", unit="fairlead-probe@p.service", timeout=timeout)
-    return await jobs.run(spec, Door("/nonexistent"), str(path))
+    return await jobs.run(spec, Helper("/nonexistent"), str(path))
 
 
 async def test_a_bus_that_is_not_there_is_no_verdict(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 """The probes that ask a systemd, on one that was really booted, as the agent's own unprivileged user: units in
-every state, and exec probes that root wrote as units and the door starts."""
+every state, and exec probes that root wrote as units and the privileged helper starts."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ Found = tuple[bool | None, str]
 
 @pytest.fixture(scope="module")
 def host(machine: Machine) -> Iterator[Machine]:
-    """Root's configuration, units and programs are there, and the door is open."""
+    """Root's configuration, units and programs are there, and the privileged helper is open."""
     machine.write(CONFIG, EXAMPLE.read_text() + PROBES)
     machine.write(f"{UNITS}/fairlead-probe@.service", TEMPLATE)
     machine.systemctl("daemon-reload")
-    machine.systemctl("start", "fairlead-door.socket")
+    machine.systemctl("start", "fairlead-helper.socket")
     yield machine
-    machine.systemctl("stop", "fairlead-door.socket")
+    machine.systemctl("stop", "fairlead-helper.socket")
     machine.run("sh", "-c", f"rm -r {UNITS}/fairlead-probe@* /run/probes {CONFIG}")
     machine.systemctl("daemon-reload")
     machine.systemctl("reset-failed")
@@ -179,15 +179,15 @@ def test_systemds_own_limit_of_starts_does_not_count(host: Machine) -> None:
     assert [execute(host, "often", f"exit {code}")[0] for code in (1, 0, 0, 1)] == [False, True, True, False]
 
 
-def test_the_door_starts_nothing_but_what_root_configured(host: Machine) -> None:
+def test_the_helper_starts_nothing_but_what_root_configured(host: Machine) -> None:
     """The agent may be compromised: its word for a unit counts for nothing."""
     asking = """
 import asyncio, sys
-from agent.adapters.helper import Door
+from agent.adapters.helper import Helper
 from agent.core.reasons import Reason
 from agent.ports import Trouble
 try:
-    asyncio.run(Door("/").ask(sys.argv[1], Reason.DOOR_REFUSED, probe=sys.argv[2]))
+    asyncio.run(Helper("/").ask(sys.argv[1], Reason.HELPER_REFUSED, probe=sys.argv[2]))
 except Trouble as trouble:
     print(trouble.reason, trouble.detail)
 """
@@ -195,5 +195,5 @@ except Trouble as trouble:
     for verb in ("probe run", "probe stop"):
         said = host.run(*python, verb, "other", user="fairlead")
         assert said.startswith("ProbeFailing cannot run fairlead-probe@other.service: ")
-        assert host.run(*python, verb, "ssh.service/..", user="fairlead").startswith("DoorRefused ")
-    assert host.run(*python, "probe run", "fine", user="app").startswith("DoorRefused ")
+        assert host.run(*python, verb, "ssh.service/..", user="fairlead").startswith("HelperRefused ")
+    assert host.run(*python, "probe run", "fine", user="app").startswith("HelperRefused ")

@@ -14,7 +14,7 @@ from unittest.mock import AsyncMock
 import pytest
 
 from agent.adapters import unit_bus
-from agent.adapters.helper import Door
+from agent.adapters.helper import Helper
 from agent.adapters.proxy_unit import UnitProxy
 from agent.core import proxy
 from agent.core.facts import Process, ProxyState
@@ -212,7 +212,7 @@ async def test_a_time_limit_of_who_watches_a_unit_is_no_trouble_with_systemd(
 
 
 async def test_a_host_without_systemd_is_named() -> None:
-    runtime = UnitProxy(lambda: SETTINGS, Door("/nonexistent"), Path("/nonexistent"), bus="/nonexistent")
+    runtime = UnitProxy(lambda: SETTINGS, Helper("/nonexistent"), Path("/nonexistent"), bus="/nonexistent")
     with pytest.raises(Trouble) as caught:
         await runtime.adopt()
     assert caught.value.reason is Reason.PROXY_UNIT_FAILED

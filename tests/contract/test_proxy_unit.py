@@ -10,7 +10,7 @@ import pytest
 from tests.lab import netns, unit_machine
 from tests.lab.machine import Machine
 from tests.lab.proxy_neighbours import ADDRESS, DIRECT, PROXIED, RESET
-from tests.lab.unit_machine import BINARY, PROXY, UID, dial, dialling, dialling_out, door, levels, pid, started
+from tests.lab.unit_machine import BINARY, PROXY, UID, dial, dialling, dialling_out, helper, levels, pid, started
 
 pytestmark = pytest.mark.real
 
@@ -63,7 +63,7 @@ def test_its_time_to_stop_is_the_grace_of_the_configuration(machine: Machine) ->
 
 def test_a_start_only_enqueues_and_the_boot_waits_for_no_identity(machine: Machine) -> None:
     machine.systemctl("stop", "workload-api")
-    door(machine, "proxy start")
+    helper(machine, "proxy start")
     machine.wait_for(PROXY, "activating")
     machine.wait_until(
         lambda: machine.path("/run/fairlead-proxy/gate.json").exists(), "the gate says what it waits for"
@@ -79,7 +79,7 @@ def test_anchors_that_are_corrected_start_it_without_an_update_of_the_workload_a
     right = machine.read(anchors)
     machine.path(anchors).unlink()
     try:
-        door(machine, "proxy start")
+        helper(machine, "proxy start")
         machine.wait_until(lambda: machine.path(record).exists(), "the gate says what it waits for")
         assert json.loads(machine.read(record))["reason"] == "TrustAnchorsUnusable"
         by_hand = machine.try_run("setpriv", f"--reuid={UID}", "--clear-groups", "fairlead", "identity-gate")
@@ -105,9 +105,9 @@ def test_without_a_binary_that_is_the_reason_and_stays_it(machine: Machine) -> N
     machine.wait_for(PROXY, within=120)
 
 
-def test_the_last_lines_come_through_the_door(machine: Machine) -> None:
+def test_the_last_lines_come_through_the_helper(machine: Machine) -> None:
     number = started(machine)
-    lines = door(machine, "proxy logs")["lines"]
+    lines = helper(machine, "proxy logs")["lines"]
     assert isinstance(lines, list) and any(f"[{number}]: " in line for line in lines)
 
 

@@ -256,7 +256,7 @@ def test_leave_waits_for_no_request_that_a_control_plane_which_is_away_holds(mac
 
 # from boot to the end of leave ---------------------------------------------------------------------
 
-UNITS = (AGENT, "fairlead-redirect.service", "fairlead-door.socket", "application")
+UNITS = (AGENT, "fairlead-redirect.service", "fairlead-helper.socket", "application")
 
 
 @pytest.fixture

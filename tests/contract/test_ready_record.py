@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.helper import Door
-from agent.adapters.ready_record import DoorReadyRecord
+from agent.adapters.helper import Helper
+from agent.adapters.ready_record import HelperReadyRecord
 from agent.core import failure
 from agent.core.reasons import Reason
 from agent.ports import ReadyRecord, Trouble
@@ -16,17 +16,17 @@ MEMBER = failure.record("shop", "db-1", "spiffe://td/db-1")
 
 
 @pytest.fixture
-def behind_door(root: None, tmp_path: Path) -> DoorReadyRecord:
+def behind_helper(root: None, tmp_path: Path) -> HelperReadyRecord:
     (tmp_path / "etc/fairlead").mkdir(parents=True)
     (tmp_path / "etc/fairlead/fairlead.toml").write_text(CONFIG)
-    return DoorReadyRecord(str(tmp_path), Door(str(tmp_path)), MEMBER)
+    return HelperReadyRecord(str(tmp_path), Helper(str(tmp_path)), MEMBER)
 
 
-@pytest.fixture(params=["memory", pytest.param("door", marks=pytest.mark.real)])
+@pytest.fixture(params=["memory", pytest.param("helper", marks=pytest.mark.real)])
 def record(request: pytest.FixtureRequest) -> ReadyRecord:
     if request.param == "memory":
         return MemoryReadyRecord()
-    made: DoorReadyRecord = request.getfixturevalue("behind_door")
+    made: HelperReadyRecord = request.getfixturevalue("behind_helper")
     return made
 
 
@@ -40,18 +40,18 @@ async def test_what_was_recorded_is_read(record: ReadyRecord) -> None:
         assert await record.read() is True
 
 
-async def test_the_record_is_of_one_member(behind_door: DoorReadyRecord, tmp_path: Path) -> None:
-    await behind_door.write()
+async def test_the_record_is_of_one_member(behind_helper: HelperReadyRecord, tmp_path: Path) -> None:
+    await behind_helper.write()
     other = failure.record("shop", "db-1", "spiffe://td/other")
-    assert await DoorReadyRecord(str(tmp_path), Door("/nonexistent"), MEMBER).read() is True
-    assert await DoorReadyRecord(str(tmp_path), Door("/nonexistent"), other).read() is False
+    assert await HelperReadyRecord(str(tmp_path), Helper("/nonexistent"), MEMBER).read() is True
+    assert await HelperReadyRecord(str(tmp_path), Helper("/nonexistent"), other).read() is False
 
 
-async def test_what_cannot_be_read_or_written_is_trouble(behind_door: DoorReadyRecord, tmp_path: Path) -> None:
+async def test_what_cannot_be_read_or_written_is_trouble(behind_helper: HelperReadyRecord, tmp_path: Path) -> None:
     (tmp_path / "var/lib/fairlead/ready-once").mkdir(parents=True)
     with pytest.raises(Trouble) as caught:
-        await behind_door.read()
+        await behind_helper.read()
     assert caught.value.detail.endswith("ready-once: Is a directory")
     with pytest.raises(Trouble) as caught:
-        await behind_door.write()
+        await behind_helper.write()
     assert caught.value.reason is Reason.STATE_UNWRITABLE

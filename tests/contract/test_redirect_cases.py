@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.redirector import DoorRedirector
+from agent.adapters.redirector import HelperRedirector
 from agent.core.facts import Level
 from agent.core.reasons import Reason
 from agent.core.redirect import ruleset
@@ -138,7 +138,7 @@ def test_cases_of_a_firewall_that_peers_meet(
 async def test_cases_of_a_redirect_in_force_are_told_to_the_agent(host: Host, ears: Listeners) -> None:
     """What comes later is drift: closed, unclear, untracked, and then well again."""
     put(host, "nftables")
-    redirector = DoorRedirector(host.door())
+    redirector = HelperRedirector(host.helper())
     assert await redirector.firewall() is None
     host.space.run("nft", "-f", "-", input=REST % ("input", "filter", "tcp dport 4143 drop"))
     found = await redirector.firewall()

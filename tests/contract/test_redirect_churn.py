@@ -152,9 +152,9 @@ def dialled(host: Host) -> Iterator[list[Dialler]]:
         each.end()
 
 
-# doors ---------------------------------------------------------------------------------------------
+# helpers ---------------------------------------------------------------------------------------------
 
-_DOOR = """
+_HELPER = """
 import json, sys
 from pathlib import Path
 from agent.privileged import Refusal
@@ -169,68 +169,69 @@ for line in sys.stdin.buffer:
 """
 
 
-class Doors:
-    """The door's verbs in a program that is asked again and again, and made anew when it was killed."""
+class Helpers:
+    """The privileged helper's verbs in a program that is asked again and again, and made anew when it was
+    killed."""
 
     def __init__(self, host: Host) -> None:
-        self._command = host.space.command(sys.executable, "-S", "-P", "-c", _DOOR, str(host.prefix))
-        self._door: subprocess.Popen[bytes] | None = None
+        self._command = host.space.command(sys.executable, "-S", "-P", "-c", _HELPER, str(host.prefix))
+        self._helper: subprocess.Popen[bytes] | None = None
         self.refused: list[str] = []
 
     def ask(self, request: dict[str, str]) -> None:
-        door = self._sent(request)
-        assert door.stdout
-        said = json.loads(door.stdout.readline())
+        helper = self._sent(request)
+        assert helper.stdout
+        said = json.loads(helper.stdout.readline())
         if "refused" in said:
             self.refused.append(said["refused"])
 
     def kill(self, request: dict[str, str], after: float) -> None:
         """In the middle of it, `after` seconds."""
-        door = self._sent(request)
+        helper = self._sent(request)
         threading.Event().wait(after)
-        self.end(door)
+        self.end(helper)
 
-    def end(self, door: "subprocess.Popen[bytes] | None" = None) -> None:
-        found = door or self._door
+    def end(self, helper: "subprocess.Popen[bytes] | None" = None) -> None:
+        found = helper or self._helper
         if found is not None:
             found.kill()
             found.communicate()
-        self._door = None
+        self._helper = None
 
     def _sent(self, request: dict[str, str]) -> "subprocess.Popen[bytes]":
-        if self._door is None:
+        if self._helper is None:
             pipe, environment = subprocess.PIPE, {"PYTHONPATH": str(REPOSITORY)}
-            self._door = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, env=environment)
-        assert self._door.stdin
-        self._door.stdin.write(json.dumps(request).encode() + b"\n")
-        self._door.stdin.flush()
-        return self._door
+            self._helper = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, env=environment)
+        assert self._helper.stdin
+        self._helper.stdin.write(json.dumps(request).encode() + b"\n")
+        self._helper.stdin.flush()
+        return self._helper
 
 
-def churn(doors: Doors, requests: tuple[dict[str, str], ...], rounds: int) -> None:
+def churn(helpers: Helpers, requests: tuple[dict[str, str], ...], rounds: int) -> None:
     for i in range(rounds):
         request = requests[i % len(requests) - i // len(requests) % 2]
         if i % KILLED == KILLED - 1:
-            doors.kill(request, 0.3 * i / rounds)  # from before it has begun to after its end
+            helpers.kill(request, 0.3 * i / rounds)  # from before it has begun to after its end
         else:
-            doors.ask(request)
+            helpers.ask(request)
 
 
 def test_on_and_off_again_and_again_and_killed(host: Host, backend: str) -> None:
-    """Where nothing is closed nobody is refused, wherever a door was stopped."""
+    """Where nothing is closed nobody is refused, wherever a privileged helper was stopped."""
     force(host, backend)
-    doors = Doors(host)
+    helpers = Helpers(host)
     with served(host), dialled(host) as diallers:
         try:
-            churn(doors, OPEN, ROUNDS[backend])
-            doors.ask(NOW)
+            churn(helpers, OPEN, ROUNDS[backend])
+            helpers.ask(NOW)
         finally:
-            doors.end()
+            helpers.end()
     assert [dialler.failed for dialler in diallers] == [[], [], [], []]
     for dialler in diallers:
         assert set(dialler.arrived) == ({APP, INBOUND} if dialler.inbound else {80, OUTBOUND})
     assert is_on(host, backend)
-    assert not [said for said in doors.refused if "self-test" in said]
+    assert not [said for said in helpers.refused if "self-test" in said]
 
 
 def test_open_and_closed_again_and_again_and_killed(host: Host, backend: str) -> None:
@@ -239,19 +240,19 @@ def test_open_and_closed_again_and_again_and_killed(host: Host, backend: str) ->
     host.config.write_text(
         host.config.read_text().replace("[redirect]", '[redirect]\noutbound_failure = "closed"')
     )
-    doors = Doors(host)
-    doors.ask(apply("block", "on"))
+    helpers = Helpers(host)
+    helpers.ask(apply("block", "on"))
     with served(host), dialled(host) as diallers:
         try:
-            churn(doors, CLOSED, ROUNDS[backend])
-            doors.ask(apply("on", "on"))
+            churn(helpers, CLOSED, ROUNDS[backend])
+            helpers.ask(apply("on", "on"))
         finally:
-            doors.end()
+            helpers.end()
     for dialler in diallers:
         assert set(dialler.arrived) == {INBOUND if dialler.inbound else OUTBOUND}
         assert dialler.failed and all("refused" in failure for failure in dialler.failed)
     assert is_on(host, backend)
-    assert not [said for said in doors.refused if "self-test" in said]
+    assert not [said for said in helpers.refused if "self-test" in said]
 
 
 def is_on(host: Host, backend: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.redirector import DoorRedirector
+from agent.adapters.redirector import HelperRedirector
 from agent.core.goals import RedirectGoal as Goal
 from tests.privileged.firewalls import BACKENDS, force
 from tests.privileged.hosts import (
@@ -40,8 +40,8 @@ def host(request: pytest.FixtureRequest, root: None, tmp_path: Path) -> Iterator
 
 
 @pytest.fixture
-def kernel(host: Host) -> DoorRedirector:
-    return DoorRedirector(host.door())
+def kernel(host: Host) -> HelperRedirector:
+    return HelperRedirector(host.helper())
 
 
 @pytest.fixture(params=FAMILIES, ids=lambda family: f"IPv{family.version}")
@@ -53,7 +53,7 @@ def family(request: pytest.FixtureRequest) -> Family:
 # packets -------------------------------------------------------------------------------
 
 
-async def test_inbound(host: Host, kernel: DoorRedirector, family: Family) -> None:
+async def test_inbound(host: Host, kernel: HelperRedirector, family: Family) -> None:
     with Listeners() as ears:
         ears.add(host.space, family.everywhere, APP, SSH, UNDECLARED, INBOUND)
         for level in (ON, BLOCK, RELEASED):
@@ -73,7 +73,7 @@ async def test_inbound(host: Host, kernel: DoorRedirector, family: Family) -> No
                 assert ears.heard(host.peer, *application) == (arrives, application)
 
 
-async def test_outbound(host: Host, kernel: DoorRedirector, family: Family) -> None:
+async def test_outbound(host: Host, kernel: HelperRedirector, family: Family) -> None:
     with Listeners() as ears:
         for address in (family.cluster, family.exempt, family.elsewhere):
             ears.add(host.peer, address, 80, 443)
@@ -99,7 +99,7 @@ async def test_outbound(host: Host, kernel: DoorRedirector, family: Family) -> N
 
 
 async def test_the_redirect_comes_before_other_owners_chains(
-    host: Host, kernel: DoorRedirector, family: Family
+    host: Host, kernel: HelperRedirector, family: Family
 ) -> None:
     """As Docker publishes a port, and registered before ours."""
     host.space.run(
@@ -119,7 +119,9 @@ async def test_the_redirect_comes_before_other_owners_chains(
         assert ears.heard(host.peer, *application) == ((family.host, UNDECLARED), application)
 
 
-async def test_a_bare_host_is_tracked_from_released_on(host: Host, kernel: DoorRedirector, family: Family) -> None:
+async def test_a_bare_host_is_tracked_from_released_on(
+    host: Host, kernel: HelperRedirector, family: Family
+) -> None:
     """Without tracking the proxy cannot learn where a connection was going, and resets it."""
     proxy = family.host, INBOUND
     with Listeners() as ears:
@@ -129,7 +131,7 @@ async def test_a_bare_host_is_tracked_from_released_on(host: Host, kernel: DoorR
         assert ears.heard(host.peer, *proxy) == (proxy, proxy)
 
 
-async def test_open_streams_outlive_every_change(host: Host, kernel: DoorRedirector, family: Family) -> None:
+async def test_open_streams_outlive_every_change(host: Host, kernel: HelperRedirector, family: Family) -> None:
     """On a host that was not tracked before: streams older than the first rule, redirected ones, plain ones."""
     changes = [(ON, ON), (BLOCK, BLOCK), (RELEASED, RELEASED), (ON, ON), (RELEASED, BLOCK), (BLOCK, ON), (ON, OFF)]
     with ExitStack() as stack:
@@ -157,7 +159,7 @@ async def test_open_streams_outlive_every_change(host: Host, kernel: DoorRedirec
         assert arrived == {APP, INBOUND, OUTBOUND, 80}
 
 
-async def test_a_stream_that_flows_all_the_time_never_notices(host: Host, kernel: DoorRedirector) -> None:
+async def test_a_stream_that_flows_all_the_time_never_notices(host: Host, kernel: HelperRedirector) -> None:
     """Each change replaces the table, and with it the last user of connection tracking and translation."""
     family, stop = FAMILIES[0], threading.Event()
 

@@ -70,17 +70,17 @@ def test_what_is_confirmed_stays_and_its_timer_goes(host: Machine, proxy: None, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_door_behind_its_socket_has_what_it_takes(host: Machine, proxy: None, kind: str) -> None:
+def test_the_helper_behind_its_socket_has_what_it_takes(host: Machine, proxy: None, kind: str) -> None:
     """The unit's bounds leave it no capability over units; that it is root is enough."""
     configure(host, kind)
-    host.systemctl("start", "fairlead-door.socket")
+    host.systemctl("start", "fairlead-helper.socket")
     try:
         fairlead(host, "apply", "--confirm", "1h")
         assert UNIT in timers(host)
         assert fairlead(host, "revert") == "taken back: inbound released, outbound released\n"
         assert timers(host) == ""
     finally:
-        host.systemctl("stop", "fairlead-door.socket")
+        host.systemctl("stop", "fairlead-helper.socket")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,4 @@
-"""The contract of ports.Redirector: by a variable, and by the real kernel through the real door.
+"""The contract of ports.Redirector: by a variable, and by the real kernel through the real helper.
 
 What the levels do is told by real TCP connections between two network namespaces, for each IP version.
 """
@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from agent.adapters.helper import Door
-from agent.adapters.redirector import DoorRedirector
+from agent.adapters.helper import Helper
+from agent.adapters.redirector import HelperRedirector
 from agent.core.facts import Level
 from agent.core.goals import RedirectGoal as Goal
 from agent.core.reasons import Reason
@@ -47,12 +47,12 @@ def redirector(request: pytest.FixtureRequest) -> Redirector:
         return MemoryRedirector()
     made: Host = request.getfixturevalue("host")
     force(made, request.param)
-    return DoorRedirector(made.door())
+    return HelperRedirector(made.helper())
 
 
 @pytest.fixture
-def kernel(host: Host) -> DoorRedirector:
-    return DoorRedirector(host.door())
+def kernel(host: Host) -> HelperRedirector:
+    return HelperRedirector(host.helper())
 
 
 # the port ------------------------------------------------------------------------------------------
@@ -79,14 +79,14 @@ async def test_the_same_again_changes_nothing(redirector: Redirector) -> None:
 # the kernel: rules ---------------------------------------------------------------------------------
 
 
-async def test_the_same_again_does_not_touch_the_kernel(host: Host, kernel: DoorRedirector) -> None:
+async def test_the_same_again_does_not_touch_the_kernel(host: Host, kernel: HelperRedirector) -> None:
     await kernel.apply(ON, ON)
     before = host.space.run("nft", "-s", "-a", "list", "ruleset")
     await kernel.apply(ON, ON)
     assert host.space.run("nft", "-s", "-a", "list", "ruleset") == before
 
 
-async def test_off_leaves_nothing(host: Host, kernel: DoorRedirector) -> None:
+async def test_off_leaves_nothing(host: Host, kernel: HelperRedirector) -> None:
     await kernel.apply(ON, ON)
     await kernel.apply(OFF, OFF)
     assert host.space.run("nft", "list", "ruleset") == ""
@@ -99,7 +99,7 @@ async def test_off_passes_through_released_and_every_change_is_one_transaction(h
     nft = stand_in(
         tmp_path, f'case "$*" in *-f*) tee -a {log} | {real} "$@"; echo >>{log};; *) {real} "$@";; esac'
     )
-    kernel = DoorRedirector(host.door(*with_nft(nft)))
+    kernel = HelperRedirector(host.helper(*with_nft(nft)))
     await kernel.apply(ON, ON)
     await kernel.apply(OFF, OFF)
     on, released, off = map(json.loads, log.read_text().splitlines())
@@ -112,7 +112,7 @@ def rules_in(transaction: Any) -> list[dict[str, Any]]:
     return [command["add"]["rule"] for command in transaction["nftables"] if "rule" in command.get("add", {})]
 
 
-async def test_other_owners_rules_are_left_alone(host: Host, kernel: DoorRedirector) -> None:
+async def test_other_owners_rules_are_left_alone(host: Host, kernel: HelperRedirector) -> None:
     host.space.run("nft", "add table ip docker; add chain ip docker c { type nat hook prerouting priority -100; }")
     await kernel.apply(ON, ON)
     await kernel.apply(OFF, OFF)
@@ -133,7 +133,7 @@ async def test_other_owners_rules_are_left_alone(host: Host, kernel: DoorRedirec
     ],
 )
 async def test_damage_by_hand_is_seen_and_mended(
-    host: Host, kernel: DoorRedirector, damage: str, seen: tuple[Level, Level]
+    host: Host, kernel: HelperRedirector, damage: str, seen: tuple[Level, Level]
 ) -> None:
     await kernel.apply(ON, ON)
     host.space.run("nft", damage)
@@ -141,7 +141,7 @@ async def test_damage_by_hand_is_seen_and_mended(
     assert await kernel.apply(ON, ON) == live(ON, ON)
 
 
-async def test_one_rule_deleted_by_hand_is_partial(host: Host, kernel: DoorRedirector) -> None:
+async def test_one_rule_deleted_by_hand_is_partial(host: Host, kernel: HelperRedirector) -> None:
     await kernel.apply(ON, ON)
     listed = host.space.run("nft", "-a", "list", "chain", "inet", "fairlead", "inbound").splitlines()
     handle = next(line for line in listed if "dport" in line).rpartition("handle ")[2]
@@ -149,7 +149,7 @@ async def test_one_rule_deleted_by_hand_is_partial(host: Host, kernel: DoorRedir
     assert await kernel.check() == LiveRedirect(Level.PARTIAL, Level.ON)
 
 
-async def test_an_edited_configuration_is_told_and_not_applied(host: Host, kernel: DoorRedirector) -> None:
+async def test_an_edited_configuration_is_told_and_not_applied(host: Host, kernel: HelperRedirector) -> None:
     """Not to mend drift either: what is redirected changes when an operator says so."""
     await kernel.apply(ON, ON)
     before = host.space.run("nft", "-s", "list", "ruleset")
@@ -160,28 +160,28 @@ async def test_an_edited_configuration_is_told_and_not_applied(host: Host, kerne
     assert host.space.run("nft", "-s", "list", "ruleset") == before
 
 
-async def test_a_suspension_is_told_and_a_trial_is_none_yet(host: Host, kernel: DoorRedirector) -> None:
-    door = host.door()
+async def test_a_suspension_is_told_and_a_trial_is_none_yet(host: Host, kernel: HelperRedirector) -> None:
+    helper = host.helper()
     with Listeners() as ears:
         ears.add_proxy(host.space)
-        await door.ask("redirect apply", Reason.REDIRECT_FAILED, confirm="600")
+        await helper.ask("redirect apply", Reason.REDIRECT_FAILED, confirm="600")
         assert (await kernel.check()).suspended == ""
-        await door.ask("redirect revert", Reason.REDIRECT_FAILED)
+        await helper.ask("redirect revert", Reason.REDIRECT_FAILED)
         for found in (await kernel.check(), await kernel.apply(BLOCK, RELEASED)):
             assert found.suspended == "reverted: an operator took it back"
-        await door.ask("redirect apply", Reason.REDIRECT_FAILED, confirm="none")
+        await helper.ask("redirect apply", Reason.REDIRECT_FAILED, confirm="none")
         assert await kernel.check() == live(ON, ON)
         assert (await kernel.check()).suspended == ""
 
 
-async def test_another_backend_in_an_edited_configuration_waits_too(host: Host, kernel: DoorRedirector) -> None:
+async def test_another_backend_in_an_edited_configuration_waits_too(host: Host, kernel: HelperRedirector) -> None:
     await kernel.apply(ON, ON)
     force(host, "iptables-legacy")
     found = await kernel.check()
     assert (found, found.edited) == (live(ON, ON), "redirect.backend")
     await kernel.apply(BLOCK, ON)
     assert "FAIRLEAD" not in host.space.run("iptables-legacy-save")
-    await host.door().ask("redirect apply", Reason.REDIRECT_FAILED, confirm="none")
+    await host.helper().ask("redirect apply", Reason.REDIRECT_FAILED, confirm="none")
     found = await kernel.check()
     assert (found, found.edited) == (live(BLOCK, RELEASED), "")
     assert "FAIRLEAD" in host.space.run("iptables-legacy-save")
@@ -194,7 +194,7 @@ NO_RIGHTS = ("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admi
 
 
 def with_nft(replacement: Path | str) -> tuple[str, ...]:
-    """The door sees another file where nft is: its mounts are its own."""
+    """The privileged helper sees another file where nft is: its mounts are its own."""
     mounts = 'for nft in /usr/sbin/nft /sbin/nft /usr/bin/nft; do [ ! -e $nft ] || mount --bind "$0" $nft; done'
     return ("unshare", "--mount", "sh", "-c", f'{mounts}; exec "$@"', str(replacement))
 
@@ -206,7 +206,7 @@ def stand_in(folder: Path, *lines: str) -> Path:
     return path
 
 
-async def troubles(redirector: DoorRedirector) -> list[Trouble]:
+async def troubles(redirector: HelperRedirector) -> list[Trouble]:
     found = []
     for call in (redirector.check(), redirector.apply(ON, ON)):
         with pytest.raises(Trouble) as caught:
@@ -216,14 +216,14 @@ async def troubles(redirector: DoorRedirector) -> list[Trouble]:
 
 
 async def test_without_rights(host: Host) -> None:
-    for trouble in await troubles(DoorRedirector(host.door(*NO_RIGHTS))):
+    for trouble in await troubles(HelperRedirector(host.helper(*NO_RIGHTS))):
         assert trouble.reason is Reason.REDIRECT_FORBIDDEN
         assert "CAP_NET_ADMIN" in trouble.detail
 
 
 async def test_without_nft(host: Host) -> None:
     force(host, "nftables")
-    for trouble in await troubles(DoorRedirector(host.door(*with_nft("/dev/null")))):
+    for trouble in await troubles(HelperRedirector(host.helper(*with_nft("/dev/null")))):
         assert trouble.reason is Reason.REDIRECT_UNSUPPORTED
         assert "cannot find nft" in trouble.detail
 
@@ -237,7 +237,7 @@ async def test_without_nft_it_is_what_the_hosts_iptables_is(host: Host, kind: st
     (alternatives / "iptables").symlink_to(f"/usr/sbin/iptables-{kind}")
     iptables = f"mount --bind {alternatives} /etc/alternatives"
     around = ("unshare", "--mount", "sh", "-c", f'{iptables}; exec "$@"', "sh", *with_nft("/dev/null"))
-    kernel = DoorRedirector(host.door(*around))
+    kernel = HelperRedirector(host.helper(*around))
     assert await kernel.apply(ON, ON) == live(ON, ON)
     assert "FAIRLEAD" in host.space.run(f"iptables-{kind}-save")
     other = "legacy" if kind == "nft" else "nft"
@@ -250,7 +250,7 @@ async def test_with_a_kernel_that_lacks_a_part(host: Host, tmp_path: Path) -> No
     nft = stand_in(
         tmp_path, "echo 'internal:0:0-0: Error: Could not process rule: Operation not supported' >&2", "exit 1"
     )
-    for trouble in await troubles(DoorRedirector(host.door(*with_nft(nft)))):
+    for trouble in await troubles(HelperRedirector(host.helper(*with_nft(nft)))):
         assert trouble.reason is Reason.REDIRECT_UNSUPPORTED
         assert "this kernel lacks a part" in trouble.detail
 
@@ -258,7 +258,7 @@ async def test_with_a_kernel_that_lacks_a_part(host: Host, tmp_path: Path) -> No
 async def test_with_an_nft_that_hangs(host: Host, tmp_path: Path) -> None:
     nft = stand_in(tmp_path, "exec sleep 60")
     with pytest.raises(Trouble) as caught:
-        await DoorRedirector(host.door(*with_nft(nft))).check()
+        await HelperRedirector(host.helper(*with_nft(nft))).check()
     assert caught.value.reason is Reason.REDIRECT_FAILED
     assert f"within {DEADLINE:g} s" in caught.value.detail
 
@@ -266,16 +266,16 @@ async def test_with_an_nft_that_hangs(host: Host, tmp_path: Path) -> None:
 async def test_with_an_nft_that_talks_nonsense(host: Host, tmp_path: Path) -> None:
     nft = stand_in(tmp_path, "echo nonsense")
     with pytest.raises(Trouble) as caught:
-        await DoorRedirector(host.door(*with_nft(nft))).check()
+        await HelperRedirector(host.helper(*with_nft(nft))).check()
     assert caught.value.reason is Reason.REDIRECT_FAILED
 
 
-async def test_without_a_door() -> None:
-    for trouble in await troubles(DoorRedirector(Door("/", ["/nonexistent"]))):
+async def test_without_a_helper() -> None:
+    for trouble in await troubles(HelperRedirector(Helper("/", ["/nonexistent"]))):
         assert trouble.reason is Reason.REDIRECT_FAILED
         assert "cannot run /nonexistent" in trouble.detail
 
 
-async def test_with_a_door_that_says_nothing() -> None:
-    for trouble in await troubles(DoorRedirector(Door("/", ["/bin/false"]))):
+async def test_with_a_helper_that_says_nothing() -> None:
+    for trouble in await troubles(HelperRedirector(Helper("/", ["/bin/false"]))):
         assert trouble.detail == "no answer from /bin/false: exit 1: it said nothing"

@@ -10,9 +10,9 @@ import pytest
 
 from agent.adapters import identity_token
 from agent.adapters.anchors import HostAnchors, Places
-from agent.adapters.helper import Door
+from agent.adapters.helper import Helper
 from agent.adapters.identity_token import FromFile, Place
-from agent.adapters.replacement import RECORD, DoorReplacementStore
+from agent.adapters.replacement import RECORD, HelperReplacementStore
 from agent.adapters.systemd import SystemdNotifier
 from agent.core import anchors
 from agent.core.reasons import Fault, Reason
@@ -35,7 +35,7 @@ PROXY = (2102, 2103)
 
 def _on_disk(folder: Path) -> ReplacementStore:
     (folder / RECORD).parent.mkdir(parents=True)
-    return DoorReplacementStore(str(folder), cast(Door, None))  # the helper is asked by `use` alone
+    return HelperReplacementStore(str(folder), cast(Helper, None))  # the helper is asked by `use` alone
 
 
 STORES: dict[str, Callable[[Path], ReplacementStore]] = {

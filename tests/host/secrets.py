@@ -22,7 +22,8 @@ ADMINISTRATORS = (
     "etc/fairlead/kubeconfig",
     "etc/fairlead/login",
     "etc/fairlead/identity-token",
-    # In memory, for the proxy alone: tests/offline/test_identity_gate.py and tests/contract/test_identity_tokens.py.
+    # In memory, for the proxy alone: tests/offline/test_identity_gate.py and
+    # tests/contract/test_identity_tokens.py.
     "run/fairlead-token/token",
     "run/fairlead-proxy/identity/key.p8",
 )

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from agent.adapters.helper import Door
+from agent.adapters.helper import Helper
 from agent.adapters.proxy_child import ChildProxy, Paths
 from agent.adapters.proxy_unit import UnitProxy
 from agent.core.facts import Maybe, Process
@@ -109,7 +109,7 @@ class UnitOptions:
     settings: ProxySettings
 
     def runtime(self) -> ProxyRuntime:
-        return UnitProxy(lambda: self.settings, Door("/"), Path("/"))
+        return UnitProxy(lambda: self.settings, Helper("/"), Path("/"))
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,7 @@ def booted(binary: str | None = None) -> Iterator[tuple[Machine, netns.Namespace
         with machine.powered():
             installed.compile(machine)
             machine.systemctl("enable", "--now", "wire.service")
-            machine.systemctl("start", "workload-api", "application", "fairlead-door.socket")
+            machine.systemctl("start", "workload-api", "application", "fairlead-helper.socket")
             yield machine, client
 
 
@@ -240,7 +240,7 @@ def dialling_out(machine: Machine) -> Iterator[list[str]]:
 
 def quiet(machine: Machine) -> None:
     """As a freshly booted one: nothing of fairlead runs; no rule, crash or approved configuration is kept."""
-    for unit in ("fairlead.service", "fairlead-door@*.service", PROXY):  # who may ask for a start goes first
+    for unit in ("fairlead.service", "fairlead-helper@*.service", PROXY):  # who may ask for a start goes first
         machine.systemctl("stop", unit)
     machine.systemctl("start", "workload-api")
     use(machine)
@@ -282,7 +282,7 @@ def clean(machine: Machine) -> Iterator[Machine]:
 # what is to be seen ----------------------------------------------------------------------------------
 
 
-def door(machine: Machine, verb: str) -> dict[str, object]:
+def helper(machine: Machine, verb: str) -> dict[str, object]:
     program = [_PYTHON, "-S", "-P", "-m", "agent.privileged.helper"]
     told = machine.run("env", f"PYTHONPATH={installed.LIBRARY}", *program, input=json.dumps({"verb": verb}) + "\n")
     answer: dict[str, object] = json.loads(told)
@@ -291,7 +291,7 @@ def door(machine: Machine, verb: str) -> dict[str, object]:
 
 def started(machine: Machine) -> int:
     """The proxy is started and armed; its pid."""
-    door(machine, "proxy start")
+    helper(machine, "proxy start")
     machine.wait_for(PROXY)
     return pid(machine)
 
@@ -301,7 +301,7 @@ def pid(machine: Machine) -> int:
 
 
 def levels(machine: Machine) -> tuple[object, object]:
-    answer = door(machine, "redirect check")
+    answer = helper(machine, "redirect check")
     return answer["inbound"], answer["outbound"]
 
 

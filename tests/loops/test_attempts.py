@@ -67,7 +67,7 @@ async def test_the_rules_are_looked_at_again() -> None:
     async with test_redirect.Scene().playing() as scene:
         seen = scene.board.attempts.seen
         assert seen["RedirectActive"] == LastAttempt(0.0, redirect.RECHECK)
-        scene.break_door()
+        scene.break_helper()
         scene.goals(RedirectGoal.ON)
         await asyncio.sleep(0.1)
         found = seen["RedirectActive"]

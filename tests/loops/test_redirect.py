@@ -33,7 +33,7 @@ class Scene:
     def goals(self, inbound: RedirectGoal, outbound: RedirectGoal = HOLD) -> None:
         self.board.goals.set(Goals(inbound=inbound, outbound=outbound))
 
-    def break_door(self, trouble: Trouble | None = FAILED) -> None:
+    def break_helper(self, trouble: Trouble | None = FAILED) -> None:
         self.kernel.trouble = trouble
 
     @asynccontextmanager
@@ -162,7 +162,7 @@ async def test_drift_that_cannot_be_repaired_is_told() -> None:
 
 async def test_a_first_look_that_fails_is_a_fault_at_once() -> None:
     scene = Scene()
-    scene.break_door(Trouble(Reason.REDIRECT_FORBIDDEN, "no rights"))
+    scene.break_helper(Trouble(Reason.REDIRECT_FORBIDDEN, "no rights"))
     async with scene.playing():
         assert scene.told == [fact(UNKNOWN, UNKNOWN, Fault(Reason.REDIRECT_FORBIDDEN, "no rights"))]
         scene.goals(RedirectGoal.ON, RedirectGoal.ON)
@@ -170,7 +170,7 @@ async def test_a_first_look_that_fails_is_a_fault_at_once() -> None:
         assert scene.applied == []  # on unknown levels nothing is set
 
 
-async def test_a_door_that_hangs_is_a_fault_within_five_seconds() -> None:
+async def test_a_helper_that_hangs_is_a_fault_within_five_seconds() -> None:
     scene = Scene()
     scene.kernel.hang = True
     async with scene.playing():
@@ -184,34 +184,34 @@ async def test_a_door_that_hangs_is_a_fault_within_five_seconds() -> None:
 
 async def test_looks_that_fail_keep_what_was_seen_for_a_while() -> None:
     async with Scene(ON, ON).playing() as scene:
-        scene.break_door()
+        scene.break_helper()
         while scene.kernel.calls.count("check") < TRIES:
             assert scene.told == [fact(ON, ON)]
             await asyncio.sleep(0.1)
         await asyncio.sleep(5)
         assert scene.told[1:] == [fact(UNKNOWN, UNKNOWN, FAILED.fault)]
-        scene.break_door(None)
+        scene.break_helper(None)
         await asyncio.sleep(RECHECK)
         assert scene.told[-1] == fact(ON, ON)
 
 
 async def test_one_failed_look_is_nobodys_news() -> None:
     async with Scene(ON, ON).playing() as scene:
-        scene.break_door()
+        scene.break_helper()
         await asyncio.sleep(RECHECK + 0.1)
         assert scene.kernel.calls == ["check", "check"]
-        scene.break_door(None)
+        scene.break_helper(None)
         await asyncio.sleep(RECHECK)
         assert scene.told == [fact(ON, ON)]
 
 
 async def test_an_apply_that_fails_is_a_fault_beside_what_is_live_and_tried_again() -> None:
     async with Scene(ON, ON).playing() as scene:
-        scene.break_door(Trouble(Reason.REDIRECT_REFUSED, "sshd listens there"))
+        scene.break_helper(Trouble(Reason.REDIRECT_REFUSED, "sshd listens there"))
         scene.goals(RedirectGoal.BLOCK)
         await asyncio.sleep(0.01)
         assert scene.told[-1] == fact(ON, ON, Fault(Reason.REDIRECT_REFUSED, "sshd listens there"))
-        scene.break_door(None)
+        scene.break_helper(None)
         await asyncio.sleep(1)
         assert scene.told[-1] == fact(BLOCK, ON)
         assert scene.kernel.calls == ["check", "block/on", "check", "block/on"]
@@ -238,11 +238,11 @@ async def test_a_fault_stays_while_the_next_try_is_made() -> None:
 async def test_a_failed_apply_may_have_done_its_work() -> None:
     """It is looked at again even when the goals have gone back meanwhile."""
     async with Scene(ON, ON).playing() as scene:
-        scene.break_door()
+        scene.break_helper()
         scene.goals(RedirectGoal.BLOCK)
         await asyncio.sleep(0.01)
         scene.kernel.live = LiveRedirect(BLOCK, ON)
-        scene.break_door(None)
+        scene.break_helper(None)
         scene.goals(RedirectGoal.ON)
         await asyncio.sleep(0.01)
         assert scene.kernel.live == LiveRedirect(ON, ON)
@@ -251,11 +251,11 @@ async def test_a_failed_apply_may_have_done_its_work() -> None:
 
 async def test_failure_backs_off_and_new_goals_do_not_wait_for_it() -> None:
     async with Scene(ON, ON).playing() as scene:
-        scene.break_door()
+        scene.break_helper()
         scene.goals(RedirectGoal.BLOCK)
         await asyncio.sleep(3600)
         assert len(scene.kernel.calls) < 3600 / (RECHECK / 2) + 10
-        scene.break_door(None)
+        scene.break_helper(None)
         scene.goals(RedirectGoal.RELEASED)
         await asyncio.sleep(0.01)
         assert scene.told[-1] == fact(RELEASED, ON)

@@ -1,4 +1,4 @@
-"""`fairlead anchors`, and the door behind it."""
+"""`fairlead anchors`, and the privileged helper behind it."""
 
 import json
 import os
@@ -88,7 +88,7 @@ def test_identity_anchors_that_are_followed_are_in_force(capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("swap", ["other", "link", "pipe", "garbage", "gone"])
-def test_identity_anchors_that_change_between_look_and_word_are_refused_by_the_door(
+def test_identity_anchors_that_change_between_look_and_word_are_refused_by_the_helper(
     prefix: Path, swap: str
 ) -> None:
     from agent.offline import helper

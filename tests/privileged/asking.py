@@ -1,4 +1,4 @@
-"""The door as a program: one request, one answer."""
+"""The privileged helper as a program: one request, one answer."""
 
 import json
 import subprocess
@@ -20,13 +20,13 @@ def start(host: Host, *around: str) -> "subprocess.Popen[bytes]":
 def ask(host: Host, request: bytes | dict[str, str], *around: str) -> tuple[int, dict[str, object]]:
     """(exit code, answer)"""
     line = request if isinstance(request, bytes) else json.dumps(request).encode() + b"\n"
-    with start(host, *around) as door:
-        output, errors = door.communicate(line, timeout=30)
+    with start(host, *around) as helper:
+        output, errors = helper.communicate(line, timeout=30)
     assert errors == b""
     assert output.endswith(b"\n")
     answer: dict[str, object] = json.loads(output)
     reached.answered(answer.get("reason"))
-    return door.returncode, answer
+    return helper.returncode, answer
 
 
 def apply(inbound: str, outbound: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A host in namespaces, with a door of its own: `host` is ours, `peer` is everybody else."""
+"""A host in namespaces, with a privileged helper of its own: `host` is ours, `peer` is everybody else."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from agent.adapters.helper import PROGRAM, Door
+from agent.adapters.helper import PROGRAM, Helper
 from tests.lab.netns import Namespace, join, namespace
 
 PROXY_UID = 2102
@@ -79,9 +79,9 @@ class Host:
     peer: Namespace
     prefix: Path
 
-    def door(self, *around: str) -> Door:
-        """`around`: the beginning of a command line that runs the door as its end."""
-        return Door(str(self.prefix), self.space.command(*around, *PROGRAM))
+    def helper(self, *around: str) -> Helper:
+        """`around`: the beginning of a command line that runs the privileged helper as its end."""
+        return Helper(str(self.prefix), self.space.command(*around, *PROGRAM))
 
     @property
     def config(self) -> Path:

@@ -1,4 +1,4 @@
-"""What is asked of the door about levels, and where a connection then comes to."""
+"""What is asked of the privileged helper about levels, and where a connection then comes to."""
 
 import pytest
 

@@ -1,4 +1,5 @@
-"""A stand-in of systemd's socket activation: each connection becomes the standard input and output of a door."""
+"""A stand-in of systemd's socket activation: each connection becomes the standard input and output of a
+privileged helper."""
 
 import contextlib
 import socket
@@ -12,8 +13,9 @@ from tests.privileged.hosts import Host
 
 
 @contextlib.contextmanager
-def door_socket(host: Host, *around: str) -> Iterator[str]:
-    """The path of the socket. `around`: the beginning of a command line that runs the door as its end."""
+def helper_socket(host: Host, *around: str) -> Iterator[str]:
+    """The path of the socket. `around`: the beginning of a command line that runs the privileged helper as its
+    end."""
     path = host.prefix / SOCKET
     path.parent.mkdir(parents=True, exist_ok=True)
     command = host.space.command(*around, *PROGRAM, "--prefix", str(host.prefix))
@@ -32,7 +34,7 @@ def door_socket(host: Host, *around: str) -> Iterator[str]:
 
 
 def _serve(listener: socket.socket, command: list[str]) -> None:
-    doors = []
+    helpers = []
     while True:
         try:
             connection, _ = listener.accept()
@@ -40,8 +42,8 @@ def _serve(listener: socket.socket, command: list[str]) -> None:
             break
         with connection:
             environment = {"PYTHONPATH": str(REPOSITORY)}
-            doors.append(
+            helpers.append(
                 subprocess.Popen(command, stdin=connection.fileno(), stdout=connection.fileno(), env=environment)
             )
-    for door in doors:
-        door.wait(10)
+    for helper in helpers:
+        helper.wait(10)

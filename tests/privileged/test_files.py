@@ -100,7 +100,7 @@ def test_nothing_is_written_where_others_could_have_put_a_link(root: None, tmp_p
         files.write(folder / "phase", "left\n")
     assert not (tmp_path / "victim").exists()
     (tmp_path / "run").mkdir()
-    (tmp_path / "run/fairlead-door.lock").symlink_to(tmp_path / "victim")
+    (tmp_path / "run/fairlead-helper.lock").symlink_to(tmp_path / "victim")
     with pytest.raises(Refusal, match="cannot lock"), files.lock(tmp_path):
         pass
     assert not (tmp_path / "victim").exists()
@@ -115,7 +115,7 @@ def test_whatever_the_mask_the_agent_can_read_what_was_written(root: None, tmp_p
     assert (tmp_path / "phase").stat().st_mode & 0o777 == 0o644
 
 
-def test_two_doors_never_write_at_once(root: None, tmp_path: Path) -> None:
+def test_two_helpers_never_write_at_once(root: None, tmp_path: Path) -> None:
     """The second waits; it gets in when the first has gone, however it went."""
     program = "import sys, pathlib; from agent.privileged.system import files\n"
     program += "with files.lock(pathlib.Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"

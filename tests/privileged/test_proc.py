@@ -1,4 +1,4 @@
-"""What the door reads of the kernel's tables, by tables that are files."""
+"""What the privileged helper reads of the kernel's tables, by tables that are files."""
 
 from dataclasses import replace
 from ipaddress import ip_address

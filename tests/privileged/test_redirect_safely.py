@@ -266,8 +266,8 @@ def test_by_iptables_none_are_on_trial_where_nothing_keeps_the_time(
 
 
 class Systemd:
-    """A stand-in of systemd-run, which notes what it is told. Seen from `around` the door is in the network
-    namespace of process 1, and systemd runs."""
+    """A stand-in of systemd-run, which notes what it is told. Seen from `around` the privileged helper is in
+    the network namespace of process 1, and systemd runs."""
 
     def __init__(self, folder: Path) -> None:
         self.run, self._notes = folder / "systemd-run", folder / "notes"

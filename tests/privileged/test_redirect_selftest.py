@@ -181,30 +181,32 @@ def test_somebody_elses_interface_of_that_name_stays(host: Host, ears: Listeners
     assert tun.NAME in host.space.run("ip", "link")
 
 
-def test_the_doors_own_rights_are_enough(host: Host, ears: Listeners) -> None:
+def test_the_helpers_own_rights_are_enough(host: Host, ears: Listeners) -> None:
     """Those of its unit: CAP_SYS_ADMIN, which a network namespace would take, is not among them."""
     unit = configparser.RawConfigParser(delimiters=("=",), comment_prefixes=("#",), strict=False)
-    unit.read(REPOSITORY / "systemd/fairlead-door@.service")
+    unit.read(REPOSITORY / "systemd/fairlead-helper@.service")
     granted = unit["Service"]["CapabilityBoundingSet"].lower().split()
     assert "cap_sys_admin" not in granted
     caps = ",".join(("-all", *(f"+{one.removeprefix('cap_')}" for one in granted)))
     assert applied(host, "setpriv", "--no-new-privs", "--bounding-set", caps, "--inh-caps", caps) == TESTED
 
 
-def test_a_door_that_is_killed_leaves_no_wire(host: Host, ears: Listeners, tmp_path: Path) -> None:
+def test_a_helper_that_is_killed_leaves_no_wire(host: Host, ears: Listeners, tmp_path: Path) -> None:
     """The kernel takes it away with the program."""
     real, nft, held = tmp_path / "real-nft", tmp_path / "nft", tmp_path / "held"
     shutil.copy(shutil.which("nft") or "", real)
     os.mkfifo(held)
     nft.write_text(f'#!/bin/sh\ncase "$*" in *-f*) exec cat {held};; esac\nexec {real} "$@"\n')
     nft.chmod(0o755)
-    with start(host, *with_nft(nft)) as door:
-        assert door.stdin and door.stdin.write(b'{"verb": "redirect apply", "inbound": "on", "outbound": "on"}\n')
-        door.stdin.flush()
+    with start(host, *with_nft(nft)) as helper:
+        assert helper.stdin and helper.stdin.write(
+            b'{"verb": "redirect apply", "inbound": "on", "outbound": "on"}\n'
+        )
+        helper.stdin.flush()
         with held.open("w"):  # it is at the rules now
             assert tun.NAME in host.space.run("ip", "link")
-            door.kill()
-            door.wait()
+            helper.kill()
+            helper.wait()
             assert tun.NAME not in host.space.run("ip", "link")
 
 

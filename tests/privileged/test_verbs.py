@@ -111,7 +111,7 @@ def touched(folder: Path) -> set[str]:
 
 KNOWN = {
     "etc/fairlead/fairlead.toml",
-    "run/fairlead-door.lock",
+    "run/fairlead-helper.lock",
     "var/lib/fairlead/phase",
     "var/lib/fairlead/ready-once",
     "var/lib/fairlead/redirected-ports",

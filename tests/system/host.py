@@ -72,7 +72,8 @@ def state(host: Machine) -> State:
 
 
 def active(host: Machine) -> set[str]:
-    """fairlead's units that run or are about to, without the requests to the door that are just answered."""
+    """fairlead's units that run or are about to, without the requests to the privileged helper that are just
+    answered."""
     listed = host.systemctl("list-units", "--plain", "--no-legend", "--state=active,activating", "fairlead*")
     return {line.split()[0] for line in listed.splitlines() if "@" not in line}
 

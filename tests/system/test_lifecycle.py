@@ -19,7 +19,7 @@ from tests.system.host import CONFIG, SUITES, active, dpkg, install, put, state
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
 OLDER, OLDEST = "0.0.9", "0.0.8"
-STARTED = ("fairlead-door.socket", "fairlead-drain.service", "fairlead-redirect.service")
+STARTED = ("fairlead-helper.socket", "fairlead-drain.service", "fairlead-redirect.service")
 AGENT = "fairlead.service"
 PYTHON = "/usr/lib/fairlead/bin/python"
 
@@ -273,11 +273,11 @@ def test_whatever_starts_in_an_upgrade_is_of_one_version(debian: Machine) -> Non
 
 KNOCK = """
 import socket
-with socket.socket(socket.AF_UNIX) as door:
-    door.connect("/run/fairlead/door.sock")
-    door.sendall(b'{"verb": "redirect check"}\\n')
-    door.shutdown(socket.SHUT_WR)
-    print(door.makefile().read())
+with socket.socket(socket.AF_UNIX) as helper:
+    helper.connect("/run/fairlead/helper.sock")
+    helper.sendall(b'{"verb": "redirect check"}\\n')
+    helper.shutdown(socket.SHUT_WR)
+    print(helper.makefile().read())
 """
 
 

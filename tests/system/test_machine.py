@@ -42,8 +42,8 @@ def test_its_network_is_its_own(machine: Machine) -> None:
 
 def test_the_installed_fairlead_is_this_one(machine: Machine) -> None:
     assert machine.run("fairlead", "--version", user="fairlead").startswith("fairlead ")
-    door = ["/usr/lib/fairlead/bin/python", "-S", "-P", "-c", "import agent.privileged; print(agent.__file__)"]
-    told = machine.run("env", "PYTHONPATH=/usr/lib/fairlead/lib", *door)
+    helper = ["/usr/lib/fairlead/bin/python", "-S", "-P", "-c", "import agent.privileged; print(agent.__file__)"]
+    told = machine.run("env", "PYTHONPATH=/usr/lib/fairlead/lib", *helper)
     assert told == "/usr/lib/fairlead/lib/agent/__init__.py\n"
 
 

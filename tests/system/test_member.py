@@ -33,7 +33,7 @@ from tests.system.mesh import (
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
 TARGET = "fairlead-ready.target"
-EVERY = {AGENT, PROXY, "fairlead-door.socket", "fairlead-redirect.service", "fairlead-drain.service"}
+EVERY = {AGENT, PROXY, "fairlead-helper.socket", "fairlead-redirect.service", "fairlead-drain.service"}
 # There the agent is dead when the package is removed, and the proxy does not listen to SIGTERM.
 STUBBORN = SUITES[1]
 

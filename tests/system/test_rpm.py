@@ -20,7 +20,7 @@ from tests.system.host import CONFIG, configure, put, state
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
 OLDER = "0.0.9"
-STARTED = ("fairlead-door.socket", "fairlead-drain.service", "fairlead-redirect.service")
+STARTED = ("fairlead-helper.socket", "fairlead-drain.service", "fairlead-redirect.service")
 PLACE = "/opt/rpm"
 
 

@@ -23,7 +23,7 @@ def test_what_somebody_masked_or_took_away_by_hand_holds_nothing_up() -> None:
         before = state(host)
         install(host)
         configure(host)
-        host.systemctl("start", "fairlead-door.socket", "fairlead-drain.service")
+        host.systemctl("start", "fairlead-helper.socket", "fairlead-drain.service")
         host.run("nft", "add table inet fairlead")
         host.run("rm", "-r", "/usr/lib/fairlead", "/usr/bin/fairlead")
         host.run("rm", "/usr/lib/systemd/system/fairlead-drain.service")

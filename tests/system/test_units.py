@@ -11,7 +11,7 @@ from agent.privileged import DEADLINE
 from agent.privileged.helper.request import VERBS, parse
 
 UNITS = Path(__file__).parents[2] / "systemd"
-DOOR, SOCKET, REDIRECT = "fairlead-door@.service", "fairlead-door.socket", "fairlead-redirect.service"
+HELPER, SOCKET, REDIRECT = "fairlead-helper@.service", "fairlead-helper.socket", "fairlead-redirect.service"
 DRAIN, AGENT, PROXY = "fairlead-drain.service", "fairlead.service", "fairlead-proxy.service"
 WAIT, READY = "fairlead-wait.service", "fairlead-ready.target"
 
@@ -72,16 +72,16 @@ def test_no_unit_tells_the_interpreter_where_its_modules_are() -> None:
         assert text.count("/usr/lib/fairlead/bin/python -IS -m agent") == starts, path.name
 
 
-def test_the_door_is_shut_to_others() -> None:
+def test_the_helper_is_shut_to_others() -> None:
     socket = unit(SOCKET)["Socket"]
     assert (socket["SocketUser"], socket["SocketMode"], socket["Accept"]) == ("fairlead", "0600", "yes")
     assert (socket["MaxConnections"], socket["TriggerLimitIntervalSec"]) == ("16", "0")
-    request = unit(DOOR)
+    request = unit(HELPER)
     assert request["Unit"]["CollectMode"] == "inactive-or-failed", "a refusal leaves no unit behind"
     assert float(request["Service"]["RuntimeMaxSec"]) > DEADLINE, "its own limit comes first, and answers"
 
 
-@pytest.mark.parametrize("name", [DOOR, REDIRECT])
+@pytest.mark.parametrize("name", [HELPER, REDIRECT])
 def test_root_is_bounded(name: str) -> None:
     service = unit(name)["Service"]
     assert set(service["CapabilityBoundingSet"].split()) == {
@@ -107,9 +107,9 @@ def test_the_redirect_comes_before_the_network_and_never_waits_for_containers() 
     assert "docker" not in found["After"]
 
 
-# What systemd itself says of how much a unit may do: 0 is nothing, 10 is everything. The door is root and reaches
-# the kernel's rules, so it cannot score as low as what runs as a user without a capability.
-EXPOSURE = {AGENT: 2.0, WAIT: 2.0, PROXY: 2.0, DOOR: 3.0, REDIRECT: 3.0, DRAIN: 2.0}
+# What systemd itself says of how much a unit may do: 0 is nothing, 10 is everything. The privileged helper is
+# root and reaches the kernel's rules, so it cannot score as low as what runs as a user without a capability.
+EXPOSURE = {AGENT: 2.0, WAIT: 2.0, PROXY: 2.0, HELPER: 3.0, REDIRECT: 3.0, DRAIN: 2.0}
 
 
 @pytest.mark.real
@@ -189,7 +189,9 @@ def test_the_agent_is_nobody_and_comes_back_for_ever() -> None:
         "always",
         "0",
     )
-    assert service["RuntimeDirectoryPreserve"] == "yes", "or its stop would take the door's socket away"
+    assert service["RuntimeDirectoryPreserve"] == "yes", (
+        "or its stop would take the privileged helper's socket away"
+    )
     assert int(service["WatchdogSec"]) > 0
 
 

@@ -6,17 +6,17 @@ descriptor or memory left, no systemd to ask) is no verdict: Attempt(None).
 
 import dataclasses
 
-from agent.adapters.helper import Door
+from agent.adapters.helper import Helper
 from agent.adapters.probes import command, network
 from agent.core.probe import Attempt, ProbeSpec, brief
 
 
 class HostProber:
-    """Implements ports.Prober. `systemctl`: the program that is asked about units. `door`: what starts those of
+    """Implements ports.Prober. `systemctl`: the program that is asked about units. `helper`: what starts those of
     exec probes."""
 
-    def __init__(self, systemctl: str = "systemctl", door: Door | None = None) -> None:
-        self._systemctl, self._door = systemctl, door or Door("/")
+    def __init__(self, systemctl: str = "systemctl", helper: Helper | None = None) -> None:
+        self._systemctl, self._helper = systemctl, helper or Helper("/")
 
     async def attempt(self, spec: ProbeSpec) -> Attempt:
         found = await self._attempt(spec)
@@ -37,7 +37,7 @@ class HostProber:
             case "exec" if spec.unit:
                 from agent.adapters.probes import jobs  # the bus is of no use to the others
 
-                return await jobs.run(spec, self._door)
+                return await jobs.run(spec, self._helper)
             case "exec":
                 return await command.run(spec)
             case "systemd":

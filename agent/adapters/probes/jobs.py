@@ -1,4 +1,4 @@
-"""Units that root wrote, started through the door; systemd says on the system bus how their jobs end.
+"""Units that root wrote, started through the privileged helper; systemd says on the system bus how their jobs end.
 
 Nothing is polled: the bus is asked to tell of the unit's jobs before one is started. A finished unit that nobody
 refers to is forgotten by systemd together with its result; how its job ended is told all the same.
@@ -13,7 +13,7 @@ from jeepney import DBusAddress, HeaderFields, MatchRule, Message, MessageType, 
 from jeepney.auth import BEGIN, AuthenticationError, Authenticator
 from jeepney.bus_messages import message_bus
 
-from agent.adapters.helper import Door
+from agent.adapters.helper import Helper
 from agent.core.probe import Attempt, ProbeSpec
 from agent.core.reasons import Reason
 from agent.ports import Trouble
@@ -29,23 +29,23 @@ class BusError(Exception):
     """systemd cannot be asked: why."""
 
 
-async def run(spec: ProbeSpec, door: Door, path: str = SYSTEM_BUS) -> Attempt:
-    """Start spec.unit and wait for its end; at its timeout it is killed whole. No bus, or a door that refuses, is
-    no verdict on the application."""
+async def run(spec: ProbeSpec, helper: Helper, path: str = SYSTEM_BUS) -> Attempt:
+    """Start spec.unit and wait for its end; at its timeout it is killed whole. No bus, or a privileged helper
+    that refuses, is no verdict on the application."""
     started = False
     try:
         async with asyncio.timeout(spec.timeout), _bus(path) as bus:
             await bus.watch_jobs(spec.unit)
             if (wrong := await bus.unfit(spec.unit)) is not None:
                 return Attempt(False, wrong)
-            started = True  # the door may have done it though its answer is lost
-            answer = await door.ask("probe run", Reason.PROBE_FAILING, probe=spec.name)
+            started = True  # the privileged helper may have done it though its answer is lost
+            answer = await helper.ask("probe run", Reason.PROBE_FAILING, probe=spec.name)
             return await bus.verdict(spec.unit, await bus.end_of(str(answer.get("job"))))
     except TimeoutError:
         if not started:
             return Attempt(None, f"cannot ask systemd: no answer within {spec.timeout:g} s")
         with suppress(Trouble):  # it runs on then, and the next try finds it
-            await door.ask("probe stop", Reason.PROBE_FAILING, probe=spec.name)
+            await helper.ask("probe stop", Reason.PROBE_FAILING, probe=spec.name)
         return Attempt(False, f"{spec.unit}: no end within {spec.timeout:g} s")
     except (OSError, EOFError, AuthenticationError) as error:
         return Attempt(None, f"cannot ask systemd on {path}: {str(error) or 'it hung up'}")

@@ -36,7 +36,7 @@ class Failure(Exception):
 
 
 def must_be_root(doing: str) -> None:
-    """Raises Failure. The door serves no other operator; that it is closed would say less."""
+    """Raises Failure. The privileged helper serves no other operator; that it is closed would say less."""
     if os.geteuid() != 0:
         raise Failure(Exit.NOT_PERMITTED, f"cannot {doing}: not root", "run it with sudo")
 

@@ -1,4 +1,5 @@
-"""python -m agent.privileged.helper [--prefix PREFIX]: one request on standard input, one answer on standard output.
+"""python -m agent.privileged.helper [--prefix PREFIX]: one request on standard input, one answer on standard
+output.
 
     {"verb": "redirect apply", "inbound": "on", "outbound": "released"}
     {"ok": true, "inbound": "on", "outbound": "released"}
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _serve(prefix: Path) -> int:
-    failure, deadline = Reason.DOOR_REFUSED, DEADLINE
+    failure, deadline = Reason.HELPER_REFUSED, DEADLINE
     try:
         request = parse(sys.stdin.buffer.readline(LIMIT + 1))
         caller.must_be_allowed(request)

@@ -15,7 +15,7 @@ from agent.privileged import Refusal
 from agent.privileged.system import listeners
 
 _HOST, _PORT = proxy.ADMIN_LISTENER
-_WITHIN: Final = 0.7  # seconds for each of three pages; all of them below the door's own limit
+_WITHIN: Final = 0.7  # seconds for each of three pages; all of them below the privileged helper's own limit
 _MOST: Final = 8 << 20  # bytes of a page
 _REFUSED, _UNREADABLE = 0, -1  # in the place of an HTTP status
 

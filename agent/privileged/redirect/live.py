@@ -1,6 +1,6 @@
 """The rules that hold at this moment, by the backend in use, those on trial among them.
 
-Law: whatever reads or sets rules in the door goes through here.
+Law: whatever reads or sets rules in the privileged helper goes through here.
 """
 
 import json

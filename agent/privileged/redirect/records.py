@@ -1,6 +1,7 @@
 """What root remembers of the redirect: that it is suspended, and which configuration was approved or is on trial.
 
-Law: these are root's own files below PREFIX/var/lib/fairlead; they outlive the agent, the door and a reboot.
+Law: these are root's own files below PREFIX/var/lib/fairlead; they outlive the agent, the privileged helper and
+a reboot.
 """
 
 import enum

@@ -1,4 +1,4 @@
-"""Rules on trial where the kernel keeps no time: a timer of systemd's takes them back, agent and door dead.
+"""Rules on trial where the kernel keeps no time: a timer of systemd's takes them back, agent and helper dead.
 
 Law: the timer is there before the rules are. What comes back stands in a file of root's own, and counts on the
 boot that wrote it: after a reboot the rules are gone, and so is the trial. A timer that finds no trial does
@@ -24,7 +24,7 @@ _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _SYSTEMD: Final = Path("/run/systemd/system")  # there while systemd is the system's manager
 _REQUEST: Final = base64.b64encode(json.dumps({"verb": "redirect revert", "due": "yes"}).encode() + b"\n").decode()
 _LIBRARY: Final = Path(__file__).parents[3]
-# The door's own bounds. A lock that is held makes it fail: it is tried again until it works.
+# The privileged helper's own bounds. A lock that is held makes it fail: it is tried again until it works.
 _PROPERTIES: Final = (
     *("Type=oneshot", "Restart=on-failure", "RestartSec=1", "StartLimitIntervalSec=0", "TimeoutStartSec=15"),
     *("StandardInput=data", f"StandardInputData={_REQUEST}", "NoNewPrivileges=yes"),

@@ -63,9 +63,9 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def lock(prefix: Path) -> Iterator[None]:
-    """Wait until no other door writes. The file is not below /run/fairlead: that directory is the agent's,
+    """Wait until no other helper writes. The file is not below /run/fairlead: that directory is the agent's,
     who could put a file of its own there and hold it."""
-    path = prefix / "run/fairlead-door.lock"
+    path = prefix / "run/fairlead-helper.lock"
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

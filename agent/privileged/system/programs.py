@@ -1,5 +1,5 @@
-"""Programs that root runs, from fixed places and in a clean environment: whoever calls the door must not choose
-what root runs."""
+"""Programs that root runs, from fixed places and in a clean environment: whoever calls the privileged helper
+must not choose what root runs."""
 
 import os
 import subprocess

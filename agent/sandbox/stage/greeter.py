@@ -1,4 +1,5 @@
-"""A server that speaks first, as MySQL and SMTP servers do: python -m agent.sandbox.stage.greeter GREETING ADDRESS:PORT…
+"""A server that speaks first, as MySQL and SMTP servers do: python -m agent.sandbox.stage.greeter GREETING
+ADDRESS:PORT…
 
 The greeting is one line; after it comes the address of whoever connected. Then it waits until the client ends.
 """

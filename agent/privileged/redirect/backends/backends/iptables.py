@@ -13,7 +13,7 @@ from agent.core.redirect import Ruleset, guide, iptables, iptables_counts, iptab
 from agent.privileged import Refusal
 from agent.privileged.system import programs
 
-# The lock of the legacy tables is every program's on the host; below the door's own time limit.
+# The lock of the legacy tables is every program's on the host; below the privileged helper's own time limit.
 _WAIT: Final = ("--wait", "2")
 KINDS: Final = ("nft", "legacy")
 _PREFIXES: Final = {4: "iptables", 6: "ip6tables"}

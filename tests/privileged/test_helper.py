@@ -35,11 +35,11 @@ def test_what_is_asked_is_done_and_answered(host: Host) -> None:
 
 
 def test_a_request_is_a_line_and_needs_no_end_of_file(host: Host) -> None:
-    with start(host) as door:
-        assert door.stdin and door.stdout
-        door.stdin.write(json.dumps(CHECK).encode() + b"\n")
-        door.stdin.flush()
-        assert json.loads(door.stdout.readline())["ok"] is True
+    with start(host) as helper:
+        assert helper.stdin and helper.stdout
+        helper.stdin.write(json.dumps(CHECK).encode() + b"\n")
+        helper.stdin.flush()
+        assert json.loads(helper.stdout.readline())["ok"] is True
 
 
 @pytest.mark.parametrize("request_", [b"", b"GET / HTTP/1.1\r\n\r\n", b"x" * 100_000, b'{"verb": "rm -rf /"}\n'])
@@ -47,7 +47,7 @@ def test_no_request_is_answered_too_and_changes_nothing(host: Host, request_: by
     code, answer = ask(host, request_)
     assert code == 64
     assert answer["ok"] is False
-    assert answer["reason"] == "DoorRefused"
+    assert answer["reason"] == "HelperRefused"
     assert rules(host) == ""
 
 
@@ -61,11 +61,11 @@ def test_no_such_command_line(arguments: list[str]) -> None:
 
 
 def test_a_caller_that_says_nothing_is_left(host: Host) -> None:
-    with start(host) as door:
-        assert door.stdout
-        answer = json.loads(door.stdout.readline())
-        assert (answer["ok"], answer["reason"]) == (False, "DoorRefused")
-        assert door.wait() == 1
+    with start(host) as helper:
+        assert helper.stdout
+        answer = json.loads(helper.stdout.readline())
+        assert (answer["ok"], answer["reason"]) == (False, "HelperRefused")
+        assert helper.wait() == 1
 
 
 def test_a_configuration_that_others_may_write_is_refused(host: Host) -> None:

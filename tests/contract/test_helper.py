@@ -1,4 +1,4 @@
-"""The door's contract with the agent, however it is reached: spawned by root, or behind a socket."""
+"""The privileged helper's contract with the agent, however it is reached: spawned by root, or behind a socket."""
 
 import asyncio
 import contextlib
@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from agent.adapters import helper as adapter
-from agent.adapters.helper import Door
-from agent.adapters.redirector import DoorRedirector, concerns_us
+from agent.adapters.helper import Helper
+from agent.adapters.redirector import HelperRedirector, concerns_us
 from agent.core.facts import Level
 from agent.core.goals import RedirectGoal as Goal
 from agent.core.reasons import Fault, Reason
 from agent.ports import LiveRedirect, Trouble
 from tests.lab.netns import namespace
 from tests.privileged.hosts import Host, files
-from tests.privileged.sockets import door_socket
+from tests.privileged.sockets import helper_socket
 
 FAILED = Reason.REDIRECT_FAILED
 STRANGER, AGENT = 2109, 2101
@@ -36,17 +36,17 @@ def host(root: None, tmp_path: Path) -> Iterator[Host]:
 
 
 @pytest.fixture(params=["spawned", "socket"])
-def door(request: pytest.FixtureRequest, host: Host) -> Iterator[Door]:
+def helper(request: pytest.FixtureRequest, host: Host) -> Iterator[Helper]:
     if request.param == "spawned":
-        yield host.door()
+        yield host.helper()
         return
-    with door_socket(host):
-        yield Door(str(host.prefix), ["/nonexistent"])
+    with helper_socket(host):
+        yield Helper(str(host.prefix), ["/nonexistent"])
 
 
 @contextlib.contextmanager
-def watching(door: Door) -> Iterator[DoorRedirector]:
-    redirector = DoorRedirector(door)
+def watching(helper: Helper) -> Iterator[HelperRedirector]:
+    redirector = HelperRedirector(helper)
     with contextlib.closing(redirector):
         yield redirector
 
@@ -54,32 +54,32 @@ def watching(door: Door) -> Iterator[DoorRedirector]:
 # any way in ----------------------------------------------------------------------------------------
 
 
-async def test_levels_are_set_and_read_back(door: Door) -> None:
-    redirector = DoorRedirector(door)
+async def test_levels_are_set_and_read_back(helper: Helper) -> None:
+    redirector = HelperRedirector(helper)
     assert await redirector.check() == LiveRedirect(Level.OFF, Level.OFF)
     assert await redirector.apply(Goal.ON, Goal.BLOCK) == LiveRedirect(Level.ON, Level.BLOCK)
     assert await redirector.check() == LiveRedirect(Level.ON, Level.BLOCK)
 
 
-async def test_a_refusal_has_its_reason(door: Door) -> None:
+async def test_a_refusal_has_its_reason(helper: Helper) -> None:
     with pytest.raises(Trouble) as caught:
-        await door.ask("redirect arm", FAILED)
+        await helper.ask("redirect arm", FAILED)
     assert caught.value.reason is Reason.PROXY_LISTENER_ABSENT
 
 
-async def test_no_request_is_refused_too(door: Door) -> None:
+async def test_no_request_is_refused_too(helper: Helper) -> None:
     with pytest.raises(Trouble) as caught:
-        await door.ask("redirect apply", FAILED, ports="22")
-    assert caught.value.reason is Reason.DOOR_REFUSED
+        await helper.ask("redirect apply", FAILED, ports="22")
+    assert caught.value.reason is Reason.HELPER_REFUSED
 
 
-async def test_many_ask_at_once(door: Door) -> None:
-    answers = await asyncio.gather(*(door.ask("redirect check", FAILED) for _ in range(4)))
+async def test_many_ask_at_once(helper: Helper) -> None:
+    answers = await asyncio.gather(*(helper.ask("redirect check", FAILED) for _ in range(4)))
     assert answers == [{"inbound": "off", "outbound": "off"}] * 4
 
 
-async def test_the_watch_tells_of_changes_and_needs_no_rights_to_be_read(host: Host, door: Door) -> None:
-    with await door.watch(FAILED) as notices:
+async def test_the_watch_tells_of_changes_and_needs_no_rights_to_be_read(host: Host, helper: Helper) -> None:
+    with await helper.watch(FAILED) as notices:
         notices.setblocking(True)
         host.space.run("nft", "add table inet fairlead")
         reader = await asyncio.create_subprocess_exec(
@@ -93,8 +93,8 @@ async def test_the_watch_tells_of_changes_and_needs_no_rights_to_be_read(host: H
         assert concerns_us(told)
 
 
-async def test_other_owners_changes_are_no_drift(host: Host, door: Door) -> None:
-    with watching(door) as redirector:
+async def test_other_owners_changes_are_no_drift(host: Host, helper: Helper) -> None:
+    with watching(helper) as redirector:
         await redirector.drifted()
         waiting = asyncio.create_task(redirector.drifted())
         for change in (
@@ -124,7 +124,7 @@ async def test_other_owners_changes_are_no_drift(host: Host, door: Door) -> None
     ],
 )
 async def test_every_change_of_ours_is_noticed(host: Host, change: str) -> None:
-    with watching(host.door()) as redirector:
+    with watching(host.helper()) as redirector:
         await redirector.apply(Goal.ON, Goal.ON)
         await redirector.drifted()
         host.space.run("nft", change)
@@ -136,16 +136,16 @@ def test_a_message_that_is_not_understood_is_looked_at() -> None:
 
 
 async def test_a_reason_that_this_agent_does_not_know_is_the_failure_of_the_verb(tmp_path: Path) -> None:
-    """Agent and door may be of different versions for a moment."""
+    """Agent and helper may be of different versions for a moment."""
     answer = json.dumps({"ok": False, "reason": "Unheard", "detail": "cannot"})
-    door = Door(str(tmp_path), ["/bin/sh", "-c", f"echo '{answer}'; exit 1", "door"])
+    helper = Helper(str(tmp_path), ["/bin/sh", "-c", f"echo '{answer}'; exit 1", "helper"])
     with pytest.raises(Trouble) as caught:
-        await door.ask("redirect check", FAILED)
+        await helper.ask("redirect check", FAILED)
     assert caught.value.fault == Fault(FAILED, "cannot")
 
 
 async def test_more_changes_than_fit_are_drift(host: Host) -> None:
-    with watching(host.door()) as redirector:
+    with watching(host.helper()) as redirector:
         await redirector.drifted()
         elements = ",\n".join(map(str, range(1, 20000)))
         rules = f"table inet t {{ set s {{ type mark; elements = {{\n{elements}\n}}; }}; }}\n"
@@ -157,10 +157,10 @@ async def test_more_changes_than_fit_are_drift(host: Host) -> None:
 
 _CLIENT = """
 import socket, sys
-with socket.socket(socket.AF_UNIX) as door:
-    door.connect(sys.argv[1])
-    door.sendall(sys.stdin.buffer.readline())
-    while data := door.recv(65536):
+with socket.socket(socket.AF_UNIX) as helper:
+    helper.connect(sys.argv[1])
+    helper.sendall(sys.stdin.buffer.readline())
+    while data := helper.recv(65536):
         sys.stdout.buffer.write(data)
 """
 
@@ -180,7 +180,7 @@ def ask_as(uid: int, path: str, **request: str) -> dict[str, object]:
 
 
 def with_user(folder: Path) -> tuple[str, ...]:
-    """The door sees a host that has the agent's user."""
+    """The privileged helper sees a host that has the agent's user."""
     passwd = folder / "passwd"
     passwd.write_text(f"{Path('/etc/passwd').read_text()}fairlead:x:{AGENT}:{AGENT}::/:/bin/false\n")
     return ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/passwd; exec "$@"', str(passwd))
@@ -195,17 +195,17 @@ def reachable(path: Path) -> None:
 
 def test_only_root_and_the_agent_are_served(host: Host) -> None:
     reachable(host.prefix)
-    with door_socket(host, *with_user(host.prefix)) as path:
+    with helper_socket(host, *with_user(host.prefix)) as path:
         assert ask_as(AGENT, path, verb="redirect check") == {"ok": True, "inbound": "off", "outbound": "off"}
         assert ask_as(0, path, verb="redirect check")["ok"] is True
         answer = ask_as(STRANGER, path, verb="redirect check")
-        assert (answer["ok"], answer["reason"]) == (False, "DoorRefused")
+        assert (answer["ok"], answer["reason"]) == (False, "HelperRefused")
         assert answer["detail"] == f"cannot serve uid {STRANGER}: it is neither root nor 'fairlead'"
 
 
 def test_the_agent_has_no_operators_say(host: Host) -> None:
     reachable(host.prefix)
-    with door_socket(host, *with_user(host.prefix)) as path:
+    with helper_socket(host, *with_user(host.prefix)) as path:
         asked: list[dict[str, str]] = [
             *(
                 {"verb": f"redirect {verb}"}
@@ -216,7 +216,7 @@ def test_the_agent_has_no_operators_say(host: Host) -> None:
         ]
         for request in asked:
             answer = ask_as(AGENT, path, **request)
-            assert (answer["ok"], answer["reason"]) == (False, "DoorRefused")
+            assert (answer["ok"], answer["reason"]) == (False, "HelperRefused")
             assert "it is an operator's to ask" in str(answer["detail"])
         assert ask_as(AGENT, path, verb="redirect apply", inbound="block", outbound="block")["ok"] is True
 
@@ -226,17 +226,17 @@ async def test_a_socket_that_nobody_serves_is_no_hindrance_to_root(host: Host) -
     path.parent.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as gone:
         gone.bind(str(path))
-    assert await host.door().ask("redirect check", FAILED) == {"inbound": "off", "outbound": "off"}
+    assert await host.helper().ask("redirect check", FAILED) == {"inbound": "off", "outbound": "off"}
 
 
 async def test_and_a_trouble_to_anybody_else(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: AGENT)
-    for call in (host.door().ask("redirect check", FAILED), host.door().watch(FAILED)):
-        with pytest.raises(Trouble, match=r"cannot reach the door at .*door.sock: No such file"):
+    for call in (host.helper().ask("redirect check", FAILED), host.helper().watch(FAILED)):
+        with pytest.raises(Trouble, match=r"cannot reach the privileged helper at .*helper.sock: No such file"):
             await call
 
 
-async def test_a_door_that_is_silent(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_helper_that_is_silent(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter, "WITHIN", 0.2)
     path = host.prefix / adapter.SOCKET
     path.parent.mkdir(parents=True)
@@ -244,4 +244,4 @@ async def test_a_door_that_is_silent(host: Host, monkeypatch: pytest.MonkeyPatch
         silent.bind(str(path))
         silent.listen()
         with pytest.raises(Trouble, match=r"no answer within 0.2 s"):
-            await host.door().ask("redirect check", FAILED)
+            await host.helper().ask("redirect check", FAILED)
