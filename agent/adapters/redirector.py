@@ -33,7 +33,7 @@ class HelperRedirector:
 
     async def apply(self, inbound: RedirectGoal, outbound: RedirectGoal) -> LiveRedirect:
         words = {"inbound": inbound.value, "outbound": outbound.value}
-        return _live(await self._helper.ask("redirect apply", Reason.REDIRECT_FAILED, **words))
+        return _live(await self._helper.ask("redirect set", Reason.REDIRECT_FAILED, **words))
 
     async def firewall(self) -> Fault | None:
         return _fault(await self._helper.ask("redirect firewall", Reason.REDIRECT_FAILED))

@@ -12,6 +12,9 @@ from agent.core.reasons import Reason
 DEADLINE: Final = 3.5  # seconds from its first line on; its start takes its own, and callers wait 4.5
 
 
+Answer = dict[str, object]  # to a request, beside "ok"
+
+
 class Refusal(Exception):
     """The privileged helper does not, or cannot, do what it was asked. `reason` None: the failure reason of the
     verb. `remedy`: as `Fault.remedy`."""

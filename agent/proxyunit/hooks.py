@@ -17,7 +17,7 @@ from pathlib import Path
 from agent.core import failure
 from agent.core.facts import Level
 from agent.core.redirect import RedirectSpec
-from agent.privileged import Refusal
+from agent.privileged import Answer, Refusal
 from agent.privileged.proxy import readiness
 from agent.privileged.redirect import handlers, host_rules, specification
 from agent.privileged.system import listeners
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str], prefix: Path = Path("/")) -> int:
     return 64
 
 
-def _say(prefix: Path, answer: handlers.Answer) -> None:
+def _say(prefix: Path, answer: Answer) -> None:
     """Into the journal: what is refused to whom, and until when."""
     ports = failure.to_ports(specification.configuration(prefix).workload.ports)
     print(f"the proxy has ended: {failure.effect(Level(answer['inbound']), ports)}")

@@ -218,7 +218,7 @@ def test_the_agent_has_no_operators_say(host: Host) -> None:
             answer = ask_as(AGENT, path, **request)
             assert (answer["ok"], answer["reason"]) == (False, "HelperRefused")
             assert "it is an operator's to ask" in str(answer["detail"])
-        assert ask_as(AGENT, path, verb="redirect apply", inbound="block", outbound="block")["ok"] is True
+        assert ask_as(AGENT, path, verb="redirect set", inbound="block", outbound="block")["ok"] is True
 
 
 async def test_a_socket_that_nobody_serves_is_no_hindrance_to_root(host: Host) -> None:

@@ -159,10 +159,9 @@ import json, sys
 from pathlib import Path
 from agent.privileged import Refusal
 from agent.privileged.helper.request import parse
-from agent.privileged.helper.verbs import carry_out
 for line in sys.stdin.buffer:
     try:
-        said = carry_out(Path(sys.argv[1]), parse(line))
+        said = parse(line).carry_out(Path(sys.argv[1]))
     except Refusal as refusal:
         said = {"refused": refusal.detail}
     print(json.dumps(said), flush=True)

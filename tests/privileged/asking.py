@@ -30,7 +30,7 @@ def ask(host: Host, request: bytes | dict[str, str], *around: str) -> tuple[int,
 
 
 def apply(inbound: str, outbound: str) -> dict[str, str]:
-    return {"verb": "redirect apply", "inbound": inbound, "outbound": outbound}
+    return {"verb": "redirect set", "inbound": inbound, "outbound": outbound}
 
 
 CHECK = {"verb": "redirect check"}

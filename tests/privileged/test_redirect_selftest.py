@@ -200,7 +200,7 @@ def test_a_helper_that_is_killed_leaves_no_wire(host: Host, ears: Listeners, tmp
     nft.chmod(0o755)
     with start(host, *with_nft(nft)) as helper:
         assert helper.stdin and helper.stdin.write(
-            b'{"verb": "redirect apply", "inbound": "on", "outbound": "on"}\n'
+            b'{"verb": "redirect set", "inbound": "on", "outbound": "on"}\n'
         )
         helper.stdin.flush()
         with held.open("w"):  # it is at the rules now

@@ -13,8 +13,9 @@ from agent.core.facts import Level
 from agent.core.redirect import Action, Ruleset, levels
 from agent.core.redirect.timed import Live, Trial
 from agent.privileged import Refusal
-from agent.privileged.helper.request import NO_TRIAL, VERBS, Request
-from agent.privileged.helper.verbs import carry_out
+from agent.privileged.helper.request import Request
+from agent.privileged.helper.verbs import VERBS, Who
+from agent.privileged.helper.words import NO_TRIAL
 from agent.privileged.redirect import specification as policy
 from agent.privileged.redirect.packets import Findings
 from tests.privileged.hosts import files
@@ -65,13 +66,13 @@ def host() -> Iterator[tuple[Path, Kernel]]:
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory())
         for module, stand_ins in (
-            ("live", {name: getattr(kernel, name) for name in LIVE}),
-            ("listeners", {"streams": lambda spec: 0}),
-            ("readiness", {"must_hold": kernel.must_hold}),
-            ("sshd", {"ports": frozenset}),
-            ("packets", {"opened": lambda spec, ssh: nullcontext(Findings(""))}),
-            ("guide", {"chains": tuple, "remove": lambda: None}),
-            ("counters", {"read": lambda prefix: []}),
+            ("redirect.live", {name: getattr(kernel, name) for name in LIVE}),
+            ("system.listeners", {"streams": lambda spec: 0}),
+            ("proxy.readiness", {"must_hold": kernel.must_hold}),
+            ("system.sshd", {"ports": frozenset}),
+            ("redirect.packets", {"opened": lambda spec, ssh: nullcontext(Findings(""))}),
+            ("redirect.guide", {"chains": tuple, "remove": lambda: None}),
+            ("redirect.counters", {"read": lambda prefix: []}),
         ):
             stack.enter_context(mock.patch.multiple(f"agent.privileged.{module}", **stand_ins))
         Path(folder).chmod(0o755)
@@ -80,7 +81,7 @@ def host() -> Iterator[tuple[Path, Kernel]]:
 
 
 def requests() -> st.SearchStrategy[Request]:
-    shapes = [(verb, words) for verb, shapes in VERBS.items() if verb not in LEFT_OUT for words in shapes]
+    shapes = [(verb, words) for verb, row in VERBS.items() if verb not in LEFT_OUT for words in row.words]
     few = {"confirm": [NO_TRIAL, "5", "3600"]}
 
     def build(shape: tuple[str, object]) -> st.SearchStrategy[Request]:
@@ -132,7 +133,7 @@ def test_any_requests_in_any_order(steps: list[Request | str]) -> None:
                 continue
             before = levels(spec, kernel.live.rules)
             try:
-                answer = carry_out(prefix, step)
+                answer = step.carry_out(prefix)
             except Refusal:
                 assert levels(spec, kernel.live.rules) == before
             else:
@@ -157,27 +158,27 @@ def only_ours(rules: Ruleset | None) -> bool:
     return all(rule.match.ports == {8080} for rule in hits)
 
 
-@given(st.lists(requests().filter(lambda request: not request.operators), max_size=8))
+@given(st.lists(requests().filter(lambda request: request.row.who is not Who.ROOT), max_size=8))
 @settings(max_examples=100, deadline=None)
 def test_the_agent_never_ends_a_suspension(steps: list[Request]) -> None:
     with host() as (prefix, kernel):
-        carry_out(prefix, Request("redirect apply", {"confirm": "60"}))
+        Request("redirect apply", {"confirm": "60"}).carry_out(prefix)
         kernel.time_is_over()
         spec = policy.spec(prefix)
         for step in steps:
             with suppress(Refusal):
-                carry_out(prefix, step)
+                step.carry_out(prefix)
             assert Level.ON not in levels(spec, kernel.live.rules)
 
 
-@given(st.lists(requests().filter(lambda request: not request.operators), max_size=8))
+@given(st.lists(requests().filter(lambda request: request.row.who is not Who.ROOT), max_size=8))
 @settings(max_examples=50, deadline=None)
 def test_whatever_the_agent_asks_what_is_on_trial_is_gone_when_its_time_is_over(steps: list[Request]) -> None:
     with host() as (prefix, kernel):
-        carry_out(prefix, Request("redirect apply", {"confirm": "60"}))
+        Request("redirect apply", {"confirm": "60"}).carry_out(prefix)
         spec = policy.spec(prefix)
         for step in steps:
             with suppress(Refusal):
-                carry_out(prefix, step)
+                step.carry_out(prefix)
         kernel.time_is_over()
         assert Level.ON not in levels(spec, kernel.live.rules)

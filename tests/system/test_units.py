@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent.privileged import DEADLINE
-from agent.privileged.helper.request import VERBS, parse
+from agent.privileged.helper.request import parse
+from agent.privileged.helper.verbs import VERBS
 
 UNITS = Path(__file__).parents[2] / "systemd"
 HELPER, SOCKET, REDIRECT = "fairlead-helper@.service", "fairlead-helper.socket", "fairlead-redirect.service"
@@ -163,9 +164,11 @@ def test_systemd_alone_restarts_the_proxy_and_its_gate_holds_no_boot() -> None:
     assert service["ExecStart"].endswith("python -IS -m agent.proxyunit.launcher"), (
         "in the sandbox, as the proxy's user"
     )
-    assert service["ExecStartPost"].startswith("-+") and service["ExecStartPost"].endswith("unit arm")
+    assert service["ExecStartPost"].startswith("-+") and service["ExecStartPost"].endswith("proxyunit.hooks arm")
     after = [line for line in (UNITS / PROXY).read_text().splitlines() if line.startswith("ExecStopPost=")]
-    assert after[0].startswith("ExecStopPost=+") and after[0].endswith("unit failed"), "the failure policy first"
+    assert after[0].startswith("ExecStopPost=+") and after[0].endswith("proxyunit.hooks failed"), (
+        "the failure policy first"
+    )
 
 
 def test_who_wants_the_mesh_waits_for_it_and_starts_either_way() -> None:

@@ -1,7 +1,7 @@
 """python -m agent.privileged.helper [--prefix PREFIX]: one request on standard input, one answer on standard
 output.
 
-    {"verb": "redirect apply", "inbound": "on", "outbound": "released"}
+    {"verb": "redirect set", "inbound": "on", "outbound": "released"}
     {"ok": true, "inbound": "on", "outbound": "released"}
     {"ok": false, "reason": "RedirectForbidden", "detail": "cannot …: …"}
 
@@ -25,7 +25,6 @@ from agent.core.reasons import Reason
 from agent.privileged import DEADLINE, Refusal
 from agent.privileged.helper import caller
 from agent.privileged.helper.request import LIMIT, BadRequest, parse
-from agent.privileged.helper.verbs import carry_out
 from agent.privileged.redirect import host_rules, watch
 
 
@@ -53,13 +52,12 @@ def _serve(prefix: Path) -> int:
     try:
         request = parse(sys.stdin.buffer.readline(LIMIT + 1))
         caller.must_be_allowed(request)
-        deadline = request.deadline
+        row, failure, deadline = request.row, request.row.failure, request.row.deadline
         signal.setitimer(signal.ITIMER_REAL, deadline)
-        failure = request.failure
-        if request.verb == "redirect watch":
+        if row.act is None:
             return _hand_over_watch()
         with host_rules.request(prefix):
-            answer = carry_out(prefix, request)
+            answer = request.carry_out(prefix)
     except BadRequest as error:
         return _say(64, ok=False, reason=failure, detail=f"cannot read the request: {error}")
     except Refusal as refusal:

@@ -9,6 +9,7 @@ from typing import Final
 
 from agent.privileged import Refusal
 from agent.privileged.helper.request import Request
+from agent.privileged.helper.verbs import Who
 
 AGENT: Final = "fairlead"  # the agent's user
 _CREDENTIALS: Final = "3i"  # struct ucred: pid, uid, gid
@@ -24,7 +25,7 @@ def must_be_allowed(request: Request) -> None:
         return
     if uid != _agent():
         raise Refusal(f"cannot serve uid {uid}: it is neither root nor {AGENT!r}")
-    if request.operators:
+    if request.row.who is Who.ROOT:
         raise Refusal(f"cannot do {request.verb!r} for the agent: it is an operator's to ask")
 
 

@@ -1,85 +1,159 @@
-"""From a request to what does it."""
+"""What may be asked: one row per verb, with who may ask it, its words, and what carries it out.
 
+The agent may be compromised. What ends or lifts a suspension, applies a configuration, or says whom this host
+trusts is for root alone.
+"""
+
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
+from typing import Final
 
 from agent.core.facts import Level
-from agent.privileged.helper.request import Request
+from agent.core.reasons import Reason
+from agent.privileged import DEADLINE, Answer
+from agent.privileged.helper import words as may
+from agent.privileged.helper.words import NO_TRIAL, NONE, YES, Words
 from agent.privileged.proxy import anchors, versions
-from agent.privileged.redirect import counters, firewalled, greetings, handlers, records, specification
-from agent.privileged.redirect.handlers import Answer
-from agent.privileged.system import files
+from agent.privileged.redirect import counters, firewalled, greetings, handlers, membership
 from agent.privileged.units import probe, proxy
 
-
-def carry_out(prefix: Path, request: Request) -> Answer:
-    """Raises Refusal."""
-    words = request.words
-    match request.verb:
-        case "redirect check":
-            return handlers.check(prefix)
-        case "redirect counters":
-            return {"rules": counters.read(prefix)}
-        case "redirect apply" if "confirm" in words:
-            force = "force" in words
-            return handlers.apply_configured(prefix, words["confirm"], request.session, force=force)
-        case "redirect apply":
-            return handlers.apply(prefix, Level(words["inbound"]), Level(words["outbound"]))
-        case "redirect adopt-guide":
-            return handlers.adopt_guide(prefix, request.session)
-        case "redirect block":
-            return handlers.one_way(prefix, words["direction"], Level.BLOCK)
-        case "redirect release":
-            return handlers.one_way(prefix, words["direction"], Level.RELEASED)
-        case "redirect revert":
-            return handlers.revert(prefix, due="due" in words)
-        case "redirect remove":
-            return handlers.remove(prefix, now="now" in words)
-        case "probe run":
-            return probe.run(prefix, words["probe"])
-        case "probe stop":
-            return probe.stop(prefix, words["probe"])
-        case "ready record":
-            return record_ready(prefix)
-        case "phase set":
-            return set_phase(prefix, words["phase"])
-        case "proxy set-current":
-            return versions.set_current(prefix, words["version"])
-        case "proxy check":
-            return proxy.check(prefix, words.get("version", ""))
-        case "anchors accept":
-            return anchors.accept(prefix, words["digest"])
-    return _PLAIN[request.verb](prefix)
+Given = Mapping[str, str]  # the words of one request
 
 
-_PLAIN = {
-    "redirect accept-greetings": greetings.accept,
-    "redirect arm": handlers.arm,
-    "redirect firewall": firewalled.judge,
-    "redirect failed": handlers.failed,
-    "redirect restore": handlers.restore,
-    "redirect confirm": handlers.confirm,
-    "proxy start": proxy.start,
-    "proxy stop": proxy.stop,
-    "proxy term": proxy.term,
-    "proxy kill": proxy.kill,
-    "proxy reset-failed": proxy.reset_failed,
-    "proxy logs": proxy.logs,
+class Who(Enum):
+    AGENT = "the agent, and root"
+    ROOT = "root alone"
+
+
+@dataclass(frozen=True)
+class Verb:
+    """`words`: each of the alternatives is taken whole. `failure`: the reason of a failure that names none.
+    `deadline`: seconds. `act` None: the program itself answers."""
+
+    who: Who
+    failure: Reason
+    act: Callable[[Path, Given], Answer] | None
+    words: tuple[Words, ...] = (NONE,)
+    deadline: float = DEADLINE
+
+
+def _redirect(act: Callable[[Path], Answer], who: Who = Who.AGENT) -> Verb:
+    return Verb(who, Reason.REDIRECT_FAILED, lambda prefix, _: act(prefix))
+
+
+def _proxy(act: Callable[[Path], Answer]) -> Verb:
+    return Verb(Who.AGENT, Reason.PROXY_UNIT_FAILED, lambda prefix, _: act(prefix))
+
+
+def _set(prefix: Path, given: Given) -> Answer:
+    return handlers.apply(prefix, Level(given["inbound"]), Level(given["outbound"]))
+
+
+def _apply(prefix: Path, given: Given) -> Answer:
+    seconds = None if given["confirm"] == NO_TRIAL else int(given["confirm"])
+    return handlers.apply_configured(prefix, seconds, _session(given), force="force" in given)
+
+
+def _session(given: Given) -> frozenset[int]:
+    """The ports by which an operator came, which can only make a verb stricter."""
+    return may.ports(given.get("session", ""))
+
+
+def _one_way(level: Level) -> Verb:
+    return Verb(
+        Who.AGENT,
+        Reason.REDIRECT_FAILED,
+        lambda prefix, given: handlers.one_way(prefix, given["direction"], level),
+        ({"direction": may.DIRECTIONS},),
+    )
+
+
+_CONFIRM: Final[dict[str, Set[str]]] = {"confirm": may.CONFIRM}
+_SESSION: Final[dict[str, Set[str]]] = {"session": may.PORTS}
+_FORCE: Final[dict[str, Set[str]]] = {"force": YES}
+_PROBE: Final = ({"probe": may.PROBE},)
+
+VERBS: Final[Mapping[str, Verb]] = {
+    "redirect check": _redirect(handlers.check),
+    "redirect counters": _redirect(lambda prefix: {"rules": counters.read(prefix)}),
+    "redirect firewall": _redirect(firewalled.judge),
+    "redirect watch": Verb(Who.AGENT, Reason.REDIRECT_FAILED, None),
+    # The levels that the agent decided, of the configuration in force.
+    "redirect set": Verb(
+        Who.AGENT, Reason.REDIRECT_FAILED, _set, ({"inbound": may.LEVELS, "outbound": may.LEVELS},)
+    ),
+    # The configuration as it stands in root's file now, kept or on trial.
+    "redirect apply": Verb(
+        Who.ROOT,
+        Reason.REDIRECT_FAILED,
+        _apply,
+        (_CONFIRM, _CONFIRM | _SESSION, _CONFIRM | _FORCE, _CONFIRM | _SESSION | _FORCE),
+    ),
+    "redirect confirm": _redirect(handlers.confirm, Who.ROOT),
+    "redirect revert": Verb(
+        Who.ROOT,
+        Reason.REDIRECT_FAILED,
+        lambda prefix, given: handlers.revert(prefix, due="due" in given),
+        (NONE, {"due": YES}),  # due: a timer asks
+    ),
+    "redirect remove": Verb(
+        Who.ROOT,
+        Reason.REDIRECT_FAILED,
+        lambda prefix, given: handlers.remove(prefix, now="now" in given),
+        (NONE, {"now": YES}),
+    ),
+    "redirect adopt-guide": Verb(
+        Who.ROOT,
+        Reason.REDIRECT_FAILED,
+        lambda prefix, given: handlers.adopt_guide(prefix, _session(given)),
+        (NONE, _SESSION),
+    ),
+    "redirect accept-greetings": _redirect(greetings.accept, Who.ROOT),
+    "redirect arm": _redirect(handlers.arm),
+    "redirect failed": _redirect(handlers.failed),
+    "redirect restore": _redirect(handlers.restore),
+    "redirect block": _one_way(Level.BLOCK),
+    "redirect release": _one_way(Level.RELEASED),
+    "probe run": Verb(
+        Who.AGENT, Reason.PROBE_FAILING, lambda prefix, given: probe.run(prefix, given["probe"]), _PROBE
+    ),
+    "probe stop": Verb(
+        Who.AGENT, Reason.PROBE_FAILING, lambda prefix, given: probe.stop(prefix, given["probe"]), _PROBE
+    ),
+    "proxy start": _proxy(proxy.start),
+    "proxy stop": _proxy(proxy.stop),
+    "proxy term": _proxy(proxy.term),
+    "proxy kill": _proxy(proxy.kill),
+    "proxy reset-failed": _proxy(proxy.reset_failed),
+    "proxy logs": _proxy(proxy.logs),
+    # It asks the Workload API, a resolver and a program, and holds no lock.
+    "proxy check": Verb(
+        Who.AGENT,
+        Reason.PROXY_UNIT_FAILED,
+        lambda prefix, given: proxy.check(prefix, given.get("version", "")),
+        (NONE, {"version": may.VERSION}),
+        deadline=13.0,
+    ),
+    "proxy set-current": Verb(
+        Who.AGENT,
+        Reason.PROXY_BINARY_UNUSABLE,
+        lambda prefix, given: versions.set_current(prefix, given["version"]),
+        ({"version": may.VERSION},),
+    ),
+    "ready record": Verb(Who.AGENT, Reason.STATE_UNWRITABLE, lambda prefix, _: membership.record_ready(prefix)),
+    "phase set": Verb(
+        Who.AGENT,
+        Reason.PHASE_UNWRITABLE,
+        lambda prefix, given: membership.set_phase(prefix, given["phase"]),
+        ({"phase": may.PHASES},),
+    ),
+    # What the agent found and keeps, under the digest that an operator read.
+    "anchors accept": Verb(
+        Who.ROOT,
+        Reason.TRUST_ANCHORS_UNWRITABLE,
+        lambda prefix, given: anchors.accept(prefix, given["digest"]),
+        ({"digest": may.DIGEST},),
+    ),
 }
-
-
-def set_phase(prefix: Path, phase: str) -> Answer:
-    """A host that leaves the mesh is not one that has been Ready when it joins again."""
-    with files.lock(prefix):
-        if phase == "left":
-            records.forget_ready(prefix)
-        files.write(prefix / "var/lib/fairlead/phase", f"{phase}\n")
-    return {"phase": phase}
-
-
-def record_ready(prefix: Path) -> Answer:
-    """This host is Ready, as the member of the mesh that root's configuration names."""
-    with files.lock(prefix):
-        member = specification.member(prefix, prefix)
-        if not records.left(prefix) and not records.ready_once(prefix, member):
-            records.record_ready(prefix, member)
-        return {"recorded": records.ready_once(prefix, member)}

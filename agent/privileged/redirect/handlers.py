@@ -11,8 +11,7 @@ from agent.core.facts import Level
 from agent.core.reasons import Reason
 from agent.core.redirect import Inbound, RedirectSpec, levels, ruleset, settle
 from agent.core.redirect.timed import Live
-from agent.privileged import Refusal
-from agent.privileged.helper.request import NO_TRIAL
+from agent.privileged import Answer, Refusal
 from agent.privileged.redirect import (
     admission,
     greetings,
@@ -30,8 +29,6 @@ from agent.privileged.redirect.records import Cause, Suspension
 from agent.privileged.redirect.transaction import Done
 from agent.privileged.redirect.wanted_levels import Levels
 from agent.privileged.system import files, listeners
-
-Answer = dict[str, object]
 
 _OFF: Levels = (Level.OFF, Level.OFF)
 
@@ -203,10 +200,10 @@ def _at_boot(prefix: Path, source: Path, found: Live) -> Levels:
 
 
 def apply_configured(
-    prefix: Path, confirm: str, session: frozenset[int] = frozenset(), *, force: bool = False
+    prefix: Path, seconds: int | None, session: frozenset[int] = frozenset(), *, force: bool = False
 ) -> Answer:
-    """The configuration as it stands now, at the level of the moment; with a time: on trial. `session`: the ports
-    by which the operator came. `force`: also where a server on a declared port speaks first.
+    """The configuration as it stands now, at the level of the moment. `seconds`: how long it is on trial; None: it
+    is kept. `session`: the ports by which the operator came. `force`: also where a server on a declared port speaks first.
 
     An operator has acted: a suspension is lifted.
     """
@@ -216,11 +213,11 @@ def apply_configured(
         if not force:
             greetings.must_be_opaque(prefix, prefix, wanted[0])
         before = live.read(prefix)
-        if confirm == NO_TRIAL or (levels(spec, before.rules) == wanted and not before.on_trial):
+        if seconds is None or (levels(spec, before.rules) == wanted and not before.on_trial):
             return _tested(_keep(prefix, spec, before, wanted))
-        found = transaction.put_on_trial(prefix, spec, before, wanted, int(confirm))
+        found = transaction.put_on_trial(prefix, spec, before, wanted, seconds)
         _remember(prefix, spec)
-        return {**_tested(found), "trial": int(confirm)}
+        return {**_tested(found), "trial": seconds}
 
 
 def _keep(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Done:

@@ -11,8 +11,7 @@ from typing import Final
 
 from agent import config
 from agent.core.probe import exec_unit
-from agent.privileged import Refusal
-from agent.privileged.redirect.handlers import Answer
+from agent.privileged import Answer, Refusal
 from agent.privileged.system import files, programs
 
 _MANAGER: Final = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")

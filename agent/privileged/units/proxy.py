@@ -4,12 +4,11 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from agent.privileged import Refusal
+from agent.privileged import Answer, Refusal
 from agent.privileged.redirect import specification
 from agent.privileged.system import files, programs
 
 UNIT: Final = "fairlead-proxy.service"
-Answer = dict[str, object]
 
 _LINES: Final = "50"
 _MOST: Final = 4096  # characters of what a preflight says

@@ -1,0 +1,51 @@
+"""The words that a request may carry: closed sets and checked shapes.
+
+Law: no word names a network, a file or a user, nor a port that is redirected: those are read from root's own
+files.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Set
+from typing import Final
+
+
+class Shaped(Set[str]):
+    """Every text of one shape. Whether what it names exists is checked where it is used."""
+
+    def __init__(self, pattern: str, name: str) -> None:
+        self._pattern, self.name = re.compile(pattern, re.ASCII), name
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, str) and self._pattern.fullmatch(value) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((self.name,))
+
+    def __len__(self) -> int:
+        return 1
+
+
+Words = Mapping[str, Set[str]]  # each key, and what it may be
+
+NO_TRIAL: Final = "none"
+NONE: Final[Words] = {}
+YES: Final = frozenset({"yes"})
+LEVELS: Final = frozenset({"off", "released", "block", "on"})
+DIRECTIONS: Final = frozenset({"inbound", "outbound", "both"})
+PHASES: Final = frozenset({"member", "drained", "left"})
+# How long rules are on trial, in whole seconds.
+CONFIRM: Final = frozenset({NO_TRIAL, *map(str, range(5, 3601))})
+VERSION: Final = Shaped(r"\d{1,4}\.\d{1,5}\.\d{1,5}", "a version like 2.366.0")
+PROBE: Final = Shaped(r"[A-Za-z0-9._-]{1,63}", "the name of a probe")
+PORTS: Final = Shaped(r"\d{1,5}(,\d{1,5}){0,15}", "ports like 22,2222")
+DIGEST: Final = Shaped(r"[0-9a-f]{64}", "a SHA-256 in hexadecimal digits")
+
+
+def ports(word: str) -> frozenset[int]:
+    """Of a word that PORTS allows; none of an empty one."""
+    return frozenset(map(int, re.findall(r"\d+", word)))
+
+
+def listed(choice: Set[str]) -> str:
+    """For an error."""
+    return ", ".join(sorted(choice)) if choice is not CONFIRM else f"{NO_TRIAL}, 5 to 3600 (seconds)"

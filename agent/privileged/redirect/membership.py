@@ -1,0 +1,25 @@
+"""What root remembers of this host as a member: the phase that it is in, and that it has been Ready."""
+
+from pathlib import Path
+
+from agent.privileged import Answer
+from agent.privileged.redirect import records, specification
+from agent.privileged.system import files
+
+
+def set_phase(prefix: Path, phase: str) -> Answer:
+    """A host that leaves the mesh is not one that has been Ready when it joins again. Raises Refusal."""
+    with files.lock(prefix):
+        if phase == "left":
+            records.forget_ready(prefix)
+        files.write(prefix / "var/lib/fairlead/phase", f"{phase}\n")
+    return {"phase": phase}
+
+
+def record_ready(prefix: Path) -> Answer:
+    """This host is Ready, as the member of the mesh that root's configuration names. Raises Refusal."""
+    with files.lock(prefix):
+        member = specification.member(prefix, prefix)
+        if not records.left(prefix) and not records.ready_once(prefix, member):
+            records.record_ready(prefix, member)
+        return {"recorded": records.ready_once(prefix, member)}
