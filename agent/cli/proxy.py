@@ -86,7 +86,6 @@ def _install(args: argparse.Namespace) -> int:
     from agent.config import derived
     from agent.offline import versions
     from agent.offline.artefact import Unusable
-    from agent.privileged import Refusal
 
     must_be_root("install the proxy")
     user = _user(args)
@@ -98,7 +97,7 @@ def _install(args: argparse.Namespace) -> int:
         )
     except Unusable as error:
         raise Failure(Exit.FAILED, f"cannot install {args.source}: {error.cause}", error.remedy) from None
-    except Refusal as refusal:
+    except versions.Refusal as refusal:
         raise Failure(Exit.FAILED, f"cannot install {args.source}: {refusal.detail}") from None
     except KeyError:
         remedy = "create it (useradd --system --shell /usr/sbin/nologin NAME), or correct proxy.user"
@@ -156,13 +155,12 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _use(args: argparse.Namespace) -> int:
-    from agent.privileged import Refusal
-    from agent.privileged.proxy import versions
+    from agent.offline import versions
 
     must_be_root("change the current version")
     try:
         versions.set_current(_root(args), args.version.removeprefix("v"))
-    except Refusal as refusal:
+    except versions.Refusal as refusal:
         raise Failure(Exit.FAILED, refusal.detail, "see what is installed: fairlead proxy list") from None
     print("at its next start the proxy is this one; to change over now: fairlead proxy restart")
     return Exit.OK
@@ -170,12 +168,11 @@ def _use(args: argparse.Namespace) -> int:
 
 def _remove(args: argparse.Namespace) -> int:
     from agent.offline import versions
-    from agent.privileged import Refusal
 
     must_be_root("remove a version")
     try:
         versions.remove(_root(args), args.version.removeprefix("v"))
-    except Refusal as refusal:
+    except versions.Refusal as refusal:
         raise Failure(
             Exit.FAILED, refusal.detail, "change over to another first: fairlead proxy upgrade"
         ) from None

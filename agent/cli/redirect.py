@@ -214,9 +214,9 @@ def ask(args: argparse.Namespace, doing: str, verb: str, **words: str) -> Mappin
 
 def _session() -> dict[str, str]:
     """The ports by which this session came to the host: the privileged helper has no session of its own."""
-    from agent.privileged.system import session
+    from agent.offline import helper
 
-    found = sorted(session.ports())[:_MOST_PORTS]
+    found = sorted(helper.session_ports())[:_MOST_PORTS]
     return {"session": ",".join(map(str, found))} if found else {}
 
 

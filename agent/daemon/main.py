@@ -49,7 +49,7 @@ from agent.core import failure, snapshot
 from agent.core import proxy as proxy_core
 from agent.core.facts import UNKNOWN
 from agent.core.proxy import ProxySettings
-from agent.daemon import credential, logs, orders, reload, secrecy
+from agent.daemon import logs, orders, reload, secrecy
 from agent.loops import (
     addresses,
     events,
@@ -73,6 +73,7 @@ from agent.loops import phase as phase_loop
 from agent.loops import replacement as replacement_loop
 from agent.loops import token as token_loop
 from agent.loops.board import Board
+from agent.offline import credential
 from agent.ports import IdentityTokens, ProxyRuntime, Trouble
 
 HANDOVER_WITHIN = 2.0  # seconds for the last word to the Lease

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent.core import proxy
 from agent.privileged import Refusal
-from agent.proxyunit import launcher
+from agent.privileged.proxy import launch
 
 _WITHIN = 2.0  # seconds
 _MOST = 1 << 20  # bytes
@@ -20,7 +20,7 @@ class Unavailable(Exception):
 def planned(prefix: str) -> Mapping[str, str]:
     """By the very function that the launcher uses. Raises Unavailable."""
     try:
-        return launcher.plan(Path(prefix or "/")).environment
+        return launch.plan(Path(prefix or "/")).environment
     except (Refusal, proxy.Refused) as error:
         raise Unavailable(str(error)) from None
     except KeyError:

@@ -7,6 +7,7 @@ from typing import Any
 from agent.adapters.helper import Helper
 from agent.core.reasons import Fault, Reason
 from agent.ports import Trouble
+from agent.privileged.system import session
 
 
 class Refused(Exception):
@@ -23,3 +24,8 @@ def ask(prefix: str, verb: str, **words: str) -> Mapping[str, Any]:
         return asyncio.run(Helper(prefix or "/").ask(verb, Reason.REDIRECT_FAILED, **words))
     except Trouble as trouble:
         raise Refused(trouble.fault) from None
+
+
+def session_ports() -> frozenset[int]:
+    """The ports by which this session came to the host."""
+    return session.ports()

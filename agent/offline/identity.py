@@ -9,7 +9,7 @@ from agent.core import anchors as core_anchors
 from agent.core.reasons import Fault
 from agent.ports import Trouble
 from agent.privileged import Refusal
-from agent.privileged.redirect import specification
+from agent.privileged.system import configuration as root_configuration
 
 
 class Unconfigured(Exception):
@@ -19,7 +19,7 @@ class Unconfigured(Exception):
 def configuration(prefix: str) -> Config:
     """Root's own. Raises Unconfigured."""
     try:
-        return specification.configuration(Path(prefix or "/"))
+        return root_configuration.read(Path(prefix or "/"))
     except Refusal as refusal:
         raise Unconfigured(refusal.detail) from None
 

@@ -24,7 +24,7 @@ from agent.core.reasons import Fault, Reason
 from agent.offline import gate, identity
 from agent.offline.versions import REFUSES
 from agent.privileged import Refusal
-from agent.proxyunit import launcher
+from agent.privileged.proxy import launch
 
 USAGE = 64
 TRY_WITHIN = 5.0  # seconds for the binary to refuse an empty environment
@@ -48,8 +48,8 @@ def main(arguments: Sequence[str]) -> int:
 async def first_fault(prefix: Path, version: str) -> Fault | None:
     """None: nothing is known that would keep it from working."""
     try:
-        launch = launcher.plan(prefix, version)
-        settings = launcher.settings(prefix, version)
+        plan = launch.plan(prefix, version)
+        settings = launch.settings(prefix, version)
         wanted = gate.gate_of(str(prefix))
     except (Refusal, identity.Unconfigured) as error:
         reason = getattr(error, "reason", None)
@@ -60,7 +60,7 @@ async def first_fault(prefix: Path, version: str) -> Fault | None:
         return Fault(Reason.PROXY_CONFIGURATION_REFUSED, "proxy.user names no user of this host")
     except OSError as error:
         return Fault(Reason.PROXY_CONFIGURATION_REFUSED, f"{error.filename}: {error.strerror}")
-    found = await asyncio.gather(_binary(launch.binary), _identity(wanted), _names(settings))
+    found = await asyncio.gather(_binary(plan.binary), _identity(wanted), _names(settings))
     return next((fault for fault in (found[0], _ports(settings), *found[1:]) if fault is not None), None)
 
 

@@ -16,7 +16,7 @@ from agent.offline.helper import Refused
 from agent.ports import Trouble
 from agent.privileged import Refusal
 from agent.privileged.redirect import admission, greetings, guide, live, records, specification
-from agent.privileged.system import listeners, session
+from agent.privileged.system import configuration, listeners, session
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def read(prefix: str) -> Redirect:
     """Reads only, and needs root only for the live rules. Raises Refused: there is no usable configuration."""
     root = Path(prefix or "/")
     try:
-        spec, config = specification.spec(root), specification.configuration(root)
+        spec, config = specification.spec(root), configuration.read(root)
     except Refusal as refusal:
         raise Refused(_fault(refusal)) from None
     redirected, control = config.redirect, config.control_plane
@@ -91,7 +91,7 @@ def _absent(host: HostConfig) -> Fault | None:
 
 def _ready_once(root: Path) -> bool:
     try:
-        return records.ready_once(root, specification.member(root, root))
+        return records.ready_once(root, configuration.member(root, root))
     except Refusal as refusal:
         raise Refused(_fault(refusal)) from None
 

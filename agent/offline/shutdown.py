@@ -18,10 +18,10 @@ from agent.config import Config, derived
 from agent.core import policy, proxy, snapshot
 from agent.core.facts import UNKNOWN, Phase, PhaseKind, ProxyFact, ProxyState
 from agent.core.reasons import Fault, Reason
-from agent.daemon import credential
 from agent.loops import policy as policy_loop
 from agent.loops import slices, status
 from agent.loops.board import Board, Waiter
+from agent.offline import credential
 from agent.ports import Trouble
 
 READ_EVERY = 0.5  # seconds

@@ -15,8 +15,9 @@ from agent.adapters import files, spawn
 from agent.core import releases
 from agent.offline import artefact
 from agent.offline.artefact import Unusable
-from agent.privileged import Refusal
+from agent.privileged import Refusal as Refusal
 from agent.privileged.proxy import versions
+from agent.privileged.proxy.versions import set_current as set_current
 from agent.privileged.system import files as roots
 
 TRY_WITHIN = 10.0  # seconds

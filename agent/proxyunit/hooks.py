@@ -20,7 +20,7 @@ from agent.core.redirect import RedirectSpec
 from agent.privileged import Answer, Refusal
 from agent.privileged.proxy import readiness
 from agent.privileged.redirect import handlers, host_rules, specification
-from agent.privileged.system import listeners
+from agent.privileged.system import configuration, listeners
 
 # Seconds between two looks: a tenth of the time that it has taken so far, so no wait gets much longer by them.
 _SOONEST, _LATEST = 0.01, 1.0
@@ -46,12 +46,12 @@ def main(arguments: Sequence[str], prefix: Path = Path("/")) -> int:
 
 def _say(prefix: Path, answer: Answer) -> None:
     """Into the journal: what is refused to whom, and until when."""
-    ports = failure.to_ports(specification.configuration(prefix).workload.ports)
+    ports = failure.to_ports(configuration.read(prefix).workload.ports)
     print(f"the proxy has ended: {failure.effect(Level(answer['inbound']), ports)}")
 
 
 def _arm(prefix: Path, pid: int) -> int:
-    if specification.configuration(prefix).redirect.mode == "off":
+    if configuration.read(prefix).redirect.mode == "off":
         return 0
     spec = specification.spec(prefix)
     if not _wait(pid, lambda: _holds(spec)):

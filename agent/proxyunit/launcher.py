@@ -13,61 +13,21 @@ Law: the standard library, `core`, `config`, `values`, and what the privileged h
 import errno
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from agent.config import derived
-from agent.core import proxy, text_files
-from agent.core.proxy import ProxySettings
+from agent.core import proxy
 from agent.core.reasons import Fault, Reason
 from agent.privileged import Refusal
-from agent.privileged.redirect import specification
-from agent.privileged.system import files
+from agent.privileged.proxy import launch
 from agent.proxyunit import starts
 
 REFUSED, FAILED, NOT_EXECUTABLE, ABSENT = 64, 1, 126, 127
 
 
-@dataclass(frozen=True)
-class Launch:
-    binary: str
-    environment: Mapping[str, str]
-    uid: int
-
-
-def plan(prefix: Path, version: str = "") -> Launch:
-    """What would be started now, or once that version is the current one. Raises Refusal, proxy.Refused, OSError,
-    KeyError (no such user)."""
-    config = specification.configuration(prefix)
-    uid, _ = derived.proxy_owner(config)
-    anchors = _anchors(derived.anchors_in_force(config, prefix), config.identity.anchors_follow)
-    # Past the symlink: which version runs shall be plain to see.
-    binary = os.path.realpath(derived.proxy_binary(config, str(prefix), version))
-    return Launch(binary, proxy.environment(settings(prefix, version), anchors), uid)
-
-
-def settings(prefix: Path, version: str = "") -> ProxySettings:
-    """Those of that plan. Raises Refusal."""
-    return derived.proxy_settings(specification.configuration(prefix), str(prefix), version)
-
-
-def _anchors(places: Sequence[Path], follow: bool) -> str:
-    """The first that is there: root's own, or the agent's where root has said that it counts. Raises Refusal."""
-    found = next((path for path in places if path.exists()), places[-1])
-    try:
-        return text_files.armour(
-            files.read_bytes(found) if found is places[-1] or not follow else found.read_bytes()
-        )
-    except Refusal as refusal:
-        raise Refusal(refusal.detail, Reason.TRUST_ANCHORS_UNUSABLE) from None
-    except OSError as error:
-        raise Refusal(f"cannot read {found}: {error.strerror}", Reason.TRUST_ANCHORS_UNUSABLE) from None
-
-
 def become(prefix: Path, folder: Path) -> int:
     try:
-        found = plan(prefix)
+        found = launch.plan(prefix)
         if os.getuid() != found.uid:
             cause = f"this is uid {os.getuid()}, and proxy.user is {found.uid}; set User= of the unit by a drop-in"
             return _say(folder, REFUSED, cause)
@@ -81,7 +41,7 @@ def become(prefix: Path, folder: Path) -> int:
         return _say(folder, FAILED, f"{error.filename or ''}: {error.strerror}")
 
 
-def _execute(found: Launch, folder: Path) -> int:
+def _execute(found: launch.Launch, folder: Path) -> int:
     """Returns only where it fails."""
     try:
         os.execve(found.binary, [found.binary], dict(found.environment))  # noqa: S606 - no shell is wanted

@@ -9,7 +9,7 @@ from agent import config
 from agent.adapters import proxy_child
 from agent.core import anchors
 from agent.core.text_files import armour, text
-from agent.proxyunit import launcher
+from agent.privileged.proxy import launch
 from tests.config.test_config import EXAMPLE
 
 PEM = anchors.pem([b"one", b"two"])
@@ -52,7 +52,7 @@ def test_cases_the_proxy_is_started_with_anchors_of_any_editor(root: None, tmp_p
     text = EXAMPLE.read_text().replace("/etc/fairlead/trust-anchors.pem", str(tmp_path / "anchors.pem"))
     text = text.replace('user = "fairlead-proxy"', 'user = "2102"')
     (tmp_path / "etc/fairlead/fairlead.toml").write_text(text)
-    environment = launcher.plan(tmp_path).environment
+    environment = launch.plan(tmp_path).environment
     assert environment["LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS"].isascii()
     assert anchors.certificates(environment["LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS"]) == (b"one",)
 

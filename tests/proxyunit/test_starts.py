@@ -7,6 +7,7 @@ import pytest
 
 from agent.core import gate_record
 from agent.core.reasons import Fault, Reason
+from agent.privileged.proxy.launch import Launch
 from agent.proxyunit import launcher, starts
 
 RECORD = Path(gate_record.RECORD).name
@@ -56,7 +57,7 @@ def test_the_pause_names_how_the_last_one_ended(
 def test_what_the_launcher_said_is_more_exact_than_its_exit_code(
     folder: Path, meanwhile: list[Fault | None]
 ) -> None:
-    missing = launcher.Launch("/no/such/linkerd2-proxy", {}, 0)
+    missing = Launch("/no/such/linkerd2-proxy", {}, 0)
     for count in (3, 4):
         assert launcher._execute(missing, folder) == 127
         (folder / starts.ENDED).write_text("101.0 exit-code exited 127\n")
@@ -70,7 +71,7 @@ def test_what_the_launcher_said_is_more_exact_than_its_exit_code(
 def test_a_file_that_is_no_program_is_named(folder: Path, tmp_path: Path) -> None:
     program = tmp_path / "linkerd2-proxy"
     program.write_text("no program")
-    assert launcher._execute(launcher.Launch(str(program), {}, 0), folder) == 126
+    assert launcher._execute(Launch(str(program), {}, 0), folder) == 126
     found = recorded(folder)
     assert found is not None and found.detail == f"{program}: Permission denied"
 

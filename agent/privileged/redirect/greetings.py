@@ -19,8 +19,8 @@ from agent.core.facts import Level
 from agent.core.reasons import Reason
 from agent.core.redirect import Address
 from agent.privileged import Refusal
-from agent.privileged.redirect import records, specification
-from agent.privileged.system import files
+from agent.privileged.redirect import records
+from agent.privileged.system import configuration, files
 
 WITHIN: Final = 1.5  # seconds for all ports together; nothing is sent
 _REDIRECTED: Final = "var/lib/fairlead/redirected-ports"
@@ -30,7 +30,7 @@ def must_be_opaque(prefix: Path, source: Path, inbound: Level) -> None:
     """Raises Refusal: a server on a port that was never redirected speaks first, and the port is not opaque."""
     if inbound is not Level.ON:
         return
-    config = specification.configuration(source)
+    config = configuration.read(source)
     asked = set(config.workload.ports) - set(config.workload.opaque_ports) - _redirected(prefix, source)
     found = speak_first(config.host.addresses, sorted(asked))
     if found:
@@ -43,7 +43,7 @@ def must_be_opaque(prefix: Path, source: Path, inbound: Level) -> None:
 
 def remember(prefix: Path, source: Path, inbound: Level) -> None:
     """These ports are redirected now. Raises Refusal."""
-    ports = set(specification.configuration(source).workload.ports)
+    ports = set(configuration.read(source).workload.ports)
     if inbound is Level.ON and not ports <= (known := _recorded(prefix)):
         files.write(prefix / _REDIRECTED, " ".join(map(str, sorted(known | ports))) + "\n")
 
@@ -52,16 +52,16 @@ def accept(prefix: Path) -> dict[str, object]:
     """An operator accepts that the declared ports are redirected whatever their servers do. Raises Refusal."""
     with files.lock(prefix):
         remember(prefix, prefix, Level.ON)
-    return {"ports": sorted(specification.configuration(prefix).workload.ports)}
+    return {"ports": sorted(configuration.read(prefix).workload.ports)}
 
 
 def _redirected(prefix: Path, source: Path) -> set[int]:
     """A host that has been Ready had its declared ports redirected, also where no record was kept then."""
     known = _recorded(prefix)
     approved = source != prefix  # the ports of a new configuration are asked
-    if known or not approved or not records.ready_once(prefix, specification.member(prefix, source)):
+    if known or not approved or not records.ready_once(prefix, configuration.member(prefix, source)):
         return known
-    return set(specification.configuration(source).workload.ports)
+    return set(configuration.read(source).workload.ports)
 
 
 def _recorded(prefix: Path) -> set[int]:

@@ -202,8 +202,9 @@ def _at_boot(prefix: Path, source: Path, found: Live) -> Levels:
 def apply_configured(
     prefix: Path, seconds: int | None, session: frozenset[int] = frozenset(), *, force: bool = False
 ) -> Answer:
-    """The configuration as it stands now, at the level of the moment. `seconds`: how long it is on trial; None: it
-    is kept. `session`: the ports by which the operator came. `force`: also where a server on a declared port speaks first.
+    """The configuration as it stands now, at the level of the moment. `seconds`: how long it is on trial; None:
+    it is kept. `session`: the ports by which the operator came. `force`: also where a server on a declared port
+    speaks first.
 
     An operator has acted: a suspension is lifted.
     """

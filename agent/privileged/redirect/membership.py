@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from agent.privileged import Answer
-from agent.privileged.redirect import records, specification
-from agent.privileged.system import files
+from agent.privileged.redirect import records
+from agent.privileged.system import configuration, files
 
 
 def set_phase(prefix: Path, phase: str) -> Answer:
@@ -19,7 +19,7 @@ def set_phase(prefix: Path, phase: str) -> Answer:
 def record_ready(prefix: Path) -> Answer:
     """This host is Ready, as the member of the mesh that root's configuration names. Raises Refusal."""
     with files.lock(prefix):
-        member = specification.member(prefix, prefix)
+        member = configuration.member(prefix, prefix)
         if not records.left(prefix) and not records.ready_once(prefix, member):
             records.record_ready(prefix, member)
         return {"recorded": records.ready_once(prefix, member)}

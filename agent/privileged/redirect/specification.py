@@ -1,6 +1,5 @@
 """What may be redirected on this host: root's configuration, and never a port by which an operator comes in."""
 
-import functools
 import grp
 import pwd
 from collections.abc import Callable, Iterable
@@ -9,7 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from agent import config
-from agent.core import control_plane, failure
+from agent.core import control_plane
 from agent.core.addresses import address
 from agent.core.reasons import Reason
 from agent.core.redirect import (
@@ -27,7 +26,7 @@ from agent.core.redirect.spec import GUIDE_INBOUND_EXCEPT, GUIDE_OUTBOUND_EXCEPT
 from agent.privileged import Refusal
 from agent.privileged.redirect import host_rules, published
 from agent.privileged.redirect.host_rules import Exempt
-from agent.privileged.system import files, sshd, subnets
+from agent.privileged.system import configuration, sshd, subnets
 
 # Of linkerd-destination and the policy controller, where the configuration names none.
 _CONTROL_PORTS: Final = (8086, 8090)
@@ -37,12 +36,12 @@ NOTHING: Final = RedirectSpec(proxy_uid=65534)  # released, it makes the same ru
 
 def spec(prefix: Path) -> RedirectSpec:
     """The specification that PREFIX/etc/fairlead/fairlead.toml stands for. Raises Refusal."""
-    return _spec(configuration(prefix))
+    return _spec(configuration.read(prefix))
 
 
 def outline(prefix: Path) -> RedirectSpec:
     """The same, with nothing looked up on this host: what was exempt last is exempt still. Raises Refusal."""
-    found, known = configuration(prefix), host_rules.remembered()
+    found, known = configuration.read(prefix), host_rules.remembered()
     if known is None and _every_port(found):
         raise Refusal("cannot tell the ports of SSH and of containers: no redirect was set yet")
     return _spec(found, known or Exempt())
@@ -50,15 +49,17 @@ def outline(prefix: Path) -> RedirectSpec:
 
 def goes_out(prefix: Path) -> bool:
     """There is something that goes out through the proxy. Raises Refusal."""
-    return _spec(configuration(prefix), Exempt()).outward
+    return _spec(configuration.read(prefix), Exempt()).outward
 
 
 def approved(prefix: Path, session: frozenset[int] = frozenset()) -> RedirectSpec:
     """The same, where its rules would take nobody's way in as things stand now. `session`: the ports by which
     whoever asks came to this host. Raises Refusal."""
-    found = configuration(prefix)
+    found = configuration.read(prefix)
     if found.redirect.mode == "off":
-        raise Refusal(f'cannot redirect: redirect.mode is "off" in {_path(prefix)}', Reason.REDIRECT_REFUSED)
+        raise Refusal(
+            f'cannot redirect: redirect.mode is "off" in {configuration.path(prefix)}', Reason.REDIRECT_REFUSED
+        )
     wanted = _spec(found)
     if ports := refused_ports(wanted, sshd.ports()):
         listed = ", ".join(map(str, sorted(ports)))
@@ -74,7 +75,7 @@ def approved(prefix: Path, session: frozenset[int] = frozenset()) -> RedirectSpe
 def letting_go(prefix: Path) -> RedirectSpec:
     """What rules are made of while nothing is redirected. Letting go works where the configuration is broken."""
     try:
-        found = configuration(prefix)
+        found = configuration.read(prefix)
         return _spec(found) if found.redirect.mode == "off" else NOTHING
     except Refusal:
         return NOTHING
@@ -86,7 +87,7 @@ def edited(prefix: Path, in_force: Path) -> str:
     if in_force == prefix:
         return ""
     try:
-        now, then = _stated(configuration(prefix)), _stated(configuration(in_force))
+        now, then = _stated(configuration.read(prefix)), _stated(configuration.read(in_force))
     except Refusal as refusal:
         return refusal.detail
     return ", ".join(key for key in now if now[key] != then[key])
@@ -108,44 +109,15 @@ def backend(prefix: Path) -> str:
     """What the configuration says about the kind of firewall; "auto" where it cannot be read, so that letting go
     works there too."""
     try:
-        return configuration(prefix).redirect.backend
+        return configuration.read(prefix).redirect.backend
     except Refusal:
         return "auto"
 
 
 def controller(source: Path) -> str:
     """HOST:PORT of the policy controller. Raises Refusal."""
-    found = configuration(source).control_plane
+    found = configuration.read(source).control_plane
     return control_plane.policy_address(found.policy, found.namespace, found.cluster_domain)
-
-
-def member(prefix: Path, source: Path) -> str:
-    """Who this host is in the mesh: by the configuration of this moment, and where that cannot be used, by the one
-    in force. Raises Refusal."""
-    try:
-        found = configuration(prefix)
-    except Refusal:
-        found = configuration(source)
-    return failure.record(found.workload.namespace, found.workload.name, found.workload.identity)
-
-
-def configuration(prefix: Path) -> config.Config:
-    """Raises Refusal: it cannot be read, trusted or used."""
-    path = _path(prefix)
-    try:
-        return _parsed(files.read(path))
-    except Refusal as refusal:
-        raise Refusal(refusal.detail, Reason.CONFIGURATION_UNUSABLE) from None
-    except config.ConfigError as error:
-        raise Refusal(f"cannot use {path}: {error}", Reason.CONFIGURATION_UNUSABLE) from None
-
-
-# One request asks for it many times over, and the text says all.
-_parsed = functools.lru_cache(maxsize=4)(config.parse)
-
-
-def _path(prefix: Path) -> Path:
-    return prefix / "etc/fairlead/fairlead.toml"
 
 
 def _exempt(found: config.Config) -> Exempt:

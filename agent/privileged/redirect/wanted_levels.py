@@ -12,7 +12,7 @@ from agent.core.reasons import Reason
 from agent.privileged import Refusal
 from agent.privileged.proxy import readiness
 from agent.privileged.redirect import records, specification
-from agent.privileged.system import listeners
+from agent.privileged.system import configuration, listeners
 
 Levels = tuple[Level, Level]  # inbound, outbound
 
@@ -21,7 +21,7 @@ LET_GO: Levels = (Level.RELEASED, Level.RELEASED)
 
 def off(prefix: Path) -> bool:
     """The configuration wants no redirect. Raises Refusal."""
-    return specification.configuration(prefix).redirect.mode == "off"
+    return configuration.read(prefix).redirect.mode == "off"
 
 
 def ready(prefix: Path, source: Path) -> Levels:
@@ -39,11 +39,11 @@ def ready(prefix: Path, source: Path) -> Levels:
 
 def failed(prefix: Path, source: Path) -> Levels:
     """The failure policy of each direction. Raises Refusal."""
-    redirect = specification.configuration(source).redirect
+    redirect = configuration.read(source).redirect
     if redirect.mode == "off" or records.left(prefix):
         return LET_GO
     outbound = redirect.outbound_failure if specification.goes_out(source) else "open"
-    once = records.ready_once(prefix, specification.member(prefix, source))
+    once = records.ready_once(prefix, configuration.member(prefix, source))
     return _failed(redirect.inbound_failure, once), _failed(outbound, once)
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from agent.privileged import Answer, Refusal
 from agent.privileged.redirect import specification
-from agent.privileged.system import files, programs
+from agent.privileged.system import configuration, files, programs
 
 UNIT: Final = "fairlead-proxy.service"
 
@@ -86,7 +86,7 @@ def _signal(name: str) -> Answer:
 
 
 def _bring_grace(prefix: Path) -> None:
-    seconds = specification.configuration(prefix).proxy.grace + _BEYOND_GRACE
+    seconds = configuration.read(prefix).proxy.grace + _BEYOND_GRACE
     path, text = prefix / _DROP_IN, f"[Service]\nTimeoutStopSec={seconds}\n"
     with files.lock(prefix):
         if path.exists() and files.read(path) == text:

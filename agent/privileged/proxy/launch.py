@@ -1,0 +1,49 @@
+"""What the next start of the proxy would be: binary, environment and user, from root-owned files alone."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.config import derived
+from agent.core import proxy, text_files
+from agent.core.proxy import ProxySettings
+from agent.core.reasons import Reason
+from agent.privileged import Refusal
+from agent.privileged.system import configuration, files
+
+
+@dataclass(frozen=True)
+class Launch:
+    binary: str
+    environment: Mapping[str, str]
+    uid: int
+
+
+def plan(prefix: Path, version: str = "") -> Launch:
+    """What would be started now, or once that version is the current one. Raises Refusal, proxy.Refused, OSError,
+    KeyError (no such user)."""
+    config = configuration.read(prefix)
+    uid, _ = derived.proxy_owner(config)
+    anchors = _anchors(derived.anchors_in_force(config, prefix), config.identity.anchors_follow)
+    # Past the symlink: which version runs shall be plain to see.
+    binary = os.path.realpath(derived.proxy_binary(config, str(prefix), version))
+    return Launch(binary, proxy.environment(settings(prefix, version), anchors), uid)
+
+
+def settings(prefix: Path, version: str = "") -> ProxySettings:
+    """Those of that plan. Raises Refusal."""
+    return derived.proxy_settings(configuration.read(prefix), str(prefix), version)
+
+
+def _anchors(places: Sequence[Path], follow: bool) -> str:
+    """The first that is there: root's own, or the agent's where root has said that it counts. Raises Refusal."""
+    found = next((path for path in places if path.exists()), places[-1])
+    try:
+        return text_files.armour(
+            files.read_bytes(found) if found is places[-1] or not follow else found.read_bytes()
+        )
+    except Refusal as refusal:
+        raise Refusal(refusal.detail, Reason.TRUST_ANCHORS_UNUSABLE) from None
+    except OSError as error:
+        raise Refusal(f"cannot read {found}: {error.strerror}", Reason.TRUST_ANCHORS_UNUSABLE) from None

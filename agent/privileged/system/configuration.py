@@ -1,0 +1,38 @@
+"""Root's own configuration file, read anew by each request."""
+
+import functools
+from pathlib import Path
+
+from agent import config
+from agent.core import failure
+from agent.core.reasons import Reason
+from agent.privileged import Refusal
+from agent.privileged.system import files
+
+# One request asks for it many times over, and the text says all.
+_parsed = functools.lru_cache(maxsize=4)(config.parse)
+
+
+def path(prefix: Path) -> Path:
+    return prefix / "etc/fairlead/fairlead.toml"
+
+
+def read(prefix: Path) -> config.Config:
+    """Raises Refusal: it cannot be read, trusted or used."""
+    place = path(prefix)
+    try:
+        return _parsed(files.read(place))
+    except Refusal as refusal:
+        raise Refusal(refusal.detail, Reason.CONFIGURATION_UNUSABLE) from None
+    except config.ConfigError as error:
+        raise Refusal(f"cannot use {place}: {error}", Reason.CONFIGURATION_UNUSABLE) from None
+
+
+def member(prefix: Path, source: Path) -> str:
+    """Who this host is in the mesh: by the configuration of this moment, and where that cannot be used, by the one
+    in force. Raises Refusal."""
+    try:
+        found = read(prefix)
+    except Refusal:
+        found = read(source)
+    return failure.record(found.workload.namespace, found.workload.name, found.workload.identity)
