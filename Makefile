@@ -9,14 +9,15 @@ WORKERS ?= $(shell expr $$(nproc) + 1)
 LOCK := $(USE)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate $(UPGRADE)
 
-.PHONY: help sandbox test bench packages check lock clean
+.PHONY: help sandbox test bench packages check docs lock clean
 
 help:
 	@echo 'make sandbox             watch a host join a mesh, all on this machine (root; ARGS=--check: in one go)'
 	@echo 'make test                every test, on the real parts too (ARGS="tests/core -x": handed to pytest)'
 	@echo 'make bench               how fast a death reaches the API server, what a host writes, what the redirect costs,'
 	@echo '                         and what the death of a proxy'
-	@echo 'make check               the quick ones: ruff, mypy, the import contract'
+	@echo 'make check               the quick ones: ruff, mypy, the import contracts, the house tests'
+	@echo 'make docs                write the generated pages anew: reasons, reload, diagrams'
 	@echo 'make packages            dist/fairlead_VERSION_ARCH.deb and .rpm (ROOT=DIR: with the interpreter from there)'
 	@echo 'make lock                write the lock files anew (UPGRADE=--upgrade: with newer versions)'
 	@echo 'make clean               remove what these made inside this folder'
@@ -49,6 +50,11 @@ check:
 	$(USE)/mypy
 	$(USE)/mypy packaging
 	$(USE)/lint-imports
+	$(USE)/python -m pytest -q --no-real tests/test_house.py tests/docs -k "not lint"
+
+docs:
+	@$(PYTHON) packaging/bootstrap.py test
+	@$(USE)/python -m tests.docs.pages
 
 # The second holds the first, version for version. Go's is apart: it is no Python package, only packed as one.
 lock:

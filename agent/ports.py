@@ -111,7 +111,7 @@ class EventApi(Protocol):
     async def post_event(self, event: Event) -> None: ...
 
     async def repeat_event(self, name: str, count: int, last: str) -> None:
-        """The same again: `count` times by now, last at `last`. EVENT_GONE: it has run out (after an hour)."""
+        """The same again: `count` times by now, last at `last`. EVENT_GONE: it has expired (after an hour)."""
         ...
 
 

@@ -105,7 +105,7 @@ def covered_until(found: Certificates, chain: Certificates) -> float | None:
     """When the last of the anchors ends that `chain` leads to, in seconds since the epoch; None: it leads to none.
     Without a chain, when the last of all ends.
 
-    Only signatures and names are looked at, as rustls does at an anchor: the proxy takes one that has run out.
+    Only signatures and names are looked at, as rustls does at an anchor: the proxy takes one that has expired.
     """
     roots = [_load(der) for der in found]
     reached = roots if not chain else _reached(_load(chain[0]), [_load(der) for der in chain[1:]], roots)

@@ -36,7 +36,7 @@ class Service:
 
     @property
     def on_loopback(self) -> bool:
-        """There nobody proves a name (facts of the proxy's contract)."""
+        """There nobody proves a name (docs/linkerd.md §1.4)."""
         try:
             return ip_address(self.host).is_loopback
         except ValueError:

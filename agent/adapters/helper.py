@@ -15,10 +15,10 @@ from typing import Any
 
 from agent.adapters import spawn
 from agent.core.reasons import Reason
+from agent.host import Host
 from agent.ports import Trouble
 
 WITHIN = 4.5  # seconds; every fact has a first value within 5 s of the start
-SOCKET = "run/fairlead/helper.sock"
 MOST = 1 << 20  # bytes of an answer
 
 # -S: the privileged helper needs the bare interpreter alone, and starts sooner without a look at site-packages.
@@ -33,7 +33,7 @@ class Helper:
     """`prefix`: below which the host's files lie. `program`: the privileged helper's command line."""
 
     def __init__(self, prefix: str, program: Sequence[str] = PROGRAM) -> None:
-        self._socket = Path(prefix) / SOCKET
+        self._socket = Host.below(prefix).helper_socket
         self._command = [*program, "--prefix", prefix]
 
     async def ask(self, verb: str, failure: Reason, **words: str) -> Answer:

@@ -18,7 +18,7 @@ KEY, REQUEST = "key.p8", "csr.der"
 
 
 def make(folder: Path, name: str) -> None:
-    """Both anew, for `name` (facts §4: EC P-256, PKCS #8 and CSR in DER; one DNS name). Raises Trouble
+    """Both anew, for `name` (docs/linkerd.md §4: EC P-256, PKCS #8 and CSR in DER; one DNS name). Raises Trouble
     (PROXY_FAILED_TO_START)."""
     key = ec.generate_private_key(ec.SECP256R1())
     plain = serialization.NoEncryption()

@@ -5,6 +5,7 @@ from pathlib import Path
 from agent.adapters.helper import Helper
 from agent.core.facts import PhaseKind
 from agent.core.reasons import Reason
+from agent.host import Host
 from agent.ports import Trouble
 
 _REMEMBERED = {kind.value: kind for kind in (PhaseKind.MEMBER, PhaseKind.DRAINED, PhaseKind.LEFT)}
@@ -14,7 +15,7 @@ class HelperPhaseStore:
     """Implements ports.PhaseStore. The record lies at PREFIX/var/lib/fairlead/phase."""
 
     def __init__(self, prefix: str, helper: Helper) -> None:
-        self._path = Path(prefix) / "var/lib/fairlead/phase"
+        self._path = Host.below(prefix).phase
         self._helper = helper
 
     async def read(self) -> PhaseKind:

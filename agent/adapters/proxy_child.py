@@ -29,13 +29,13 @@ from agent.core import procfs, proxy, proxy_end, text_files
 from agent.core.facts import UNKNOWN, Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.reasons import Fault, Reason
+from agent.host import boot_id
 from agent.ports import Trouble
 
 GATE_WITHIN = 20.0  # seconds; its own wait is shorter, the rest is a cold interpreter
 GATE_ENVIRONMENT = {**spawn.ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[2])}
 LOG_MOST = 1 << 20  # bytes of a log that are read at one look
 LOG_OVERLAP = 1 << 10  # a line that was only begun at the last look is read whole
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class ChildProxy:
     ) -> None:
         self._settings, self._paths, self._gate, self._preflight = settings, paths, gate, preflight
         self._uid, self._gid = uid, gid
-        self._boot_id = BOOT_ID.read_text().strip()
+        self._boot_id = boot_id()
         self._handle: _Handle | None = None
 
     # adoption -----------------------------------------------------------------------------------

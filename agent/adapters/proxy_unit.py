@@ -19,10 +19,10 @@ from agent.core.facts import UNKNOWN, Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.proxy_end import exit_fault, lost_a_worker, may_lose_workers, unit_fault
 from agent.core.reasons import Fault, Reason
+from agent.host import Host, boot_id
 from agent.ports import Trouble
 
 UNIT = "fairlead-proxy.service"
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # It lasts as long as the unit is busy with the end of its process.
 OOM_KILLS = memory.counters(*2 * [f"system.slice/{UNIT}"])
 GATE_SAYS = 5.0  # seconds after which a start that waits is told with what it waits for
@@ -42,9 +42,9 @@ class UnitProxy:
         self, settings: Callable[[], ProxySettings], helper: Helper, root: Path, bus: str = unit_bus.SYSTEM_BUS
     ) -> None:
         self._settings, self._helper, self._bus = settings, helper, bus
-        self._gate = root / gate_record.RECORD
+        self._gate = Host(root).gate
         self._log_read = -LOGS_EVERY
-        self._boot_id = BOOT_ID.read_text().strip()
+        self._boot_id = boot_id()
 
     async def adopt(self) -> Process | None:
         return self._process(await self._state())

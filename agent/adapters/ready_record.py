@@ -1,9 +1,8 @@
 """The record that this host has been Ready: root's file, written by the privileged helper."""
 
-from pathlib import Path
-
 from agent.adapters.helper import Helper
 from agent.core.reasons import Reason
+from agent.host import Host
 from agent.ports import Trouble
 
 
@@ -12,7 +11,7 @@ class HelperReadyRecord:
     (`core.failure.record`). It lies at PREFIX/var/lib/fairlead/ready-once."""
 
     def __init__(self, prefix: str, helper: Helper, member: str) -> None:
-        self._path, self._helper = Path(prefix) / "var/lib/fairlead/ready-once", helper
+        self._path, self._helper = Host.below(prefix).ready_once, helper
         self._member = member.encode()
 
     async def read(self) -> bool:

@@ -2,16 +2,13 @@
 
 import json
 import time
-from pathlib import Path
 
 from agent.adapters import files
 from agent.adapters.helper import Helper
 from agent.core.reasons import Reason
 from agent.core.replacement import Replacement, recalled, remembered
+from agent.host import Host, boot_id
 from agent.ports import Trouble
-
-RECORD = "var/lib/fairlead/agent/replacement.json"
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class HelperReplacementStore:
@@ -19,8 +16,8 @@ class HelperReplacementStore:
     proxy, and choose among versions that root installed; nothing else."""
 
     def __init__(self, prefix: str, helper: Helper) -> None:
-        self._path, self._helper = Path(prefix) / RECORD, helper
-        self._boot_id = BOOT_ID.read_text().strip()
+        self._path, self._helper = Host.below(prefix).replacement, helper
+        self._boot_id = boot_id()
 
     def recall(self, now: float) -> Replacement | None:
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from agent import config
 from agent.cli.kit.exits import Exit, Failure, complain
 from agent.cli.main import prefix_argument
+from agent.host import Host
 
 HELP = "name every problem of a configuration file"
 DESCRIPTION = """\
@@ -17,7 +18,6 @@ Without FILE it reads /etc/fairlead/fairlead.toml below --prefix; with "-", stan
 Touches nothing of the host, so it works anywhere. Exit 0: good, perhaps with warnings; 64: problems."""
 
 WRITE = "write it after the example: /usr/share/doc/fairlead/examples/fairlead.toml, config/ in a checkout"
-DEFAULT = "/etc/fairlead/fairlead.toml"
 STANDARD_INPUT = "-"
 
 
@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    file = Path(args.file if args.file is not None else f"{args.prefix}{DEFAULT}")
+    file = Host.below(args.prefix).configuration if args.file is None else Path(args.file)
     return _as_json(file) if args.json else _as_text(file)
 
 

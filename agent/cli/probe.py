@@ -11,7 +11,7 @@ HELP = "say for an application that it is well"
 DESCRIPTION = """\
 `fairlead probe push NAME --ttl 30s` says that the application is well now and for the next 30 s. The probe
 must stand in the configuration with kind = "push". It passes from the first push on, and fails as soon as
-the time of the last one has run out; before the first there is no verdict.
+the time of the last one has expired; before the first there is no verdict.
 
 Call it again well before the time is over, for example each 10 s for a ttl of 30 s."""
 

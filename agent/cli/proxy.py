@@ -8,6 +8,7 @@ from agent.cli import proxy_agent, proxy_look
 from agent.cli.check_config import load
 from agent.cli.kit.exits import Exit, Failure, must_be_root
 from agent.cli.main import prefix_argument
+from agent.host import Host
 
 HELP = "install and upgrade linkerd2-proxy"
 DESCRIPTION = """\
@@ -118,7 +119,7 @@ def _user(args: argparse.Namespace) -> str:
     """As whom it is tried. An image is made before its hosts are known: without a configuration, the usual one."""
     from agent.config import ProxyConfig
 
-    path = _root(args) / "etc/fairlead/fairlead.toml"
+    path = Host(_root(args)).configuration
     return load(path).proxy.user if path.exists() else ProxyConfig().user
 
 

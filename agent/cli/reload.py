@@ -66,7 +66,7 @@ def _tell(found: dict[str, Any]) -> None:
     if not found["changed"]:
         print("the configuration is the one in force")
     if found["proxy"] and not found["restarting"]:
-        print("restart the proxy when it suits: fairlead proxy restart")
+        print("restart the proxy at a convenient time: fairlead proxy restart")
 
 
 def _what(key: str, found: dict[str, Any]) -> str:

@@ -1,11 +1,11 @@
 """fairlead run"""
 
 import argparse
-from pathlib import Path
 
 from agent.cli.check_config import load
 from agent.cli.kit.exits import Exit, Failure
 from agent.cli.main import prefix_argument
+from agent.host import Host
 
 HELP = "run the agent (systemd does)"
 DESCRIPTION = """\
@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    config = load(Path(args.prefix or "/") / "etc/fairlead/fairlead.toml")
+    config = load(Host.below(args.prefix).configuration)
     from agent.daemon import main
 
     try:

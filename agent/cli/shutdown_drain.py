@@ -2,13 +2,13 @@
 
 import argparse
 import time
-from pathlib import Path
 
 from agent.cli.check_config import load
 from agent.cli.kit.client import Client
 from agent.cli.kit.exits import Exit, Failure
 from agent.cli.kit.follow import watch
 from agent.cli.main import prefix_argument
+from agent.host import Host
 
 HELP = "drain for the host's shutdown (fairlead-drain.service does)"
 DESCRIPTION = """\
@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    config = load(Path(args.prefix or "/") / "etc/fairlead/fairlead.toml")
+    config = load(Host.below(args.prefix).configuration)
     args.timeout, args.no_wait = config.drain.timeout, False
     deadline = time.monotonic() + config.drain.timeout
     try:

@@ -2,7 +2,6 @@
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 from agent.cli.check_config import load
@@ -10,6 +9,7 @@ from agent.cli.kit.client import Client
 from agent.cli.kit.exits import Exit, Failure
 from agent.cli.kit.until import statuses
 from agent.cli.main import prefix_argument
+from agent.host import Host
 
 HELP = "wait until proxy and redirect are as intended (fairlead-wait.service does)"
 DESCRIPTION = """\
@@ -32,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    config = load(Path(args.prefix or "/") / "etc/fairlead/fairlead.toml")
+    config = load(Host.below(args.prefix).configuration)
     seconds = config.ready.wait if args.timeout is None else args.timeout
     client = Client(args.prefix, DOING, timeout=15.0)
     for status in statuses(client, time.monotonic() + seconds, restarts=True):

@@ -13,7 +13,7 @@ from agent.core import proxy, spiffe
 T = TypeVar("T")
 
 PROXY_PORTS: Mapping[int, str] = {4140: "outbound", 4143: "inbound", 4190: "tap", 4191: "admin"}
-BROKEN_WITH_SPIRE = ((2, 329), (2, 330))  # facts §0.10
+BROKEN_WITH_SPIRE = ((2, 329), (2, 330))  # docs/linkerd.md §0.10
 
 
 def text(value: object) -> str:

@@ -11,6 +11,7 @@ from agent.core.failure import Failure
 from agent.core.policy import Spec
 from agent.core.probe import first_verdicts_within
 from agent.core.proxy import ProxySettings
+from agent.host import Host
 
 
 def policy_spec(config: Config, root: Path, boot_id: str) -> Spec:
@@ -40,7 +41,7 @@ def policy_spec(config: Config, root: Path, boot_id: str) -> Spec:
 def _approved_redirect(config: Config, root: Path) -> RedirectConfig:
     """Where none was approved, or what was cannot be read, that of the file."""
     try:
-        text = (root / "var/lib/fairlead/approved/etc/fairlead/fairlead.toml").read_text(encoding="utf-8")
+        text = Host(root).approved.configuration.read_text(encoding="utf-8")
         return parse(text).redirect
     except (OSError, UnicodeDecodeError, ConfigError):
         return config.redirect
@@ -53,7 +54,7 @@ USUAL_VERSION = "2.366.0"
 def proxy_binary(config: Config, prefix: str, version: str = "") -> str:
     """Where it lies; a symlink that leads elsewhere after an upgrade may be on the way. `version`: that of those
     that were installed; "" the current one."""
-    home = Path(prefix or "/") / "var/lib/fairlead/proxy"
+    home = Host.below(prefix).proxy_versions
     return config.proxy.binary or str(home / (version or "current") / "linkerd2-proxy")
 
 
@@ -99,8 +100,8 @@ def proxy_settings(config: Config, prefix: str = "", version: str = "") -> Proxy
         destination=control.destination,
         policy=control.policy,
         identity_controller=control.identity,
-        token_file=str(token_place(root)) if by_token else "",
-        identity_folder=str(identity_folder(root)) if by_token else "",
+        token_file=str(Host(root).token) if by_token else "",
+        identity_folder=str(Host(root).proxy_identity) if by_token else "",
         cluster_networks=_texts(control.cluster_networks),
         extra=proxy.environment,
     )
@@ -109,28 +110,13 @@ def proxy_settings(config: Config, prefix: str = "", version: str = "") -> Proxy
 def anchors_in_force(config: Config, root: Path) -> tuple[Path, ...]:
     """Where the trust anchors are that the proxy is started with: the first of these files that exists. Only a
     configuration that says `follow` lets the agent's own copy count."""
-    configured, state = Path(config.identity.trust_anchors), root / "var/lib/fairlead"
+    configured, host = Path(config.identity.trust_anchors), Host(root)
     match config.identity:
         case IdentityConfig(anchors_source="file"):
             return (configured,)
         case IdentityConfig(anchors_follow=True):
-            return (anchors_kept(root), configured)
-    return (state / "trust-anchors.pem", configured)
-
-
-def anchors_kept(root: Path) -> Path:
-    """Where the agent keeps what it found: a proposal, or in force with `follow`."""
-    return root / "var/lib/fairlead/agent/trust-anchors.pem"
-
-
-def token_place(root: Path) -> Path:
-    """Where the agent puts the token for the proxy's user."""
-    return root / "run/fairlead-token/token"
-
-
-def identity_folder(root: Path) -> Path:
-    """Where the proxy's user makes its key and its request for a certificate, in token mode."""
-    return root / "run/fairlead-proxy/identity"
+            return (host.anchors_kept, configured)
+    return (host.anchors_accepted, configured)
 
 
 def token_subject(config: Config) -> str:

@@ -1,8 +1,9 @@
 """The mesh's trust anchors as values: what is in a PEM file, by what name two sets are told apart, and when a
 host that has new ones should restart its proxy.
 
-The proxy reads its anchors once, at its start (facts §1.1). New ones come in by a restart of the proxy, and a
-mesh whose hosts all restarted at once would be gone for that moment: so each waits a while of its own.
+The proxy reads its anchors once, at its start (docs/linkerd.md §1.1). New ones come in by a restart of the
+proxy, and a mesh whose hosts all restarted at once would be gone for that moment: so each waits a while of its
+own.
 """
 
 import base64

@@ -1,7 +1,8 @@
 """The conditions that a host writes into its ExternalWorkload, and what goes into its Lease.
 
 A condition holds nothing volatile: each write of the ExternalWorkload that changes neither readiness nor
-addresses makes linkerd-destination log an error (facts §6.1). So its message is a function of its reason.
+addresses makes linkerd-destination log an error (docs/linkerd.md §6.1). So its message is a function of its
+reason.
 """
 
 from collections.abc import Iterator, Sequence

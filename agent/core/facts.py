@@ -259,7 +259,7 @@ class Workload:
 
     @property
     def ready(self) -> str:
-        """What the mesh reads: True if any Ready entry is True, "" without one (facts §6.1)."""
+        """What the mesh reads: True if any Ready entry is True, "" without one (docs/linkerd.md §6.1)."""
         statuses = [c.status for c in self.conditions if c.type == "Ready"]
         return "True" if "True" in statuses else (statuses[0] if statuses else "")
 

@@ -8,7 +8,6 @@ import json
 
 from agent.core.reasons import Fault, Reason
 
-RECORD = "run/fairlead-proxy/gate.json"  # below the prefix; absent while the gate is content
 MOST = 4096  # bytes; what is longer was not written by the gate
 
 

@@ -9,7 +9,7 @@ from agent.core.reasons import Fault, Reason
 from agent.core.spiffe import MOST_IN_WORKLOAD
 
 # linkerd2-proxy takes an SVID with an RSA key, says that it is ready, and every meshed handshake fails:
-# its peers verify no RSA-PSS, the only RSA that TLS 1.3 has (facts §1.7).
+# its peers verify no RSA-PSS, the only RSA that TLS 1.3 has (docs/linkerd.md §1.7).
 SUITABLE_KEY = "EC P-256"
 
 # An SVID from further in the future than this, in seconds, means that this host's clock is behind. Issuers

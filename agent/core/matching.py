@@ -1,4 +1,4 @@
-"""Whether an ExternalWorkload describes this host, and this host has the addresses at which peers dial it."""
+"""Whether an ExternalWorkload describes this host, and this host has the addresses that peers connect to."""
 
 from collections.abc import Iterator
 

@@ -2,7 +2,7 @@
 
 A server that speaks first (MySQL, SMTP, FTP) needs it: on any other port the proxy waits 10 s for the client, and
 then drops a plain one. What counts is the annotation of the ExternalWorkload; the proxy's environment counts only
-until the policy controller answers (facts §12).
+until the policy controller answers (docs/linkerd.md §12).
 """
 
 from collections.abc import Iterable, Mapping

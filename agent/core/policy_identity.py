@@ -49,7 +49,7 @@ def identity_standing(spec: Spec, facts: Facts, now: float) -> Standing:
     if svid_usable(spec, facts, now):
         return Sure.GOOD
     fault = fact.fault or Fault(Reason.IDENTITY_EXPIRED)
-    if fact.svid is not None:  # it has run out, or is not covered; what the proxy has proves the identity
+    if fact.svid is not None:  # it has expired, or is not covered; what the proxy has proves the identity
         in_time = _in_time(spec, facts, now)
         fault = (untrusted(facts) if in_time else None) or Fault(Reason.IDENTITY_EXPIRED)
     elif fault.reason not in SILENT_SOURCE and not spec.outbound_only:  # a token is asked for at its refresh alone

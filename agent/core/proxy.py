@@ -1,6 +1,6 @@
 """linkerd2-proxy from the outside: what it is told (its environment) and what it says (readings, exits).
 
-Law: pure values. Every rule here is a fact about the proxy's contract (facts §1-§3); whoever starts,
+Law: pure values. Every rule here is a fact about the proxy's contract (docs/linkerd.md §1-§3); whoever starts,
 reads or judges a proxy, in whatever runtime, does it by these.
 """
 
@@ -83,7 +83,7 @@ def outbound_listeners(settings: ProxySettings) -> tuple[Listener, ...]:
 
 
 def environment(settings: ProxySettings, trust_anchors_pem: str) -> dict[str, str]:
-    """The whole environment of the proxy (facts §1), which depends on its version.
+    """The whole environment of the proxy (docs/linkerd.md §1), which depends on its version.
 
     A variable that is set and empty is not "unset" to the proxy: some then fail, one selects another mode.
     So what has no value is left out. Raises Refused.
@@ -170,7 +170,8 @@ def _control_plane(settings: ProxySettings) -> dict[str, str]:
 
 
 def _traffic(settings: ProxySettings) -> dict[str, str]:
-    # Until the policy controller answers; then the annotation of the ExternalWorkload counts alone (facts §12).
+    # Until the policy controller answers; then the annotation of the ExternalWorkload counts alone
+    # (docs/linkerd.md §12).
     listed = ",".join(map(str, settings.opaque_ports))
     return {
         **({"INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION": listed} if listed else {}),
@@ -259,7 +260,7 @@ def _checked(settings: ProxySettings) -> tuple[int, ...]:
         raise Refused(f"version {settings.version} knows no SPIFFE Workload API; 2.220 is the first that does")
     if (2, 329) <= version < (2, 331) and not settings.token_file:
         raise Refused(f"version {settings.version} cannot talk to SPIRE; 2.331 is the next that can")
-    # A bad filter does not stop the proxy: it starts and logs nothing of what was meant (facts §12).
+    # A bad filter does not stop the proxy: it starts and logs nothing of what was meant (docs/linkerd.md §12).
     for directive in settings.log.split(","):
         if not _DIRECTIVE.fullmatch(directive.strip()):
             raise Refused(f"{directive!r} in the log filter is neither a level nor target=level")
@@ -315,7 +316,7 @@ def judge(reading: Reading, proxy_uid: int, wall_now: float, seen_ready: bool = 
     reading of the same process said READY, so it does not start any more.
 
     Ready is: live and ready, certified, and its own listeners accept. Never `/ready` alone: a proxy that
-    found no Workload API socket at its start says "ready" and serves nothing (facts §1.6).
+    found no Workload API socket at its start says "ready" and serves nothing (docs/linkerd.md §1.6).
     """
     state, fault = _state(reading, proxy_uid, wall_now)
     if state is ProxyState.STARTING and seen_ready:

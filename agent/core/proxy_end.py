@@ -86,7 +86,7 @@ _DEAD_WORKER = "buffer's worker closed unexpectedly"
 
 def may_lose_workers(version: str) -> bool:
     """Below 2.346 a control plane that is gone for a moment can end workers inside the proxy for good
-    (facts §1.6)."""
+    (docs/linkerd.md §1.6)."""
     found = re.fullmatch(r"v?(\d+)\.(\d+)\..*", version)
     return found is None or (int(found[1]), int(found[2])) < (2, 346)
 

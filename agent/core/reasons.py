@@ -29,54 +29,54 @@ REGISTRY: Mapping[Reason, Entry] = {
     Reason.HOST_READY: Entry(_OK, "identity, proxy, redirect and probes are as intended"),
     Reason.HOST_UNREACHABLE: Entry(
         _FAULT,
-        "nothing was heard of this host for longer than its Lease lasts (said by the watcher, in its stead)",
-        "see that the host is up, that fairlead runs, and that it reaches the API server",
+        "the host did not renew its Lease in time (written by the watcher on the host's behalf)",
+        "check that the host is up, that fairlead runs, and that the host reaches the API server",
     ),
     Reason.FLAPPING: Entry(
         _WAIT,
-        "all is well, but this host was ready and not ready too often, so its return waits for some minutes",
-        "see in the log why it falls",
+        "the host became not ready too often, so Ready is held back for some minutes",
+        "the log says why it became not ready",
     ),
-    Reason.NOT_DRAINING: Entry(_OK, "the host is a member of the mesh, and nobody takes it out"),
+    Reason.NOT_DRAINING: Entry(_OK, "the host is a member of the mesh and is not being drained"),
     Reason.STARTING: Entry(_WAIT, "the agent has just started and not all facts are known yet"),
     Reason.DRAINING: Entry(_WAIT, "an operator drains this host", "fairlead undrain takes it back"),
     Reason.LEFT: Entry(_WAIT, "an operator took this host out of the mesh", "fairlead join takes it back"),
     Reason.SHUTTING_DOWN: Entry(_WAIT, "the host is shutting down"),
     Reason.PHASE_UNREADABLE: Entry(
         _FAULT,
-        "the remembered phase of this host cannot be read, so everything is left as it is",
-        "look at /var/lib/fairlead/phase; fairlead join or fairlead leave writes it anew",
+        "the recorded phase of this host cannot be read, so nothing is changed",
+        "check /var/lib/fairlead/phase; fairlead join or fairlead leave writes it again",
     ),
     Reason.PHASE_UNWRITABLE: Entry(
         _FAULT,
-        "the phase of this host cannot be remembered, so it would not outlive a reboot",
+        "the phase of this host cannot be recorded, so it would be lost at a reboot",
         "see the detail; /var/lib/fairlead must be root's, with space left",
     ),
     Reason.HELPER_REFUSED: Entry(
         _FAULT,
-        "the privileged program did not take a request of the agent for one",
-        "they are of different versions: restart fairlead",
+        "the privileged helper refused a request of the agent",
+        "agent and helper have different versions: systemctl restart fairlead",
     ),
     Reason.CONFIGURATION_REFUSED: Entry(
         _WARN,
-        "the edited configuration has problems, so what was read before stays in force",
-        "see them all: fairlead check-config /etc/fairlead/fairlead.toml; then: fairlead reload",
+        "the edited configuration has problems, so the previous one stays in force",
+        "list them: fairlead check-config /etc/fairlead/fairlead.toml; then: fairlead reload",
     ),
     Reason.CONFIGURATION_UNUSABLE: Entry(
         _FAULT,
-        "there is no configuration of root's that can be used",
+        "there is no usable configuration owned by root",
         "fairlead check-config /etc/fairlead/fairlead.toml names every problem; the example to write one after: "
         "/usr/share/doc/fairlead/examples/fairlead.toml",
     ),
     Reason.STATE_UNWRITABLE: Entry(
         _WARN,
-        "what this host has to remember cannot be written; it serves on, and no verb that is remembered works",
-        "make room (df -hi /var/lib/fairlead); or mount it for writing, then: systemctl restart fairlead",
+        "the state of this host cannot be written; the host still serves, but drain, leave and join fail",
+        "free disk space (df -hi /var/lib/fairlead), or mount it read-write, then: systemctl restart fairlead",
     ),
     Reason.SOCKETS_GONE: Entry(
         _WARN,
-        "somebody took a socket below /run/fairlead away, so the agent starts anew, and its socket with it",
-        "see what cleans /run; where no systemd does it, start the agent again",
+        "a socket below /run/fairlead was removed, so the agent restarts and creates it again",
+        "find what cleans /run; without systemd, start the agent again",
     ),
     **IDENTITY,
     **control(_NO_IDENTITY | _NO_PROXY),
@@ -85,19 +85,22 @@ REGISTRY: Mapping[Reason, Entry] = {
     Reason.PROXY_STARTING: Entry(_WAIT, "the proxy runs and is not ready yet", depends_on=_NO_IDENTITY),
     Reason.PROXY_STOPPING: Entry(_WAIT, "the proxy finishes its open connections"),
     Reason.PROXY_UNREADABLE: Entry(
-        _WARN, "the proxy's admin port cannot be read, so its state is not known", "look at the proxy's log"
+        _WARN, "the proxy's admin port cannot be read, so its state is not known", "check the proxy's log"
     ),
     Reason.PROXY_UNCERTIFIED: Entry(
         _FAULT,
         "the proxy runs without a certificate",
-        "see that the Workload API serves the proxy's user: fairlead identity-gate",
+        "check that the Workload API serves the proxy's user: fairlead identity-gate",
         _NO_IDENTITY,
     ),
     Reason.PROXY_CERTIFICATE_EXPIRED: Entry(
-        _FAULT, "the proxy's certificate has run out", "see why the Workload API does not renew it", _NO_IDENTITY
+        _FAULT,
+        "the proxy's certificate has expired",
+        "find out why the Workload API does not renew it",
+        _NO_IDENTITY,
     ),
     Reason.PROXY_LISTENER_ABSENT: Entry(
-        _FAULT, "the proxy runs but does not accept connections", "look at the proxy's log"
+        _FAULT, "the proxy runs but does not accept connections", "check the proxy's log"
     ),
     Reason.PROXY_LISTENER_FOREIGN: Entry(
         _FAULT,
@@ -106,7 +109,7 @@ REGISTRY: Mapping[Reason, Entry] = {
     ),
     Reason.PROXY_IDENTITY_MISSING: Entry(
         _FAULT,
-        "the Workload API gives no usable SVID to the proxy's own user, so the proxy is not started",
+        "the Workload API gives the proxy's user no usable SVID, so the proxy is not started",
         "create a registration entry for the proxy's user with the same SPIFFE ID",
         _NO_IDENTITY,
     ),
@@ -119,35 +122,33 @@ REGISTRY: Mapping[Reason, Entry] = {
         _FAULT, "the agent may not start the proxy as its user", "run the agent as root, or under systemd"
     ),
     Reason.PROXY_CONFIGURATION_REFUSED: Entry(
-        _FAULT, "the proxy refused its configuration (exit 64)", "look at the proxy's log for the variable"
+        _FAULT, "the proxy refused its configuration (exit 64)", "check the proxy's log for the variable"
     ),
-    Reason.PROXY_FAILED_TO_START: Entry(
-        _FAULT, "the proxy could not be set up (exit 1)", "look at the proxy's log"
-    ),
+    Reason.PROXY_FAILED_TO_START: Entry(_FAULT, "the proxy could not be set up (exit 1)", "check the proxy's log"),
     Reason.PROXY_PORT_TAKEN: Entry(
         _FAULT,
-        "a port that the proxy needs is taken",
+        "a port that the proxy needs is in use",
         "find its holder: ss -ltnp 'sport = :4143 or sport = :4140 or sport = :4191'",
     ),
     Reason.PROXY_CRASHED: Entry(
-        _FAULT, "the proxy ended by a signal or an exit code that says nothing", "see: fairlead proxy logs"
+        _FAULT, "the proxy ended by a signal, or by an exit code without a meaning", "see: fairlead proxy logs"
     ),
     Reason.PROXY_UNIT_FAILED: Entry(
         _FAULT,
-        "systemd does not do what it was asked with fairlead-proxy.service",
+        "systemd did not carry out a request for fairlead-proxy.service",
         "see the detail, and: systemctl status fairlead-proxy",
     ),
     Reason.PROXY_PANICKED: Entry(
         _FAULT,
-        "the proxy panicked (exit 101), as it does when a port that it needs is taken",
+        "the proxy panicked (exit 101), as it does when a port that it needs is in use",
         "see: fairlead proxy logs, and ss -ltnp 'sport = :4143 or sport = :4140'",
     ),
     Reason.PROXY_KILLED: Entry(
-        _FAULT, "the proxy was killed (SIGKILL)", "if nobody did, look for the kernel's word: journalctl -k"
+        _FAULT, "the proxy was killed (SIGKILL)", "if no operator did this, check the kernel's log: journalctl -k"
     ),
     Reason.PROXY_OUT_OF_MEMORY: Entry(
         _FAULT,
-        "the kernel killed the proxy (SIGKILL), because no memory was left for it",
+        "the kernel killed the proxy (SIGKILL) because memory ran out",
         "give the host more memory, or the unit: systemctl edit fairlead-proxy (MemoryMax=)",
     ),
     Reason.PROXY_WORKER_DEAD: Entry(
@@ -155,11 +156,11 @@ REGISTRY: Mapping[Reason, Entry] = {
         "a worker inside the proxy has died, so requests that go out fail; it is replaced",
         "upgrade it to 2.346 or newer: fairlead proxy install",
     ),
-    Reason.PROXY_REPLACING: Entry(_WAIT, "the proxy is drained, and replaced by another or by itself"),
+    Reason.PROXY_REPLACING: Entry(_WAIT, "the proxy is drained, then replaced or restarted"),
     Reason.RESTART_PENDING: Entry(
         _WARN,
-        "the running proxy was started with other settings than the configuration names now",
-        "when it suits: fairlead proxy restart",
+        "the running proxy was started with settings that differ from the configuration",
+        "at a convenient time: fairlead proxy restart",
     ),
     Reason.PROXY_WENT_BACK: Entry(
         _WARN,
@@ -189,7 +190,7 @@ REGISTRY: Mapping[Reason, Entry] = {
     ),
     Reason.REDIRECT_UNSUPPORTED: Entry(
         _FAULT,
-        "what sets the kernel's rules here lacks a program or a part of the kernel",
+        "a program or a kernel feature that the redirect needs is missing",
         "see the detail; install nftables (apt-get install nftables), or choose redirect.backend",
     ),
     Reason.REDIRECT_REFUSED: Entry(
@@ -208,7 +209,7 @@ REGISTRY: Mapping[Reason, Entry] = {
     ),
     Reason.REDIRECT_CONTESTED: Entry(
         _FAULT,
-        "another program changes fairlead's rules again and again, so they are not repaired any more for a while",
+        "another program keeps changing fairlead's rules, so fairlead repairs them less often",
         "find it with: nft monitor; exclude the table inet fairlead there",
     ),
     Reason.FIREWALL_CLOSED: Entry(
@@ -218,23 +219,23 @@ REGISTRY: Mapping[Reason, Entry] = {
     ),
     Reason.FIREWALL_UNCLEAR: Entry(
         _WARN,
-        "it cannot be told whether the host's own firewall lets peers reach the proxy's inbound port",
-        "fairlead plan names the rule that is not understood; try it from a peer",
+        "it is not known whether the host's own firewall lets peers reach the proxy's inbound port",
+        "fairlead plan names the rule that fairlead does not understand; try a connection from a peer",
     ),
     Reason.CONNECTIONS_UNTRACKED: Entry(
         _FAULT,
-        "the host's own firewall takes redirected connections out of connection tracking, so they hang",
+        "the host's own firewall excludes redirected connections from connection tracking, so they hang",
         "let connections to the proxy be tracked: fairlead plan names the rule",
     ),
     Reason.REDIRECT_UNAPPROVED: Entry(
         _WARN,
-        "the configuration was edited, and the redirect goes on by the one that was last approved",
-        "see fairlead plan; fairlead redirect apply (--confirm 60s) puts it in force",
+        "the configuration was edited, and the redirect still follows the last approved one",
+        "compare them: fairlead plan; to approve it: fairlead redirect apply (--confirm 60s)",
     ),
-    Reason.ADDRESSES_PRESENT: Entry(_OK, "this host has the addresses at which peers dial it"),
+    Reason.ADDRESSES_PRESENT: Entry(_OK, "this host has the addresses that peers connect to"),
     Reason.ADDRESS_ABSENT: Entry(
         _FAULT,
-        "no interface of this host has an address at which peers dial it",
+        "no interface of this host has an address that peers connect to",
         "correct host.addresses, or give an interface that address; if it is translated before it arrives, set "
         "host.address_translated",
     ),
@@ -245,7 +246,7 @@ REGISTRY: Mapping[Reason, Entry] = {
     ),
     Reason.PROBES_PASSING: Entry(_OK, "every probe passes"),
     Reason.PROBE_FAILING: Entry(
-        _FAULT, "the local application fails its probe", "see that it runs and listens on the workload's address"
+        _FAULT, "the local application fails its probe", "check that it runs and listens on the workload's address"
     ),
     Reason.API_UNREACHABLE: Entry(
         _WARN, "the API server cannot be reached", "check api.server, and the route to it"
@@ -254,16 +255,16 @@ REGISTRY: Mapping[Reason, Entry] = {
     Reason.API_UNVERIFIED: Entry(
         _FAULT,
         "the API server's certificate does not come from the configured CA",
-        "put the CA that signed it at api.ca; it is read anew at once, and verification is never turned off",
+        "put the CA that signed it at api.ca, which is read again at once; verification is never turned off",
     ),
     Reason.API_NAME_MISMATCH: Entry(
         _FAULT,
-        "the API server's certificate is for another name or address than it was dialled by",
-        "dial it by a name that its certificate has (api.server), or add this one to the certificate",
+        "the API server's certificate does not have the name or address in api.server",
+        "use a name that the certificate has in api.server, or add this one to the certificate",
     ),
     Reason.API_CERTIFICATE_EXPIRED: Entry(
         _FAULT,
-        "the API server's certificate has run out, or is not valid yet by this host's clock",
+        "by this host's clock, the API server's certificate has expired or is not valid yet",
         "renew it at the API server; if others find it valid, correct the clock: timedatectl status",
         frozenset({Reason.CLOCK_SKEWED}),
     ),
@@ -274,7 +275,7 @@ REGISTRY: Mapping[Reason, Entry] = {
     ),
     Reason.API_KUBECONFIG_UNUSABLE: Entry(
         _FAULT,
-        "the kubeconfig cannot be read, or has what is refused",
+        "the kubeconfig cannot be read, or contains something that is refused",
         "correct it; kubectl --kubeconfig FILE config view shows it, without its secrets",
     ),
     Reason.API_PLUGIN_FAILED: Entry(
@@ -302,15 +303,17 @@ REGISTRY: Mapping[Reason, Entry] = {
         "see the detail; give it the rights in config/cluster/host.yaml",
     ),
     Reason.API_CONFLICT: Entry(_WAIT, "the ExternalWorkload changed meanwhile (409); it is read again"),
-    Reason.API_THROTTLED: Entry(_WAIT, "the API server asks for fewer requests (429)"),
-    Reason.API_FAILING: Entry(_WARN, "the API server has a fault of its own (5xx)", "look at the API server"),
+    Reason.API_THROTTLED: Entry(_WAIT, "the API server limits the rate of requests (429)"),
+    Reason.API_FAILING: Entry(
+        _WARN, "the API server answers with an internal error (5xx)", "check the API server's log"
+    ),
     Reason.API_REFUSED: Entry(
-        _FAULT, "the API server refused what this host wrote (4xx)", "see the detail for the policy that refuses"
+        _FAULT, "the API server refused what this host wrote (4xx)", "the detail names the policy that refuses it"
     ),
     Reason.STATUS_EDITED: Entry(
         _WARN,
-        "somebody else changed this host's conditions; each correction waits longer than the last",
-        "find who writes them: kubectl get externalworkload --show-managed-fields -o yaml",
+        "another client changed this host's conditions; each correction waits longer than the last",
+        "find out which client writes them: kubectl get externalworkload --show-managed-fields -o yaml",
     ),
     Reason.STATUS_SUBRESOURCE_ABSENT: Entry(
         _FAULT,
@@ -328,12 +331,12 @@ REGISTRY: Mapping[Reason, Entry] = {
     ),
     Reason.WORKLOAD_IDENTITY_MISMATCH: Entry(
         _FAULT,
-        "the ExternalWorkload names another identity than this host has",
+        "the ExternalWorkload names a different identity than this host has",
         "make spec.meshTLS.identity and workload.identity equal",
     ),
     Reason.WORKLOAD_SERVER_NAME_MISMATCH: Entry(
         _FAULT,
-        "the ExternalWorkload names another server name than the proxy answers to",
+        "the ExternalWorkload names a different server name than the proxy has",
         "make spec.meshTLS.serverName and workload.server_name equal",
     ),
     Reason.WORKLOAD_ADDRESS_MISMATCH: Entry(
@@ -353,23 +356,23 @@ REGISTRY: Mapping[Reason, Entry] = {
     ),
     Reason.SERVER_SPEAKS_FIRST: Entry(
         _FAULT,
-        "a server on a declared port speaks first, and behind the proxy its plain clients would be dropped",
+        "a server on a declared port speaks first, so the proxy would drop its plain clients",
         "annotate the ExternalWorkload with config.linkerd.io/opaque-ports, list the port in"
         " workload.opaque_ports, then: fairlead redirect apply; to redirect the port all the same: fairlead join"
         " --force",
     ),
     Reason.LEASE_MISSING: Entry(
         _WARN,
-        "the host's Lease is missing, so nobody can notice when this host dies",
+        "the host's Lease is missing, so the cluster cannot notice when this host dies",
         "create a Lease with the ExternalWorkload's name beside it",
         _NO_WORKLOAD,
     ),
     Reason.SLICES_FORBIDDEN: Entry(
         _WARN,
-        "this host may not see whether the mesh still sends it requests, so a drain waits drain.settle instead",
+        "this host may not list EndpointSlices, so a drain waits for drain.settle instead",
         "allow list of endpointslices as config/cluster/host.yaml says",
     ),
-    Reason.EVENT_GONE: Entry(_WAIT, "an Event has run out at the API server; the next one is a new one"),
+    Reason.EVENT_GONE: Entry(_WAIT, "an Event expired at the API server; a new one is created"),
 }
 
 

@@ -31,13 +31,13 @@ def control(causes: frozenset[Reason]) -> Mapping[Reason, Entry]:
         ),
         Reason.CONTROL_PLANE_UNTRUSTED: Entry(
             _FAULT,
-            "what answers in the place of the policy controller proves no identity that this host trusts",
+            "the policy controller's address answers with an identity that this host does not trust",
             "compare the trust anchors (fairlead anchors show), control_plane.trust_domain and .namespace",
             causes,
         ),
         Reason.CONTROL_PLANE_LOST: Entry(
             _WARN,
-            "the policy controller does not answer the proxy any more, which goes on with what it knows",
+            "the policy controller no longer answers the proxy, which continues with the policy that it has",
             "let this host reach the control plane's pods on TCP 8090: routes, firewalls, network policies",
             causes,
         ),

@@ -17,7 +17,7 @@ IDENTITY: Final[Mapping[Reason, Entry]] = {
     Reason.WORKLOAD_API_REFUSED: Entry(
         _FAULT,
         "the SPIFFE Workload API socket refuses connections",
-        "see whether the SPIRE agent runs: systemctl status spire-agent",
+        "check that the SPIRE agent runs: systemctl status spire-agent",
     ),
     Reason.WORKLOAD_API_DENIED: Entry(
         _FAULT,
@@ -25,15 +25,15 @@ IDENTITY: Final[Mapping[Reason, Entry]] = {
         "create a registration entry for the users of the agent and the proxy; a new one takes seconds",
     ),
     Reason.WORKLOAD_API_SILENT: Entry(
-        _FAULT, "the Workload API accepted the connection and does not answer", "look at the SPIRE agent's log"
+        _FAULT, "the Workload API accepted the connection but does not answer", "check the SPIRE agent's log"
     ),
     Reason.WORKLOAD_API_FAILED: Entry(
-        _FAULT, "the Workload API answered with an error", "look at the SPIRE agent's log"
+        _FAULT, "the Workload API answered with an error", "check the SPIRE agent's log"
     ),
     Reason.WORKLOAD_API_INVALID: Entry(
         _FAULT,
-        "the Workload API calls the request invalid, and a proxy that hears this asks no more",
-        "see what listens at identity.workload_api; when it is SPIRE again, restart the proxy",
+        "the Workload API rejects the request as invalid, and a proxy does not retry after that",
+        "check what listens at identity.workload_api; when it is SPIRE again, restart the proxy",
     ),
     Reason.IDENTITY_UNEXPECTED: Entry(
         _FAULT,
@@ -47,18 +47,18 @@ IDENTITY: Final[Mapping[Reason, Entry]] = {
     ),
     Reason.IDENTITY_MALFORMED: Entry(
         _FAULT,
-        "an SVID came that cannot be used as it is: garbage, or a key that is not its own",
-        "look at the SPIRE agent's log",
+        "the Workload API sent an unusable SVID: malformed, or with a key that does not match",
+        "check the SPIRE agent's log",
     ),
     Reason.IDENTITY_UNTRUSTED: Entry(
         _FAULT,
-        "the trust anchors do not cover the SVID, so the proxy would not take it, nor would its peers",
+        "the SVID does not chain to the trust anchors, so the proxy and its peers would reject it",
         "let SPIRE issue under the mesh's root (UpstreamAuthority), or correct identity.trust_anchors",
     ),
     Reason.IDENTITY_OVERDUE: Entry(
         _WARN,
-        "the SVID, or the token, is valid still, but its successor is overdue",
-        "see whether the SPIRE agent reaches its server (spire-agent healthcheck), or who renews the token",
+        "the SVID or token is still valid, but its renewal is overdue",
+        "check that the SPIRE agent reaches its server (spire-agent healthcheck), or what renews the token",
     ),
     Reason.IDENTITY_KEY_UNSUITABLE: Entry(
         _FAULT,
@@ -67,22 +67,22 @@ IDENTITY: Final[Mapping[Reason, Entry]] = {
     ),
     Reason.IDENTITY_EXPIRED: Entry(
         _FAULT,
-        "the SVID, or the token, has run out, or is about to",
-        "see why SPIRE, or who else renews it, does not",
+        "the SVID or token has expired, or is about to expire",
+        "find out why SPIRE, or what else renews it, does not",
     ),
     Reason.IDENTITY_OUTBOUND_ONLY: Entry(
         _WARN,
-        "this host's identity is a service account's, which peers cannot verify: it calls, and is not called",
-        "nothing to do if that is meant; for peers to reach it, give it a SPIFFE identity (docs/spire.md)",
+        "the identity is a service account's, which peers cannot verify: the host can call, but not be called",
+        "none if this is intended; to let peers reach the host, give it a SPIFFE identity (docs/spire.md)",
     ),
     Reason.IDENTITY_TOKEN_UNREADABLE: Entry(
         _FAULT,
         "there is no token that the proxy's user can read",
-        "see the detail; docs/token-identity.md says whose the file must be",
+        "see the detail; docs/token-identity.md says who must own the file",
     ),
     Reason.IDENTITY_TOKEN_UNSUITABLE: Entry(
         _FAULT,
-        "the token is none that Linkerd gives this host's identity for",
+        "the token is not one for which Linkerd gives this host's identity",
         "kubectl create token ACCOUNT --audience identity.l5d.io, for identity.service_account",
     ),
     Reason.IDENTITY_TOKEN_UNWRITABLE: Entry(
@@ -92,7 +92,7 @@ IDENTITY: Final[Mapping[Reason, Entry]] = {
     ),
     Reason.CLOCK_SKEWED: Entry(
         _FAULT,
-        "the SVID, or the token, is not valid yet by this host's clock, or an SVID was over when it arrived",
+        "by this host's clock, the SVID or token is not valid yet, or an SVID had expired when it arrived",
         "correct the host's clock: timedatectl status",
     ),
     Reason.TRUST_ANCHORS_UNUSABLE: Entry(
@@ -102,13 +102,13 @@ IDENTITY: Final[Mapping[Reason, Entry]] = {
     ),
     Reason.TRUST_ANCHORS_PROPOSED: Entry(
         _WARN,
-        "the mesh has other trust anchors than this host, which await an operator's word",
+        "the mesh has other trust anchors than this host; they wait for an operator's approval",
         "compare them: fairlead anchors show; then: fairlead anchors accept DIGEST",
     ),
     Reason.TRUST_ANCHORS_REFUSED: Entry(
         _WARN,
         "new trust anchors were found that would cut this host off, so they are not proposed",
-        "see the detail; the set must cover the present SVID and share an anchor with those in force",
+        "see the detail; the set must cover the current SVID and share an anchor with those in force",
     ),
     Reason.TRUST_ANCHORS_MISSING: Entry(
         _WARN,
@@ -117,18 +117,18 @@ IDENTITY: Final[Mapping[Reason, Entry]] = {
     ),
     Reason.TRUST_ANCHORS_UNWRITABLE: Entry(
         _WARN,
-        "new trust anchors cannot be kept for an operator to see",
+        "new trust anchors cannot be stored for an operator's approval",
         "see the detail; /var/lib/fairlead/agent must be the agent's, with space left",
     ),
     Reason.TRUST_ANCHORS_PENDING: Entry(
         _WAIT,
-        "the running proxy has other trust anchors than those in force, and is restarted for them in its turn",
-        "at once: fairlead proxy restart",
+        "the running proxy has other trust anchors than those in force, and will be restarted in its turn",
+        "to restart it now: fairlead proxy restart",
     ),
     Reason.TRUST_ANCHORS_EXPIRING: Entry(
         _WARN,
-        "the trust anchor that this host's identity leads to ends within six weeks, or has ended",
-        "rotate the mesh's trust anchors, on hosts as in the cluster: fairlead anchors show",
+        "the trust anchor of this host's identity expires within six weeks, or has expired",
+        "rotate the mesh's trust anchors, on hosts and in the cluster: fairlead anchors show",
         frozenset({Reason.CLOCK_SKEWED}),
     ),
 }

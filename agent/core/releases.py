@@ -1,4 +1,5 @@
-"""Releases of linkerd2-proxy: which version a file is, and which of them serve a host (facts §0.10, §1.6, §10)."""
+"""Releases of linkerd2-proxy: which version a file is, and which of them serve a host (docs/linkerd.md §0.10,
+§1.6, §10)."""
 
 import re
 

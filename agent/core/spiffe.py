@@ -10,7 +10,8 @@ from dataclasses import dataclass
 SCHEME = "spiffe://"
 MOST = 2048  # bytes of an ID
 MOST_TRUST_DOMAIN = 255
-# What the CRD lets spec.meshTLS.identity hold (facts §5): a longer ID is a fine SVID that no peer can expect.
+# What the CRD lets spec.meshTLS.identity hold (docs/linkerd.md §5): a longer ID is a fine SVID that no peer can
+# expect.
 MOST_IN_WORKLOAD = 253
 
 

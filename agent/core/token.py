@@ -15,7 +15,8 @@ AUDIENCE = "identity.l5d.io"
 
 
 def identity(account: str, namespace: str, control_namespace: str, trust_domain: str) -> str:
-    """The name in the certificate (facts §4). Account and namespace are DNS labels: none with a dot gets one."""
+    """The name in the certificate (docs/linkerd.md §4). Account and namespace are DNS labels: none with a dot
+    gets one."""
     return f"{account}.{namespace}.serviceaccount.identity.{control_namespace}.{trust_domain.rstrip('.')}"
 
 

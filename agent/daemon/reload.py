@@ -6,7 +6,6 @@ and only when it is good the agent hands over to itself. A bad one is refused, a
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -18,6 +17,7 @@ from agent.config.changes import Takes, changed, takes
 from agent.core import outdated, proxy
 from agent.core.facts import UNKNOWN, ProxyState
 from agent.core.reasons import Fault, Reason
+from agent.host import Host
 from agent.loops.board import Board, Waiter
 from agent.ports import Trouble
 
@@ -40,7 +40,7 @@ class Reload:
     ) -> None:
         self._present, self._prefix, self._board, self._count = present, prefix, board, count
         self._begin_again, self._restart, self._publish = begin_again, restart, publish
-        self._path = Path(prefix or "/") / "etc/fairlead/fairlead.toml"
+        self._path = Host.below(prefix).configuration
         self._asked = asyncio.Event()
 
     def ask(self) -> None:

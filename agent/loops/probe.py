@@ -96,7 +96,7 @@ class _Heartbeat:
         self._bell.set()
 
     async def next(self) -> bool:
-        """True at the next push, False once when the time of the last one has run out."""
+        """True at the next push, False once when the time of the last one has expired."""
         try:
             async with asyncio.timeout_at(self._until):
                 await self._bell.wait()

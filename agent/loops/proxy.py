@@ -24,7 +24,9 @@ POLL_STARTING = 0.2
 STARTING_FOR = 15.0  # a proxy that starts for longer than this is polled no faster than others
 
 UNREADABLE_AFTER = 3  # readings in a row
-UNCERTIFIED_FOR = 30.0  # a proxy that was read as uncertified this long will never be certified (facts §1.6)
+UNCERTIFIED_FOR = (
+    30.0  # a proxy that was read as uncertified this long will never be certified (docs/linkerd.md §1.6)
+)
 
 # At SIGTERM a proxy without a certificate waits for one, as long as the grace period (seen on 2.366), and has no
 # connection that could be cut.

@@ -20,6 +20,7 @@ from agent.core import gate_record, identity
 from agent.core.backoff import Backoff
 from agent.core.facts import Svid
 from agent.core.reasons import Fault, Reason
+from agent.host import Host
 from agent.offline.identity import Unconfigured, configuration
 from agent.ports import Trouble
 
@@ -54,14 +55,14 @@ class Gate:
 def gate_of(prefix: str, *, keep: bool = False) -> Gate:
     """The gate that runs before the proxy of this host. `keep`: this is that gate, which leaves its outcome for
     the agent and makes the proxy's key; else nothing is written. Raises Unconfigured."""
-    root, config = Path(prefix or "/"), configuration(prefix)
-    places = anchors.Places(derived.anchors_in_force(config, root), derived.anchors_kept(root))
+    host, config = Host.below(prefix), configuration(prefix)
+    places = anchors.Places(derived.anchors_in_force(config, host.prefix), host.anchors_kept)
     keep = keep and _is_proxys_user(config)
     by_token = None
     if config.identity.mode == "token":
-        folder = derived.identity_folder(root) if keep else None
-        by_token = Token(derived.token_place(root), derived.token_subject(config), folder)
-    record = root / gate_record.RECORD if keep else None
+        folder = host.proxy_identity if keep else None
+        by_token = Token(host.token, derived.token_subject(config), folder)
+    record = host.gate if keep else None
     socket, name, hint = config.identity.workload_api, config.workload.identity, config.identity.hint
     return Gate(socket, name, hint, places, record, by_token)
 

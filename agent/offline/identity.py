@@ -7,6 +7,7 @@ from agent.adapters import anchors
 from agent.config import Config, derived
 from agent.core import anchors as core_anchors
 from agent.core.reasons import Fault
+from agent.host import Host
 from agent.ports import Trouble
 from agent.privileged import Refusal
 from agent.privileged.system import configuration as root_configuration
@@ -36,8 +37,8 @@ class AnchorSet:
 
 def anchor_sets(prefix: str) -> tuple[AnchorSet, AnchorSet | None]:
     """Those in force, and those that await root's word. Raises Unconfigured."""
-    root, config = Path(prefix or "/"), configuration(prefix)
-    places = anchors.Places(derived.anchors_in_force(config, root), derived.anchors_kept(root))
+    host, config = Host.below(prefix), configuration(prefix)
+    places = anchors.Places(derived.anchors_in_force(config, host.prefix), host.anchors_kept)
     mine = _anchor_set(places)
     if config.identity.anchors_source == "file" or not places.kept.exists():
         return mine, None

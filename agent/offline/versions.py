@@ -21,7 +21,7 @@ from agent.privileged.proxy.versions import set_current as set_current
 from agent.privileged.system import files as roots
 
 TRY_WITHIN = 10.0  # seconds
-REFUSES = 64  # how the proxy ends without an environment (facts §1.5)
+REFUSES = 64  # how the proxy ends without an environment (docs/linkerd.md §1.5)
 RECORD = "installed.json"
 
 Tell = Callable[[str], None]

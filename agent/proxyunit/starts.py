@@ -16,10 +16,11 @@ from pathlib import Path
 from agent.core import gate_record
 from agent.core.proxy_end import CRASHES, crashes_now, exit_fault
 from agent.core.reasons import Fault, Reason
+from agent.host import Host
 
 # ENDED is the unit's word on how it last ended.
 STARTS, ENDED = "starts", "ended"
-_RECORD = Path(gate_record.RECORD).name
+_RECORD = Host().gate.name
 # What the launcher records: more exact than its exit code.
 _OF_THE_LAUNCHER = frozenset(
     {Reason.PROXY_BINARY_UNUSABLE, Reason.PROXY_CONFIGURATION_REFUSED, Reason.PROXY_FAILED_TO_START}

@@ -15,6 +15,7 @@ from agent.cli.kit import until
 from agent.cli.kit.client import Client
 from agent.cli.kit.exits import Exit, Failure
 from agent.cli.proxy_agent import follow_replacement
+from agent.host import Host
 from tests.cli.test_cli import EXAMPLE
 
 SECONDS = 30.0
@@ -74,7 +75,7 @@ class Agent:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    for module in ("until", "follow", "proxy_agent", "wait", "reload"):
+    for module in ("kit.until", "kit.follow", "proxy_agent", "wait", "reload"):
         monkeypatch.setattr(f"agent.cli.{module}.time", found)
     return found
 
@@ -128,7 +129,7 @@ def test_a_replacement_is_followed_no_longer_than_asked(clock: Clock, stage: str
 
 def test_an_agent_that_answers_nothing_is_given_up_at_the_deadline(tmp_path: Path) -> None:
     """It accepts the connection and is stopped: the client's own timeout is longer than the verb's."""
-    path = tmp_path / clients.SOCKET
+    path = Host(tmp_path).socket
     path.parent.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -158,5 +159,5 @@ def test_an_order_that_is_not_answered_is_given_up_soon_after_the_deadline(
 
 def test_no_other_loop_asks_the_agent() -> None:
     """`status --watch` has no deadline; every other verb that waits asks through `until`."""
-    asking = {path.name for path in CLI.glob("*.py") if "after=" in path.read_text()}
+    asking = {path.name for path in CLI.rglob("*.py") if "after=" in path.read_text()}
     assert asking == {"until.py", "status.py", "client.py"}

@@ -18,6 +18,7 @@ from agent.adapters.redirector import HelperRedirector, concerns_us
 from agent.core.facts import Level
 from agent.core.goals import RedirectGoal as Goal
 from agent.core.reasons import Fault, Reason
+from agent.host import Host as Paths
 from agent.ports import LiveRedirect, Trouble
 from tests.lab.netns import namespace
 from tests.privileged.hosts import Host, files
@@ -222,7 +223,7 @@ def test_the_agent_has_no_operators_say(host: Host) -> None:
 
 
 async def test_a_socket_that_nobody_serves_is_no_hindrance_to_root(host: Host) -> None:
-    path = host.prefix / adapter.SOCKET
+    path = Paths(host.prefix).helper_socket
     path.parent.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as gone:
         gone.bind(str(path))
@@ -238,7 +239,7 @@ async def test_and_a_trouble_to_anybody_else(host: Host, monkeypatch: pytest.Mon
 
 async def test_a_helper_that_is_silent(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter, "WITHIN", 0.2)
-    path = host.prefix / adapter.SOCKET
+    path = Paths(host.prefix).helper_socket
     path.parent.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(path))

@@ -12,12 +12,13 @@ from agent.adapters import identity_token
 from agent.adapters.anchors import HostAnchors, Places
 from agent.adapters.helper import Helper
 from agent.adapters.identity_token import FromFile, Place
-from agent.adapters.replacement import RECORD, HelperReplacementStore
+from agent.adapters.replacement import HelperReplacementStore
 from agent.adapters.systemd import SystemdNotifier
 from agent.core import anchors
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import Replacement, Stage
 from agent.core.token import Claims
+from agent.host import Host
 from agent.ports import Certificates, IdentityTokens, Notifier, ReplacementStore, Trouble, TrustAnchors
 from tests.contract.test_identity_anchors import LEAF, LOWER, MIDDLE, OTHER, ROOT
 from tests.fakes.identity_tokens import MemoryTokens
@@ -34,7 +35,7 @@ PROXY = (2102, 2103)
 
 
 def _on_disk(folder: Path) -> ReplacementStore:
-    (folder / RECORD).parent.mkdir(parents=True)
+    Host(folder).replacement.parent.mkdir(parents=True)
     return HelperReplacementStore(str(folder), cast(Helper, None))  # the helper is asked by `use` alone
 
 
@@ -67,7 +68,7 @@ def test_what_cannot_be_remembered_is_trouble_and_changes_nothing(store: str, tm
     if isinstance(found, Record):
         found.full = True
     else:
-        (tmp_path / RECORD).mkdir()
+        Host(tmp_path).replacement.mkdir()
     before = found.recall(1.0)
     with pytest.raises(Trouble) as raised:
         found.remember(CHANGE)

@@ -177,7 +177,7 @@ async def test_an_invalid_condition_is_refused(http: HttpWorld, change: Json, fi
 
 
 async def test_a_condition_without_a_type_is_taken(http: HttpWorld) -> None:
-    """The CRD means to require it, and does not (facts §5)."""
+    """The CRD means to require it, and does not (docs/linkerd.md §5)."""
     await http.create()
     after = await http.patch({"status": {"conditions": [{"message": "no type"}]}}, "/status")
     assert after["status"]["conditions"] == [{"message": "no type"}]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 from agent.core.reasons import REGISTRY, Reason, Severity
 
-# What the ExternalWorkload CRD accepts for a condition's reason (facts §5).
+# What the ExternalWorkload CRD accepts for a condition's reason (docs/linkerd.md §5).
 CRD = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?")
 
 

@@ -65,7 +65,7 @@ def test_the_world_is_large_enough_to_mean_something() -> None:
 def test_ready_is_written_only_when_everything_is_known_good() -> None:
     for state, _ in named("write True"):
         known = state.known
-        # With a silent source, or one whose last word has run out, the proxy's own certificate is the proof.
+        # With a silent source, or one whose last word has expired, the proxy's own certificate is the proof.
         assert known.svid in ("usable", "silent", "expired") and known.proxy == "ready"
         assert (known.inbound, known.outbound, known.app) == ("on", "on", "pass")
         assert known.answered

@@ -21,7 +21,7 @@ READY = Reading(
     control=Counters(answers=1),
 )
 STARTING = dataclasses.replace(READY, ready=False, certificate_expires=0.0)
-# Started without a Workload API socket: it says "ready" and serves nothing (facts §12).
+# Started without a Workload API socket: it says "ready" and serves nothing (docs/linkerd.md §12).
 ZOMBIE = dataclasses.replace(READY, certificate_expires=0.0, inbound_listening=False, outbound_listening=False)
 NOTHING_READ = Reading()
 

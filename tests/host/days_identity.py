@@ -65,7 +65,7 @@ async def workload_api_dies_later(scene: Scene) -> None:
 
 @day(svid_ttl=10.0)
 async def workload_api_dies_for_longer_than_the_svid_lasts(scene: Scene) -> None:
-    """Unready before the SVID has run out; Ready again, by the same proxy, when it comes back."""
+    """Unready before the SVID has expired; Ready again, by the same proxy, when it comes back."""
     await serving(scene)
     pid = (await scene.status())["facts"]["proxy"]["process"]["pid"]
     await scene.workload_api.stop()

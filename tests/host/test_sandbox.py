@@ -14,7 +14,7 @@ from agent.cli import sandbox
 
 CLOSED = """
 import pathlib, sys
-from agent.sandbox import first_day, main
+from agent.sandbox import main; from agent.sandbox.stage import first_day
 first_day.MINIMAL = pathlib.Path({!r})
 sys.exit(main.run(check=True, proxy=None, verbose=False, scenario="first-day"))
 """

@@ -70,7 +70,7 @@ async def test_a_transition_is_told_with_its_reason_and_way_out(scene: Scene) ->
         "ProbeFailing",
         True,
     )
-    assert "see that it runs" in fall.note
+    assert "check that it runs" in fall.note
     assert (back.action, back.reason, back.warning) == ("BecomeReady", "HostReady", False)
 
 

@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 from agent.adapters import identity_key, identity_token
 from agent.core import gate_record
 from agent.core.reasons import Fault, Reason
+from agent.host import Host
 from agent.sandbox.identity.ca import Authority
 from agent.sandbox.identity.workload_api import Entry, WorkloadApiServer
 from tests.config import test_token
@@ -107,16 +108,16 @@ async def outcome(host: Path, *options: str, uid: int = PROXY) -> tuple[int | No
 
 
 def record(host: Path) -> Fault | None:
-    path = host / gate_record.RECORD
+    path = Host(host).gate
     return gate_record.read(path.read_text()) if path.exists() else None
 
 
 async def test_the_units_gate_opens_and_its_record_goes(root: None, host: Path) -> None:
-    (host / gate_record.RECORD).write_text("{}")  # what an earlier run left
-    os.chown(host / gate_record.RECORD, PROXY, PROXY)
+    (Host(host).gate).write_text("{}")  # what an earlier run left
+    os.chown(Host(host).gate, PROXY, PROXY)
     async with served(host, Entry(ID)):
         assert await outcome(host) == (0, f"usable: {ID}\n")
-    assert not (host / gate_record.RECORD).exists()
+    assert not (Host(host).gate).exists()
 
 
 async def test_an_entry_for_the_agents_user_alone_is_told_to_the_agent(root: None, host: Path) -> None:

@@ -7,7 +7,8 @@ import subprocess
 import threading
 from collections.abc import Iterator
 
-from agent.adapters.helper import PROGRAM, SOCKET
+from agent.adapters.helper import PROGRAM
+from agent.host import Host as Paths
 from tests.privileged.asking import REPOSITORY
 from tests.privileged.hosts import Host
 
@@ -16,7 +17,7 @@ from tests.privileged.hosts import Host
 def helper_socket(host: Host, *around: str) -> Iterator[str]:
     """The path of the socket. `around`: the beginning of a command line that runs the privileged helper as its
     end."""
-    path = host.prefix / SOCKET
+    path = Paths(host.prefix).helper_socket
     path.parent.mkdir(parents=True, exist_ok=True)
     command = host.space.command(*around, *PROGRAM, "--prefix", str(host.prefix))
     with socket.socket(socket.AF_UNIX) as listener:

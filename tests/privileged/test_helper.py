@@ -138,6 +138,6 @@ def test_it_is_made_of_the_standard_library_core_and_config() -> None:
     )
     loaded = set(done.stdout.split())
     ours = {name for name in loaded if name.startswith("agent.")}
-    assert {name.split(".")[1] for name in ours} <= {"privileged", "core", "config", "config_schema"}
+    assert {name.split(".")[1] for name in ours} <= {"privileged", "core", "config", "host"}
     assert {name.partition(".")[0] for name in loaded - ours} <= {*sys.stdlib_module_names, "agent", "__main__"}
     assert "asyncio" not in loaded

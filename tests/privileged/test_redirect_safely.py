@@ -170,7 +170,7 @@ def test_a_trial_with_harm_in_it_ends_at_once(host: Host, ears: Listeners, tmp_p
 
 
 def over(host: Host) -> None:
-    """As the kernel does when the time of the trial has run out."""
+    """As the kernel does when the time of the trial has expired."""
     host.space.run("nft", "delete", "element", "inet", "fairlead", "trial", "{ host }")
 
 

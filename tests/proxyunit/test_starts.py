@@ -7,10 +7,11 @@ import pytest
 
 from agent.core import gate_record
 from agent.core.reasons import Fault, Reason
+from agent.host import Host
 from agent.privileged.proxy.launch import Launch
 from agent.proxyunit import launcher, starts
 
-RECORD = Path(gate_record.RECORD).name
+RECORD = Host().gate.name
 
 
 @pytest.fixture

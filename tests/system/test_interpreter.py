@@ -15,35 +15,12 @@ import pytest
 from tests.system import built
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
-# Files of tests/ that are about the source tree or the tests' own machines, not about the product on a host.
-ELSEWHERE = {
-    "test_bootstrap.py": "the set-up of a source tree",
-    "test_documents.py": "what the package ships, as packaging/ lists it",
-    "test_documented_commands.py": "the documents against the source",
-    "test_house.py": "development tools",
-    "test_house_fakes.py": "the source alone",
-    "test_house_spawns.py": "the source alone",
-    "test_locks.py": "the lock files, with pip's parser",
-    "test_machine.py": "machines that the tests boot",
-    "test_realparts.py": "other programs that the tests build",
-    "test_shelf.py": "the cache of packaging/",
-    "test_units.py": "the unit files; systemd reads them",
-}
-
-
-def _files() -> list[str]:
-    """Those of cli, config, offline and the composition roots: a new one is among them."""
-    names = {path.name for path in (built.ROOT / "tests").glob("test_*.py")}
-    assert names >= ELSEWHERE.keys()
-    return [f"tests/{name}" for name in sorted(names - ELSEWHERE.keys())]
-
-
 # What needs no development tool. `--no-real`: the rows on the real parts run elsewhere.
 SUITES = {
     "core": ("tests/core",),
     "loops": ("tests/loops",),
     "adapters": ("tests/contract", "--no-real"),
-    "files": (*_files(), "--no-real"),
+    "verbs": ("tests/cli", "tests/config", "tests/daemon", "tests/offline", "tests/proxyunit", "--no-real"),
     "privileged": ("tests/privileged",),
 }
 

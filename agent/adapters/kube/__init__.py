@@ -13,7 +13,7 @@ from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
 from agent.ports import Event, Lease, Trouble
 
-# Those that Linkerd writes for ExternalWorkloads (facts §6.1).
+# Those that Linkerd writes for ExternalWorkloads (docs/linkerd.md §6.1).
 SLICES = "endpointslice.kubernetes.io/managed-by=linkerd-external-workloads-controller"
 
 

@@ -67,7 +67,7 @@ def read(output: bytes, version: str, wall: float) -> Fresh | str:
     if not (chain or token) or (token and not is_token(token)):
         return "its output has neither a token nor a certificate"
     if lifetime is not None and lifetime <= 0:
-        return "what it gave has run out already"
+        return "what it gave has expired already"
     return Fresh(token, f"{chain}\n{key}".encode() if chain else b"", lifetime)
 
 

@@ -14,7 +14,7 @@ from agent.core.probe import Attempt, ProbeSpec
 
 USER_AGENT = "fairlead-probe"
 
-# What this process or this host has run out of. It says nothing about the application.
+# What this process or this host has expired of. It says nothing about the application.
 OURS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EADDRNOTAVAIL}
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import quote
 
 from agent.cli.kit.exits import Exit, Failure
+from agent.host import Host
 
 AGAIN = 3
-SOCKET, CONFIGURATION = "run/fairlead/fairlead.sock", "etc/fairlead/fairlead.toml"
 
 
 class _Connection(http.client.HTTPConnection):
@@ -29,7 +29,8 @@ class Client:
     """`doing`: what the verb is about, for its errors ("read the status")."""
 
     def __init__(self, prefix: str, doing: str, timeout: float = 70.0) -> None:
-        self._path = Path(prefix or "/") / SOCKET
+        self._host = Host.below(prefix)
+        self._path = self._host.socket
         self._doing, self._timeout = doing, timeout
 
     def status(self, after: int | None = None, wait: float = 60.0, within: float = math.inf) -> dict[str, Any]:
@@ -87,7 +88,7 @@ class Client:
     def _absent(self, error: Exception) -> Failure:
         refused = isinstance(error, FileNotFoundError | ConnectionRefusedError)
         cause = "no agent is running" if refused else f"the agent ended meanwhile ({error!r})"
-        configured = self._path.parents[2].joinpath(CONFIGURATION).exists()
+        configured = self._host.configuration.exists()
         remedy = _LOOK if configured else WRITE
         return Failure(Exit.UNAVAILABLE, f"cannot {self._doing}: {cause} ({self._path})", remedy)
 

@@ -8,24 +8,21 @@ import os
 import ssl
 import stat
 from pathlib import Path
-from typing import Final
 
 from agent.core import anchors, text_files
+from agent.host import Host
 from agent.privileged import Refusal
 from agent.privileged.system import files
-
-ACCEPTED: Final = "var/lib/fairlead/trust-anchors.pem"
-PROPOSED: Final = "var/lib/fairlead/agent/trust-anchors.pem"
 
 
 def accept(prefix: Path, digest: str) -> dict[str, object]:
     """Raises Refusal."""
-    path = prefix / PROPOSED
+    path = Host(prefix).anchors_kept
     found = _certificates(path)
     if anchors.digest(found) != digest:
         raise Refusal(f"cannot accept {digest[:12]}: {path} holds {anchors.digest(found)[:12]} by now")
     with files.lock(prefix):
-        files.write(prefix / ACCEPTED, anchors.pem(found))
+        files.write(Host(prefix).anchors_accepted, anchors.pem(found))
     return {"digest": digest, "certificates": len(found)}
 
 

@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from agent.host import Host
 from agent.privileged import Refusal
 from agent.privileged.system import files
 
@@ -19,7 +20,7 @@ PATTERN: Final = r"\d{1,4}\.\d{1,5}\.\d{1,5}"
 
 
 def folder(prefix: Path) -> Path:
-    return prefix / "var/lib/fairlead/proxy"
+    return Host(prefix).proxy_versions
 
 
 def linked(prefix: Path, link: str) -> str:

@@ -18,12 +18,12 @@ from agent.core import opaque
 from agent.core.facts import Level
 from agent.core.reasons import Reason
 from agent.core.redirect import Address
+from agent.host import Host
 from agent.privileged import Refusal
 from agent.privileged.redirect import records
 from agent.privileged.system import configuration, files
 
 WITHIN: Final = 1.5  # seconds for all ports together; nothing is sent
-_REDIRECTED: Final = "var/lib/fairlead/redirected-ports"
 
 
 def must_be_opaque(prefix: Path, source: Path, inbound: Level) -> None:
@@ -45,7 +45,7 @@ def remember(prefix: Path, source: Path, inbound: Level) -> None:
     """These ports are redirected now. Raises Refusal."""
     ports = set(configuration.read(source).workload.ports)
     if inbound is Level.ON and not ports <= (known := _recorded(prefix)):
-        files.write(prefix / _REDIRECTED, " ".join(map(str, sorted(known | ports))) + "\n")
+        files.write(Host(prefix).redirected_ports, " ".join(map(str, sorted(known | ports))) + "\n")
 
 
 def accept(prefix: Path) -> dict[str, object]:
@@ -65,7 +65,7 @@ def _redirected(prefix: Path, source: Path) -> set[int]:
 
 
 def _recorded(prefix: Path) -> set[int]:
-    path = prefix / _REDIRECTED
+    path = Host(prefix).redirected_ports
     text = files.read(path) if path.exists() else ""
     return {int(word) for word in text.split() if word.isascii() and word.isdecimal()}
 

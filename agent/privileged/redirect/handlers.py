@@ -11,6 +11,7 @@ from agent.core.facts import Level
 from agent.core.reasons import Reason
 from agent.core.redirect import Inbound, RedirectSpec, levels, ruleset, settle
 from agent.core.redirect.timed import Live
+from agent.core.redirect.trial import Event, Impossible, Stage, after, agent_may_close, agent_may_turn_on
 from agent.privileged import Answer, Refusal
 from agent.privileged.redirect import (
     admission,
@@ -134,9 +135,11 @@ def _approve_first(prefix: Path, source: Path, spec: RedirectSpec, wanted: Level
 def _permit(held: Suspension | None, before: Live, wanted: Levels) -> None:
     """What was suspended is not set again by the agent, but for what is on trial, as long as that is. Closing a
     port is allowed still, but not after an operator took the rules away."""
-    if held is None or before.on_trial or transaction.lets_go(wanted):
+    stage = records.stage(held, on_trial=before.on_trial)
+    if held is None or transaction.lets_go(wanted):
         return
-    if Level.ON in wanted or held.cause is Cause.REMOVED:
+    refused = not agent_may_turn_on(stage) if Level.ON in wanted else not agent_may_close(stage)
+    if refused:
         detail = f"cannot redirect: it is suspended ({held.cause.value}: {held.detail})"
         raise Refusal(detail, Reason.REDIRECT_SUSPENDED)
 
@@ -152,7 +155,7 @@ def _or_by_force(prefix: Path, wanted: Callable[[Path], Levels], act: Callable[[
         source = records.approved(prefix)
         found = settle(*wanted(source))
         held = records.suspension(prefix)
-        if transaction.lets_go(found) or (held is not None and held.cause is Cause.REMOVED):
+        if transaction.lets_go(found) or not agent_may_close(records.stage(held, on_trial=False)):
             raise
         traceback.print_exc(file=sys.stderr)
         transaction.for_good(prefix, source, ruleset(specification.outline(source), *found))
@@ -166,7 +169,8 @@ def restore(prefix: Path) -> Answer:
     """The redirect that was last approved, at the level of the moment; nothing after `leave`."""
     with host_rules.request(prefix, left_alone=True), files.lock(prefix):
         found, held = live.read(prefix), records.suspension(prefix)
-        if records.left(prefix) or found.on_trial or (held is not None and held.cause is Cause.REMOVED):
+        stage = records.stage(held, on_trial=found.on_trial)
+        if records.left(prefix) or stage in (Stage.ON_TRIAL, Stage.REMOVED):
             return _levels(_live_levels(live.source(prefix, found), found))
         act = partial(_restored, prefix, found, held)
         return _or_by_force(prefix, partial(wanted_levels.failed, prefix), act)
@@ -176,12 +180,12 @@ def _restored(prefix: Path, found: Live, held: Suspension | None) -> Answer:
     source = records.approved(prefix)
     wanted = wanted_levels.failed(prefix, source) if held else _at_boot(prefix, source, found)
     spec = _spec(source, wanted)
-    after = wanted
+    reached = wanted
     if levels(spec, found.rules) != wanted:
-        after = transaction.put(prefix, source, spec, found, wanted).levels
-    if after == wanted:
+        reached = transaction.put(prefix, source, spec, found, wanted).levels
+    if reached == wanted:
         _approve_first(prefix, source, spec, wanted)
-    return _levels(after)
+    return _levels(reached)
 
 
 def _at_boot(prefix: Path, source: Path, found: Live) -> Levels:
@@ -245,15 +249,14 @@ def confirm(prefix: Path) -> Answer:
     """What is on trial stays."""
     with files.lock(prefix):
         found = live.read(prefix)
-        if not found.on_trial:
-            raise _nothing_on_trial(prefix, "confirm")
+        _possible(prefix, found, Event.CONFIRM)
         source = records.tried(prefix)
         transaction.for_good(prefix, source, found.rules)
         records.suspend(prefix, None)
         records.approve(prefix, source)
-        after = _live_levels(source, live.read(prefix))
-        greetings.remember(prefix, source, after[0])
-        return _levels(after)
+        reached = _live_levels(source, live.read(prefix))
+        greetings.remember(prefix, source, reached[0])
+        return _levels(reached)
 
 
 def revert(prefix: Path, *, due: bool = False) -> Answer:
@@ -262,8 +265,8 @@ def revert(prefix: Path, *, due: bool = False) -> Answer:
         if due:
             return _levels(_time_is_over(prefix))
         found = live.read(prefix)
-        if found.trial is None or not found.on_trial:
-            raise _nothing_on_trial(prefix, "revert")
+        _possible(prefix, found, Event.REVERT)
+        assert found.trial is not None
         source = records.approved(prefix)
         transaction.for_good(prefix, source, found.trial.before)
         records.suspend(prefix, Suspension(Cause.REVERTED, "an operator took it back"))
@@ -280,12 +283,14 @@ def _time_is_over(prefix: Path) -> Levels:
     return _live_levels(source, live.read(prefix))
 
 
-def _nothing_on_trial(prefix: Path, verb: str) -> Refusal:
-    held = records.suspension(prefix)
-    if held is not None and held.cause is Cause.UNCONFIRMED:
-        detail = f"cannot {verb} the redirect: its time is over, and what was before is back"
-        return Refusal(detail, Reason.REDIRECT_SUSPENDED)
-    return Refusal(f"cannot {verb} the redirect: none is on trial")
+def _possible(prefix: Path, found: Live, event: Event) -> None:
+    """Raises Refusal where the table of the trial refuses it."""
+    stage = records.stage(records.suspension(prefix), on_trial=found.on_trial)
+    try:
+        after(stage, event)
+    except Impossible as impossible:
+        reason = Reason.REDIRECT_SUSPENDED if stage is Stage.EXPIRED else None
+        raise Refusal(f"cannot {event.value} the redirect: {impossible}", reason) from None
 
 
 def remove(prefix: Path, *, now: bool) -> Answer:

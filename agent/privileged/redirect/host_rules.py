@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar, cast
 
 from agent.core.redirect import decisive
+from agent.host import Host
 from agent.privileged import Refusal
 from agent.privileged.redirect.backends import nftables
 from agent.privileged.redirect.backends.iptables import Iptables
@@ -22,7 +23,6 @@ from agent.privileged.system import files, programs
 
 T = TypeVar("T")
 
-_RECORD: Final = "var/lib/fairlead/exempt-ports"
 _WITHIN: Final = 1.0  # seconds for one set; a larger one stays unlisted, and what depends on it cannot be told
 
 
@@ -122,7 +122,7 @@ class Exempt:
 
 def remember(prefix: Path, exempt: Exempt) -> None:
     """Under `files.lock`. Raises Refusal."""
-    path = prefix / _RECORD
+    path = Host(prefix).exempt_ports
     text = json.dumps({name: sorted(ports) for name, ports in vars(exempt).items()}) + "\n"
     if not left_alone() and not (path.exists() and files.read(path) == text):
         files.write(path, text)
@@ -131,7 +131,7 @@ def remember(prefix: Path, exempt: Exempt) -> None:
 def remembered() -> Exempt | None:
     """None: nothing was, or it cannot be read."""
     found = _current.get()
-    path = found.prefix / _RECORD if found else None
+    path = Host(found.prefix).exempt_ports if found else None
     if path is None or not path.exists():
         return None
     try:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from agent.host import Host
 from agent.privileged import Answer
 from agent.privileged.redirect import records
 from agent.privileged.system import configuration, files
@@ -12,7 +13,7 @@ def set_phase(prefix: Path, phase: str) -> Answer:
     with files.lock(prefix):
         if phase == "left":
             records.forget_ready(prefix)
-        files.write(prefix / "var/lib/fairlead/phase", f"{phase}\n")
+        files.write(Host(prefix).phase, f"{phase}\n")
     return {"phase": phase}
 
 

@@ -9,15 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from agent.core.redirect.trial import Stage
+from agent.host import Host
 from agent.privileged import Refusal
 from agent.privileged.system import files
-
-_SUSPENDED: Final = "var/lib/fairlead/redirect-suspended"
-# A prefix of its own, so that whoever reads the configuration reads this one alike.
-_APPROVED: Final = "var/lib/fairlead/approved"
-_TRIED: Final = "var/lib/fairlead/tried"
-_READY_ONCE: Final = "var/lib/fairlead/ready-once"
-_CONFIG: Final = "etc/fairlead/fairlead.toml"
 
 
 class Cause(enum.Enum):
@@ -27,15 +22,30 @@ class Cause(enum.Enum):
     REMOVED = "removed"  # an operator took the rules away
 
 
+_STAGES: Final = {
+    Cause.SELF_TEST: Stage.FAILED,
+    Cause.UNCONFIRMED: Stage.EXPIRED,
+    Cause.REVERTED: Stage.REVERTED,
+    Cause.REMOVED: Stage.REMOVED,
+}
+
+
 @dataclass(frozen=True)
 class Suspension:
     cause: Cause
     detail: str = ""
 
 
+def stage(held: Suspension | None, *, on_trial: bool) -> Stage:
+    """Of the trial, by what is recorded and what is live."""
+    if on_trial:
+        return Stage.ON_TRIAL
+    return Stage.NONE if held is None else _STAGES[held.cause]
+
+
 def suspension(prefix: Path) -> Suspension | None:
     """Raises Refusal: the record is there and cannot be trusted."""
-    path = prefix / _SUSPENDED
+    path = Host(prefix).suspended
     if not path.exists():
         return None
     cause, _, detail = files.read(path).partition("\n")
@@ -47,7 +57,7 @@ def suspension(prefix: Path) -> Suspension | None:
 
 def suspend(prefix: Path, found: Suspension | None) -> None:
     """Remember it; None: what was remembered is lifted. Under `files.lock`. Raises Refusal."""
-    path = prefix / _SUSPENDED
+    path = Host(prefix).suspended
     if found is not None:
         files.write(path, f"{found.cause.value}\n{' '.join(found.detail.split())}\n")
     elif path.exists():
@@ -56,45 +66,47 @@ def suspend(prefix: Path, found: Suspension | None) -> None:
 
 def approve(prefix: Path, tested: Path) -> None:
     """Remember the configuration below `tested`: it was applied, tested, and confirmed where asked."""
-    _keep(tested / _CONFIG, prefix / _APPROVED / _CONFIG)
+    _keep(Host(tested).configuration, Host(prefix).approved.configuration)
 
 
 def approved(prefix: Path) -> Path:
     """The prefix below which the configuration lies that was last approved; `prefix` itself if none was."""
-    return prefix / _APPROVED if (prefix / _APPROVED / _CONFIG).exists() else prefix
+    found = Host(prefix).approved
+    return found.prefix if found.configuration.exists() else prefix
 
 
 def put_on_trial(prefix: Path) -> Path:
     """Remember the configuration of this moment as the one on trial; the prefix below which it lies."""
-    _keep(prefix / _CONFIG, prefix / _TRIED / _CONFIG)
-    return prefix / _TRIED
+    host = Host(prefix)
+    _keep(host.configuration, host.tried.configuration)
+    return host.tried.prefix
 
 
 def tried(prefix: Path) -> Path:
-    return prefix / _TRIED
+    return Host(prefix).tried.prefix
 
 
 def left(prefix: Path) -> bool:
     """An operator took this host out of the mesh."""
-    path = prefix / "var/lib/fairlead/phase"
+    path = Host(prefix).phase
     return path.exists() and files.read(path) == "left\n"
 
 
 def ready_once(prefix: Path, member: str) -> bool:
     """This host has been Ready since it was configured, as this member. Raises Refusal."""
-    path = prefix / _READY_ONCE
+    path = Host(prefix).ready_once
     return path.exists() and files.read(path) == member
 
 
 def record_ready(prefix: Path, member: str) -> None:
     """Under `files.lock`. Raises Refusal."""
-    files.write(prefix / _READY_ONCE, member)
+    files.write(Host(prefix).ready_once, member)
 
 
 def forget_ready(prefix: Path) -> None:
     """A host that is taken out of the mesh begins anew when it comes back. Under `files.lock`. Raises Refusal."""
-    if (prefix / _READY_ONCE).exists():
-        files.remove(prefix / _READY_ONCE)
+    if (Host(prefix).ready_once).exists():
+        files.remove(Host(prefix).ready_once)
 
 
 def _keep(source: Path, path: Path) -> None:

@@ -23,6 +23,7 @@ from agent.core.redirect import (
     swallowed,
 )
 from agent.core.redirect.spec import GUIDE_INBOUND_EXCEPT, GUIDE_OUTBOUND_EXCEPT
+from agent.host import Host
 from agent.privileged import Refusal
 from agent.privileged.redirect import host_rules, published
 from agent.privileged.redirect.host_rules import Exempt
@@ -58,7 +59,7 @@ def approved(prefix: Path, session: frozenset[int] = frozenset()) -> RedirectSpe
     found = configuration.read(prefix)
     if found.redirect.mode == "off":
         raise Refusal(
-            f'cannot redirect: redirect.mode is "off" in {configuration.path(prefix)}', Reason.REDIRECT_REFUSED
+            f'cannot redirect: redirect.mode is "off" in {Host(prefix).configuration}', Reason.REDIRECT_REFUSED
         )
     wanted = _spec(found)
     if ports := refused_ports(wanted, sshd.ports()):

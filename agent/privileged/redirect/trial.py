@@ -16,11 +16,10 @@ from typing import Final
 
 from agent.core.reasons import Reason
 from agent.core.redirect import Ruleset, nft
+from agent.host import Host, boot_id
 from agent.privileged import Refusal
 from agent.privileged.system import files, programs
 
-_RECORD: Final = "var/lib/fairlead/trial"
-_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _SYSTEMD: Final = Path("/run/systemd/system")  # there while systemd is the system's manager
 _REQUEST: Final = base64.b64encode(json.dumps({"verb": "redirect revert", "due": "yes"}).encode() + b"\n").decode()
 _LIBRARY: Final = Path(__file__).parents[3]
@@ -42,14 +41,14 @@ class Record:
 
 def record(prefix: Path) -> Record | None:
     """Of the trial that goes on; None: none does, or it was on an earlier boot. Raises Refusal."""
-    path = prefix / _RECORD
+    path = Host(prefix).trial
     if not path.exists():
         return None
     try:
         match json.loads(files.read(path)):
             case {"boot": str(boot), "until": float(until), "before": [*entries]}:
                 left = max(0, round(until - time.monotonic()))
-                return Record(nft.read({"nftables": entries}), left) if boot == _boot() else None
+                return Record(nft.read({"nftables": entries}), left) if boot == boot_id() else None
     except ValueError:
         pass
     raise Refusal(f"cannot use {path}: it is no record of a trial")
@@ -59,25 +58,25 @@ def begin(prefix: Path, before: Ruleset, seconds: int) -> None:
     """Raises Refusal; then there is no trial."""
     _must_be_possible()
     until = time.monotonic() + seconds
-    files.write(prefix / _RECORD, json.dumps({"boot": _boot(), "until": until, "before": _entries(before)}))
+    files.write(Host(prefix).trial, json.dumps({"boot": boot_id(), "until": until, "before": _entries(before)}))
     try:
         _stop(prefix)
         _start(prefix, seconds)
     except Refusal:
-        files.remove(prefix / _RECORD)
+        files.remove(Host(prefix).trial)
         raise
 
 
 def amend(prefix: Path, before: Ruleset) -> None:
     """Other rules come back when the time is over. Raises Refusal."""
-    path = prefix / _RECORD
+    path = Host(prefix).trial
     files.write(path, json.dumps({**json.loads(files.read(path)), "before": _entries(before)}))
 
 
 def end(prefix: Path) -> None:
     """Whatever there is of a trial. Raises Refusal."""
-    if (prefix / _RECORD).exists():
-        files.remove(prefix / _RECORD)
+    if (Host(prefix).trial).exists():
+        files.remove(Host(prefix).trial)
         _stop(prefix)
 
 
@@ -90,10 +89,6 @@ def _entries(rules: Ruleset) -> list[object]:
     found = nft.transaction(rules)["nftables"]
     assert isinstance(found, list)
     return [command["add"] for command in found if "add" in command]
-
-
-def _boot() -> str:
-    return _BOOT.read_text().strip()
 
 
 def _must_be_possible() -> None:

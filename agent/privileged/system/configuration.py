@@ -6,6 +6,7 @@ from pathlib import Path
 from agent import config
 from agent.core import failure
 from agent.core.reasons import Reason
+from agent.host import Host
 from agent.privileged import Refusal
 from agent.privileged.system import files
 
@@ -13,13 +14,9 @@ from agent.privileged.system import files
 _parsed = functools.lru_cache(maxsize=4)(config.parse)
 
 
-def path(prefix: Path) -> Path:
-    return prefix / "etc/fairlead/fairlead.toml"
-
-
 def read(prefix: Path) -> config.Config:
     """Raises Refusal: it cannot be read, trusted or used."""
-    place = path(prefix)
+    place = Host(prefix).configuration
     try:
         return _parsed(files.read(place))
     except Refusal as refusal:

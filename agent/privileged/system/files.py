@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from agent.host import Host
 from agent.privileged import Refusal
 
 MOST: Final = 1 << 20  # bytes of a configuration
@@ -65,7 +66,7 @@ def remove(path: Path) -> None:
 def lock(prefix: Path) -> Iterator[None]:
     """Wait until no other helper writes. The file is not below /run/fairlead: that directory is the agent's,
     who could put a file of its own there and hold it."""
-    path = prefix / "run/fairlead-helper.lock"
+    path = Host(prefix).helper_lock
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -11,6 +11,7 @@ from typing import Final
 
 from agent import config
 from agent.core.probe import exec_unit
+from agent.host import Host
 from agent.privileged import Answer, Refusal
 from agent.privileged.system import files, programs
 
@@ -36,7 +37,7 @@ def stop(prefix: Path, name: str) -> Answer:
 
 def _unit(prefix: Path, name: str) -> str:
     """Root's own configuration says which probes are units. Raises Refusal."""
-    path = prefix / "etc/fairlead/fairlead.toml"
+    path = Host(prefix).configuration
     try:
         found = config.parse(files.read(path)).probes
     except config.ConfigError as error:

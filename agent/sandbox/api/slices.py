@@ -1,4 +1,4 @@
-"""A stand-in for Linkerd's writer of EndpointSlices (facts §6.1), for an API server where none runs.
+"""A stand-in for Linkerd's writer of EndpointSlices (docs/linkerd.md §6.1), for an API server where none runs.
 
 For one Service: every ExternalWorkload of its namespace that its selector matches is an endpoint, ready as its
 Ready condition says; who is not ready stays listed, with ready=false. It follows what it is told by a watch, and

@@ -67,7 +67,7 @@ def _listen(path: Path) -> socket.socket:
     """A listening socket at `path`, in place of whatever is there; open to all users, as SPIRE's.
 
     It appears under its name only when it accepts: linkerd2-proxy does not survive a first connect that is
-    refused (facts §1.6).
+    refused (docs/linkerd.md §1.6).
     """
     draft = path.with_name(f"{path.name}~")
     draft.unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """Linkerd's identity controller as a proxy in token mode meets it: Identity.Certify, by a scene's authority.
 
-It believes a token's claims, for nobody signs one here; name, audience and CSR are judged as facts §4 says. The
-two messages have a few fields each, so their bytes are read and written by hand; linkerd2-proxy 2.366 takes them.
+It believes a token's claims, for nobody signs one here; name, audience and CSR are judged as docs/linkerd.md §4
+says. The two messages have a few fields each, so their bytes are read and written by hand; linkerd2-proxy 2.366
+takes them.
 """
 
 import contextlib

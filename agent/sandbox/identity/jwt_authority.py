@@ -31,7 +31,7 @@ class JwtAuthority:
         self._keys[self._signing] = ec.generate_private_key(ec.SECP256R1())
 
     def sign(self, spiffe_id: str, audience: Sequence[str], ttl: float, **claims: object) -> str:
-        """A JWT-SVID that lives `ttl` seconds from now; below zero: it has run out."""
+        """A JWT-SVID that lives `ttl` seconds from now; below zero: it has expired."""
         now = int(time.time())
         body: Json = {"sub": spiffe_id, "aud": list(audience), "iat": now, "exp": int(now + ttl)}
         body |= {"iss": self.issuer} if self.issuer else {}

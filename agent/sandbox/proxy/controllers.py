@@ -1,8 +1,8 @@
 """The policy and destination controllers of the sandbox's cluster, as far as a proxy's metrics show them.
 
 TLS under the name that Linkerd's have. A question is one line, and each answer is one: the opaque ports of the
-ExternalWorkload by its annotation alone, sent again when they change (facts §12). The rest of the policy is in the
-proxy's environment.
+ExternalWorkload by its annotation alone, sent again when they change (docs/linkerd.md §12). The rest of the
+policy is in the proxy's environment.
 """
 
 import asyncio

@@ -50,7 +50,8 @@ class Identity:
         return self._tls
 
     async def follow(self) -> None:
-        """Take every SVID that comes, until cancelled. Only the first connect is not repeated (facts §1.6)."""
+        """Take every SVID that comes, until cancelled. Only the first connect is not repeated (docs/linkerd.md
+        §1.6)."""
         path = self._settings.workload_api
         if self._settings.token is not None:
             await self._certify_for_ever(self._settings.token)
@@ -80,7 +81,8 @@ class Identity:
                 stream.cancel()
 
     async def _certify_for_ever(self, wanted: TokenSettings) -> None:
-        """At the start and at 70 % of each certificate; where it is refused, again every 10 s (facts §1.4)."""
+        """At the start and at 70 % of each certificate; where it is refused, again every 10 s (docs/linkerd.md
+        §1.4)."""
         while True:
             pause = 10.0
             try:

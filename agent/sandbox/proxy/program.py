@@ -1,4 +1,5 @@
-"""A stand-in for linkerd2-proxy that honours its outside contract (facts §1-§3, §12), and none of its inside.
+"""A stand-in for linkerd2-proxy that honours its outside contract (docs/linkerd.md §1-§3, §12), and none of its
+inside.
 
 The same environment, exit codes, ports, admin pages, metrics, SVID, mTLS, original destination and drain. It
 forwards bytes where the real one speaks HTTP, and of the control plane it takes only the opaque ports, so the

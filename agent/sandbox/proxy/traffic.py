@@ -132,7 +132,7 @@ class Traffic:
 
     def _authorized(self, writer: asyncio.StreamWriter, name: str | None) -> str:
         """The labels of a connection that the inbound policy lets pass. "Authenticated" means any DNS name to
-        the proxy, and no SPIFFE ID (facts §0.5). Raises Refused."""
+        the proxy, and no SPIFFE ID (docs/linkerd.md §0.5). Raises Refused."""
         tls = writer.get_extra_info("ssl_object")
         identity = "" if tls is None else _first_name(tls)
         policy = self._settings.inbound_policy
@@ -196,7 +196,8 @@ def original_destination(connection: socket.socket) -> Address:
 
 
 def _first_name(tls: ssl.SSLObject) -> str:
-    """The identity that a client proved: its first name, of whatever kind (facts §1.7); "": it proved none."""
+    """The identity that a client proved: its first name, of whatever kind (docs/linkerd.md §1.7); "": it proved
+    none."""
     der = tls.getpeercert(binary_form=True)
     if der is None:
         return ""

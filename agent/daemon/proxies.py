@@ -1,0 +1,50 @@
+"""The proxy as the agent drives it: by systemd's unit, or as a child where no systemd runs."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from agent.adapters import helper, identity_token, proxy_child, proxy_unit
+from agent.config import derived
+from agent.core import proxy as proxy_core
+from agent.core.proxy import ProxySettings
+from agent.daemon.context import Context
+
+Runtime = proxy_unit.UnitProxy | proxy_child.ChildProxy
+
+_SYSTEMD = Path("/run/systemd/system")  # there on a host that systemd has booted: sd_booted(3)
+
+
+def runtime(it: Context, asked: helper.Helper) -> Runtime:
+    def wanted() -> ProxySettings:
+        return settings(it)
+
+    if derived.systemd_owns_the_proxy(it.config, it.host.prefix, booted=_SYSTEMD.exists()):
+        return proxy_unit.UnitProxy(wanted, asked, it.host.prefix)
+    paths = proxy_child.Paths(
+        binary=derived.proxy_binary(it.config, str(it.host.prefix)),
+        trust_anchors=derived.anchors_in_force(it.config, it.host.prefix),
+        record=it.host.child_proxy,
+        log=it.host.child_proxy_log,
+    )
+    preflight = [sys.executable, "-m", "agent.offline.preflight", str(it.host.prefix)]
+    return proxy_child.ChildProxy(wanted, paths, *it.owner, _gate(it), preflight)
+
+
+def _gate(it: Context) -> list[str]:
+    found = settings(it)
+    if not found.token_file:
+        return [sys.executable, "-m", "agent", "identity-gate", found.workload_api, found.identity]
+    # It makes the proxy's key too, as root's configuration says.
+    identity_token.furnish(Path(found.identity_folder).parent, 0o700, it.owner)
+    prefix = str(it.host.prefix)
+    return [sys.executable, "-m", "agent.proxyunit.gate", "--prefix", prefix, "--within", "0"]
+
+
+def settings(it: Context) -> ProxySettings:
+    """Of its next start: which version is the current one may change."""
+    return derived.proxy_settings(it.config, str(it.host.prefix))
+
+
+def wanted_environment(it: Context) -> Mapping[str, str]:
+    return proxy_core.environment(settings(it), "")

@@ -1,0 +1,150 @@
+"""Where things are on a host.
+
+Law: every path of fairlead's has its name here and nowhere else; nothing is opened but what the kernel says of the
+boot. Values of the standard library only.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str:
+    """New with each boot of this host."""
+    return _BOOT_ID.read_text().strip()
+
+
+@dataclass(frozen=True)
+class Host:
+    """`prefix`: before every path, so that hosts may live side by side on one machine."""
+
+    prefix: Path = Path("/")
+
+    @classmethod
+    def below(cls, prefix: str) -> "Host":
+        """As the command line has it: "" is this host itself."""
+        return cls(Path(prefix or "/"))
+
+    # root's, below /etc and /var/lib
+
+    @property
+    def configuration(self) -> Path:
+        return self.prefix / "etc/fairlead/fairlead.toml"
+
+    @property
+    def state(self) -> Path:
+        return self.prefix / "var/lib/fairlead"
+
+    @property
+    def approved(self) -> "Host":
+        """Below it lies the configuration whose redirect was approved last."""
+        return Host(self.state / "approved")
+
+    @property
+    def tried(self) -> "Host":
+        """Below it lies the configuration whose redirect is on trial."""
+        return Host(self.state / "tried")
+
+    @property
+    def phase(self) -> Path:
+        return self.state / "phase"
+
+    @property
+    def ready_once(self) -> Path:
+        """The record that this host has been Ready since it was configured."""
+        return self.state / "ready-once"
+
+    @property
+    def suspended(self) -> Path:
+        """The record that the redirect is suspended, and why."""
+        return self.state / "redirect-suspended"
+
+    @property
+    def redirected_ports(self) -> Path:
+        return self.state / "redirected-ports"
+
+    @property
+    def exempt_ports(self) -> Path:
+        return self.state / "exempt-ports"
+
+    @property
+    def trial(self) -> Path:
+        """The record of rules on trial where the kernel keeps no time."""
+        return self.state / "trial"
+
+    @property
+    def proxy_versions(self) -> Path:
+        return self.state / "proxy"
+
+    @property
+    def anchors_accepted(self) -> Path:
+        return self.state / "trust-anchors.pem"
+
+    @property
+    def helper_lock(self) -> Path:
+        """Not below the agent's folder: its user could put another file there."""
+        return self.prefix / "run/fairlead-helper.lock"
+
+    # the agent's
+
+    @property
+    def agent_state(self) -> Path:
+        return self.state / "agent"
+
+    @property
+    def anchors_kept(self) -> Path:
+        """What the agent found: a proposal, or in force with `identity.anchors_follow`."""
+        return self.agent_state / "trust-anchors.pem"
+
+    @property
+    def replacement(self) -> Path:
+        return self.agent_state / "replacement.json"
+
+    @property
+    def agent_run(self) -> Path:
+        return self.prefix / "run/fairlead"
+
+    @property
+    def socket(self) -> Path:
+        """Where the agent is asked."""
+        return self.agent_run / "fairlead.sock"
+
+    @property
+    def helper_socket(self) -> Path:
+        """Where the privileged helper is asked."""
+        return self.agent_run / "helper.sock"
+
+    @property
+    def agent_lock(self) -> Path:
+        return self.agent_run / "agent.lock"
+
+    @property
+    def child_proxy(self) -> Path:
+        """The record of a proxy that the agent itself started."""
+        return self.agent_run / "proxy.json"
+
+    @property
+    def child_proxy_log(self) -> Path:
+        return self.prefix / "var/log/fairlead/proxy.log"
+
+    @property
+    def token(self) -> Path:
+        """Where the agent puts the service account's token for the proxy's user."""
+        return self.prefix / "run/fairlead-token/token"
+
+    # the proxy's
+
+    @property
+    def proxy_run(self) -> Path:
+        return self.prefix / "run/fairlead-proxy"
+
+    @property
+    def gate(self) -> Path:
+        """The record of the identity gate; absent while the gate is content."""
+        return self.proxy_run / "gate.json"
+
+    @property
+    def proxy_identity(self) -> Path:
+        """Where the proxy's user makes its key and its request for a certificate, in token mode."""
+        return self.proxy_run / "identity"

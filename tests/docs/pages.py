@@ -1,0 +1,125 @@
+"""The pages that are generated from tables of the code. `python -m tests.docs.pages` writes them."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from agent.config import changes
+from agent.core import reasons, replacement
+from agent.core.redirect import trial
+
+ROOT = Path(__file__).parents[2]
+
+
+def reasons_page() -> str:
+    lines = [
+        "# Reasons",
+        "",
+        "Every reason that fairlead gives, in conditions, logs, `fairlead status` and its JSON. Generated from",
+        "`agent/core/reasons.py` and its parts.",
+        "",
+        "A symptom stays silent among the problems while a reason that it depends on is named.",
+        "",
+        "| reason | severity | what is the case | what to do | depends on |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for reason, entry in reasons.REGISTRY.items():
+        causes = ", ".join(f"`{cause.value}`" for cause in reasons.Reason if cause in entry.depends_on)
+        row = (f"`{reason.value}`", entry.severity.value, entry.text, entry.remedy, causes)
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines) + "\n"
+
+
+def lifecycle_page() -> str:
+    """The table of `agent.core.replacement` as a diagram."""
+    starts = [f"    [*] --> {_name(replacement.Stage.LEAVING)}"]
+    rows = [f"    {_name(a)} --> {_name(b)}: {news.value}" for (a, news), b in replacement.TRANSITIONS.items()]
+    ends = [f"    {_name(stage)} --> [*]" for stage in replacement.Stage if stage in replacement.ENDS]
+    lines = [
+        "# The replacement of a proxy",
+        "",
+        "Generated from `TRANSITIONS` in `agent/core/replacement.py`; any other transition is an error there.",
+        "Without another binary to go back to, the first failure is the last.",
+        "",
+        "```mermaid",
+        "stateDiagram-v2",
+        *starts,
+        *rows,
+        *ends,
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _name(stage: replacement.Stage) -> str:
+    return stage.value.replace("-", "_")
+
+
+def reload_page() -> str:
+    """The table of `agent.config.changes`."""
+    lines = [
+        "# Reload",
+        "",
+        "Generated from `TAKES` in `agent/config/changes.py`.",
+        "",
+        "`fairlead reload`, `systemctl reload fairlead` and SIGHUP have the agent read the edited",
+        "configuration. A file with problems is refused, each of them is named, and what was read before",
+        "stays in force. Else the agent goes on with the new one as after a restart of its own: proxy,",
+        "redirect, connections and Ready stay as they are.",
+        "",
+        "What is not in force by that stays pending: `fairlead status` names RestartPending or",
+        "RedirectUnapproved until it is. `fairlead reload --restart-proxy` restarts the proxy in the same go,",
+        "drained first, if anything needs it. A proxy that crashes meanwhile starts with the new settings",
+        "too. Which binary runs is not looked at: after `proxy.binary` was changed, `fairlead proxy restart`",
+        "is what takes it.",
+        "",
+        "New trust anchors, once they are in force (`fairlead anchors accept`, `identity.anchors_follow`, or",
+        "an edited file at `identity.trust_anchors`), restart the proxy by themselves, each host in its turn",
+        "within `identity.anchors_window`. TrustAnchorsPending is named until then.",
+        "",
+        "| key | what an edit takes |",
+        "| --- | --- |",
+    ]
+    for key in sorted(changes.TAKES):
+        takes = "; ".join(one.value for one in changes.Takes if one in changes.TAKES[key])
+        lines.append(f"| `{key if '.' in key else key + '.*'}` | {takes} |")
+    return "\n".join(lines) + "\n"
+
+
+def trial_page() -> str:
+    """The table of `agent.core.redirect.trial` as a diagram."""
+    rows = [
+        f"    {_word(stage)} --> {_word(to)}: {event.value}"
+        for stage, row in trial.TABLE.items()
+        for event, to in row.items()
+        if isinstance(to, trial.Stage) and to is not stage
+    ]
+    lines = [
+        "# The trial of a redirect",
+        "",
+        "Generated from `TABLE` in `agent/core/redirect/trial.py`; any other transition is refused there.",
+        "In the stages none and on_trial the agent may turn a redirect on. In every stage but removed it may",
+        "close a port.",
+        "",
+        "```mermaid",
+        "stateDiagram-v2",
+        f"    [*] --> {_word(trial.Stage.NONE)}",
+        *rows,
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _word(stage: trial.Stage) -> str:
+    return stage.value.replace(" ", "_")
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "reasons.md": reasons_page,
+    "reload.md": reload_page,
+    "proxy-lifecycle.md": lifecycle_page,
+    "redirect-trial.md": trial_page,
+}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (ROOT / "docs" / name).write_text(page())
