@@ -95,6 +95,6 @@ def _judged(change: dict[str, Any], doing: str) -> int:
             cause = f"{change['wanted']} did not become ready: {change['detail']}"
             raise Failure(Exit.FAILED, f"cannot {doing}: {cause}", f"{change['previous']} serves again")
         case "failed" | "cleared":
-            remedy = "check the proxy's log, and at fairlead status"
+            remedy = "check the proxy's log, and fairlead status"
             raise Failure(Exit.FAILED, f"cannot {doing}: it did not become ready: {change['detail']}", remedy)
     return Exit.OK

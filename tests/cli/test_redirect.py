@@ -81,7 +81,7 @@ def test_plan_names_what_differs_from_what_is_live(host: Host, proxy: None) -> N
     host.config.write_text(host.config.read_text().replace("[8080]", "[8080, 9090]"))
     output = good(host, "plan")
     assert "RedirectUnapproved" in output and "(workload.ports)" in output
-    assert "  → see fairlead plan; fairlead redirect apply" in good(host, "redirect show")
+    assert "  → compare them: fairlead plan; to approve it: fairlead redirect apply" in good(host, "redirect show")
     assert json.loads(good(host, "redirect show --json"))["edited"] == "workload.ports"
     assert "  -  inbound: declared ports, IPv4: tcp that opens a connection, to 10.9.0.2/32, port 8080 →" in output
     assert (

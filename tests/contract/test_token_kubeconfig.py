@@ -313,7 +313,7 @@ async def test_after_a_401_the_program_is_run_again(kubectl: Kubectl, tmp_path: 
         ("STATUS {}", "neither a token nor a certificate"),
         (f'STATUS {{"token": "{SECRET} x"}}', "neither a token nor a certificate"),
         (f'STATUS {{"clientKeyData": "{SECRET}"}}', "without a certificate"),
-        (f'STATUS {{"token": "{SECRET}", "expirationTimestamp": "2020-01-01T00:00:00Z"}}', "run out already"),
+        (f'STATUS {{"token": "{SECRET}", "expirationTimestamp": "2020-01-01T00:00:00Z"}}', "expired already"),
         (f'STATUS {{"token": "{SECRET}", "expirationTimestamp": "{SECRET}"}}', "no ExecCredential"),
     ],
 )

@@ -92,6 +92,15 @@ def test_what_is_none_of_ours_is_left_alone_at_every_level(level: Level, packet:
     assert decides(ruleset(BOTH, level, level), packet) == (Action.SKIP, 0)
 
 
+def test_where_the_proxy_may_dial_every_port_no_guard_refuses_it() -> None:
+    """SSH's port is among the control plane's: no excepted port is left, and a rule without ports meets all."""
+    spec = RedirectSpec(proxy_uid=PROXY, inbound=Inbound.ALL, control_ports=frozenset({22}))
+    here = ip_address("10.0.0.1")
+    packet = Packet("output", "lo", here, 8080, uid=PROXY, source=here)
+    action, _ = trace(ruleset(spec, Level.BLOCK, Level.RELEASED), packet)
+    assert action is Action.SKIP
+
+
 def test_only_the_port_of_an_exempt_endpoint_is_exempt() -> None:
     rules = ruleset(BOTH, RELEASED, ON)
     assert decides(rules, outbound("10.42.0.1", 6444)) == (Action.REDIRECT, 4140)

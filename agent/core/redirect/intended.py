@@ -124,7 +124,8 @@ def _guard(spec: RedirectSpec) -> Iterator[Rule]:
     local = Match(uids=frozenset({spec.proxy_uid}), leaves_by=frozenset({"lo"}), opens=True)
     if spec.inbound is Inbound.ALL:
         shut = (spec.ssh_ports | spec.inbound_except.ports | (spec.published - spec.ports)) - spec.local_ports
-        yield Rule("guard: the proxy to an excepted port", replace(local, ports=shut), Action.RESET)
+        if shut:  # a condition without ports would meet every port
+            yield Rule("guard: the proxy to an excepted port", replace(local, ports=shut), Action.RESET)
     else:
         open_ = (spec.ports - spec.inbound_except.ports) | spec.local_ports
         yield _skip("guard: ports that the proxy may dial here", Match(ports=open_))
