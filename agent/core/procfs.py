@@ -64,7 +64,7 @@ def listeners(lines: Iterable[str]) -> dict[tuple[str, int], int]:
         _, local, _, state, _, _, _, uid, *_ = line.split()
         if state != LISTEN:
             break
-        found[_local(local)] = int(uid)
+        found[place(local)] = int(uid)
     return found
 
 
@@ -88,7 +88,7 @@ def connections(lines: Iterable[str], uid: int) -> list[Connection]:
     for line in itertools.islice(lines, 1, None):
         _, local, remote, state, _, _, _, owner, *_ = line.split()
         if state != LISTEN and int(owner) == uid:
-            found.append(Connection(_local(local), _local(remote), state, uid))
+            found.append(Connection(place(local), place(remote), state, uid))
     return found
 
 
@@ -113,9 +113,9 @@ def _texts(address: IPv4Address | IPv6Address) -> tuple[str, ...]:
     return (text, *mapped)
 
 
-def _local(text: str) -> tuple[str, int]:
-    """The address stands there as 32-bit words in the machine's own byte order; a socket of both IP versions may
-    be bound to an IPv4 address."""
+def place(text: str) -> tuple[str, int]:
+    """Address and port of one end. The address stands there as 32-bit words in the machine's own byte order; a
+    socket of both IP versions may be bound to an IPv4 address."""
     address, port = text.split(":")
     raw = bytes.fromhex(address)
     words = [raw[at : at + 4] for at in range(0, len(raw), 4)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.facts import Level
-from agent.core.redirect import levels, ruleset
+from agent.core.redirect import Inbound, Published, levels, ruleset
 from agent.core.redirect.firewall import Arrival, Verdict, input_verdict
 from agent.privileged.redirect import guide, kernel, published, specification
 from tests.lab.netns import Namespace, namespace
@@ -25,6 +25,7 @@ from tests.privileged.hosts import (
     Host,
     Listeners,
     dial,
+    listening,
     wired_host,
 )
 
@@ -100,9 +101,51 @@ def test_what_containers_send_is_forwarded(host: Host, backend: str, family: Fam
             assert ears.heard(space, family.cluster, 80)[0] == (family.cluster, 80), level
 
 
-def found(host: Host) -> frozenset[int]:
+def found(host: Host) -> frozenset[Published]:
     addresses = [ip_address(family.host) for family in FAMILIES]
     return host.space.inside(lambda: published.ports(addresses))
+
+
+def at(family: Family, ports: set[int]) -> set[Published]:
+    return {(ip_address(family.host), port) for port in ports}
+
+
+TWO = tuple(map(ip_address, ("10.9.0.2", "10.9.0.3", "fd09::2")))
+ONE_OF_TWO = "-A PREROUTING -d 10.9.0.2/32 -p tcp -m tcp --dport 9000 -j DNAT --to-destination 172.17.0.2:80"
+
+
+def test_a_port_that_is_published_at_one_address_of_several(host: Host, backend: str) -> None:
+    """It is Docker's at that address, and the proxy's at the others."""
+    host.space.ip("addr add 10.9.0.3 dev lo")
+    with container(host) as space, Listeners() as ears:
+        host.space.run("iptables-nft-restore", "--noflush", input=f"*nat\n{ONE_OF_TWO}\nCOMMIT\n")
+        ears.add(space, CONTAINER[4], 80)
+        ears.add(host.space, "0.0.0.0", INBOUND)
+        ears.add(host.space, "fd09::2", INBOUND)
+        there = host.space.inside(lambda: published.ports(TWO))
+        spec = replace(specification.spec(host.prefix), inbound=Inbound.ALL, addresses=TWO, published=there)
+        for level in (ON, BLOCK):
+            rules = ruleset(spec, level, RELEASED)
+            host.space.inside(lambda rules=rules: kernel.replace(rules, backend))  # type: ignore[misc]
+            assert levels(spec, host.space.inside(lambda: kernel.read(backend))) == (level, RELEASED)
+            assert ears.heard(host.peer, "10.9.0.2", UNDECLARED)[0] == (CONTAINER[4], 80), level
+            for address in ("10.9.0.3", "fd09::2"):
+                if level is ON:
+                    assert ears.heard(host.peer, address, UNDECLARED)[0] == (address, INBOUND)
+                else:
+                    with pytest.raises(ConnectionRefusedError):
+                        dial(host.peer, address, UNDECLARED)
+
+
+@pytest.mark.parametrize(
+    ("address", "where"),
+    [("::", ""), ("0.0.0.0", "10.9.0.2"), ("10.9.0.2", "10.9.0.2"), ("fd09::2", "fd09::2"), ("127.0.0.1", None)],
+)
+def test_what_a_program_publishes_by_listening(host: Host, address: str, where: str | None) -> None:
+    """On "::" at every address; on loopback at none."""
+    with listening(host.space, "docker-proxy", address, 8443):
+        expected = set() if where is None else {(ip_address(where) if where else None, 8443)}
+        assert found(host) == expected
 
 
 @pytest.mark.parametrize(
@@ -139,7 +182,7 @@ def test_published_cases(host: Host, case: str, ports: set[int]) -> None:
     host.space.run(
         *(["iptables-nft-restore", "--noflush"] if text.startswith("*") else ["nft", "-f", "-"]), input=text
     )
-    assert found(host) == ports
+    assert found(host) == at(FAMILIES[0], ports)
 
 
 @pytest.mark.parametrize("kind", ["nft", "legacy"])
@@ -152,7 +195,7 @@ def test_published_ports_are_found(host: Host, kind: str) -> None:
         "add rule ip pods c tcp dport { 7000-7001, 7443 } dnat to 10.88.0.2:80",
     )
     put(host, f"iptables-{kind}", ON, ON)
-    assert found(host) == {8443, 9443, 7000, 7001, 7443}
+    assert found(host) == at(FAMILIES[0], {8443, 7000, 7001, 7443}) | at(FAMILIES[1], {9443})
 
 
 # the host's own firewall ---------------------------------------------------------------------------

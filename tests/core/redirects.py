@@ -72,7 +72,7 @@ specs = st.builds(
     inbound_except=st.one_of(st.just(Exceptions()), exceptions),
     outbound_except=st.one_of(st.just(Exceptions()), exceptions),
     ssh_ports=st.sampled_from([frozenset({22}), frozenset({22, 443})]),
-    published=_some_ports,
+    published=st.frozensets(st.tuples(st.sampled_from([None, *_OWN]), st.sampled_from(_PORTS)), max_size=4),
     control_ports=_some_ports,
     guarded=st.booleans(),
 )
@@ -109,7 +109,7 @@ def expected(spec: RedirectSpec, into: Level, out: Level, packet: Packet) -> tup
     if packet.hook == "prerouting":
         return hit(into, 4143) if _comes_to_us(spec, packet) else (Action.SKIP, 0)
     if packet.uid == spec.proxy_uid and packet.interface == "lo":
-        shut = (into is not Level.RELEASED or spec.guarded) and _is_shut(spec, packet.port)
+        shut = (into is not Level.RELEASED or spec.guarded) and _is_shut(spec, packet)
         return (Action.RESET if shut else Action.SKIP), 0
     return hit(out, 4140) if _goes_out_by_us(spec, packet) else (Action.SKIP, 0)
 
@@ -126,7 +126,7 @@ def _comes_to_us(spec: RedirectSpec, packet: Packet) -> bool:
         return False
     if spec.inbound is Inbound.ALL:
         left = packet.port in {4143, 4190, 4191, *spec.ssh_ports}
-        return not left and (packet.port in spec.ports or packet.port not in spec.published)
+        return not left and not _is_published(spec, packet)
     return spec.inbound is Inbound.DECLARED and packet.port in spec.ports
 
 
@@ -150,9 +150,18 @@ def _goes_out_by_us(spec: RedirectSpec, packet: Packet) -> bool:
     }[spec.outbound]
 
 
-def _is_shut(spec: RedirectSpec, port: int) -> bool:
+def _is_published(spec: RedirectSpec, packet: Packet) -> bool:
+    """At the address that it goes to; or at each that the workload has, and then to whatever address it goes."""
+    at = {address for address, port in spec.published if port == packet.port}
+    if packet.port in spec.ports or not at:
+        return False
+    return None in at or at >= {*spec.addresses} or packet.destination in at & {*spec.addresses}
+
+
+def _is_shut(spec: RedirectSpec, packet: Packet) -> bool:
+    port = packet.port
     if port in {53, 4143} | spec.control_ports:
         return False
     if spec.inbound is Inbound.ALL:
-        return port in spec.ssh_ports | spec.inbound_except.ports | (spec.published - spec.ports)
+        return port in spec.ssh_ports | spec.inbound_except.ports or _is_published(spec, packet)
     return port not in spec.ports - spec.inbound_except.ports

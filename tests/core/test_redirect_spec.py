@@ -63,14 +63,16 @@ def test_nobody_is_cut_off(spec: RedirectSpec, into: Level, out: Level, packet: 
 def test_caught_ports_are_those_that_packets_are_caught_at(spec: RedirectSpec) -> None:
     spec = replace(spec, inbound_except=replace(spec.inbound_except, networks=(), interfaces=frozenset()))
     caught = caught_ports(spec)
-    for address in spec.addresses[:1]:
-        for port in (1, 22, 80, 443, 4143, 4190, 65535):
-            action, _ = trace(ruleset(spec, ON, ON), Packet("prerouting", "eth0", address, port))
-            assert (action is Action.REDIRECT) is (port in caught)
+    for port in (1, 22, 80, 443, 4143, 4190, 65535) if spec.addresses else ():
+        packets_ = [Packet("prerouting", "eth0", address, port) for address in spec.addresses]
+        actions = {trace(ruleset(spec, ON, ON), packet)[0] for packet in packets_}
+        assert (Action.REDIRECT in actions) is (port in caught)
 
 
 def test_a_published_port_that_is_declared_is_caught_and_may_be_dialled_by_the_proxy() -> None:
-    spec = replace(BOTH, inbound=Inbound.ALL, ports=frozenset({8080}), published=frozenset({8080, 9443}))
+    spec = replace(
+        BOTH, inbound=Inbound.ALL, ports=frozenset({8080}), published=frozenset({(None, 8080), (None, 9443)})
+    )
     assert 8080 in caught_ports(spec) and 9443 not in caught_ports(spec)
     for port, action in ((8080, Action.SKIP), (9443, Action.RESET), (9000, Action.SKIP)):
         packet = Packet("output", "lo", spec.addresses[0], port, uid=PROXY)
@@ -123,11 +125,12 @@ def test_another_choice_is_another_level() -> None:
 
 
 def test_what_differs_from_the_guide_is_said() -> None:
-    spec = replace(BOTH, inbound=Inbound.ALL, outbound=Outbound.ALL, published=frozenset({9443}))
+    published_ = frozenset({(None, 9443), (BOTH.addresses[1], 9444)})
+    spec = replace(BOTH, inbound=Inbound.ALL, outbound=Outbound.ALL, published=published_)
     said = "\n".join(differences_from_guide(spec))
     for words in (
         "sshd's ports (22)",
-        "9443",
+        "9443, 2001:db8::10 port 9444",
         "10.42.0.1 port 6443",
         "10.43.0.9 port any",
         "IPv6 too",
@@ -196,6 +199,22 @@ def test_without_rules_that_is_the_reason() -> None:
 
 
 COMES = Arrival(WIRE, None, ip_address("192.0.2.10"), None, translated=False, hook="prerouting")
+BESIDE = replace(COMES, destination=ip_address("192.0.2.11"))
+
+
+def at(packet: Arrival, ports: set[int]) -> set[tuple[object, int]]:
+    return {(packet.destination, port) for port in ports}
+
+
+def test_what_is_published_at_one_address_is_caught_at_another() -> None:
+    line = "-A PREROUTING -d 192.0.2.10/32 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80"
+    found = published.from_iptables(f"*nat\n{line}\nCOMMIT\n", [COMES, BESIDE])
+    assert found == at(COMES, {8080})
+    addresses = (ip_address("192.0.2.10"), ip_address("192.0.2.11"))
+    spec = replace(BOTH, inbound=Inbound.ALL, addresses=addresses, ports=frozenset(), published=found)
+    for address, into, local in zip(addresses, ("SKIP", "REDIRECT"), ("RESET", "SKIP"), strict=True):
+        assert trace(rules(spec), Packet("prerouting", "eth0", address, 8080))[0] is Action[into]
+        assert trace(rules(spec), Packet("output", "lo", address, 8080, uid=PROXY))[0] is Action[local]
 
 
 @pytest.mark.parametrize(("table", "ports"), [("netavark", {8443, 9000, 9001}), ("fairlead", set())])
@@ -205,7 +224,7 @@ def test_published_by_nft_and_not_by_us(table: str, ports: set[int]) -> None:
     here = {"family": "inet", "table": table}
     rule = {**here, "chain": "c", "expr": [match, {"dnat": {"port": 443}}]}
     chain = {**here, "name": "c", "type": "nat", "hook": "prerouting", "prio": -100}
-    assert published.from_nft({"nftables": [{"chain": chain}, {"rule": rule}]}, [COMES]) == ports
+    assert published.from_nft({"nftables": [{"chain": chain}, {"rule": rule}]}, [COMES]) == at(COMES, ports)
 
 
 @pytest.mark.parametrize(
@@ -220,5 +239,5 @@ def test_published_by_nft_and_not_by_us(table: str, ports: set[int]) -> None:
 )
 def test_published_by_iptables(line: str, ports: set[int]) -> None:
     to = "" if "-A PREROUTING" in line else f"-A PREROUTING -j {line.split()[1]}\n"
-    assert published.from_iptables(f"*nat\n{to}{line}\nCOMMIT\n", [COMES]) == ports
+    assert published.from_iptables(f"*nat\n{to}{line}\nCOMMIT\n", [COMES]) == at(COMES, ports)
     assert published.from_iptables(f"*mangle\n{to}{line}\nCOMMIT\n", [COMES]) == set()

@@ -211,8 +211,8 @@ def test_cases_nothing_of_others_is_read_on_the_way_to_block(
     if inbound == "all":  # what was published is so still
         live = host.space.run("nft", "list", "chain", "inet", "fairlead", "inbound_block")
         assert (
-            'tcp dport 8081 counter packets 0 bytes 0 return comment "inbound: ports that containers publish"'
-            in live
+            "ip daddr 10.9.0.2 tcp dport 8081 counter packets 0 bytes 0 return "
+            'comment "inbound: ports that containers publish at 10.9.0.2"' in live
         )
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from agent.core.reasons import Reason
 from agent.core.redirect import Exceptions, Inbound, Outbound, RedirectSpec
+from agent.host import Host
 from agent.privileged import Refusal
-from agent.privileged.redirect import specification
+from agent.privileged.redirect import host_rules, specification
 from agent.privileged.system import session, sshd, subnets
 from tests.lab.netns import Namespace, namespace
 from tests.privileged.hosts import CONFIG, files, listening, wired_host
@@ -208,7 +209,23 @@ def test_the_guides_preset(prefix: Path, space: Namespace) -> None:
     assert found.inbound_except.ports == {4190, 4191, 4567, 4568}
     assert found.outbound_except.ports == {4567, 4568}
     assert {22, 2222} <= found.ssh_ports
-    assert found.published == {8443}
+    assert found.published == {(ip_address("10.9.0.2"), 8443)}
+
+
+def test_exempt_ports_are_remembered_with_their_addresses(tmp_path: Path) -> None:
+    """What an older version wrote says nothing of addresses: such a port is exempt at every one."""
+    published = frozenset({(ip_address("10.9.0.2"), 8080), (ip_address("fd09::2"), 8080), (None, 9000)})
+    path = Host(tmp_path).exempt_ports
+    with host_rules.request(tmp_path):
+        assert host_rules.remembered() is None
+        host_rules.remember(tmp_path, host_rules.Exempt(frozenset({22}), published))
+        assert host_rules.remembered() == host_rules.Exempt(frozenset({22}), published)
+        path.write_text('{"ssh": [22, 2222], "published": [8080, 9000]}')
+        old = host_rules.Exempt(frozenset({22, 2222}), frozenset({(None, 8080), (None, 9000)}))
+        assert host_rules.remembered() == old
+        for bad in ('[["x", 1]]', '[[null, "x"]]', "[1.5]"):
+            path.write_text(f'{{"ssh": [22], "published": {bad}}}')
+            assert host_rules.remembered() is None
 
 
 @pytest.mark.parametrize(("force", "refused"), [("false", True), ("true", False)])

@@ -92,7 +92,8 @@ def _inbound(spec: RedirectSpec, hit: Hit) -> Iterator[Rule]:
         return
     yield from _ports("inbound: sshd's ports", spec.ssh_ports)
     yield from _ports("inbound: the proxy's own ports", spec.own_ports)
-    yield from _ports("inbound: ports that containers publish", spec.published - spec.ports)
+    yield from _ports("inbound: ports that containers publish", spec.published_everywhere)
+    yield from _published("inbound: ports that containers publish", spec, Match(), Action.SKIP)
     yield from _exceptions("inbound", spec, spec.inbound_except)
     yield from _hits("inbound: every other port", spec, own, Match(opens=True), hit)
 
@@ -123,9 +124,10 @@ def _guard(spec: RedirectSpec) -> Iterator[Rule]:
     """Who reaches 4143 could otherwise name any port of this host, and the proxy would dial it."""
     local = Match(uids=frozenset({spec.proxy_uid}), leaves_by=frozenset({"lo"}), opens=True)
     if spec.inbound is Inbound.ALL:
-        shut = (spec.ssh_ports | spec.inbound_except.ports | (spec.published - spec.ports)) - spec.local_ports
+        shut = (spec.ssh_ports | spec.inbound_except.ports | spec.published_everywhere) - spec.local_ports
         if shut:  # a condition without ports would meet every port
             yield Rule("guard: the proxy to an excepted port", replace(local, ports=shut), Action.RESET)
+        yield from _published("guard: the proxy to what containers publish", spec, local, Action.RESET)
     else:
         open_ = (spec.ports - spec.inbound_except.ports) | spec.local_ports
         yield _skip("guard: ports that the proxy may dial here", Match(ports=open_))
@@ -155,6 +157,15 @@ def _skip(name: str, match: Match) -> Rule:
 def _ports(name: str, ports: frozenset[int]) -> Iterator[Rule]:
     if ports:
         yield _skip(name, Match(ports=ports))
+
+
+def _published(name: str, spec: RedirectSpec, match: Match, action: Action) -> Iterator[Rule]:
+    """Of each address that has its own. The proxy forwards to the address that was dialled, never to loopback."""
+    for address in sorted(spec.addresses, key=lambda one: (one.version, one)):
+        ports = spec.published_at(address) - (spec.local_ports if action is Action.RESET else frozenset())
+        if ports:
+            own = replace(match, ports=ports, networks=(ip_network(address),))
+            yield Rule(f"{name} at {address}", own, action)
 
 
 def _hits(name: str, spec: RedirectSpec, networks: Iterable[Network], match: Match, hit: Hit) -> Iterator[Rule]:

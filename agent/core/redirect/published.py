@@ -13,6 +13,7 @@ from typing import Any
 from agent.core.redirect import firewall_iptables, iptables
 from agent.core.redirect.iptables_words import Line, Option, parsed
 from agent.core.redirect.matches import both, condition, equals
+from agent.core.redirect.spec import Published
 from agent.core.redirect.walk import Arrival
 
 # Programs that listen for a runtime on a published port, as the kernel names their processes.
@@ -72,18 +73,20 @@ def _published(chains: Chains, bases: Iterable[str]) -> frozenset[int]:
 # iptables ------------------------------------------------------------------------------------------
 
 
-def from_iptables(text: str, packets: Sequence[Arrival]) -> frozenset[int]:
-    """What iptables-save says. `packets`: one to each address of this host, as prerouting sees it."""
+def from_iptables(text: str, packets: Sequence[Arrival]) -> frozenset[Published]:
+    """What iptables-save says, at each address. `packets`: one to each address of this host, as prerouting sees
+    it."""
     chains: dict[str, list[Line]] = defaultdict(list)
     for line in iptables.parse(text).lines.get("nat", ()):
         rule = parsed(line)
         if not rule.chain.startswith(_OTHERS) and not rule.target.startswith(_OTHERS):
             chains[rule.chain].append(rule)
-    found: frozenset[int] = frozenset()
+    found: set[Published] = set()
     for packet in packets if chains else ():
         known = {name: [_line(rule, packet, chains) for rule in rules] for name, rules in chains.items()}
-        found |= _published(lambda name, known=known: known.get(name, ()), ["PREROUTING"])  # type: ignore[misc]
-    return found
+        ports = _published(lambda name, known=known: known.get(name, ()), ["PREROUTING"])  # type: ignore[misc]
+        found |= {(packet.destination, port) for port in ports}
+    return frozenset(found)
 
 
 def _line(line: Line, packet: Arrival, chains: Mapping[str, object]) -> Branch:
@@ -115,12 +118,16 @@ def _named(option: Option) -> frozenset[int]:
 # nftables ------------------------------------------------------------------------------------------
 
 
-def from_nft(listing: object, packets: Sequence[Arrival], kept: frozenset[str] = frozenset()) -> frozenset[int]:
+def from_nft(
+    listing: object, packets: Sequence[Arrival], kept: frozenset[str] = frozenset()
+) -> frozenset[Published]:
     """What `nft -j list ruleset` says, our own table apart. `kept`: families whose nat is iptables-nft's, and
     read there."""
     match listing:
         case {"nftables": [*entries]}:
-            return frozenset(port for packet in packets for port in _of_tables(entries, packet, kept))
+            return frozenset(
+                (packet.destination, port) for packet in packets for port in _of_tables(entries, packet, kept)
+            )
     raise ValueError("not a listing of nftables")
 
 

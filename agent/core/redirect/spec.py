@@ -1,13 +1,14 @@
 """What may be redirected on a host, and what must never be asked for."""
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from agent.core.redirect.rules import Network
 
 Address = IPv4Address | IPv6Address
+Published = tuple[Address | None, int]  # a TCP port at this address of the host; None: at every one
 
 SSH_PORT, DNS_PORT = 22, 53
 _PROXY_PORTS = frozenset({4190, 4191})  # tap and admin
@@ -55,7 +56,7 @@ class RedirectSpec:
     inbound_except: Exceptions = Exceptions()
     outbound_except: Exceptions = Exceptions()
     ssh_ports: frozenset[int] = frozenset({SSH_PORT})  # where operators come in
-    published: frozenset[int] = frozenset()  # by container runtimes; left out of Inbound.ALL unless declared
+    published: frozenset[Published] = frozenset()  # by container runtimes; left out of Inbound.ALL unless declared
     control_ports: frozenset[int] = frozenset()  # of a control plane that the proxy may dial on this host
     guarded: bool = False  # the guard stands while nothing is redirected too: peers dial the proxy itself
 
@@ -67,6 +68,20 @@ class RedirectSpec:
     def families(self) -> frozenset[int]:
         """The IP versions of the workload's addresses. The proxy listens on no other, so no rule has another."""
         return frozenset(address.version for address in self.addresses)
+
+    @property
+    def published_everywhere(self) -> frozenset[int]:
+        """The ports that are published at each of the workload's addresses, the declared ones apart."""
+        found = {port for _, port in self.published} - self.ports
+        return frozenset(port for port in found if all(self._publishes(one, port) for one in self.addresses))
+
+    def published_at(self, address: Address) -> frozenset[int]:
+        """The ports that are published at this address and not at each, the declared ones apart."""
+        found = {port for one, port in self.published if one == address}
+        return frozenset(found - self.ports - self.published_everywhere)
+
+    def _publishes(self, address: Address, port: int) -> bool:
+        return bool(self.published & {(address, port), (None, port)})
 
     @property
     def outward(self) -> bool:
@@ -96,13 +111,13 @@ def refused_ports(spec: RedirectSpec, sshd: Iterable[int]) -> frozenset[int]:
 
 
 def caught_ports(spec: RedirectSpec) -> frozenset[int]:
-    """The ports whose inbound connections go to the proxy."""
+    """The ports whose inbound connections go to the proxy, at one of the workload's addresses or more."""
     match spec.inbound:
         case Inbound.DECLARED:
             return spec.ports - spec.inbound_except.ports
         case Inbound.OFF:
             return frozenset()
-    left = spec.ssh_ports | spec.own_ports | (spec.published - spec.ports) | spec.inbound_except.ports
+    left = spec.ssh_ports | spec.own_ports | spec.published_everywhere | spec.inbound_except.ports
     return frozenset(range(1, 65536)) - left
 
 
@@ -133,11 +148,17 @@ def differences_from_guide(spec: RedirectSpec) -> tuple[str, ...]:
         f"outbound: the uid {spec.proxy_uid} is left alone, not root",
         "both ways: only what opens a connection; open streams stay as they are",
     ]
-    if published := spec.published - spec.ports:
-        found.append(f"inbound: not what containers publish ({', '.join(map(str, sorted(published)))})")
+    if published := list(_published(spec)):
+        found.append(f"inbound: not what containers publish ({', '.join(published)})")
     if spec.exempt:
         listed = ", ".join(f"{address} port {port or 'any'}" for address, port in spec.exempt)
         found.append(f"outbound: never {listed}")
     if 6 in spec.families:
         found.append("both ways: IPv6 too")
     return tuple(found)
+
+
+def _published(spec: RedirectSpec) -> Iterator[str]:
+    yield from map(str, sorted(spec.published_everywhere))
+    for address in spec.addresses:
+        yield from (f"{address} port {port}" for port in sorted(spec.published_at(address)))

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
-from agent.core.redirect import decisive
+from agent.core.redirect import Published, decisive
 from agent.host import Host
 from agent.privileged import Refusal
 from agent.privileged.redirect.backends import nftables
@@ -117,13 +118,14 @@ class Exempt:
     """What rules for every port leave out: the ports of SSH, and those that containers publish."""
 
     ssh: frozenset[int] = frozenset()
-    published: frozenset[int] = frozenset()
+    published: frozenset[Published] = frozenset()
 
 
 def remember(prefix: Path, exempt: Exempt) -> None:
     """Under `files.lock`. Raises Refusal."""
     path = Host(prefix).exempt_ports
-    text = json.dumps({name: sorted(ports) for name, ports in vars(exempt).items()}) + "\n"
+    published = sorted([str(address) if address else "", port] for address, port in exempt.published)
+    text = json.dumps({"ssh": sorted(exempt.ssh), "published": published}) + "\n"
     if not left_alone() and not (path.exists() and files.read(path) == text):
         files.write(path, text)
 
@@ -137,7 +139,17 @@ def remembered() -> Exempt | None:
     try:
         match json.loads(files.read(path)):
             case {"ssh": [*ssh], "published": [*published]}:
-                return Exempt(frozenset(map(int, ssh)), frozenset(map(int, published)))
+                return Exempt(frozenset(map(int, ssh)), frozenset(map(_published, published)))
     except (Refusal, ValueError, TypeError):
         pass
     return None
+
+
+def _published(found: object) -> Published:
+    """A port alone, as older versions wrote it, is one at every address. Raises ValueError."""
+    match found:
+        case [str(address), int(port)]:
+            return ip_address(address) if address else None, port
+        case int(port):
+            return None, port
+    raise ValueError(f"no published port: {found}")

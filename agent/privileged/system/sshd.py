@@ -2,11 +2,13 @@
 
 import functools
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
 from agent.core import procfs
 from agent.core.reasons import Reason
+from agent.core.redirect import Address
 from agent.privileged import Refusal
 from agent.privileged.system import programs
 
@@ -26,8 +28,14 @@ def ports(session: frozenset[int] = frozenset()) -> frozenset[int]:
 def listening(names: frozenset[str], uid: int | None = None) -> frozenset[int]:
     """The TCP ports of this network namespace on which a process of one of these names listens. `uid`: whose
     sockets count; any process may take any name."""
-    listeners = {inode: port for inode, port, owner in _listeners() if uid in (None, owner)}
-    return frozenset(listeners[inode] for inode in _sockets_of(names) if inode in listeners)
+    return frozenset(port for _, port in places(names, uid))
+
+
+def places(names: frozenset[str], uid: int | None = None) -> frozenset[tuple[Address, int]]:
+    """The same, with the address of each; "::" or "0.0.0.0" where it is every one."""
+    listeners = {inode: place for inode, place, owner in _listeners() if uid in (None, owner)}
+    found = {listeners[inode] for inode in _sockets_of(names) if inode in listeners}
+    return frozenset((ip_address(address), port) for address, port in found)
 
 
 def of_configuration(text: str) -> frozenset[int]:
@@ -67,8 +75,8 @@ def _of_socket_units() -> frozenset[int]:
     return of_sockets(programs.run(program, "show", *asked, "ssh.socket", "sshd.socket").stdout)
 
 
-def _listeners() -> Iterator[tuple[str, int, int]]:
-    """(inode, port, uid) of each listening socket."""
+def _listeners() -> Iterator[tuple[str, tuple[str, int], int]]:
+    """(inode, (address, port), uid) of each listening socket."""
     for table in ("thread-self/net/tcp", "thread-self/net/tcp6"):
         path = _PROC / table
         if not path.exists():  # no IPv6 here
@@ -78,7 +86,7 @@ def _listeners() -> Iterator[tuple[str, int, int]]:
             for fields in map(str.split, lines):
                 if fields[3] != procfs.LISTEN:
                     break  # the kernel lists connections after those
-                yield fields[9], int(fields[1].rpartition(":")[2], 16), int(fields[7])
+                yield fields[9], procfs.place(fields[1]), int(fields[7])
 
 
 _ENDED = (FileNotFoundError, ProcessLookupError)
