@@ -27,7 +27,7 @@ from agent.sandbox.stage.scene import (
     end,
 )
 
-PATIENCE = 30.0  # seconds for one thing to come true
+PATIENCE = 60.0  # seconds for one thing to come true
 URL = f"http://{network.HOST}:{PORT}/"
 URL6 = f"http://[{network.HOST6}]:{PORT}/"
 
