@@ -1,7 +1,7 @@
 # Everything here sets up what it needs on first use: see docs/building.md.
 PYTHON ?= python3
 BIN := .venv/bin
-# Whoever uses .venv holds this lock shared; bootstrap.py holds it exclusively while it makes .venv anew.
+# A program that uses .venv holds this lock shared; bootstrap.py holds it exclusively while it makes .venv again.
 USE := flock --shared .venv.flock $(BIN)
 # Test processes, one more than cores, for half of what a test does is to wait, and up to four (each has its own API
 # server); 0: all in one process, for a debugger.
@@ -17,9 +17,9 @@ help:
 	@echo 'make bench               how fast a death reaches the API server, what a host writes, what the redirect costs,'
 	@echo '                         and what the death of a proxy'
 	@echo 'make check               the quick ones: ruff, mypy, the import contracts, the house tests'
-	@echo 'make docs                write the generated pages anew: reasons, reload, diagrams'
+	@echo 'make docs                write the generated pages again: reasons, reload, diagrams'
 	@echo 'make packages            dist/fairlead_VERSION_ARCH.deb and .rpm (ROOT=DIR: with the interpreter from there)'
-	@echo 'make lock                write the lock files anew (UPGRADE=--upgrade: with newer versions)'
+	@echo 'make lock                write the lock files again (UPGRADE=--upgrade: with newer versions)'
 	@echo 'make clean               remove what these made inside this folder'
 	@echo 'WORKERS=0                test in one process instead of one more than cores'
 	@echo 'PYTHON=python3.12        another Python than python3, with any of these'

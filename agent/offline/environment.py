@@ -3,9 +3,9 @@
 import http.client
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 from agent.core import proxy
+from agent.host import Host
 from agent.privileged import Refusal
 from agent.privileged.proxy import launch
 
@@ -20,7 +20,7 @@ class Unavailable(Exception):
 def planned(prefix: str) -> Mapping[str, str]:
     """By the very function that the launcher uses. Raises Unavailable."""
     try:
-        return launch.plan(Path(prefix or "/")).environment
+        return launch.plan(Host.below(prefix).prefix).environment
     except (Refusal, proxy.Refused) as error:
         raise Unavailable(str(error)) from None
     except KeyError:

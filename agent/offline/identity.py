@@ -1,7 +1,6 @@
 """The identity verbs that work with the agent dead."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from agent.adapters import anchors
 from agent.config import Config, derived
@@ -20,7 +19,7 @@ class Unconfigured(Exception):
 def configuration(prefix: str) -> Config:
     """Root's own. Raises Unconfigured."""
     try:
-        return root_configuration.read(Path(prefix or "/"))
+        return root_configuration.read(Host.below(prefix).prefix)
     except Refusal as refusal:
         raise Unconfigured(refusal.detail) from None
 

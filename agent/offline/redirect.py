@@ -12,6 +12,7 @@ from agent.core.redirect import RedirectSpec, Ruleset, levels, ruleset
 from agent.core.redirect.admission import Admission, Seen
 from agent.core.redirect.spec import differences_from_guide
 from agent.core.redirect.timed import Live
+from agent.host import Host
 from agent.offline.helper import Refused
 from agent.ports import Trouble
 from agent.privileged import Refusal
@@ -45,7 +46,7 @@ class Redirect:
 
 def read(prefix: str) -> Redirect:
     """Reads only, and needs root only for the live rules. Raises Refused: there is no usable configuration."""
-    root = Path(prefix or "/")
+    root = Host.below(prefix).prefix
     try:
         spec, config = specification.spec(root), configuration.read(root)
     except Refusal as refusal:

@@ -21,16 +21,21 @@ sys.exit(main.run(check=True, proxy=None, verbose=False, scenario="first-day"))
 FAIRLEAD = [sys.executable, "-m", "agent", "sandbox"]
 
 
-@pytest.mark.real
-def test_the_tour(root: None) -> None:
-    done = subprocess.run(
-        [*FAIRLEAD, "--check"],
+def _ended(command: list[str], within: int) -> subprocess.CompletedProcess[str]:
+    """The sandbox without a terminal, after at most so many seconds."""
+    return subprocess.run(
+        command,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=within,
         stdin=subprocess.DEVNULL,
         env={**os.environ},
     )
+
+
+@pytest.mark.real
+def test_the_tour(root: None) -> None:
+    done = _ended([*FAIRLEAD, "--check"], 300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "sandbox: 17 of 17 checks passed"
 
@@ -38,14 +43,7 @@ def test_the_tour(root: None) -> None:
 @pytest.mark.real
 def test_proxy_upgrades_fail_no_request(root: None) -> None:
     """Of a client that chooses between two hosts by EndpointSlices; the scenario counts them."""
-    done = subprocess.run(
-        [*FAIRLEAD, "--check", "--scenario", "upgrade"],
-        capture_output=True,
-        text=True,
-        timeout=400,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ},
-    )
+    done = _ended([*FAIRLEAD, "--check", "--scenario", "upgrade"], 400)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "sandbox: 7 of 7 checks passed"
     assert "back to 2.360.0 by itself" in done.stdout and "none failed" in done.stdout
@@ -54,14 +52,7 @@ def test_proxy_upgrades_fail_no_request(root: None) -> None:
 @pytest.mark.real
 def test_the_first_day_of_a_host_by_the_page(root: None) -> None:
     """The scenario counts the failures of a plain client; here they are counted as it says."""
-    done = subprocess.run(
-        [*FAIRLEAD, "--scenario", "first-day"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ},
-    )
+    done = _ended([*FAIRLEAD, "--scenario", "first-day"], 300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "sandbox: 10 of 10 checks passed"
     assert "│ Ready: " in done.stdout and done.stdout.count("none failed") == 10
@@ -73,14 +64,7 @@ def test_the_first_day_counts_and_names_each_request_that_fails(root: None, tmp_
     minimal = tmp_path / "minimal.toml"
     text = (Path(__file__).parents[2] / "config/minimal.toml").read_text()
     minimal.write_text(text.replace("[redirect]", '[redirect]\ninbound_failure = "closed"'))
-    done = subprocess.run(
-        [sys.executable, "-c", CLOSED.format(str(minimal))],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ},
-    )
+    done = _ended([sys.executable, "-c", CLOSED.format(str(minimal))], 300)
     assert done.returncode == 1, done.stdout + done.stderr
     assert re.search(r"\d+ of \d+ requests failed: \d+ × ClientConnectorError: ", done.stdout), done.stdout
 
