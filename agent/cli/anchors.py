@@ -14,23 +14,23 @@ from agent.cli.main import prefix_argument
 if TYPE_CHECKING:
     from agent.offline.identity import AnchorSet
 
-HELP = "the mesh's trust anchors: what is in force, and what awaits your word"
+HELP = "show and accept the mesh's trust anchors"
 DESCRIPTION = """\
-The proxy trusts whom these certificates vouch for. What the agent finds elsewhere (identity.anchors_source) is
-checked against this host's SVID and kept as a proposal; it is the proxy's only when root accepts it.
-  show      those in force and those proposed, certificate by certificate
-  accept    make the proposal the proxy's; needs its digest, so that nothing else is accepted in its place.
-            The proxy reads them at its next start, which is at a moment of this host's own within
-            identity.anchors_window. Accepting the same again changes nothing."""
+The proxy verifies peers with these certificates. The agent checks the trust anchors from identity.anchors_source
+against this host's SVID and keeps them as a proposal. The proxy uses a proposal only after root accepts it.
+  show      the certificates in force and the proposed ones
+  accept    put the proposal in force; needs its digest, so that no other proposal is accepted.
+            The proxy reads the trust anchors at its next start, at a random time within
+            identity.anchors_window. To accept the same proposal again changes nothing."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(metavar="show|accept", required=True)
-    show = verbs.add_parser("show", help="what is in force, and what is proposed")
+    show = verbs.add_parser("show", help="show the trust anchors in force and the proposed ones")
     show.set_defaults(act=_show)
-    accept = verbs.add_parser("accept", help="make the proposal the proxy's (root only)")
-    accept.add_argument("digest", type=_digest, metavar="DIGEST", help="as `fairlead anchors show` prints it")
-    accept.add_argument("--dry-run", action="store_true", help="only say what would be accepted")
+    accept = verbs.add_parser("accept", help="put the proposal in force (root only)")
+    accept.add_argument("digest", type=_digest, metavar="DIGEST", help="from `fairlead anchors show`")
+    accept.add_argument("--dry-run", action="store_true", help="only show what would be accepted")
     accept.set_defaults(act=_accept)
     for verb in (show, accept):
         prefix_argument(verb)
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _digest(text: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{12,64}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no digest: write at least its first 12 digits")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a digest: write at least its first 12 digits")
     return text
 
 
@@ -97,10 +97,10 @@ def _lines(found: "AnchorSet") -> Iterator[str]:
 def _accept(args: argparse.Namespace) -> int:
     mine, proposed = _sets(args.prefix)
     if mine.digest.startswith(args.digest):
-        return _say(args, mine.digest, "in force already")
+        return _say(args, mine.digest, "already in force")
     if proposed is None or not proposed.digest.startswith(args.digest):
-        remedy = "see what is proposed: fairlead anchors show"
-        raise Failure(Exit.FAILED, f"cannot accept {args.digest[:12]}: it is not what is proposed", remedy)
+        remedy = "see the proposal: fairlead anchors show"
+        raise Failure(Exit.FAILED, f"cannot accept {args.digest[:12]}: it is not the proposal", remedy)
     if args.dry_run:
         return _say(args, proposed.digest, "would be accepted")
     from agent.offline import helper
@@ -110,7 +110,7 @@ def _accept(args: argparse.Namespace) -> int:
         helper.ask(args.prefix, "anchors accept", digest=proposed.digest)
     except helper.Refused as refused:
         raise Failure(Exit.FAILED, str(refused), "look again: fairlead anchors show") from None
-    return _say(args, proposed.digest, "accepted; the proxy has them at its next start")
+    return _say(args, proposed.digest, "accepted; the proxy reads them at its next start")
 
 
 def _say(args: argparse.Namespace, digest: str, what: str) -> int:

@@ -10,12 +10,12 @@ from agent.cli.kit.exits import Exit, Failure, complain
 from agent.cli.main import prefix_argument
 from agent.host import Host
 
-HELP = "name every problem of a configuration file"
+HELP = "list every problem in a configuration file"
 DESCRIPTION = """\
-Reads a configuration and names every problem at once: file, key, what is wrong, what to do.
+Reads a configuration and lists every problem with its file, key, cause and remedy.
 Without FILE it reads /etc/fairlead/fairlead.toml below --prefix; with "-", standard input.
 --json writes {"file", "good", "problems", "warnings", "while_not_ready"}; a problem has "key", "cause", "remedy".
-Touches nothing of the host, so it works anywhere. Exit 0: good, perhaps with warnings; 64: problems."""
+It does not depend on the host and does not change it. Exit 0: good, perhaps with warnings; 64: problems."""
 
 WRITE = "write it after the example: /usr/share/doc/fairlead/examples/fairlead.toml, config/ in a checkout"
 STANDARD_INPUT = "-"
@@ -45,7 +45,7 @@ def _as_text(file: Path) -> int:
 
 
 def _as_json(file: Path) -> int:
-    """A file that cannot be read is a Failure here too: there is nothing to say about its keys."""
+    """A file that cannot be read raises Failure here too: its keys are unknown."""
     problems: tuple[config.Problem, ...] = ()
     warnings: list[config.Problem] = []
     while_not_ready: list[str] = []
@@ -91,7 +91,7 @@ def _read(file: Path) -> str:
         read = sys.stdin.buffer.read() if str(file) == STANDARD_INPUT else file.read_bytes()
         return read.decode()
     except PermissionError as error:
-        remedy = "run it with sudo, or let this user read it"
+        remedy = "run it with sudo, or make the file readable for this user"
         raise Failure(Exit.NOT_PERMITTED, f"cannot read {file}: {error.strerror}", remedy) from None
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"

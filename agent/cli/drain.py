@@ -6,15 +6,15 @@ from agent.cli.kit.follow import arguments as _arguments
 from agent.cli.kit.follow import follow, must_not_have_left
 from agent.cli.kit.until import Status
 
-HELP = "let nobody come to this host any more, and keep the proxy running"
+HELP = "stop new connections to this host, and keep the proxy running"
 DESCRIPTION = """\
 Takes this host out of service without failing a request, and shows each step:
-  1. Ready=False, and no EndpointSlice lists this host any more (without the right to see them: drain.settle)
+  1. Ready=False is published, and no EndpointSlice lists this host (without the right to read them: drain.settle)
   2. connections in flight end
-The proxy runs on, what the host itself opens goes through it, and the redirect stays. The host stays drained
-over restarts and reboots, until `fairlead undrain`. To stop the proxy too: `fairlead leave`.
+The proxy keeps running, outbound connections still use it, and the redirect stays. The host stays drained
+across restarts and reboots, until `fairlead undrain`. To stop the proxy too: `fairlead leave`.
 
-Done is exit 0. After --timeout it is exit 75: the drain goes on, only this command does not wait for it."""
+Exit 0: drained; 75: --timeout has expired, and the drain continues without this command."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

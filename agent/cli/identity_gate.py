@@ -5,14 +5,14 @@ import argparse
 from agent.cli.kit.exits import Exit, Failure, see_all
 from agent.cli.main import prefix_argument
 
-HELP = "say whether this user may get the proxy's identity"
+HELP = "check whether this user can get the proxy's identity"
 DESCRIPTION = """\
-Asks the SPIFFE Workload API, as the user who runs this, for an SVID that linkerd2-proxy can serve with and the
-mesh's trust anchors cover. The same runs before each start of the proxy, as the proxy's own user: the agent's
-SVID proves nothing about the proxy's. In token mode it looks for the token instead. Without arguments it asks for
-what root's configuration names. It writes nothing. While it waits it judges again at each update of the Workload
-API and every second, so that a file that was corrected counts at once. Each reason is said once.
-As the proxy's user: sudo -u fairlead-proxy fairlead identity-gate. Exit 0: there is one; 69: none."""
+Asks the SPIFFE Workload API, as the current user, for an SVID that linkerd2-proxy can use and that the mesh's
+trust anchors verify. The same check runs before each start of the proxy, as the proxy's user, because an SVID of
+the agent does not show that the proxy gets one. In token mode it reads the token instead. Without arguments it
+uses root's configuration. It writes nothing. With --wait it checks again at each update of the Workload API and
+every second, so a corrected file counts at once. Each reason is reported once.
+As the proxy's user: sudo -u fairlead-proxy fairlead identity-gate. Exit 0: there is an SVID; 69: there is none."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="how long to wait for one that is not there yet; inf: without end (default: 0, look once)",
+        help="how long to wait for an SVID; inf: without limit (default: 0, check once)",
     )
     parser.add_argument("--json", action="store_true", help="one line of JSON for each reason")
 
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from agent.offline import gate, identity
 
     if (args.socket is None) is not (args.spiffe_id is None):
-        raise Failure(Exit.USAGE, "cannot pass the gate: SOCKET and SPIFFE-ID come together", "name both, or none")
+        raise Failure(Exit.USAGE, "cannot pass the gate: give SOCKET and SPIFFE-ID, or neither")
 
     def ask() -> gate.Gate:
         by_hand = args.socket is not None

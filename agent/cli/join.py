@@ -6,19 +6,19 @@ from agent.cli import redirect
 from agent.cli.kit.follow import arguments as _arguments
 from agent.cli.kit.follow import follow, serves
 
-HELP = "take this host back into the mesh"
+HELP = "add this host to the mesh again"
 DESCRIPTION = """\
-Takes back a `fairlead leave`: the proxy is started, the redirect set, and the host becomes Ready when
-identity, proxy, redirect and probes are as intended. Waits for that, up to --timeout.
+Reverts a `fairlead leave`: the proxy is started, the redirect is set, and the host becomes Ready when identity,
+proxy, redirect and probes are as intended. The command waits for that, up to --timeout.
 
-A declared port whose server speaks first is not redirected while it is not opaque (ServerSpeaksFirst), for its
-plain clients would be dropped. --force, which needs root, redirects it all the same."""
+A declared port whose server speaks first is not redirected while it is not opaque (ServerSpeaksFirst), because
+connections of clients outside the mesh would fail. --force redirects it anyway; it needs root."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     _arguments(parser, "the host is Ready", 120.0)
     parser.add_argument(
-        "--force", action="store_true", help="also a port whose server speaks first and that is not opaque"
+        "--force", action="store_true", help="include ports whose server speaks first and that are not opaque"
     )
 
 

@@ -5,13 +5,13 @@ import argparse
 from agent.cli.kit.follow import arguments as _arguments
 from agent.cli.kit.follow import follow
 
-HELP = "take this host out of the mesh"
+HELP = "remove this host from the mesh"
 DESCRIPTION = """\
-Takes this host out of the mesh without failing a request, and shows each step:
-  1. Ready=False, and time for the mesh to hear it
+Removes this host from the mesh without failing a request, and shows each step:
+  1. Ready=False is published, and peers stop opening connections
   2. connections in flight end (drain.timeout at most)
-  3. the outbound redirect is let go, the proxy is stopped, the inbound redirect is taken away
-The host stays out over restarts and reboots, until `fairlead join`."""
+  3. the outbound redirect is released, the proxy is stopped, the inbound redirect is removed
+The host stays out of the mesh across restarts and reboots, until `fairlead join`."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from agent import __version__
 from agent.cli.kit.exits import EPILOG, Exit, Failure, complain
 from agent.core import text
 
-# verb → module. Each is imported only when its parser is needed, that is for its own run and for --help.
+# verb → module. A module is imported only when its parser is needed: when the verb runs, and for --help.
 VERBS = {
     "run": "run",
     "status": "status",
@@ -35,16 +35,16 @@ VERBS = {
 }
 
 DESCRIPTION = """\
-fairlead makes this host a dependable member of a Linkerd mesh.
+fairlead makes this host a member of a Linkerd mesh.
 
-  fairlead sandbox              watch it work, on this machine, without touching its network
-  fairlead check-config         name every problem of the configuration
-  fairlead plan                 the exact rules of the redirect, before they are set
-  fairlead redirect …           set them by hand, on trial, and see which rule decides about a connection
-  fairlead status --watch       what this host is to the mesh, and why
-  fairlead drain, undrain       let nobody come to this host, and let them come again
-  fairlead reload               read the edited configuration, without touching what it does not change
-  fairlead leave, fairlead join take this host out of the mesh, and back in
+  fairlead sandbox              run a demonstration on this machine, without a change to its network
+  fairlead check-config         list every problem in the configuration
+  fairlead plan                 show the redirect rules before they are set
+  fairlead redirect …           set them manually, on trial, and trace which rule decides about a connection
+  fairlead status --watch       show the state of this host in the mesh, and the reasons
+  fairlead drain, undrain       stop new connections to this host, and accept them again
+  fairlead reload               read the edited configuration
+  fairlead leave, fairlead join remove this host from the mesh, and add it again
 
 The agent itself is `fairlead run`, started by systemd."""
 
@@ -68,14 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _escape_output() -> None:
-    """What others chose, or what this terminal has no letters for, is shown escaped."""
+    """Escape foreign text, and characters that this terminal cannot show."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=text.ESCAPED)
 
 
 class _Parser(argparse.ArgumentParser):
-    """One that suggests the nearest word for one that it does not know. (argparse does from Python 3.14 on.)"""
+    """Suggests the nearest known value for an unknown one. (argparse does this from Python 3.14 on.)"""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         known = [str(choice) for choice in action.choices or ()]

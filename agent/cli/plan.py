@@ -14,11 +14,11 @@ from agent.core import text
 if TYPE_CHECKING:
     from agent.offline.redirect import Redirect
 
-HELP = "the exact rules of the redirect, and how they differ from what is live"
+HELP = "show the redirect rules, and how they differ from the live rules"
 DESCRIPTION = """\
-Shows the exact rules that PREFIX/etc/fairlead/fairlead.toml stands for once the proxy is ready, and where what
-is live differs. Touches nothing, and works without the agent; only to read the live rules it must be root.
-Exit 0: these rules can be set; 1: they would be refused, and why; 64: the configuration is wrong."""
+Shows the rules that PREFIX/etc/fairlead/fairlead.toml describes for a ready proxy, and how the live rules differ.
+It changes nothing and works without the agent. To read the live rules it must run as root.
+Exit 0: these rules can be set; 1: they would be refused, with the reason; 64: the configuration is wrong."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +87,7 @@ def render(found: "Redirect") -> Iterator[str]:
         yield from (f"  {line}" for line in found.guide)
     if found.hand_made:
         yield ""
-        yield f"chains made by hand after Linkerd's guide: {'; '.join(found.hand_made)}"
+        yield f"manually created chains of Linkerd's guide: {'; '.join(found.hand_made)}"
         yield "  → fairlead redirect adopt-guide"
     if found.refused:
         yield ""
@@ -100,7 +100,7 @@ def render(found: "Redirect") -> Iterator[str]:
 
 
 def edited(found: "Redirect") -> Iterator[str]:
-    """Nobody takes an edited configuration up by itself."""
+    """An edited configuration takes effect only when an operator applies it."""
     if found.edited:
         yield ""
         yield f"{found.edited.reason}: {found.edited.entry.text} ({found.edited.detail})"
@@ -109,21 +109,21 @@ def edited(found: "Redirect") -> Iterator[str]:
 
 def _live(found: "Redirect") -> Iterator[str]:
     if found.unread:
-        yield f"what is live is not known: {found.unread.detail}"
+        yield f"the live rules are not known: {found.unread.detail}"
         return
     if found.live.rules is None:
         yield "live: no rules"
         return
     changes = difference(found)
     if not changes:
-        yield f"live: inbound {found.inbound.value}, outbound {found.outbound.value}, by this very plan"
+        yield f"live: inbound {found.inbound.value}, outbound {found.outbound.value}, as planned"
         return
     yield "live (-) and planned (+):"
     yield from (f"  {line}" for line in changes)
 
 
 def difference(found: "Redirect") -> list[str]:
-    """Live rules at another level of the same plan differ in nothing: [] then, and where they are not known."""
+    """[] if the live rules are the same plan at another level, or are not known."""
     if found.unread or found.as_planned:
         return []
     live, planned = list(rules.lines(found.live.rules)), list(rules.lines(found.planned))

@@ -7,13 +7,13 @@ from agent.cli.kit.client import Client
 from agent.cli.kit.exits import Exit
 from agent.cli.main import prefix_argument
 
-HELP = "say for an application that it is well"
+HELP = "report for an application that it is healthy"
 DESCRIPTION = """\
-`fairlead probe push NAME --ttl 30s` says that the application is well now and for the next 30 s. The probe
-must stand in the configuration with kind = "push". It passes from the first push on, and fails as soon as
-the time of the last one has expired; before the first there is no verdict.
+`fairlead probe push NAME --ttl 30s` reports that the application is healthy for the next 30 s. The probe must be
+in the configuration with kind = "push". It passes from the first push on, and fails when the ttl of the last push
+has expired. Before the first push its result is unknown.
 
-Call it again well before the time is over, for example each 10 s for a ttl of 30 s."""
+Push again well before the ttl expires, for example every 10 s for a ttl of 30 s."""
 
 UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -26,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--ttl",
         type=duration,
         metavar="TIME",
-        help="how long this push vouches: 30, 30s, 5m or 1h (default: the probe's ttl, which is also the most)",
+        help="how long this push is valid: 30, 30s, 5m or 1h (default and maximum: the probe's ttl)",
     )
 
 
@@ -39,5 +39,5 @@ def duration(text: str) -> float:
     """Seconds."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text)
     if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 30s, 5m or 1h")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write 30s, 5m or 1h")
     return float(found[1]) * UNITS[found[2]]

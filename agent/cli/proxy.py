@@ -12,32 +12,32 @@ from agent.host import Host
 
 HELP = "install and upgrade linkerd2-proxy"
 DESCRIPTION = """\
-Versions of linkerd2-proxy lie side by side under /var/lib/fairlead/proxy, root's alone; one is current.
+Versions of linkerd2-proxy are installed under /var/lib/fairlead/proxy, owned by root. One of them is current.
 
   fairlead proxy install FILE --sha256 HASH   a release's tarball or folder, a binary, an OCI image layout
-  fairlead proxy list                         what is installed, and what is known of it
-  fairlead proxy upgrade VERSION              drain, change over, verify, serve; back by itself if it does not work
-  fairlead proxy rollback                     the same, to the version before
-  fairlead proxy restart                      the same, to the same version: for new trust anchors and settings
-  fairlead proxy check [VERSION]              prove what can be proved of its next start, and touch nothing
-  fairlead proxy use VERSION                  only for the next start; the running proxy is left alone
-  fairlead proxy remove VERSION
-  fairlead proxy log-level [FILTER]           of the running proxy, until it ends
-  fairlead proxy env [--diff]                 its environment at the next start, and what differs from now
-  fairlead proxy logs                         the last lines of its unit"""
+  fairlead proxy list                         list the installed versions
+  fairlead proxy upgrade VERSION              drain, replace, verify, serve; roll back if it does not become ready
+  fairlead proxy rollback                     the same, to the previous version
+  fairlead proxy restart                      the same, with the same version: for new trust anchors and settings
+  fairlead proxy check [VERSION]              check whether the next start would work, without a change
+  fairlead proxy use VERSION                  set the version of the next start; the running proxy is not changed
+  fairlead proxy remove VERSION               remove a version that is not current
+  fairlead proxy log-level [FILTER]           show or set the log filter of the running proxy
+  fairlead proxy env [--diff]                 show the environment of the next start, and how it differs from now
+  fairlead proxy logs                         show the last lines of the proxy's unit"""
 
 INSTALL = """\
-Checks FILE by its hash, tries the binary as the proxy's user, and keeps it under /var/lib/fairlead/proxy/VERSION.
-It needs no configuration and no agent, so that it works while an image is made. FILE is one of:
+Verifies the hash of FILE, runs the binary as the proxy's user, and installs it to /var/lib/fairlead/proxy/VERSION.
+It needs no configuration and no agent, so it also works in an image build. FILE is one of:
 
   a release's tarball      linkerd2-proxy-v2.366.0-linux-amd64.tar.gz; --sha256 or --checksums of the tarball
   its folder, unpacked     --sha256 of the binary linkerd2-proxy in it
-  the binary itself        --sha256 of the binary; --version where it does not say it
+  the binary               --sha256 of the binary; --version if the binary does not report its version
   an OCI image layout      a folder (skopeo copy docker://cr.l5d.io/linkerd/proxy:TAG oci:DIR); --sha256 of the
-                           image's manifest, which is its digest in the registry
+                           image's manifest (the digest in the registry)
   an OCI image in one tar  (skopeo copy … oci-archive:FILE); --sha256 of the tar
 
-The first version that is installed becomes current. After that: fairlead proxy upgrade VERSION."""
+The first installed version becomes current. Later versions: fairlead proxy upgrade VERSION."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,23 +45,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     install = verbs.add_parser(
         "install",
-        help="check a delivery by its hash, try it, and keep it",
+        help="verify the hash of a file, test it, and install it",
         description=INSTALL,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    install.add_argument("source", type=Path, metavar="FILE|DIR", help="what was delivered; see above")
+    install.add_argument("source", type=Path, metavar="FILE|DIR", help="the file to install; see above")
     which = install.add_mutually_exclusive_group(required=True)
-    which.add_argument("--sha256", metavar="HASH", help="of the file; of the manifest, for a folder of OCI layout")
+    which.add_argument("--sha256", metavar="HASH", help="of the file; for an OCI layout, of the manifest")
     which.add_argument("--checksums", type=Path, metavar="FILE", help="a list of hashes that names the file")
-    install.add_argument("--version", default="", help="where the delivery does not say it")
-    install.add_argument("--dry-run", action="store_true", help="check and try it, and keep nothing")
+    install.add_argument("--version", default="", help="if the file does not contain it")
+    install.add_argument("--dry-run", action="store_true", help="verify and test it, without installing it")
     install.add_argument("--json", action="store_true")
     install.set_defaults(act=_install)
-    listing = verbs.add_parser("list", help="what is installed")
+    listing = verbs.add_parser("list", help="list the installed versions")
     listing.add_argument("--json", action="store_true")
     listing.set_defaults(act=_list)
     for verb, act, text in (
-        ("use", _use, "make a version the one of the next start"),
+        ("use", _use, "set the version of the next start"),
         ("remove", _remove, "remove a version that is not current"),
     ):
         one = verbs.add_parser(verb, help=text)
@@ -70,7 +70,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
     proxy_agent.arguments(verbs)
     proxy_look.arguments(verbs)
-    for one in verbs.choices.values():  # after the verb, as with others, or before it
+    for one in verbs.choices.values():  # accepted before and after the verb
         prefix_argument(one, argparse.SUPPRESS)
 
 
@@ -107,16 +107,16 @@ def _install(args: argparse.Namespace) -> int:
         print(json.dumps(versions.plain(found)))
         return Exit.OK
     if found.warning:
-        print(f"  beware: {found.warning}")
+        print(f"  warning: {found.warning}")
     how = "could be installed" if args.dry_run else "is installed" + (", and current" if found.current else "")
     print(f"linkerd2-proxy {found.version} {how}")
     if not (found.current or args.dry_run):
-        print(f"  change over to it with: fairlead proxy upgrade {found.version}")
+        print(f"  upgrade to it with: fairlead proxy upgrade {found.version}")
     return Exit.OK
 
 
 def _user(args: argparse.Namespace) -> str:
-    """As whom it is tried. An image is made before its hosts are known: without a configuration, the usual one."""
+    """The user that runs the test. In an image build there is no configuration yet: then the default."""
     from agent.config import ProxyConfig
 
     path = Host(_root(args)).configuration
@@ -129,7 +129,7 @@ def _digest(args: argparse.Namespace) -> str:
     if args.sha256:
         found = args.sha256.removeprefix("sha256:").lower()
         if not releases.is_digest(found):
-            raise Failure(Exit.USAGE, f"cannot use {args.sha256!r}: it is no SHA-256 in hexadecimal")
+            raise Failure(Exit.USAGE, f"cannot use {args.sha256!r}: it is not a SHA-256 in hexadecimal")
         return str(found)
     try:
         found = releases.checksum(text_files.text(args.checksums.read_bytes()), args.source.name)
@@ -151,7 +151,7 @@ def _list(args: argparse.Namespace) -> int:
         mark = "current" if one.current else "previous" if one.previous else ""
         print(f"{one.version:<12} {mark:<10}{one.warning}".rstrip())
     if not found:
-        print("none is installed; see: fairlead proxy install --help")
+        print("no version is installed; see: fairlead proxy install --help")
     return Exit.OK
 
 
@@ -162,8 +162,8 @@ def _use(args: argparse.Namespace) -> int:
     try:
         versions.set_current(_root(args), args.version.removeprefix("v"))
     except versions.Refusal as refusal:
-        raise Failure(Exit.FAILED, refusal.detail, "see what is installed: fairlead proxy list") from None
-    print("at its next start the proxy is this one; to change over now: fairlead proxy restart")
+        raise Failure(Exit.FAILED, refusal.detail, "list the installed versions: fairlead proxy list") from None
+    print("the next start uses this version; to start it now: fairlead proxy restart")
     return Exit.OK
 
 
@@ -175,6 +175,6 @@ def _remove(args: argparse.Namespace) -> int:
         versions.remove(_root(args), args.version.removeprefix("v"))
     except versions.Refusal as refusal:
         raise Failure(
-            Exit.FAILED, refusal.detail, "change over to another first: fairlead proxy upgrade"
+            Exit.FAILED, refusal.detail, "upgrade to another version first: fairlead proxy upgrade"
         ) from None
     return Exit.OK

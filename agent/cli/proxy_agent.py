@@ -12,29 +12,29 @@ from agent.cli.kit.follow import LATE, serves, show
 from agent.cli.kit.until import Status, statuses
 
 ENDS = ("done", "back-again", "failed", "cleared")
-_GOOD = "nothing is known against it: configuration, binary, ports, identity, trust anchors, control plane's names"
+_GOOD = "no problem found: configuration, binary, ports, identity, trust anchors, names of the control plane"
 
 
 def arguments(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     for verb, text in (
-        ("upgrade", "drain, change over to a version, verify it, serve; back by itself if it does not work"),
-        ("rollback", "the same, to the version before"),
-        ("restart", "the same, to the same version: for new trust anchors and settings"),
+        ("upgrade", "drain, replace the proxy, verify, serve; roll back if it does not become ready"),
+        ("rollback", "the same, to the previous version"),
+        ("restart", "the same, with the same version: for new trust anchors and settings"),
     ):
         one = verbs.add_parser(verb, help=text)
         if verb == "upgrade":
             one.add_argument("version", metavar="VERSION")
-        one.add_argument("--no-wait", action="store_true", help="do not wait until it is over")
+        one.add_argument("--no-wait", action="store_true", help="do not wait for the end")
         one.add_argument("--json", action="store_true", help="each step as one line of JSON")
         one.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="how long to wait")
-        one.add_argument("--force", action="store_true", help="even if the next one would not work")
+        one.add_argument("--force", action="store_true", help="even if the check of the next start fails")
         one.set_defaults(act=_replace, verb=verb)
-    check = verbs.add_parser("check", help="prove what can be proved of its next start; touch nothing")
-    check.add_argument("version", nargs="?", default="", metavar="VERSION", help="left out: the current one")
+    check = verbs.add_parser("check", help="check whether the next start would work, without a change")
+    check.add_argument("version", nargs="?", default="", metavar="VERSION", help="default: the current one")
     check.add_argument("--json", action="store_true")
     check.set_defaults(act=_check)
     level = verbs.add_parser("log-level", help="show or set the log filter of the running proxy, until it ends")
-    level.add_argument("filter", nargs="?", default="", metavar="FILTER", help="as proxy.log; left out: show it")
+    level.add_argument("filter", nargs="?", default="", metavar="FILTER", help="as proxy.log; default: show it")
     level.add_argument("--json", action="store_true")
     level.set_defaults(act=_log_level)
 
@@ -46,16 +46,16 @@ def _replace(args: argparse.Namespace) -> int:
     if args.verb == "upgrade":
         words["version"] = args.version.removeprefix("v")
     if "version" in words and _is_current(client.status(), str(words["version"])):
-        print(f"linkerd2-proxy {words['version']} serves already")
+        print(f"linkerd2-proxy {words['version']} is already serving")
         return Exit.OK
     deadline = time.monotonic() + args.timeout
     return follow_replacement(client, client.order(f"proxy-{args.verb}", **words), args, doing, deadline)
 
 
 def _check(args: argparse.Namespace) -> int:
-    """Exit 1, and the first fault, where it would not work."""
+    """Exit 1 and the first fault if it would not work."""
     words = {"version": args.version.removeprefix("v")} if args.version else {}
-    found = Client(args.prefix, "prove the proxy's next start").order("proxy-check", **words)
+    found = Client(args.prefix, "check the proxy's next start").order("proxy-check", **words)
     print(json.dumps(found) if args.json else _GOOD)
     return Exit.OK
 
@@ -77,11 +77,11 @@ def _is_current(status: Status, version: str) -> bool:
 def follow_replacement(
     client: Client, first: Status, args: argparse.Namespace, doing: str, deadline: float
 ) -> int:
-    """To its end, over a restart of the agent: the next one goes on where the last one was."""
+    """Follow it to its end, across a restart of the agent: the next agent continues it."""
     said = ""
     for status in statuses(client, deadline, first, restarts=True):
         change: dict[str, Any] | None = status["facts"]["replacement"]
-        if change is not None:  # an agent that has just started has not recalled it yet
+        if change is not None:  # an agent that has just started has not read the record yet
             over = change["stage"] in ENDS and (serves(status) or status["phase"] != "member")
             said = show(status, args, over, said)
             if args.no_wait or over or change["stage"] in ENDS[1:]:

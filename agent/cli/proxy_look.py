@@ -7,11 +7,11 @@ from agent.cli.kit.exits import Exit, Failure, must_be_root
 
 
 def arguments(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    env = verbs.add_parser("env", help="the environment of the proxy's next start, secrets masked")
-    env.add_argument("--diff", action="store_true", help="against the running one's; exit 1 where they differ")
+    env = verbs.add_parser("env", help="show the environment of the proxy's next start, secrets masked")
+    env.add_argument("--diff", action="store_true", help="compare with the running proxy; exit 1 if they differ")
     env.add_argument("--json", action="store_true")
     env.set_defaults(act=_env)
-    logs = verbs.add_parser("logs", help="the last lines of the proxy's unit")
+    logs = verbs.add_parser("logs", help="show the last lines of the proxy's unit")
     logs.add_argument("--json", action="store_true")
     logs.set_defaults(act=_logs)
 
@@ -24,7 +24,7 @@ def _env(args: argparse.Namespace) -> int:
         planned = environment.planned(args.prefix)
         running = environment.running() if args.diff else {}
     except environment.Unavailable as error:
-        raise Failure(Exit.UNAVAILABLE, f"cannot tell the proxy's environment: {error}") from None
+        raise Failure(Exit.UNAVAILABLE, f"cannot read the proxy's environment: {error}") from None
     if not args.diff:
         _print(args.json, dict(proxy.masked(planned)), "{0}={1}")
         return Exit.OK
@@ -34,7 +34,7 @@ def _env(args: argparse.Namespace) -> int:
         told = {"running": now.get(name), "next": then.get(name)}
         print(json.dumps({"name": name, **told}) if args.json else f"{name}: {told['running']} → {told['next']}")
     if differing and not args.json:
-        print("the next start brings these: fairlead proxy restart")
+        print("to apply these values: fairlead proxy restart")
     return Exit.FAILED if differing else Exit.OK
 
 
@@ -51,5 +51,5 @@ def _logs(args: argparse.Namespace) -> int:
     except helper.Refused as refused:
         remedy = "look at it with: journalctl -u fairlead-proxy"
         raise Failure(Exit.UNAVAILABLE, f"cannot show the proxy's log: {refused}", remedy) from None
-    print(json.dumps(lines) if args.json else "\n".join(lines or ["its unit has written nothing so far"]))
+    print(json.dumps(lines) if args.json else "\n".join(lines or ["the unit has not written anything yet"]))
     return Exit.OK

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from agent.core.redirect.trace import Packet
     from agent.offline.redirect import Redirect
 
-HELP = "set, try, take away, show and explain the traffic redirect"
+HELP = "set, test, remove, show and trace the traffic redirect"
 DESCRIPTION = """\
-The traffic redirect, by hand; root only. The agent does all this by itself, but for these:
-  apply     set the configuration as it stands, at the level of the moment; lifts a suspension
-            with --confirm 60s it is taken back after that time, even if agent and network are gone
-  confirm   keep what `apply --confirm` set          revert    take it back now
-  remove    take every rule away; open streams through the proxy are let finish, but with --now
-  show      what is live, with packet counters       trace     which rule decides about a connection, and why
-  adopt-guide   the same as apply, in place of the chains that Linkerd's guide has one make by hand"""
+Manages the traffic redirect manually; root only. The agent sets the rules automatically, except for:
+  apply     set the configured rules at the current level; ends a suspension
+            with --confirm 60s they are reverted after that time, even if the agent or the network has failed
+  confirm   keep what `apply --confirm` set          revert    revert it now
+  remove    remove every rule; without --now, open streams through the proxy can finish first
+  show      the live rules, with packet counters     trace     which rule decides about a connection, and why
+  adopt-guide   the same as apply, and removes the chains that were created from Linkerd's guide"""
 
 _REMEDIES = {Reason.REDIRECT_FORBIDDEN: "run it with sudo"}
 _NO_TRIAL = "these rules were live before, so none is on trial and there is nothing to confirm"
@@ -48,10 +48,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
     apply = add("apply", _apply)
     apply.add_argument(
-        "--confirm", type=_seconds, metavar="60s", help="take it back after this time (5s to 1h) unless confirmed"
+        "--confirm", type=_seconds, metavar="60s", help="revert after this time (5s to 1h) unless confirmed"
     )
     apply.add_argument(
-        "--force", action="store_true", help="also a port whose server speaks first and that is not opaque"
+        "--force", action="store_true", help="include ports whose server speaks first and that are not opaque"
     )
     add("confirm", lambda args: _plain(args, "confirm"))
     add("revert", lambda args: _plain(args, "revert"))
@@ -61,21 +61,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     trace = add("trace", _trace)
     way = trace.add_mutually_exclusive_group(required=True)
     way.add_argument("--in", dest="way", action="store_const", const="in", help="a connection to this host")
-    way.add_argument("--out", dest="way", action="store_const", const="out", help="one that this host opens")
+    way.add_argument("--out", dest="way", action="store_const", const="out", help="a connection from this host")
     trace.add_argument("protocol", choices=["tcp"])
     trace.add_argument("to", type=_endpoint, metavar="ADDRESS:PORT")
-    trace.add_argument("--uid", type=int, help="of who opens it")
-    trace.add_argument("--from", dest="source", type=parsed, metavar="ADDRESS", help="where it comes from")
+    trace.add_argument("--uid", type=int, help="of the user that opens it")
+    trace.add_argument("--from", dest="source", type=parsed, metavar="ADDRESS", help="its source")
 
 
 _HELPS = {
-    "apply": "set the configuration as it stands, at the level of the moment",
+    "apply": "set the configured rules at the current level",
     "confirm": "keep what `apply --confirm` set",
-    "revert": "take back what `apply --confirm` set",
-    "remove": "take every rule away",
-    "show": "what is live, with packet counters",
-    "adopt-guide": "replace the chains that Linkerd's guide has one make by hand",
-    "trace": "which rule decides about a connection, and why",
+    "revert": "revert what `apply --confirm` set",
+    "remove": "remove every rule",
+    "show": "show the live rules, with packet counters",
+    "adopt-guide": "replace the chains that were created from Linkerd's guide",
+    "trace": "show which rule decides about a connection, and why",
 }
 
 
@@ -100,13 +100,13 @@ def _apply(args: argparse.Namespace) -> int:
 
 
 def _warn_of_firewall(args: argparse.Namespace) -> int:
-    """The redirect is set. Where peers cannot reach the proxy, that is no success."""
+    """The redirect is set. If peers cannot reach the proxy, the verb still fails."""
     found = ask(args, "ask the host's firewall", "redirect firewall")
     closed, untracked = found["verdict"] == "refused", found.get("untracked")
     if untracked:
         print(f"warning: {untracked}", file=sys.stderr)
     if found["verdict"] != "accepted":
-        words = "keeps peers out" if closed else "cannot be told whether it lets peers in"
+        words = "blocks peers" if closed else "it is unknown whether it accepts peers"
         print(f"warning: the host's firewall: {words}: {found['detail']}", file=sys.stderr)
     for line in str(found.get("commands", "")).split("; ") if closed else ():
         print(f"  → {line}", file=sys.stderr)
@@ -115,12 +115,12 @@ def _warn_of_firewall(args: argparse.Namespace) -> int:
 
 def _plain(args: argparse.Namespace, verb: str) -> int:
     answer = ask(args, f"{verb} the redirect", f"redirect {verb}")
-    _say(args, answer, f"{'kept' if verb == 'confirm' else 'taken back'}: {_levels(answer)}")
+    _say(args, answer, f"{'kept' if verb == 'confirm' else 'reverted'}: {_levels(answer)}")
     return Exit.OK
 
 
 def _remove(args: argparse.Namespace) -> int:
-    """Asked again while streams are open: nobody tells when the last has ended."""
+    """Ask again while streams are open: there is no event for the end of the last one."""
     words = {"now": "yes"} if args.now else {}
     said = None
     while True:
@@ -129,15 +129,15 @@ def _remove(args: argparse.Namespace) -> int:
             _say(args, answer, "removed")
             return Exit.OK
         if said != answer["streams"] and not args.json:
-            print(f"nothing is redirected any more; {answer['streams']} open streams are let finish", flush=True)
+            print(f"new connections are not redirected; waiting for {answer['streams']} open streams", flush=True)
         said = answer["streams"]
         time.sleep(1)
 
 
 def _adopt(args: argparse.Namespace) -> int:
     answer = ask(args, "adopt the guide's chains", "redirect adopt-guide", **_session())
-    gone = "; ".join(answer["adopted"]) or "none were there"
-    _say(args, answer, f"set: {_levels(answer)}; taken away: {gone}")
+    gone = "; ".join(answer["adopted"]) or "none"
+    _say(args, answer, f"set: {_levels(answer)}; removed: {gone}")
     return Exit.OK
 
 
@@ -213,7 +213,7 @@ def ask(args: argparse.Namespace, doing: str, verb: str, **words: str) -> Mappin
 
 
 def _session() -> dict[str, str]:
-    """The ports by which this session came to the host: the privileged helper has no session of its own."""
+    """The ports that this login session uses: the privileged helper has no session."""
     from agent.offline import helper
 
     found = sorted(helper.session_ports())[:_MOST_PORTS]
@@ -236,11 +236,11 @@ def _levels(answer: Mapping[str, Any]) -> str:
 
 
 def _seconds(text: str) -> str:
-    """60, 60s, 5m or 1h → seconds as the privileged helper takes them."""
+    """60, 60s, 5m or 1h → seconds, the form that the privileged helper takes."""
     found = re.fullmatch(r"([1-9][0-9]{0,4})([smh]?)", text)
     seconds = int(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0
     if not 5 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time from 5s to 1h")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration from 5s to 1h")
     return str(seconds)
 
 
@@ -251,5 +251,5 @@ def _endpoint(text: str) -> tuple[Any, int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT, as 10.0.0.1:80 or [fd00::1]:80") from None
     if not 1 <= found[1] <= 65535:
-        raise argparse.ArgumentTypeError(f"{port} is no port")
+        raise argparse.ArgumentTypeError(f"{port} is not a port")
     return found

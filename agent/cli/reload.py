@@ -15,20 +15,20 @@ from agent.cli.proxy_agent import follow_replacement
 
 HELP = "read the edited configuration"
 DESCRIPTION = """\
-Has the agent read PREFIX/etc/fairlead/fairlead.toml anew. A file with problems is refused, each of them is named,
-and what was read before stays in force (exit 64). What the agent alone uses is in force at once; proxy and
-redirect are not touched by it. What needs more is named and waits: a restart of the proxy for --restart-proxy,
-which drains first and fails no request where another host serves; an edited redirect for root's word,
-`fairlead redirect apply`. SIGHUP and `systemctl reload fairlead` do the same, and tell the log."""
+Makes the agent read PREFIX/etc/fairlead/fairlead.toml again. A file with problems is refused, its problems are
+listed, and the previous configuration stays in force (exit 64). Settings of the agent take effect at once and do
+not change the proxy or the redirect. Other settings are listed and wait: those of the proxy for a restart
+(--restart-proxy drains first, and fails no request if another host serves), those of the redirect for root's
+`fairlead redirect apply`. SIGHUP and `systemctl reload fairlead` do the same, and write the result to the log."""
 
 DOING = "reload the configuration"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     prefix_argument(parser)
-    parser.add_argument("--restart-proxy", action="store_true", help="restart the proxy, if anything needs it")
-    parser.add_argument("--force", action="store_true", help="with --restart-proxy: as for proxy restart")
-    parser.add_argument("--no-wait", action="store_true", help="do not wait until it is over")
+    parser.add_argument("--restart-proxy", action="store_true", help="restart the proxy if a change needs it")
+    parser.add_argument("--force", action="store_true", help="with --restart-proxy: as in proxy restart")
+    parser.add_argument("--no-wait", action="store_true", help="do not wait for the end")
     parser.add_argument("--json", action="store_true", help="the result, and each step, as one line of JSON")
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="how long to wait")
 
@@ -56,7 +56,7 @@ def _refused(found: dict[str, Any], args: argparse.Namespace) -> int:
         where = ": ".join(part for part in (found["file"], problem["key"]) if part)
         complain(f"{where}: {problem['cause']}", problem["remedy"])
     count = len(found["problems"])
-    text = f"{count} problem{'s' * (count > 1)} in {found['file']}; what was read before stays in force"
+    text = f"{count} problem{'s' * (count > 1)} in {found['file']}; the previous configuration stays in force"
     raise Failure(Exit.CONFIG, f"cannot {DOING}: {text}")
 
 
@@ -64,7 +64,7 @@ def _tell(found: dict[str, Any]) -> None:
     for key in found["changed"]:
         print(f"{key}: {_what(key, found)}")
     if not found["changed"]:
-        print("the configuration is the one in force")
+        print("the configuration has not changed")
     if found["proxy"] and not found["restarting"]:
         print("restart the proxy at a convenient time: fairlead proxy restart")
 
@@ -84,5 +84,5 @@ def _in_force(client: Client, found: dict[str, Any], deadline: float) -> dict[st
     for status in statuses(client, deadline, restarts=True):
         if status["configuration"] != before:
             return status
-    cause = "the agent still uses the configuration before"
+    cause = "the agent still uses the previous configuration"
     raise Failure(Exit.LATE, f"cannot {DOING} in time: {cause}", LATE)

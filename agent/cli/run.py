@@ -7,11 +7,11 @@ from agent.cli.kit.exits import Exit, Failure
 from agent.cli.main import prefix_argument
 from agent.host import Host
 
-HELP = "run the agent (systemd does)"
+HELP = "run the agent (started by systemd)"
 DESCRIPTION = """\
-Runs the agent: reads PREFIX/etc/fairlead/fairlead.toml, then watches and keeps this host's place in the mesh
-until it is told to end. SIGTERM and SIGINT hand over: proxy, redirect and Ready stay as they are, and the next
-agent takes them up. To take the host out of the mesh, use `fairlead leave`."""
+Runs the agent. It reads PREFIX/etc/fairlead/fairlead.toml and keeps this host in the mesh until a signal ends it.
+SIGTERM and SIGINT do not change the proxy, the redirect or Ready; the next agent continues with them. To remove
+the host from the mesh, use `fairlead leave`."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

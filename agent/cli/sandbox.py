@@ -7,15 +7,15 @@ from pathlib import Path
 
 from agent.cli.kit.exits import Exit, Failure
 
-HELP = "watch a host join a mesh, here and now"
+HELP = "demonstrate how a host joins a mesh"
 DESCRIPTION = """\
-Runs the whole product on embedded stand-ins: a host in a network namespace of its own with an application,
-a Workload API with its own authority, an API server, and a stand-in for linkerd2-proxy. The host comes to the
-API server with its SPIFFE identity (api.auth = "spiffe"), so it holds no credential file. Your machine's
-network is not touched, and nothing is left when it ends, however it ends.
+Runs the whole product with embedded replacements: a host with an application in a network namespace, a Workload
+API with a certificate authority, an API server, and a replacement for linkerd2-proxy. The host authenticates to
+the API server with its SPIFFE identity (api.auth = "spiffe"), so it has no credential file. The network of your
+machine is not changed, and everything is removed at the end, also after an error.
 
-It shows each step in plain words and what to type next. With --check it takes the whole tour by itself and
-ends with "sandbox: N of N checks passed", exit 0 or 1. Each other scenario does so too, also without --check."""
+It explains each step and what to type next. With --check it runs the whole tour without input and ends with
+"sandbox: N of N checks passed", exit 0 or 1. The other scenarios always run without input."""
 
 
 SCENARIOS = {
@@ -26,18 +26,18 @@ SCENARIOS = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--check", action="store_true", help="take the tour without asking; exit 0 or 1")
+    parser.add_argument("--check", action="store_true", help="run the tour without input; exit 0 or 1")
     parser.add_argument(
-        "--proxy", type=Path, metavar="PATH", help="a real linkerd2-proxy binary in place of the stand-in"
+        "--proxy", type=Path, metavar="PATH", help="use this linkerd2-proxy binary instead of the replacement"
     )
     parser.add_argument(
         "--scenario",
         choices=SCENARIOS,
         default="tour",
         metavar="NAME",
-        help=f"what happens, instead of the tour: {', '.join(SCENARIOS)}; see --list-scenarios",
+        help=f"the scenario to run (default: tour): {', '.join(SCENARIOS)}; see --list-scenarios",
     )
-    parser.add_argument("--list-scenarios", action="store_true", help="name the scenarios, and end")
+    parser.add_argument("--list-scenarios", action="store_true", help="list the scenarios and exit")
     parser.add_argument("--verbose", action="store_true", help="show the agent's log too")
 
 
@@ -46,12 +46,12 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(f"{name:<10} {text}" for name, text in SCENARIOS.items()))
         return Exit.OK
     if os.geteuid() != 0:
-        remedy = "run it as root: sudo make sandbox (it works in namespaces of its own)"
-        raise Failure(Exit.NOT_PERMITTED, "cannot make network namespaces: not root", remedy)
+        remedy = "run it as root: sudo make sandbox (it uses separate network namespaces)"
+        raise Failure(Exit.NOT_PERMITTED, "cannot create network namespaces: not root", remedy)
     if importlib.util.find_spec("agent.sandbox") is None:
         raise Failure(
             Exit.UNAVAILABLE,
-            "cannot start the sandbox: this is the package for hosts, which comes without it",
+            "cannot start the sandbox: the package for hosts does not contain it",
             "run it from a checkout: make sandbox",
         )
     if args.proxy and not os.access(args.proxy, os.X_OK):

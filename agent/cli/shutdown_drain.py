@@ -10,20 +10,20 @@ from agent.cli.kit.follow import watch
 from agent.cli.main import prefix_argument
 from agent.host import Host
 
-HELP = "drain for the host's shutdown (fairlead-drain.service does)"
+HELP = "drain for the host's shutdown (run by fairlead-drain.service)"
 DESCRIPTION = """\
-Drains this host and returns, as `fairlead drain` does, but nothing remembers it: after a reboot the host serves
-again. An agent that lives is told; with the agent dead this command does it by itself, so it needs no unit that
-a shutdown may have stopped already. It waits drain.timeout at most, and does nothing on a host that has left.
+Drains this host as `fairlead drain` does, but does not record it: after a reboot the host serves again. A running
+agent does the drain; without one this command does it, so it needs no unit that the shutdown may have stopped
+already. It waits drain.timeout at most, and does nothing on a host that has left the mesh.
 
-Done is exit 0. Not in time is exit 75, and the shutdown goes on."""
+Exit 0: drained; 75: drain.timeout has expired, and the shutdown continues."""
 
 DOING = "drain this host"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     prefix_argument(parser)
-    parser.add_argument("--json", action="store_true", help="each step as one line of JSON, while the agent lives")
+    parser.add_argument("--json", action="store_true", help="each step as one line of JSON, while the agent runs")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         return _by_the_agent(args)
     except Failure as failure:
         if failure.code is Exit.LATE:
-            raise Failure(Exit.LATE, failure.message, "the shutdown goes on") from None
+            raise Failure(Exit.LATE, failure.message, "the shutdown continues") from None
         if failure.code is not Exit.UNAVAILABLE:
             raise
     from agent.offline import shutdown
@@ -42,11 +42,11 @@ def run(args: argparse.Namespace) -> int:
     rest = max(0.0, deadline - time.monotonic())
     if shutdown.drain(config, args.prefix, rest, lambda step: print(step, flush=True)):
         return Exit.OK
-    raise Failure(Exit.LATE, f"cannot {DOING} within {config.drain.timeout:g} s", "the shutdown goes on")
+    raise Failure(Exit.LATE, f"cannot {DOING} within {config.drain.timeout:g} s", "the shutdown continues")
 
 
 def _by_the_agent(args: argparse.Namespace) -> int:
-    """Raises Failure: Exit.UNAVAILABLE where there is none, or it ended meanwhile."""
+    """Raises Failure: Exit.UNAVAILABLE if there is no agent, or it ended during the drain."""
     client = Client(args.prefix, DOING, timeout=15.0)
     status = client.status()
     if status["phase"] == "left":

@@ -13,12 +13,12 @@ from agent.cli.kit.exits import Exit, Failure, complain
 from agent.cli.kit.looks import Look, duration
 from agent.cli.main import prefix_argument
 
-HELP = "what this host is to the mesh, and why"
+HELP = "show the state of this host in the mesh, and the reasons"
 DESCRIPTION = """\
-Shows what this host is to the mesh, what is known about it and since when, when the agent last looked and looks
-again, and for each problem the remedy.
-On a terminal it has colours (not with NO_COLOR set) and fits the width.
---json has everything: facts, goals, conditions, reasons, attempts. Exit 0: Ready; 3: not Ready; 69: no agent."""
+Shows the state of this host in the mesh: each condition and its age, the agent's last and next check, and a
+remedy for each problem.
+On a terminal the output has colours (unless NO_COLOR is set) and fits the width.
+--json shows everything: facts, goals, conditions, reasons, attempts. Exit 0: Ready; 3: not Ready; 69: no agent."""
 
 CLEAR = "\033[2J\033[H"
 RETRY = 1.0  # seconds between two looks for an agent
@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="everything, as JSON (with --watch: one line a change)"
     )
-    parser.add_argument("--watch", action="store_true", help="go on, and show every change")
+    parser.add_argument("--watch", action="store_true", help="show every change, until interrupted")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _watch(client: Client, args: argparse.Namespace, version: int | None) -> NoReturn:
-    """Show every change, until interrupted; an agent that ends is waited for, for the next takes its place."""
+    """Show every change, until interrupted. If the agent ends, wait for the next one."""
     while True:
         try:
             status = client.status(after=version)
@@ -80,7 +80,7 @@ def render(status: dict[str, Any], look: Look = looks.PLAIN) -> Iterator[str]:
 
 
 def _lines(status: dict[str, Any], now: float) -> Iterator[tuple[str, int, str]]:
-    """Each with the indentation of what does not fit, and the mark that has a colour."""
+    """Each with its hanging indentation, and the mark that is coloured."""
     yield f"{status['workload']}  {status['headline']}", 2, ""
     yield "", 0, ""
     yield f"    {'published':<{NAME}} {_published(status, now)}", INDENT, ""
@@ -109,7 +109,7 @@ def _published(status: dict[str, Any], now: float) -> str:
 
 
 def _since(condition: dict[str, str], facts: dict[str, Any], now: float) -> str:
-    """For how long it has this status, by the ExternalWorkload; empty where that says another, or nothing."""
+    """How long the ExternalWorkload has had this status; empty if its status differs or is absent."""
     workload = facts["workload"]
     if workload == "unknown" or workload["seen"] is None:
         return ""
@@ -121,9 +121,9 @@ def _since(condition: dict[str, str], facts: dict[str, Any], now: float) -> str:
 
 
 def _attempts(status: dict[str, Any], name: str, last: str = "looked", again: str = "look") -> str:
-    """When the agent last looked, or tried, and when it does so next; of several probes the last and the next.
-    `last`: "" where the line says that already."""
-    found = status.get("attempts", {})  # an agent before this version has none
+    """The times of the agent's last and next check or attempt; of several probes, the last and the next.
+    `last`: "" if the line contains it already."""
+    found = status.get("attempts", {})  # an older agent has none
     here = [found[one] for one in found if one == name or (name == "ProbesPassing" and one.startswith("probe "))]
     if not here:
         return ""
@@ -135,7 +135,7 @@ def _attempts(status: dict[str, Any], name: str, last: str = "looked", again: st
 
 
 def _lease(status: dict[str, Any]) -> Iterator[tuple[str, int, str]]:
-    """The last sign that the agent reached the API server."""
+    """When the agent last reached the API server."""
     fact = status["facts"]["lease"]
     if fact == "unknown":
         return
@@ -147,7 +147,7 @@ def _lease(status: dict[str, Any]) -> Iterator[tuple[str, int, str]]:
 
 
 def _mark(condition: dict[str, str]) -> str:
-    """What an operator took away is not at fault."""
+    """A condition that an operator turned off is not a fault."""
     return INTENDED if condition["reason"] == "Left" else MARKS[condition["status"]]
 
 
@@ -160,7 +160,7 @@ def _detail(condition: dict[str, str], facts: dict[str, Any]) -> str:
 def _identity(facts: dict[str, Any]) -> str:
     fact = facts["identity"]
     if fact["svid"] is None:
-        return "by the proxy's own certificate; there is nothing newer"
+        return "from the proxy's certificate; there is no newer SVID"
     turns = f"next rotation in {duration(fact['rotates_at'])}" if fact["rotates_at"] > 0 else "rotation is due"
     name, left = fact["svid"]["spiffe_id"], duration(fact["expires_at"])
     return f"{name}, {left} left, {turns}{_anchors(facts['anchors'])}"
@@ -173,7 +173,7 @@ def _anchors(fact: Any) -> str:
 
 
 def _credential(credential: dict[str, Any]) -> str:
-    """Where it comes from and how long it lasts; never what it is."""
+    """Its source and how long it is valid; never its value."""
     words = [credential["kind"]]
     words += [f"{name} {credential[name]}" for name in ("audience", "file", "context", "by") if name in credential]
     if "expires_at" in credential:
@@ -195,7 +195,7 @@ def _proxy(facts: dict[str, Any]) -> str:
 
 def _control_plane(facts: dict[str, Any]) -> str:
     control = facts["proxy"]["control"]
-    return "the policy controller has answered this proxy" + (", and does not now" if control["lost"] else "")
+    return "the policy controller has answered this proxy" + (", but not lately" if control["lost"] else "")
 
 
 def _count(number: int | str, what: str) -> str:

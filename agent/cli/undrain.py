@@ -5,10 +5,10 @@ import argparse
 from agent.cli.kit.follow import arguments as _arguments
 from agent.cli.kit.follow import follow, must_not_have_left, serves
 
-HELP = "take back a drain"
+HELP = "end a drain"
 DESCRIPTION = """\
-Takes back a `fairlead drain`: the host becomes Ready when identity, proxy, redirect and probes are as
-intended. Waits for that, up to --timeout. Does nothing to a host that serves already."""
+Ends a `fairlead drain`. The host becomes Ready when identity, proxy, redirect and probes are as intended.
+The command waits for that, up to --timeout. It does nothing on a host that is already serving."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

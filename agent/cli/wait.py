@@ -11,18 +11,18 @@ from agent.cli.kit.until import statuses
 from agent.cli.main import prefix_argument
 from agent.host import Host
 
-HELP = "wait until proxy and redirect are as intended (fairlead-wait.service does)"
+HELP = "wait until proxy and redirect are as intended (run by fairlead-wait.service)"
 DESCRIPTION = """\
 Waits until the proxy is ready, the policy controller has answered it, and the redirect is as intended, for
-ready.wait (90 s) at most. That is not Ready=True:
-the probes wait for the application, and the application may wait for this, by Wants= and After=
-fairlead-ready.target. On a host that has left the mesh there is nothing to wait for.
+ready.wait (90 s) at most. It does not wait for Ready=True: the probes wait for the application, and the
+application may wait for this command, with Wants= and After= fairlead-ready.target. On a host that has left the
+mesh it returns at once.
 
-As intended is exit 0. Not in time is exit 75, or 69 where no agent is running."""
+Exit 0: as intended; 75: the timeout has expired; 69: no agent is running."""
 
 DOING = "wait for the mesh"
 NEEDED = frozenset({"ProxyReady", "RedirectActive"})
-# Where Ready waits for no controller (`default_inbound_policy = "deny"`) there is no such condition.
+# If Ready does not wait for the controller (`default_inbound_policy = "deny"`), there is no such condition.
 IF_THERE = frozenset({"ControlPlaneReached"})
 
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     for status in statuses(client, time.monotonic() + seconds, restarts=True):
         if as_intended(status):
             return Exit.OK
-    cause = f"not so after {seconds:g} s: {status['headline']}"
+    cause = f"not as intended after {seconds:g} s: {status['headline']}"
     raise Failure(Exit.LATE, f"cannot {DOING}: {cause}", "see: fairlead status")
 
 

@@ -22,7 +22,7 @@ def _why(trouble: Trouble) -> str:
     return f"{trouble.reason}: {trouble.detail or trouble.fault.entry.text}"
 
 
-_CHOOSE = "see what is installed: fairlead proxy list; then: fairlead proxy upgrade VERSION"
+_CHOOSE = "list the installed versions: fairlead proxy list; then: fairlead proxy upgrade VERSION"
 
 
 class Orders:

@@ -277,7 +277,7 @@ def test_the_table_of_a_host_that_knows_nothing() -> None:
 
 
 def test_a_silent_source_is_said_so() -> None:
-    assert "by the proxy's own certificate" in shown(serving(identity=world.identity("silent")))
+    assert "from the proxy's certificate" in shown(serving(identity=world.identity("silent")))
 
 
 def test_status_shows_identity_its_end_its_next_rotation_and_the_anchors() -> None:

@@ -76,7 +76,7 @@ def test_plan_names_addresses_that_this_host_does_not_have(host: Host) -> None:
 
 def test_plan_names_what_differs_from_what_is_live(host: Host, proxy: None) -> None:
     good(host, "redirect apply")
-    assert "inbound on, outbound on, by this very plan" in good(host, "plan")
+    assert "inbound on, outbound on, as planned" in good(host, "plan")
     assert json.loads(good(host, "plan --json"))["difference"] == []
     host.config.write_text(host.config.read_text().replace("[8080]", "[8080, 9090]"))
     output = good(host, "plan")
@@ -125,7 +125,7 @@ def test_cases_names_that_are_not_utf8_are_printed_escaped(host: Host, proxy: No
     )
     assert "PROXY_INIT_\\xe9" in good(host, "plan")
     assert json.loads(good(host, "plan --json"))["hand_made"] == ["iptables-nft IPv4 PROXY_INIT_\\xe9"]
-    assert "taken away: iptables-nft IPv4 PROXY_INIT_\\xe9" in good(host, "redirect adopt-guide")
+    assert "removed: iptables-nft IPv4 PROXY_INIT_\\xe9" in good(host, "redirect adopt-guide")
     assert "PROXY_INIT" not in host.space.run("iptables-nft-save")
 
 
@@ -133,7 +133,7 @@ def test_plan_works_without_rights_but_for_what_is_live(host: Host) -> None:
     code, output, _ = fairlead(host, "plan", *NO_RIGHTS)
     assert code == 0
     assert "to the proxy's port 4143" in output
-    assert "what is live is not known: cannot read the rules: CAP_NET_ADMIN is missing" in output
+    assert "the live rules are not known: cannot read the rules: CAP_NET_ADMIN is missing" in output
 
 
 def test_plan_says_what_would_be_refused(host: Host) -> None:
@@ -152,7 +152,7 @@ def test_plan_finds_the_guides_chains_and_they_are_adopted(host: Host, proxy: No
         host.space.run("iptables-nft", *words.split())
     assert "PROXY_INIT_REDIRECT" in good(host, "plan")
     output = good(host, "redirect adopt-guide")
-    assert output.startswith("set: inbound on, outbound on; taken away: iptables-nft IPv4 PROXY_INIT_REDIRECT")
+    assert output.startswith("set: inbound on, outbound on; removed: iptables-nft IPv4 PROXY_INIT_REDIRECT")
     assert "PROXY_INIT" not in rules(host)
     assert "PROXY_INIT" not in good(host, "plan")
 
@@ -188,7 +188,7 @@ def test_rules_that_are_live_already_are_not_put_on_trial(host: Host, proxy: Non
 
 def test_on_trial_and_taken_back(host: Host, proxy: None) -> None:
     good(host, "redirect apply --confirm 60s")
-    assert good(host, "redirect revert") == "taken back: inbound released, outbound released\n"
+    assert good(host, "redirect revert") == "reverted: inbound released, outbound released\n"
     assert "suspended: reverted" in good(host, "redirect show")
     code, _, errors = fairlead(host, "redirect confirm")
     assert (code, errors.splitlines()[0]) == (
@@ -282,7 +282,7 @@ def test_apply_is_no_success_while_the_firewall_keeps_peers_out(host: Host, prox
         code, output, errors = fairlead(host, words)
         assert code == 1 and output.startswith("set: inbound on, outbound on"), output
         warning, *remedies = errors.splitlines()
-        assert warning.startswith("warning: the host's firewall: keeps peers out: "), errors
+        assert warning.startswith("warning: the host's firewall: blocks peers: "), errors
         assert remedies == ["  → iptables -I INPUT -s 10.42.0.0/16 -p tcp --dport 4143 -j ACCEPT"]
     host.space.run("iptables-nft", *remedies[0].split()[2:])
     assert good(host, "redirect apply").startswith("set: inbound on")
@@ -294,7 +294,7 @@ def test_apply_warns_of_a_firewall_that_cannot_be_told(host: Host, proxy: None) 
     host.space.run("nft", f"{rule}; add rule inet own in meta skuid 7 tcp dport 4143 drop")
     code, output, errors = fairlead(host, "redirect apply")
     assert (code, output.splitlines()[0]) == (0, "set: inbound on, outbound on")
-    assert errors.startswith("warning: the host's firewall: cannot be told whether it lets peers in: "), errors
+    assert errors.startswith("warning: the host's firewall: it is unknown whether it accepts peers: "), errors
     assert "→" not in errors
 
 

@@ -64,4 +64,4 @@ def test_it_ends(prefix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert code == 69 and "no agent is running" in err
     monkeypatch.setattr(client.Client, "status", lambda *_, **__: status())
     code, _, err = run(capsys, "wait", "--prefix", prefix, "--timeout", "0")
-    assert code == 75 and "not so after 0 s: Not ready" in err
+    assert code == 75 and "not as intended after 0 s: Not ready" in err

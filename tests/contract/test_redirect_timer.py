@@ -77,7 +77,7 @@ def test_the_helper_behind_its_socket_has_what_it_takes(host: Machine, proxy: No
     try:
         fairlead(host, "apply", "--confirm", "1h")
         assert UNIT in timers(host)
-        assert fairlead(host, "revert") == "taken back: inbound released, outbound released\n"
+        assert fairlead(host, "revert") == "reverted: inbound released, outbound released\n"
         assert timers(host) == ""
     finally:
         host.systemctl("stop", "fairlead-helper.socket")

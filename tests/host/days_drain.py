@@ -122,7 +122,7 @@ async def a_shutdown_is_not_held_up(scene: Scene) -> None:
     await serving(scene)
     await scene.api.stop()
     code, text = await scene.cli("shutdown-drain")
-    assert code == 75 and "the shutdown goes on" in text, text
+    assert code == 75 and "the shutdown continues" in text, text
     await scene.kill_agent()
     code, text = await scene.cli("shutdown-drain")
     assert code == 75 and "within 3 s" in text, text

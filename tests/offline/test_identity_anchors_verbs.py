@@ -58,19 +58,19 @@ def test_identity_anchors_are_accepted_by_digest_and_only_once(
     assert run(capsys, *accept, "--dry-run") == (0, f"{DIGEST[:12]}: would be accepted\n", "")
     assert shown(capsys, prefix)["proposed"] is not None
     code, out, _ = run(capsys, *accept)
-    assert (code, out) == (0, f"{DIGEST[:12]}: accepted; the proxy has them at its next start\n")
+    assert (code, out) == (0, f"{DIGEST[:12]}: accepted; the proxy reads them at its next start\n")
     found = shown(capsys, prefix)
     assert (found["in_force"]["digest"], found["proposed"]) == (DIGEST, None)
     accepted = prefix / "var/lib/fairlead/trust-anchors.pem"
     assert (accepted.stat().st_uid, accepted.stat().st_mode & 0o777) == (0, 0o644)
-    assert run(capsys, *accept) == (0, f"{DIGEST[:12]}: in force already\n", "")
+    assert run(capsys, *accept) == (0, f"{DIGEST[:12]}: already in force\n", "")
 
 
 def test_identity_anchors_that_were_not_shown_are_not_accepted(
     capsys: pytest.CaptureFixture[str], prefix: Path
 ) -> None:
     code, _, err = run(capsys, "anchors", "accept", "--prefix", str(prefix), "0" * 64)
-    assert code == 1 and "it is not what is proposed" in err
+    assert code == 1 and "it is not the proposal" in err
     assert run(capsys, "anchors", "accept", "--prefix", str(prefix), "all")[0] == 2
 
 

@@ -1,4 +1,4 @@
-"""A client of the agent's socket, of the standard library alone, so that verbs start fast."""
+"""A client of the agent's socket. It uses only the standard library, so that verbs start fast."""
 
 import http.client
 import json
@@ -26,7 +26,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 class Client:
-    """`doing`: what the verb is about, for its errors ("read the status")."""
+    """`doing`: the verb's action, for its errors ("read the status")."""
 
     def __init__(self, prefix: str, doing: str, timeout: float = 70.0) -> None:
         self._host = Host.below(prefix)
@@ -43,16 +43,16 @@ class Client:
         return self._ask("POST", "/v1/phase", {"phase": phase})
 
     def order(self, name: str, **words: str | bool) -> dict[str, Any]:
-        """The status, or what else the order's answer is."""
+        """The status, or another answer of the order."""
         return self._ask("POST", f"/v1/orders/{name}", words)
 
     def push(self, probe: str, ttl: float | None) -> dict[str, Any]:
-        """A heartbeat of the application; without `ttl` (seconds), the longest that the configuration allows."""
+        """A heartbeat of the application; without `ttl` (seconds), the configured maximum."""
         return self._ask("POST", f"/v1/probes/{quote(probe, safe='')}", {} if ttl is None else {"ttl": ttl})
 
     def _ask(self, method: str, target: str, body: object = None, within: float = math.inf) -> dict[str, Any]:
-        """An agent that takes up a new configuration breaks off what it has not answered yet. What may be asked
-        twice is asked again, at most AGAIN times."""
+        """An agent that reloads its configuration closes unanswered requests. A request that may be repeated is
+        sent again, at most AGAIN times."""
         again = 0 if target.startswith("/v1/orders/") else AGAIN
         while True:
             try:
@@ -87,14 +87,14 @@ class Client:
 
     def _absent(self, error: Exception) -> Failure:
         refused = isinstance(error, FileNotFoundError | ConnectionRefusedError)
-        cause = "no agent is running" if refused else f"the agent ended meanwhile ({error!r})"
+        cause = "no agent is running" if refused else f"the agent ended during the request ({error!r})"
         configured = self._host.configuration.exists()
         remedy = _LOOK if configured else WRITE
         return Failure(Exit.UNAVAILABLE, f"cannot {self._doing}: {cause} ({self._path})", remedy)
 
 
 WRITE = (
-    "write /etc/fairlead/fairlead.toml after /usr/share/doc/fairlead/examples/fairlead.toml, "
+    "write /etc/fairlead/fairlead.toml from /usr/share/doc/fairlead/examples/fairlead.toml, "
     "then: systemctl start fairlead"
 )
-_LOOK = "look at it with: systemctl status fairlead"
+_LOOK = "see: systemctl status fairlead"

@@ -1,4 +1,4 @@
-"""Exit codes, with meaning; those of sysexits(3) where one fits. And how an error is said."""
+"""Exit codes, with those of sysexits(3) where one fits, and the output of errors."""
 
 import enum
 import os
@@ -7,12 +7,12 @@ import sys
 
 class Exit(enum.IntEnum):
     OK = 0
-    FAILED = 1  # the thing was tried and failed
+    FAILED = 1  # the attempt failed
     USAGE = 2  # the command line is wrong
     NOT_READY = 3  # status: the host is not Ready (as systemctl is-active has it)
-    CONFIG = 64  # the configuration is wrong; every problem was named
-    UNAVAILABLE = 69  # the agent, or something else that is needed, is not there
-    LATE = 75  # not done in time; it may still come
+    CONFIG = 64  # the configuration is wrong; every problem was listed
+    UNAVAILABLE = 69  # the agent, or another requirement, is not available
+    LATE = 75  # not done in time; it may still be done later
     NOT_PERMITTED = 77
 
 
@@ -23,12 +23,12 @@ EPILOG = (
 
 
 def see_all(prefix: str) -> str:
-    """The way out where the configuration is no good, and there is no room for every problem of it."""
+    """The remedy if the configuration has problems that are too many to list here."""
     return f"see every problem: fairlead check-config {prefix}/etc/fairlead/fairlead.toml"
 
 
 class Failure(Exception):
-    """Ends a verb: `message` is "cannot <verb> <thing>: <cause>", `remedy` the way out."""
+    """Ends a verb. `message`: "cannot <verb> <thing>: <cause>"; `remedy`: on the next line."""
 
     def __init__(self, code: Exit, message: str, remedy: str = "") -> None:
         super().__init__(message)
@@ -36,7 +36,7 @@ class Failure(Exception):
 
 
 def must_be_root(doing: str) -> None:
-    """Raises Failure. The privileged helper serves no other operator; that it is closed would say less."""
+    """Raises Failure. The privileged helper serves only root; its own error would be less clear."""
     if os.geteuid() != 0:
         raise Failure(Exit.NOT_PERMITTED, f"cannot {doing}: not root", "run it with sudo")
 

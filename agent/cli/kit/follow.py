@@ -1,4 +1,4 @@
-"""Asks the agent for a phase and follows it to its end, telling each step."""
+"""Asks the agent for a phase and follows it to its end, with each step shown."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from agent.cli.kit.exits import Exit, Failure
 from agent.cli.kit.until import Status, statuses
 from agent.cli.main import prefix_argument
 
-LATE = "it goes on; see: fairlead status --watch"
+LATE = "it continues; see: fairlead status --watch"
 
 
 def arguments(parser: argparse.ArgumentParser, until: str, timeout: float) -> None:
@@ -48,7 +48,7 @@ def watch(
 
 
 def show(status: Status, args: argparse.Namespace, done: bool, said: str) -> str:
-    """Print this step unless it was `said` last; the step."""
+    """Print this step unless it was the last one printed (`said`); return it."""
     step = json.dumps(_step(status, done)) if args.json else str(status["headline"])
     if step != said:
         print(step, flush=True)
@@ -77,4 +77,4 @@ def serves(status: Status) -> bool:
 def must_not_have_left(args: argparse.Namespace, doing: str) -> None:
     """Raises Failure: a host without a proxy can neither drain nor serve."""
     if until.client(args, doing).status()["phase"] == "left":
-        raise Failure(Exit.FAILED, f"cannot {doing}: it has left the mesh", "take it back first: fairlead join")
+        raise Failure(Exit.FAILED, f"cannot {doing}: it has left the mesh", "join first: fairlead join")

@@ -1,4 +1,4 @@
-"""How a text for people looks: durations, colours, and the width of a terminal."""
+"""Formatting for people: durations, colours, and the width of a terminal."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ class Look:
         return f"\033[{_COLOURS[mark]}m{text}\033[0m" if self.colours else text
 
     def wrapped(self, text: str, hanging: int) -> list[str]:
-        """Lines that fit; each but the first is indented. A word is never broken, so that it can be copied."""
+        """Lines that fit; each after the first is indented. Words are not broken, so that they can be copied."""
         if not self.width or len(text) <= self.width:
             return [text]
         return textwrap.wrap(
@@ -42,7 +42,7 @@ PLAIN = Look()
 
 
 def of_terminal(now: float) -> Look:
-    """Colours and width of standard output. What is read by a program has neither. (See no-color.org.)"""
+    """Colours and width of standard output; neither if it is not a terminal. (See no-color.org.)"""
     if not sys.stdout.isatty():
         return Look(now=now)
     columns = shutil.get_terminal_size((COLUMNS, 24)).columns
@@ -50,7 +50,7 @@ def of_terminal(now: float) -> Look:
 
 
 def duration(seconds: float) -> str:
-    """In the largest unit of which there are two; "59 min", "26 h", "1 s"."""
+    """In the largest unit of which there are at least two; "59 min", "26 h", "1 s"."""
     for size, unit in _UNITS:
         if seconds >= 2 * size:
             return f"{seconds // size:.0f} {unit}"
@@ -58,7 +58,7 @@ def duration(seconds: float) -> str:
 
 
 def age(stamp: str, now: float) -> str:
-    """How long ago a time of the API server's was; empty where it is none, or lies ahead of this host's clock."""
+    """The age of a timestamp of the API server; empty if it is invalid, or later than this host's clock."""
     try:
         passed = now - datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
     except ValueError:

@@ -1,4 +1,4 @@
-"""Rules as lines for people: every word of them, so that two lists differ exactly when the rules do."""
+"""Rules as lines for people, complete, so that two lists differ exactly when the rules do."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ def lines(rules: Ruleset | None) -> Iterator[str]:
             yield f"{chain.hook}, {chain.kind}, priority {chain.priority}:"
             yield from (f"  {line(rule)}" for rule in chain.rules)
     for foreign in rules.foreign:
-        yield f"not of fairlead's making: {foreign}"
+        yield f"not created by fairlead: {foreign}"
 
 
 def line(rule: Rule) -> str:

@@ -1,7 +1,7 @@
-"""Asks the agent until something holds or a deadline passes: the one loop of every verb that waits for the agent.
+"""Asks the agent until a condition holds or a deadline passes: the loop of every verb that waits for the agent.
 
-The deadline is looked at in one place. A verb returns or raises inside `for status in statuses(…)`; what follows
-the loop is its timeout, whatever the verb saw before.
+Only this loop checks the deadline. A verb returns or raises inside `for status in statuses(…)`; the code after
+the loop handles the timeout.
 """
 
 import argparse
@@ -13,15 +13,15 @@ from agent.cli.kit.client import Client
 from agent.cli.kit.exits import Exit, Failure
 
 Status = dict[str, Any]
-RETRY = 0.5  # seconds until the next attempt, where no agent answers
-STEP = 1.0  # seconds that one request waits for news: time alone may end a step
+RETRY = 0.5  # seconds until the next attempt, if no agent answers
+STEP = 1.0  # seconds that one request waits for a change: a step may end by time alone
 ANSWER = 2.0  # seconds that the agent has for its last answer
 ORDER = 10.0  # seconds after the deadline that it has to accept an order
 LONGEST = 70.0  # seconds for any answer
 
 
 def client(args: argparse.Namespace, doing: str) -> Client:
-    """For a verb with --timeout: an agent that accepts a request and does not answer holds it no longer."""
+    """For a verb with --timeout: an agent that does not answer a request cannot delay it longer."""
     return Client(args.prefix, doing, timeout=min(LONGEST, max(0.0, args.timeout) + ORDER))
 
 
@@ -30,8 +30,8 @@ def statuses(
 ) -> Iterator[Status]:
     """Yield `first` (None: the status now) and each status after it; end once `deadline` (monotonic) has passed.
 
-    `restarts`: the agent may be absent in between, and the next one is waited for. Raises Failure
-    (Exit.UNAVAILABLE) where no agent answers: at once, or with `restarts` after the deadline.
+    `restarts`: wait for the next agent if there is none. Raises Failure (Exit.UNAVAILABLE) if no agent
+    answers: at once, or with `restarts` after the deadline.
     """
     status = first if first is not None else _ask(client, None, deadline, restarts)
     while True:
