@@ -1,7 +1,7 @@
-"""What the loops need from outside, as protocols. Adapters provide them, the sandbox's verified fakes
-and the tests' memory fakes do too; one contract suite per port runs on all of them.
+"""The protocols that the loops use. The adapters, the sandbox's verified fakes and the tests' memory fakes
+implement them; one contract suite per port runs on all implementations.
 
-Expected trouble is raised as `Trouble`, and nothing else is caught by a loop.
+Expected trouble is raised as `Trouble`. The loops catch no other exception.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from agent.core.token import Claims
 
 
 class Trouble(Exception):
-    """Expected trouble: becomes a fact with a reason. `retry_after`: seconds, where the other side said so.
+    """Expected trouble: becomes a fact with a reason. `retry_after`: seconds, if the server sent it.
     `remedy`: as `Fault.remedy`."""
 
     def __init__(
@@ -36,10 +36,10 @@ class WorkloadApi(Protocol):
     """The SPIFFE Workload API, as this process's own user sees it."""
 
     def watch(self) -> AsyncGenerator[Sequence[Svid], None]:
-        """Yield all X.509-SVIDs now and at each change, for ever, over one stream.
+        """Yield all X.509-SVIDs now and at each change, without end, over one stream.
 
-        Raises Trouble (WORKLOAD_API_*) when the stream cannot be had or ends; the caller calls again.
-        Closing the iterator ends the stream and leaves nothing behind.
+        Raises Trouble (WORKLOAD_API_*) when the stream cannot be opened or ends; the caller calls again.
+        Closing the iterator ends the stream and releases its resources.
         """
         ...
 
@@ -48,12 +48,12 @@ class IdentityTokens(Protocol):
     """The token for Linkerd's identity controller, where the proxy's user reads it."""
 
     async def held(self) -> Claims:
-        """What that one says of itself. Raises Trouble (IDENTITY_TOKEN_*, CLOCK_SKEWED, IDENTITY_EXPIRED)."""
+        """The claims of that token. Raises Trouble (IDENTITY_TOKEN_*, CLOCK_SKEWED, IDENTITY_EXPIRED)."""
         ...
 
     async def renew(self) -> None:
-        """Where another one should be there by now, get and put it there. Raises Trouble (IDENTITY_TOKEN_*,
-        CLOCK_SKEWED, IDENTITY_EXPIRED, API_*); what is held stays then."""
+        """Renew the token if it is due. Raises Trouble (IDENTITY_TOKEN_*, CLOCK_SKEWED, IDENTITY_EXPIRED,
+        API_*); then the current token stays."""
         ...
 
 
@@ -61,24 +61,24 @@ Certificates: TypeAlias = tuple[bytes, ...]  # DER, each once, sorted
 
 
 class TrustAnchors(Protocol):
-    """The anchors that the proxy is started with, and those that the mesh has elsewhere."""
+    """The anchors that the proxy starts with, and those of the configured source."""
 
     async def in_force(self) -> Certificates:
         """Raises Trouble (TRUST_ANCHORS_UNUSABLE)."""
         ...
 
     async def offered(self, bundle: Certificates) -> Certificates | None:
-        """What the configured source holds at this moment; None: it has nothing to say. `bundle`: the Workload
-        API's. Raises Trouble (API_*, TRUST_ANCHORS_MISSING, TRUST_ANCHORS_UNUSABLE)."""
+        """The current content of the configured source; None: it has none. `bundle`: that of the Workload API.
+        Raises Trouble (API_*, TRUST_ANCHORS_MISSING, TRUST_ANCHORS_UNUSABLE)."""
         ...
 
     async def keep(self, found: Certificates) -> None:
-        """Keep these where root may accept them. Raises Trouble (TRUST_ANCHORS_UNWRITABLE)."""
+        """Store these as a proposal that root can accept. Raises Trouble (TRUST_ANCHORS_UNWRITABLE)."""
         ...
 
     def covered_until(self, found: Certificates, chain: Certificates) -> float | None:
-        """When the last of the anchors ends that `chain` (leaf first) leads to, in seconds since the epoch; None:
-        it leads to none of them. Without a chain, when the last of all ends."""
+        """When the last anchor that verifies `chain` (leaf first) expires, in seconds since the epoch; None: no
+        anchor verifies it. Without a chain, when the last of all expires."""
         ...
 
 
@@ -106,12 +106,12 @@ class Event:
 
 
 class EventApi(Protocol):
-    """Raises Trouble (API_*, EVENT_GONE), which matters to nobody but the loop of Events."""
+    """Raises Trouble (API_*, EVENT_GONE), which affects only the loop of Events."""
 
     async def post_event(self, event: Event) -> None: ...
 
     async def repeat_event(self, name: str, count: int, last: str) -> None:
-        """The same again: `count` times by now, last at `last`. EVENT_GONE: it has expired (after an hour)."""
+        """The same Event again: `count` times so far, last at `last`. EVENT_GONE: it has expired (in an hour)."""
         ...
 
 
@@ -124,13 +124,13 @@ class StatusApi(Protocol):
     def watch(self, resource_version: str) -> AsyncIterator[Workload | None]:
         """Yield the ExternalWorkload at each change after `resource_version`; None when it was deleted.
 
-        Ends quietly when the server ends the watch or has forgotten that version (410): read again.
+        Ends without an error when the server ends the watch or no longer has that version (410): read again.
         """
         ...
 
     async def patch_conditions(self, workload: Workload, conditions: Sequence[Condition]) -> Workload:
-        """Merge-patch the whole conditions array of `/status`, guarded by `workload`'s uid and version. Where
-        there is no `/status` (Linkerd 2.15), that of the object itself."""
+        """Merge-patch the whole conditions array of `/status`, guarded by `workload`'s uid and version. Without
+        `/status` (Linkerd 2.15), that of the object."""
         ...
 
     async def read_lease(self) -> Lease: ...
@@ -141,7 +141,7 @@ class StatusApi(Protocol):
 
 
 class SliceApi(Protocol):
-    """What the mesh was last told to do with requests for this host."""
+    """The EndpointSlices that tell peers whether to send requests to this host."""
 
     async def listed(self) -> bool:
         """Some EndpointSlice of Linkerd's lists this ExternalWorkload as ready. Raises Trouble (API_*)."""
@@ -152,33 +152,33 @@ class ProxyRuntime(Protocol):
     """Owns the process of linkerd2-proxy; it survives the agent."""
 
     async def adopt(self) -> Process | None:
-        """The process that was there before this agent, if it is still that very process. Raises Trouble."""
+        """The process that was started before this agent, if it is still the same. Raises Trouble."""
         ...
 
     async def prove(self, version: str) -> None:
-        """Return where nothing is known that would keep the next start from working (`version`: with that one
-        current; "" as it is); else raise Trouble with the first such fault. What runs is not touched."""
+        """Return if no fault is known that would make the next start fail (`version`: with that version current;
+        "": unchanged); else raise Trouble with the first such fault. The running proxy is not affected."""
         ...
 
     async def start(self) -> Process:
-        """Start it after the gate (a usable SVID for the proxy's own user). Raises Trouble."""
+        """Start it after the gate (a usable SVID for the proxy's user). Raises Trouble."""
         ...
 
     async def appear(self) -> Process:
-        """Return when a process is there that this agent did not start: systemd restarts its unit by itself."""
+        """Return when there is a process that this agent did not start: systemd restarts its unit."""
         ...
 
     async def abandon(self) -> None:
-        """No start that still waits for something is wanted any more. Raises Trouble."""
+        """Cancel a start that is still waiting. Raises Trouble."""
         ...
 
     async def wait(self, process: Process) -> Fault:
-        """Return when it is gone, with the reason: PROXY_STOPPED for exit 0, else what exit code or
-        signal say (unknown for a child that was adopted: its parent is gone)."""
+        """Return when it has ended, with the reason: PROXY_STOPPED for exit 0, else by exit code or signal
+        (unknown for an adopted child: its parent has ended)."""
         ...
 
     async def terminate(self, process: Process) -> None:
-        """SIGTERM, and none is started after it. Raises Trouble."""
+        """Send SIGTERM; no other proxy is started after it. Raises Trouble."""
         ...
 
     async def kill(self, process: Process) -> None:
@@ -186,8 +186,8 @@ class ProxyRuntime(Protocol):
         ...
 
     async def carried(self, process: Process) -> Maybe[int]:
-        """How many of its connections lead on (`core.proxy.carried`), as the kernel says: after SIGTERM its admin
-        port is closed. UNKNOWN: it cannot be read."""
+        """The number of connections that it forwards (`core.proxy.carried`), from the kernel: after SIGTERM its
+        admin port is closed. UNKNOWN: it cannot be read."""
         ...
 
     async def inspect(self, process: Process) -> Reading:
@@ -198,7 +198,7 @@ class ProxyRuntime(Protocol):
 @dataclass(frozen=True)
 class LiveRedirect:
     """`edited`: keys of the configuration that differ from the approved one, which is the one in force.
-    `suspended`: why ON is not set again until an operator acts, whatever holds at this moment."""
+    `suspended`: why ON is not set again until an operator acts."""
 
     inbound: Level
     outbound: Level
@@ -214,19 +214,19 @@ class Redirector(Protocol):
         ...
 
     async def apply(self, inbound: RedirectGoal, outbound: RedirectGoal) -> LiveRedirect:
-        """Bring both directions to a level (not HOLD) in one transaction; OFF for both deletes the table,
-        having passed through RELEASED. Returns what was read back afterwards."""
+        """Set both directions to a level (not HOLD) in one transaction. OFF for both deletes the table, after
+        RELEASED. Returns what was read back afterwards."""
         ...
 
     async def firewall(self) -> Fault | None:
-        """What the host's own firewall does with the redirect in force; None: it lets peers in."""
+        """What the host's firewall does with the redirect in force; None: it accepts peers."""
         ...
 
     async def drifted(self) -> None:
-        """Return when somebody may have changed the rules since the last call; the first call returns at once.
-        Changes to others' rules, which the host's own firewall is made of, are told of within seconds.
+        """Return when the rules may have changed since the last call; the first call returns at once. Changes to
+        rules of other programs, such as the host's firewall, are reported within seconds.
 
-        Raises Trouble where that cannot be known; the caller looks by the clock then, and asks again later.
+        Raises Trouble if changes cannot be observed; then the caller polls, and calls again later.
         """
         ...
 
@@ -239,8 +239,8 @@ class Interfaces(Protocol):
         ...
 
     async def changed(self) -> None:
-        """Return when an address may have come or gone since the last call; the first call returns at once.
-        Where it raises, the caller looks by the clock."""
+        """Return when an address may have been added or removed since the last call; the first call returns at
+        once. If it raises, the caller polls."""
         ...
 
 
@@ -255,10 +255,10 @@ class PhaseStore(Protocol):
 
 
 class ControlPlane(Protocol):
-    """The controllers that the proxy asks, as this host finds them."""
+    """The controllers that the proxy asks, as seen from this host."""
 
     async def look(self, *, dial: bool) -> ControlPlaneFact:
-        """Look their names up; with `dial`, connect too and see what they prove. Takes ten seconds at most."""
+        """Look their names up; with `dial`, also connect and verify them. Takes ten seconds at most."""
         ...
 
 
@@ -270,15 +270,15 @@ class ReadyRecord(Protocol):
         ...
 
     async def write(self) -> bool:
-        """It is Ready now. False: root's record stays without it, because the host has left. Raises Trouble."""
+        """Record that it is Ready. False: not recorded, because the host has left. Raises Trouble."""
         ...
 
 
 class ReplacementStore(Protocol):
-    """What is remembered of a replacement of the proxy, and the swap of its binaries."""
+    """The record of a replacement of the proxy, and the change of its binary."""
 
     def recall(self, now: float) -> Replacement | None:
-        """What was remembered last; None: nothing that can be read. `now`: on the clock of `since`."""
+        """The last record; None: none that can be read. `now`: on the clock of `since`."""
         ...
 
     def remember(self, change: Replacement) -> None:
@@ -286,18 +286,18 @@ class ReplacementStore(Protocol):
         ...
 
     async def use(self, version: str) -> None:
-        """Make it the version of the next start, by the privileged helper; the same again changes nothing.
+        """Set the version of the next start, by the privileged helper; a repeated call changes nothing.
         Raises Trouble."""
         ...
 
 
 class Prober(Protocol):
     async def attempt(self, spec: ProbeSpec) -> Attempt:
-        """Try once, within spec.timeout. Never raises for what the application does."""
+        """Try once, within spec.timeout. A failure of the application raises nothing."""
         ...
 
 
 class Notifier(Protocol):
     def notify(self, *lines: str) -> None:
-        """Tell the service manager (sd_notify); silent where there is none."""
+        """Notify the service manager (sd_notify); without one, do nothing."""
         ...

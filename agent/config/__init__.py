@@ -1,8 +1,8 @@
 """The configuration: TOML text → Config, or every problem found at once.
 
 Law: parsing never touches the host (no file, no user database, no network). The same text is read by the
-agent and, for itself, by the privileged helper, which trusts nobody's word about it; so nothing but core and
-the standard library is imported here.
+agent and, separately, by the privileged helper, which does not trust the agent's result. So only core and the
+standard library are imported here.
 """
 
 import tomllib

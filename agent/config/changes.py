@@ -1,4 +1,4 @@
-"""What an edited file changes, and what it takes until each change is in force. The table of docs/reload.md."""
+"""What an edited file changes, and what puts each change in force. The table of docs/reload.md."""
 
 import dataclasses
 import enum
@@ -8,11 +8,11 @@ from agent.config.shape import Config
 
 
 class Takes(enum.Enum):
-    LIVE = "nothing: the agent takes it up at once"
-    LOG = "nothing: the running proxy is told at once"
+    LIVE = "nothing: the agent applies it at once"
+    LOG = "nothing: the agent sets it in the running proxy at once"
     PROXY = "a restart of the proxy: `fairlead reload --restart-proxy`"
-    REDIRECT = "root's word: `fairlead redirect apply`"
-    ANEW = "that the host joins anew: `fairlead leave`, `systemctl restart fairlead`, `fairlead join`"
+    REDIRECT = "approval by root: `fairlead redirect apply`"
+    ANEW = "that the host joins again: `fairlead leave`, `systemctl restart fairlead`, `fairlead join`"
 
 
 _LIVE, _PROXY, _REDIRECT, _ANEW = {Takes.LIVE}, {Takes.PROXY}, {Takes.REDIRECT}, {Takes.ANEW}
@@ -54,7 +54,7 @@ def takes(key: str) -> set[Takes]:
 
 
 def changed(before: Config, after: Config) -> tuple[str, ...]:
-    """The keys that differ, dotted as in the file; all probes are one."""
+    """The keys that differ, dotted as in the file; all probes count as one key."""
     return tuple(key for key, value in _flat(before).items() if _flat(after)[key] != value)
 
 

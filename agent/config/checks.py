@@ -1,4 +1,4 @@
-"""What a single value may be."""
+"""Checks of single values."""
 
 import re
 from collections.abc import Mapping
@@ -133,7 +133,7 @@ def port_range(value: object) -> PortRange:
         return port, port
     first, dash, last = text(value).partition("-")
     if not (dash and first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= 65535):
-        raise Bad(f"{value!r} is no range of ports", 'write a port like 8080, or a range like "8000-8099"')
+        raise Bad(f"{value!r} is not a range of ports", 'write a port like 8080, or a range like "8000-8099"')
     return int(first), int(last)
 
 
@@ -142,7 +142,7 @@ def interface(value: object) -> str:
 
 
 def account(value: object) -> str:
-    """A user or group, by name or number. Whether there is such a name is found where it is used."""
+    """A user or group, by name or number. That the name exists is checked where it is used."""
     found = str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
     if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}|[0-9]{1,10}", found) or (
         found.isdecimal() and int(found) >= 2**32 - 1
@@ -162,7 +162,7 @@ def declared_port(value: object) -> int:
     if port == 22:
         raise Bad("22 is SSH's port and is never redirected", "remove it")
     if port in PROXY_PORTS:
-        raise Bad(f"{port} is the proxy's own {PROXY_PORTS[port]} port", "remove it")
+        raise Bad(f"{port} is the proxy's {PROXY_PORTS[port]} port", "remove it")
     return port
 
 
@@ -194,7 +194,7 @@ def server(value: object) -> str:
 def user(value: object) -> str:
     found = str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
     if found in ("root", "0"):
-        raise Bad("the proxy must not run as root", "give it a user of its own")
+        raise Bad("the proxy must not run as root", "use a separate user")
     if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}|[1-9][0-9]{0,9}", found):
         raise Bad(f"{value!r} is neither a user name nor a uid", "write the name of the proxy's user")
     return found
@@ -203,7 +203,7 @@ def user(value: object) -> str:
 def version(value: object) -> str:
     found = matching(r"v?\d+\.\d+\.\d+", "a version like 2.366.0")(value).removeprefix("v")
     if tuple(int(n) for n in found.split(".")[:2]) in BROKEN_WITH_SPIRE:
-        raise Bad(f"proxy {found} cannot talk to SPIRE at all", "use 2.331.0 or later")
+        raise Bad(f"proxy {found} cannot use SPIRE", "use 2.331.0 or later")
     return found
 
 

@@ -1,5 +1,5 @@
-"""Config → the plain values that core and the adapters take. Same law as `agent.config`, but that a user's
-name is looked up, which version of the proxy is the current one, and which redirect was approved."""
+"""Config → the plain values that core and the adapters take. Same law as `agent.config`, except that this looks up
+a user's name, the current version of the proxy, and the approved redirect."""
 
 import os
 import pwd
@@ -15,7 +15,7 @@ from agent.host import Host
 
 
 def policy_spec(config: Config, root: Path, boot_id: str) -> Spec:
-    """With the redirect that root approved last: an edited one is in force by root's word alone."""
+    """With the redirect that root approved last: an edited one is in force only after root approves it."""
     redirect = _approved_redirect(config, root)
     return Spec(
         identity=config.workload.identity,
@@ -39,7 +39,7 @@ def policy_spec(config: Config, root: Path, boot_id: str) -> Spec:
 
 
 def _approved_redirect(config: Config, root: Path) -> RedirectConfig:
-    """Where none was approved, or what was cannot be read, that of the file."""
+    """That of the file, if none was approved or the approved one cannot be read."""
     try:
         text = Host(root).approved.configuration.read_text(encoding="utf-8")
         return parse(text).redirect
@@ -52,21 +52,21 @@ USUAL_VERSION = "2.366.0"
 
 
 def proxy_binary(config: Config, prefix: str, version: str = "") -> str:
-    """Where it lies; a symlink that leads elsewhere after an upgrade may be on the way. `version`: that of those
-    that were installed; "" the current one."""
+    """Its path, which may contain a symlink that an upgrade changes. `version`: an installed version; "": the
+    current one."""
     home = Host.below(prefix).proxy_versions
     return config.proxy.binary or str(home / (version or "current") / "linkerd2-proxy")
 
 
 def proxy_version(config: Config, prefix: str, version: str = "") -> str:
-    """Of what would be started now, or with that version."""
+    """That of the next start, or of that version."""
     binary = os.path.realpath(proxy_binary(config, prefix, version))
     return config.proxy.version or releases.installed(binary) or USUAL_VERSION
 
 
 def systemd_owns_the_proxy(config: Config, root: Path, *, booted: bool) -> bool:
-    """Else the agent starts it itself. `booted`: systemd runs this host. A unit knows one host, that at /; several
-    that live side by side below prefixes have children."""
+    """False: the agent starts it as a child. `booted`: systemd runs this host. A unit serves only the host at /;
+    hosts below prefixes use children."""
     match config.proxy.runtime:
         case "unit":
             return True
@@ -76,7 +76,7 @@ def systemd_owns_the_proxy(config: Config, root: Path, *, booted: bool) -> bool:
 
 
 def proxy_settings(config: Config, prefix: str = "", version: str = "") -> ProxySettings:
-    """With the version of what would be started now, or with that one."""
+    """With the version of the next start, or with that version."""
     proxy, control = config.proxy, config.control_plane
     by_token, root = config.identity.mode == "token", Path(prefix or "/")
     return ProxySettings(
@@ -108,8 +108,8 @@ def proxy_settings(config: Config, prefix: str = "", version: str = "") -> Proxy
 
 
 def anchors_in_force(config: Config, root: Path) -> tuple[Path, ...]:
-    """Where the trust anchors are that the proxy is started with: the first of these files that exists. Only a
-    configuration that says `follow` lets the agent's own copy count."""
+    """The files of the trust anchors that the proxy starts with: the first that exists. The agent's copy is used
+    only if the configuration sets `follow`."""
     configured, host = Path(config.identity.trust_anchors), Host(root)
     match config.identity:
         case IdentityConfig(anchors_source="file"):
@@ -129,7 +129,7 @@ def proxy_owner(config: Config) -> tuple[int, int]:
 
 
 def owner(user: str) -> tuple[int, int]:
-    """uid and gid by name or uid; a uid that has no entry is its own gid. Raises KeyError."""
+    """uid and gid by name or uid; for a uid without an entry, the gid is the same number. Raises KeyError."""
     if not user.isdecimal():
         entry = pwd.getpwnam(user)
         return entry.pw_uid, entry.pw_gid
@@ -140,7 +140,7 @@ def owner(user: str) -> tuple[int, int]:
 
 
 def _outbound(redirect: RedirectConfig) -> bool:
-    """There is something that goes out through the proxy."""
+    """Some outbound connections go through the proxy."""
     if redirect.mode == "linkerd-guide":
         return True
     selected = {"networks": bool(redirect.outbound_networks), "uids": bool(redirect.outbound_uids)}

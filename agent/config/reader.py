@@ -1,4 +1,4 @@
-"""Reads tables and keys, and notes each problem instead of ending at the first.
+"""Reads tables and keys, and collects every problem instead of stopping at the first.
 
 A check takes the raw TOML value and returns the value to keep, or raises Bad.
 """
@@ -37,7 +37,7 @@ class Table:
         self._problems.append(Problem(dotted, cause, remedy))
 
     def take(self, key: str, check: Check[T], default: T = _REQUIRED) -> T:
-        """The checked value, or the default; with a problem noted, anything (it is never used)."""
+        """The checked value, or the default; after a problem, any value (it is not used)."""
         self._known.append(key)
         if key not in self._tree:
             if default is _REQUIRED:
@@ -50,7 +50,7 @@ class Table:
             return self._filler(default)
 
     def refuse(self, key: str, cause: str, remedy: str) -> None:
-        """A key that is known, and must not be here."""
+        """A known key that is not allowed here."""
         self._known.append(key)
         if key in self._tree:
             self.problem(key, cause, remedy)

@@ -1,4 +1,4 @@
-"""What must hold between the keys of [redirect] and the rest."""
+"""Checks between the keys of [redirect] and other keys."""
 
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -26,21 +26,21 @@ def problems(found: Config) -> list[Problem]:
 def _everything(found: Config) -> list[Problem]:
     noted = []
     if not found.redirect.force:
-        cause = "redirecting everything outbound catches package updates, SPIRE and whatever manages this host"
+        cause = "redirecting everything outbound includes package updates, SPIRE and the host's management"
         remedy = "list the cluster's networks instead, or set redirect.force = true"
         noted.append(Problem("redirect.outbound", cause, remedy))
     server = found.api.server
     name = _name(server) if server else "in the kubeconfig"
     port = urlsplit(server).port or 443
     if name and not any(not server or endpoint.port in (0, port) for endpoint in found.redirect.exempt):
-        cause = f"everything outbound would catch the API server, which is known by the name {name} alone"
+        cause = f"everything outbound would include the API server, known only by the name {name}"
         remedy = "write api.server with an address, or list its ADDRESS:PORT here"
         noted.append(Problem("redirect.exempt", cause, remedy))
     return noted
 
 
 def _name(url: str) -> str:
-    """The host's name in it; "" where an address stands."""
+    """The host's name in it; "" if it contains an address."""
     host = urlsplit(url).hostname or ""
     try:
         ip_address(host)

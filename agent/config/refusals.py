@@ -1,4 +1,4 @@
-"""What a configuration refuses to whom, and until when, for people."""
+"""The connections that a configuration refuses, and until when, for people."""
 
 from collections.abc import Iterator
 

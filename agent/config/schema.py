@@ -1,4 +1,4 @@
-"""The tables and keys of the file, and what must hold between them."""
+"""The tables and keys of the file, and the checks between them."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +62,7 @@ def _workload(t: Table, mode: str) -> c.WorkloadConfig:
 
 
 def _named(found: c.Config) -> c.Config:
-    """With the name that Linkerd gives a service account, where that is this host's identity."""
+    """With Linkerd's name of the service account, if that is this host's identity."""
     if found.identity.mode != "token":
         return found
     workload, control = found.workload, found.control_plane
@@ -108,7 +108,7 @@ def _proof(t: Table, mode: str, d: c.IdentityConfig) -> dict[str, Any]:
     return {"mode": mode, **{key: t.take(key, *keys[key]) for key in own}}
 
 
-# Which keys belong to which way in; the last of each may be left out where it has a default.
+# Which keys belong to which kind of authentication; the last of each may be left out if it has a default.
 _WAYS: Mapping[str, tuple[str, ...]] = {
     "spiffe": ("server", "ca", "audience"),
     "token-file": ("server", "ca", "token_file"),
@@ -129,9 +129,7 @@ def _api(t: Table) -> c.ApiConfig:
     own = _WAYS[auth]
     found = c.ApiConfig(auth, **{k: t.take(k, keys[k], *([""] if k == "context" else ())) for k in own})
     for key in keys.keys() - set(own):
-        t.refuse(
-            key, f"does not belong to auth = {auth!r}", "remove it, or choose api.auth: there is exactly one way"
-        )
+        t.refuse(key, f"does not belong to auth = {auth!r}", "remove it, or choose api.auth: only one is used")
     t.close()
     return found
 
@@ -218,7 +216,7 @@ def _probes(
     found = tuple(_probe(t, str(hosts[0]) if hosts else "") for t in tables)
     names = [p.name for p in found]
     for name in sorted({n for n in names if names.count(n) > 1}):
-        problems.append(c.Problem("probe", f"two probes have the name {name!r}", "give each a name of its own"))
+        problems.append(c.Problem("probe", f"two probes have the name {name!r}", "give each a different name"))
     return found
 
 
@@ -257,7 +255,7 @@ def _probe(t: Table, host: str) -> ProbeSpec:
 
 def _one_way_to_run(t: Table, found: ProbeSpec) -> None:
     if found.command:
-        t.problem("command", "stands beside unit", "keep one of them: the unit says what it runs")
+        t.problem("command", "cannot be set together with unit", "keep one of them: the unit names the command")
     if found.unit != exec_unit(found.name):
         remedy = f'write unit = "{exec_unit(found.name)}", which root writes'
         t.problem("unit", f"{found.unit!r} is not the unit of the probe {found.name!r}", remedy)
@@ -273,12 +271,12 @@ def _rhythm(t: Table, d: ProbeSpec) -> dict[str, Any]:
         "startup": t.take("startup", checks.boolean, d.startup),
     }
     if found["startup"] and found["success_threshold"] != 1:
-        t.problem("successThreshold", "must be 1 for a startup probe, as kubelet has it", "leave it out")
+        t.problem("successThreshold", "must be 1 for a startup probe, as for kubelet", "leave it out")
     return found
 
 
 def _across(found: c.Config) -> list[c.Problem]:
-    """Problems between keys that are fine each by itself."""
+    """Problems between keys that are each valid alone."""
     problems = redirects.problems(found)
     if found.proxy.default_inbound_policy in NEEDS_CLUSTER_NETWORKS and not found.control_plane.cluster_networks:
         cause = f"{found.proxy.default_inbound_policy!r} needs control_plane.cluster_networks"
@@ -289,17 +287,17 @@ def _across(found: c.Config) -> list[c.Problem]:
 
 
 def _across_mode(found: c.Config) -> Iterator[c.Problem]:
-    """What the other tables ask of the way in which this host proves its identity."""
+    """The requirements of other tables on the identity mode."""
     if found.identity.mode == "spiffe":
         if found.control_plane.identity:
-            cause = "the identity controller has no part in identity.mode = 'spiffe'"
+            cause = "identity.mode = 'spiffe' does not use the identity controller"
             yield c.Problem("control_plane.identity", cause, "remove it")
         return
-    no_source = "needs SPIFFE's Workload API, and there is none in identity.mode = 'token'"
+    no_source = "needs SPIFFE's Workload API, which identity.mode = 'token' does not use"
     if found.identity.anchors_source == "workload-api":
         yield c.Problem("identity.anchors_source", no_source, 'choose "file" or "cluster"')
     if found.api.auth == "spiffe":
         yield c.Problem("api.auth", no_source, 'choose "token-file" or "kubeconfig"')
     if (length := len(found.workload.identity)) > spiffe.MOST_IN_WORKLOAD:
-        cause = f"makes a name of {length} characters, and an ExternalWorkload holds {spiffe.MOST_IN_WORKLOAD}"
+        cause = f"gives a name of {length} characters; an ExternalWorkload holds {spiffe.MOST_IN_WORKLOAD}"
         yield c.Problem("identity.service_account", cause, "give the service account a shorter name")

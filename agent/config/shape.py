@@ -1,4 +1,4 @@
-"""What a configuration holds, as frozen values; its defaults, and what a problem in it is."""
+"""A configuration as frozen values, with its defaults, and the type of a problem in it."""
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -21,7 +21,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class WorkloadConfig:
-    """In token mode `identity` and `server_name` are one and the same name, and follow from other keys."""
+    """In token mode `identity` and `server_name` are the same name, derived from other keys."""
 
     name: str
     namespace: str
@@ -34,7 +34,7 @@ class WorkloadConfig:
 @dataclass(frozen=True)
 class HostConfig:
     addresses: tuple[Address, ...]  # the workload's own: at most one IPv4 and one IPv6
-    address_translated: bool = False  # they are translated on the way, so no interface here need have them
+    address_translated: bool = False  # they are translated on the way, so this host does not need to have them
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """Every problem of one file. As text, the first, and how many there are: `fairlead check-config` has room."""
+    """The problems of one file. As text, the first and the number of others. `fairlead check-config` lists all."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         first, more = problems[0], len(problems) - 1

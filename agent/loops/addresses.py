@@ -1,7 +1,7 @@
-"""The addresses loop: says which of the addresses at which peers dial this host it does not have.
+"""The addresses loop: reports which of the addresses that peers dial this host does not have.
 
-The kernel tells of addresses that come and go; a slow look finds what it does not tell. A reading that fails
-leaves what was known.
+The kernel reports added and removed addresses; slow polling finds what it does not report. A failed reading
+changes nothing.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ from agent.core.facts import UNKNOWN, AddressesFact
 from agent.loops.attempts import Attempts
 from agent.ports import Interfaces, Trouble
 
-RECHECK = 60.0  # seconds between two looks of which the kernel's word is not the cause
-PACE = 0.5  # seconds between two looks of which it is
-# A DHCP client or a network manager that begins anew may take an address away and give it back.
+RECHECK = 60.0  # seconds between two polls
+PACE = 0.5  # seconds between two readings after events of the kernel
+# A DHCP client or a network manager that restarts may remove an address and add it again.
 GONE_FOR = 3.0  # seconds
 
 

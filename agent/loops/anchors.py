@@ -1,7 +1,7 @@
 """The anchors loop: which trust anchors are in force, whether they cover the SVID, and if the mesh has others.
 
-What is found elsewhere is never used by itself: it is checked against the SVID of the moment and kept where root
-may accept it. Only where the configuration says so (`follow`) is what was kept in force at once.
+Anchors from the source are not used directly: they are checked against the current SVID and stored as a proposal
+for root. They are in force at once only if the configuration sets `follow`.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ SOURCE_AGAIN = 30.0  # after trouble
 
 
 class AnchorsLoop:
-    """`wall`: seconds since the epoch. `name`: the host's, for its place in `window` (seconds). `rooted`: what is
-    offered must share an anchor with those in force, because whoever offers it is no authority by itself."""
+    """`wall`: seconds since the epoch. `name`: the host's, for its place in `window` (seconds). `rooted`: an offer
+    must share an anchor with those in force, because its source alone is not trusted."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class AnchorsLoop:
                 await self._read(identity.svid)
 
     def _doubtful(self, svid: Svid | None) -> bool:
-        """An offer was refused, by what is not so any more."""
+        """An offer was refused, for a cause that no longer holds."""
         fault = self._proposal[1]
         refused = fault is not None and fault.reason is Reason.TRUST_ANCHORS_REFUSED
         return refused and self._judged_by != (self._mine, svid)
@@ -114,7 +114,7 @@ class AnchorsLoop:
         return asyncio.get_running_loop().time() + delay
 
     def _ends(self, until: float | None) -> float | None:
-        """On the loop's clock. It is measured anew only when it has moved: two clocks never run quite alike."""
+        """On the loop's clock. It is measured again only after a large change: two clocks always differ."""
         if until is None:
             return None
         ends, before = asyncio.get_running_loop().time() + until - self._wall(), self._fact.expires_at
@@ -134,7 +134,7 @@ class AnchorsLoop:
             offer = await self._source.offered(identity.bundle)
             self._proposal = ("", None) if offer is None else await self._propose(offer, identity.svid)
             again = SOURCE_EVERY
-        except Trouble as trouble:  # what was proposed before stands
+        except Trouble as trouble:  # the previous proposal stays
             self._proposal, again = (self._proposal[0], trouble.fault), SOURCE_AGAIN
         if self._mine:
             self._judge(anchors.digest(self._mine), identity.svid)

@@ -1,4 +1,4 @@
-"""The attempts of the loops, beside the board: no fact, so one that moves wakes nobody and decides nothing."""
+"""The attempts of the loops. They are not facts on the board: a change wakes no loop and affects no decision."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from agent.core.attempts import LastAttempt
 
 
 class Attempts:
-    """By the line of the status that shows them: a condition's type, or a probe's."""
+    """By the line of the status that shows them: a condition's type, or a probe's name."""
 
     def __init__(self) -> None:
         self.seen: dict[str, LastAttempt] = {}
@@ -17,5 +17,5 @@ class Attempts:
         self.seen[name] = LastAttempt(now, None if pause is None else now + pause, failed)
 
     def over(self, name: str) -> None:
-        """There is nothing to try again."""
+        """No attempt is due."""
         self.seen.pop(name, None)

@@ -1,6 +1,6 @@
-"""The board: the one place where the facts, the phase and the goals of the moment hang.
+"""The board: holds the current facts, phase and goals.
 
-Latest-value cells, not queues: a reader that was slow sees what is true now, never a backlog.
+Latest-value cells, not queues: a slow reader sees the current value, not a backlog.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from agent.loops.attempts import Attempts
 
 T = TypeVar("T")
 
-# The decision loop beats every 5 s; one that has not for this long, in seconds, is taken for dead.
+# The decision loop runs at least every 5 s; without a run for this long, in seconds, it counts as dead.
 ALIVE_WITHIN = 15.0
 
 
 class Cell(Generic[T]):
-    """A value, and a bell for each reader that rings when it changes."""
+    """A value, and an event for each reader that is set when the value changes."""
 
     def __init__(self, value: T) -> None:
         self.value = value
@@ -35,7 +35,7 @@ class Cell(Generic[T]):
 
 
 class Waiter:
-    """One reader of one or more cells. One that lives shorter than the board must `close`."""
+    """One reader of one or more cells. A reader that ends before the board must `close`."""
 
     def __init__(self, *cells: Cell[Any]) -> None:
         self._cells = cells
@@ -70,7 +70,7 @@ class Board:
 
     @property
     def version(self) -> int:
-        """Moves on with every change of facts, phase or goals."""
+        """Increases with every change of facts, phase or goals."""
         return self.facts.version + self.phase.version + self.goals.version
 
     async def changed(self, version: int, seconds: float) -> None:
@@ -86,7 +86,7 @@ class Board:
             waiter.close()
 
     def setter(self, field: str) -> Callable[[Any], None]:
-        """The one writer's handle on one fact."""
+        """The setter of one fact, for its only writer."""
         assert field in {f.name for f in dataclasses.fields(Facts)}, field
 
         def publish(value: Any) -> None:

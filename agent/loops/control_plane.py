@@ -1,6 +1,6 @@
-"""The control plane loop: looks it up and dials it, as the proxy does.
+"""The control plane loop: looks the control plane up and dials it, as the proxy does.
 
-The proof is the proxy's own (`ProxyFact.control`). What is found here says why there is none.
+The proxy's answer (`ProxyFact.control`) is the proof. This loop finds out why there is none.
 """
 
 import asyncio
@@ -11,9 +11,9 @@ from agent.core.facts import UNKNOWN, ControlPlaneFact, Facts, Level, ProxyState
 from agent.loops.board import Board, Waiter
 from agent.ports import ControlPlane
 
-GRACE = 1.0  # seconds that a proxy has for its first answer before anybody asks why
-RECHECK = 5.0  # seconds between two looks while it has no answer
-SELDOM = 60.0  # and while it has
+GRACE = 1.0  # seconds that a proxy has for its first answer before the first check
+RECHECK = 5.0  # seconds between two checks while it has no answer
+SELDOM = 60.0  # and while it has one
 NAME = "ControlPlaneReached"
 
 
@@ -21,7 +21,7 @@ class ControlPlaneLoop:
     def __init__(
         self, control: ControlPlane, board: Board, publish: Callable[[ControlPlaneFact], None], *, outbound: bool
     ) -> None:
-        """`outbound`: something goes out through the proxy, so the destination controller matters."""
+        """`outbound`: some outbound connections go through the proxy, so it needs the destination controller."""
         self._control, self._board, self._publish, self._outbound = control, board, publish, outbound
 
     async def run(self) -> None:
@@ -38,14 +38,14 @@ class ControlPlaneLoop:
             await self._pause(waiter)
 
     async def _look(self) -> None:
-        """What this host dials goes to its proxy while outbound is redirected, and says nothing then."""
+        """While outbound is redirected, connections of this host go to its proxy, so they prove nothing."""
         redirect = self._board.facts.value.redirect
         dial = redirect is not UNKNOWN and redirect.outbound in (Level.OFF, Level.RELEASED)
         found = await self._control.look(dial=dial)
         self._publish(found if self._outbound else ControlPlaneFact(found.policy))
 
     async def _pause(self, waiter: Waiter) -> None:
-        """Until it is time, or the proxy's answer has come or gone."""
+        """Return when the next check is due, or when the proxy gets or loses its answer."""
         was = _answered(self._board.facts.value)
         pause = SELDOM if was else RECHECK
         self._board.attempts.made(NAME, pause, failed=not was)

@@ -1,7 +1,7 @@
-"""The loop of Events: tells with `kubectl describe` what became of Ready, and why.
+"""The loop of Events: records each transition of Ready and its reason, for `kubectl describe`.
 
-It watches what was published, so an Event never runs ahead of the truth. Whatever goes wrong here is logged
-once and matters to nothing else.
+It reads what was published, so an Event is never earlier than the condition. An error here is logged once and
+affects nothing else.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ LOUD = (Severity.WARN, Severity.FAULT)
 
 
 class EventsLoop:
-    """`wall`: now as RFC 3339 with microseconds. `token`: a word that no Event's name has had."""
+    """`wall`: now as RFC 3339 with microseconds. `token`: returns a unique part of a name."""
 
     def __init__(
         self, api: EventApi, board: Board, name: str, wall: Callable[[], str], token: Callable[[], str]
@@ -44,7 +44,7 @@ class EventsLoop:
         now, before, now_said = asyncio.get_running_loop().time(), (self._uid, self._said), said(seen)
         self._uid, self._said = seen.uid, now_said
         if before[0] != seen.uid or before[1] == now_said or now_said.reason not in {r.value for r in Reason}:
-            return  # the first look at an object is no transition
+            return  # the first reading of an object is not a transition
         try:
             await self._tell(seen.uid, now_said, now)
         except Trouble as trouble:
@@ -61,7 +61,7 @@ class EventsLoop:
         known = self._ledger.known(uid, what, now)
         series = Series(f"{self._name}.{self._token()}", 1, now) if known is None else _again(known, now)
         after = self._ledger.spend(now)
-        if after is None:  # a known one counts on, and is told with its next repeat
+        if after is None:  # a known one is counted, and written with its next repeat
             self._ledger = self._ledger.noted(uid, what, series if known is not None else None)
             return
         self._ledger = after.noted(uid, what, None)  # if this fails, the next one is a new one

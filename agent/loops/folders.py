@@ -1,4 +1,4 @@
-"""The folders loop: says when what must be remembered cannot be, and ends an agent whom nobody can reach."""
+"""The folders loop: reports when records cannot be written, and ends an agent that no client can reach."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ EVERY = 5.0  # seconds
 
 class FoldersLoop:
     """`look`: raises Trouble. `end`: ends this process, because only a new one gets the folder of its sockets from
-    systemd; None: nobody would start one."""
+    systemd; None: no service manager would start a new one."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""The identity loop: follows the Workload API and says which SVID this host has, and until when.
+"""The identity loop: follows the Workload API and reports which SVID this host has, and until when.
 
-Trouble with the source never takes away an SVID that was received: what was seen stays true until it runs
-out, and one that arrives and is no whole SVID is such trouble. Only SVIDs that arrive and do not fit do.
+Trouble with the source does not remove a received SVID: it stays valid until it expires. A malformed SVID counts
+as such trouble. Only a well-formed SVID that does not match removes it.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class IdentityLoop:
                 await self._follow()
             except Trouble as trouble:
                 self._tell(fault=trouble.fault)
-            # A stream that delivers and breaks at once, over and over, is no success: only one that lasted is.
+            # A stream that repeatedly delivers and breaks at once is not a success: only one that lasted is.
             attempt = 0 if loop.time() - began > RETRY.most else attempt
             pause = RETRY.delay(attempt, self._jitter())
             self._attempts.made("IdentityValid", pause, failed=True)
@@ -60,8 +60,8 @@ class IdentityLoop:
             attempt += 1
 
     async def _follow(self) -> None:
-        """Follow one stream. It is left while the clock is wrong, since asking again delivers, and so
-        judges, the same SVIDs anew: a clock that is set right is noticed before the next rotation."""
+        """Follow one stream. It is closed while the clock is wrong: a new stream delivers the same SVIDs and
+        checks them again, so a corrected clock is noticed before the next rotation."""
         async with aclosing(self._api.watch()) as updates:
             async for svids in updates:
                 self._attempts.over("IdentityValid")
@@ -73,8 +73,8 @@ class IdentityLoop:
         held = self._fact or IdentityFact()
         chosen = identity.choose(svids, self._spiffe_id, self._hint)
         if isinstance(chosen, Svid) and chosen == held.svid:
-            # The source repeats an SVID whenever anything else changes. That is no update, and its validity
-            # was measured when it came first: a wall clock that has jumped since is no reason to doubt it.
+            # The source repeats an SVID whenever anything else changes. That is not an update: its validity was
+            # measured when it first arrived, so a later jump of the wall clock does not change it.
             self._tell(bundle=chosen.bundle, fault=None)
             return None
         match identity.usable(svids, self._spiffe_id, self._wall(), self._hint):

@@ -1,6 +1,6 @@
-"""The Lease loop: says every 10 s that this host is alive, as long as its decision loop is.
+"""The Lease loop: renews the Lease every 10 s while the decision loop runs.
 
-The Lease is what lets a watcher take a dead host out; so it is renewed from READY on only, and never by a
+With an expired Lease, a watcher marks a dead host as not ready. So it is renewed only from READY on, and not by a
 process whose decision loop has stopped.
 """
 
@@ -16,8 +16,8 @@ from agent.loops.board import ALIVE_WITHIN, Board, Waiter
 from agent.ports import Lease, StatusApi, Trouble
 
 PERIOD = 10.0
-DURATION = 40  # seconds: what a watcher waits before it calls the host unreachable
-HANDOVER_DURATION = 600  # a planned stop, restart or upgrade costs nothing
+DURATION = 40  # seconds that a watcher waits before it marks the host unreachable
+HANDOVER_DURATION = 600  # for a planned stop, restart or upgrade
 BOOT_ID = "fairlead.dev/boot-id"
 RETRY = Backoff(first=1.0, factor=2.0, most=PERIOD)
 
@@ -84,8 +84,8 @@ class LeaseLoop:
         self._publish(LeaseFact(self._boot_id, self._renewed_at, fault))
 
     async def handover(self) -> None:
-        """Before a planned end of the agent: give the next one ten minutes, if this one has renewed. On a host
-        that goes down there is no next one for long, and what it could not take back must not look alive."""
+        """Before a planned end of the agent: extend the Lease to ten minutes, if this agent has renewed it. Not on
+        a host that shuts down: no agent follows soon, and a Ready that it could not remove must expire."""
         phase = self._board.phase.value
         going = phase is not UNKNOWN and phase.kind is PhaseKind.SHUTTING_DOWN
         if self._renewed_at is not None and not going:

@@ -1,5 +1,4 @@
-"""The notify loop: tells the service manager READY=1, STATUS= in plain words, and WATCHDOG=1 while decisions
-are made."""
+"""The notify loop: sends READY=1, STATUS= and, while the decision loop runs, WATCHDOG=1 to the service manager."""
 
 import asyncio
 
@@ -9,7 +8,7 @@ from agent.ports import Notifier
 
 
 class NotifyLoop:
-    """`watchdog`: the manager's limit in seconds, None where it has none."""
+    """`watchdog`: the manager's limit in seconds; None: no limit."""
 
     def __init__(self, notifier: Notifier, spec: policy.Spec, board: Board, watchdog: float | None) -> None:
         self._notifier, self._spec, self._board, self._watchdog = notifier, spec, board, watchdog

@@ -1,7 +1,7 @@
 """The outdated loop: reads once what the running proxy was started with, and restarts it for new trust anchors.
 
-New anchors are in force by root's word alone, and each host restarts in its turn (`AnchorsFact.restart_at`),
-drained first. Other settings that need a restart wait for an operator.
+New anchors are in force only after root accepts them. Each host drains and restarts at a different time
+(`AnchorsFact.restart_at`). Other settings that need a restart wait for an operator.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ AGAIN = 30.0  # seconds between two tries to read it
 
 
 class OutdatedLoop:
-    """`read`: the environment of the running proxy; raises Trouble. `wanted`: that of the next one, trust anchors
-    left out. `restart`: begins a replacement of the proxy by itself; raises Trouble, as where the next one would
-    not work."""
+    """`read`: the environment of the running proxy; raises Trouble. `wanted`: that of the next one, without trust
+    anchors. `restart`: begins a replacement with the same version; raises Trouble, for example if the next start
+    would fail."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class OutdatedLoop:
         self._read, self._wanted, self._spec, self._board = read, wanted, spec, board
         self._publish, self._restart = publish, restart
         self._not_before = 0.0  # on the loop's clock
-        self._restarted_for = ""  # once for each set of anchors: what did not help does not help again
+        self._restarted_for = ""  # once for each set of anchors: a second restart would not help
 
     async def run(self) -> None:
         waiter = Waiter(self._board.facts, self._board.phase)
@@ -44,7 +44,7 @@ class OutdatedLoop:
             await waiter.wait(min(rests, default=None))
 
     async def _look(self) -> float | None:
-        """Seconds until the next try; None: there is nothing to read, or it is known."""
+        """Seconds until the next attempt; None: there is nothing to read, or it is known."""
         process = self._unread()
         if process is None:
             return None
@@ -70,7 +70,7 @@ class OutdatedLoop:
         return None if known is not None and known.process == proxy.process else proxy.process
 
     async def _turn(self) -> float | None:
-        """Seconds until the restart; None: none is due as things are."""
+        """Seconds until the restart; None: none is due."""
         facts, now = self._board.facts.value, asyncio.get_running_loop().time()
         due, phase = outdated.restart_at(self._spec, facts, now), self._board.phase.value
         if due is None or phase is UNKNOWN or phase.kind not in (PhaseKind.MEMBER, PhaseKind.DRAINED):
@@ -91,7 +91,7 @@ class OutdatedLoop:
         return None
 
     def _tell(self, refused: Fault | None) -> None:
-        """Why it is not restarted although its turn has come."""
+        """Record why it is not restarted although the restart is due."""
         started = self._board.facts.value.started_with
         if started is not None and started.refused != refused:
             self._publish(dataclasses.replace(started, refused=refused))

@@ -10,7 +10,7 @@ RETRY = 5.0  # seconds
 
 
 class PhaseLoop:
-    """Until the record can be read the phase is UNKNOWN, and everything holds."""
+    """Until the record can be read the phase is UNKNOWN, and every goal is HOLD."""
 
     def __init__(self, store: PhaseStore, board: Board) -> None:
         self._store, self._board = store, board
@@ -19,12 +19,12 @@ class PhaseLoop:
         while self._board.phase.value is UNKNOWN:
             try:
                 self._set(await self._store.read())
-            except Trouble:  # the verdict on an UNKNOWN phase is PhaseUnreadable
+            except Trouble:  # the reason for an UNKNOWN phase is PhaseUnreadable
                 await asyncio.sleep(RETRY)
 
     async def ask(self, phase: PhaseKind) -> None:
-        """Remember the phase, then act on it. Raises Trouble, and nothing has changed. A shutdown ends with this
-        boot, so nothing remembers it."""
+        """Record the phase, then act on it. If it raises Trouble, nothing has changed. A shutdown ends with this
+        boot, so it is not recorded."""
         if phase is not PhaseKind.SHUTTING_DOWN:
             await self._store.write(phase)
         self._set(phase)

@@ -1,4 +1,4 @@
-"""The decision loop: facts and phase → goals, at each change and whenever time alone may change them."""
+"""The decision loop: facts and phase → goals, at each change and when time alone may change them."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from agent.core import policy
 from agent.core.facts import AgentFact
 from agent.loops.board import Board, Waiter
 
-# The beat that watchdog and Lease rely on: at least this often, in seconds, even when nothing happens.
+# The watchdog and the Lease depend on this: it runs at least this often, in seconds, even without a change.
 BEAT = 5.0
 
 

@@ -1,6 +1,6 @@
-"""The probe loop: tries the local application, one task a probe, and publishes their verdicts.
+"""The probe loop: probes the local application, with one task per probe, and publishes the results.
 
-Time is the event loop's monotonic clock alone: a wall clock that jumps changes no verdict.
+It uses only the event loop's monotonic clock: a jump of the wall clock changes no result.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from agent.ports import Prober
 
 
 class ProbeLoop:
-    """`initial_delay` counts from the start of `run`: nobody tells the agent when the application started."""
+    """`initial_delay` counts from the start of `run`: the agent does not know when the application started."""
 
     def __init__(
         self,
@@ -38,11 +38,11 @@ class ProbeLoop:
                 group.create_task(probe(spec), name=f"probe {spec.name}")
 
     def push(self, name: str, ttl: float) -> None:
-        """The application says that it is well for the next `ttl` seconds. `name`: of a push probe."""
+        """The application reports that it is healthy for the next `ttl` seconds. `name`: of a push probe."""
         self._heartbeats[name].push(ttl)
 
     async def _try(self, spec: ProbeSpec) -> None:
-        """One try each period, counted from start to start, as kubelet does."""
+        """One attempt per period, counted from start to start, as kubelet does."""
         loop, tally = asyncio.get_running_loop(), Tally()
         await asyncio.sleep(spec.initial_delay)
         if not spec.startup:
@@ -66,7 +66,7 @@ class ProbeLoop:
             self._started.set()
 
     async def _listen(self, spec: ProbeSpec) -> None:
-        """Not held back by a startup probe: a push is the application's own word that it has started."""
+        """A startup probe does not hold it back: a push means that the application has started."""
         heartbeat = self._heartbeats[spec.name]
         while True:
             beating = await heartbeat.next()
@@ -78,7 +78,7 @@ class ProbeLoop:
 
 
 def _before(spec: ProbeSpec, specs: Sequence[ProbeSpec]) -> str:
-    """What is to be said of a probe that has not been tried yet."""
+    """The detail of a probe that has not been tried yet."""
     if spec.kind == "push":
         return "no push yet"
     held = not spec.startup and any(other.startup for other in specs)
@@ -101,7 +101,7 @@ class _Heartbeat:
             async with asyncio.timeout_at(self._until):
                 await self._bell.wait()
         except TimeoutError:
-            if not self._bell.is_set():  # else one came at the last moment
+            if not self._bell.is_set():  # else a push arrived at the last moment
                 self._until = None
                 return False
         self._bell.clear()

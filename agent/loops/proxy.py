@@ -1,7 +1,7 @@
-"""The proxy loop: keeps the one linkerd2-proxy of this host at its goal, and says what is seen of it.
+"""The proxy loop: keeps the linkerd2-proxy of this host at its goal, and reports its state.
 
-It adopts what runs before it thinks of starting anything. A death is noticed when it happens, not by the next
-poll. One reading that fails changes nothing: what was known stays, until three in a row say UNREADABLE.
+It adopts a running proxy before it starts one. It notices the end of a process at once, not at the next poll. One
+failed reading changes nothing: the state stays until three in a row are UNREADABLE.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from agent.ports import ProxyRuntime, Trouble
 POLL = 2.0
 POLL_DRAINING = 0.5
 POLL_STARTING = 0.2
-STARTING_FOR = 15.0  # a proxy that starts for longer than this is polled no faster than others
+STARTING_FOR = 15.0  # a proxy that starts for longer than this is not polled faster than others
 
 UNREADABLE_AFTER = 3  # readings in a row
 UNCERTIFIED_FOR = (
@@ -32,7 +32,7 @@ UNCERTIFIED_FOR = (
 # connection that could be cut.
 PATIENCE_UNCERTIFIED = 2.0
 PATIENCE_BEYOND_GRACE = 10.0
-# What the proxy itself gives up on is given up by then: a connection for 1 s, a destination that fails for 3 s.
+# By then the proxy itself has given up: a connection after 1 s, a failing destination after 3 s.
 PATIENCE_IDLE = 5.0
 
 STOPPED = Fault(Reason.PROXY_STOPPED)
@@ -88,7 +88,7 @@ class ProxyLoop:
             life = None
 
     async def _adopt(self) -> Process | None:
-        """Nothing is known, and nothing done, before it is known what runs."""
+        """Do nothing until it is known whether a proxy runs."""
         while True:
             try:
                 return await self._runtime.adopt()
@@ -104,7 +104,7 @@ class ProxyLoop:
         return asyncio.get_running_loop().time()
 
     async def _news_before(self, due: float) -> bool:
-        """True when the goals have changed before that time; at the latest then, False."""
+        """Return True when the goals change before that time; False at that time."""
         rest = due - self._now()
         return rest > 0 and await self._news.wait(rest)
 
@@ -147,7 +147,7 @@ class ProxyLoop:
             self._tell(dataclasses.replace(self._fact, launching=False))
 
     async def _abandoned(self) -> bool:
-        """No start is wanted any more, so why the last one failed, or the last process ended, is over too."""
+        """No start is wanted, so the fault of the last start or process no longer counts."""
         fault = STOPPED
         self._board.attempts.over("ProxyReady")
         try:
@@ -158,7 +158,7 @@ class ProxyLoop:
         return fault == STOPPED
 
     async def _start_while_wanted(self) -> Process | None:
-        """The gate may take long, and the goal may turn meanwhile: then nothing is started."""
+        """If the goal changes while the gate runs, nothing is started."""
         before = self._fact
         assert before is not None
         self._tell(dataclasses.replace(before, launching=True))
@@ -179,7 +179,7 @@ class ProxyLoop:
         return _Life(process, False, self._now(), certified=False)
 
     def _failed(self) -> None:
-        """Wait before the next try, longer each time."""
+        """Wait before the next attempt, longer each time."""
         pause = CRASHES.delay(self._failures, self._jitter())
         self._not_before = self._now() + pause
         self._board.attempts.made("ProxyReady", pause, failed=True)
@@ -230,7 +230,7 @@ class ProxyLoop:
         return POLL_STARTING if starting and self._now() < life.began + STARTING_FOR else POLL
 
     async def _stop(self, life: _Life) -> None:
-        """SIGTERM, then SIGKILL. What a later goal says comes too late for this process."""
+        """SIGTERM, then SIGKILL. A later goal does not change the end of this process."""
         self._read(life, await self._runtime.inspect(life.process))  # has it a certificate by now?
         assert self._fact is not None
         await self._try(self._runtime.terminate(life.process))
@@ -242,8 +242,8 @@ class ProxyLoop:
             await asyncio.sleep(PATIENCE_BEYOND_GRACE)
 
     async def _ends(self, life: _Life) -> None:
-        """Return when it has had its time to end by itself; before that, when nothing that it waits for can come:
-        what it accepted leads nowhere, as requests do that wait for a control plane that is away."""
+        """Return when its grace period has expired, or earlier when it forwards no connection: then it only waits
+        for requests that cannot finish, for example without a control plane."""
         uncertified = life.certified is False
         until = self._now() + (PATIENCE_UNCERTIFIED if uncertified else self._grace + PATIENCE_BEYOND_GRACE)
         idle_since = None
@@ -255,7 +255,7 @@ class ProxyLoop:
             await asyncio.sleep(min(POLL_DRAINING, rest))
 
     async def _try(self, signal: Awaitable[None]) -> None:
-        """What cannot be done now is said, and done again later."""
+        """Report a failure, and try again later."""
         try:
             await signal
         except Trouble as trouble:
@@ -263,8 +263,8 @@ class ProxyLoop:
             self._tell(dataclasses.replace(self._fact, fault=trouble.fault))
 
     def _beyond_help(self, life: _Life, reading: Reading) -> Fault | None:
-        """What it is replaced for, by what was read just now: it may be certified since, and forbid to read it.
-        Only where it is wanted: on HOLD nothing is stopped, and the Workload API may be what is missing."""
+        """Why it is replaced, by the latest reading: it may be certified since, and no longer readable. Only if
+        the goal wants a proxy: on HOLD nothing is stopped, because the Workload API may be the cause."""
         if self._goal is not ProxyGoal.RUNNING:
             return None
         since = life.uncertified_since
@@ -299,8 +299,8 @@ class ProxyLoop:
         )
 
     def _note_certificate(self, life: _Life, reading: Reading) -> None:
-        """The wall clock counts in the moment when the proxy names a new date, and never after it: a clock
-        that jumps makes no certificate run out."""
+        """The wall clock is read only when the proxy reports a new expiry: a later jump of the clock does not
+        make a certificate expire."""
         expires = reading.certificate_expires
         if expires is UNKNOWN:
             return

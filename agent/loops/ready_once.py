@@ -1,6 +1,6 @@
-"""The loop that has it recorded that this host has been Ready: until then a failure policy may leave ports open.
+"""The loop that records that this host has been Ready: until then a failure policy may leave ports open.
 
-The record is root's. It is read at the start and whenever the phase changes, for leaving ends it.
+Root owns the record. It is read at the start and when the phase changes, because `leave` removes it.
 """
 
 import asyncio
@@ -43,13 +43,13 @@ class ReadyOnceLoop:
             self._publish(ReadyOnceFact(await self._record.write()))
 
     def _is_ready(self) -> bool:
-        """It is wanted and published: an earlier boot's Ready that still stands is no proof."""
+        """It is wanted and published: a Ready=True of an earlier boot is not a proof."""
         facts, goals, phase = self._board.facts.value, self._board.goals.value, self._board.phase.value
         member = phase is not UNKNOWN and phase.kind is PhaseKind.MEMBER
         return member and goals.advertise is Advertise.YES and conditions.told(facts, goals)
 
     def _say(self, trouble: Trouble) -> None:
-        """What could not be read stays unknown; what could not be written is tried again."""
+        """After a failed reading it stays unknown; a failed write is tried again."""
         known = self._board.facts.value.ready_once
         if known is not UNKNOWN:
             self._publish(ReadyOnceFact(known.recorded, trouble.fault))

@@ -1,9 +1,9 @@
-"""The redirect loop: brings the kernel's rules to the goals, and says what the kernel holds.
+"""The redirect loop: sets the kernel's rules to the goals, and reports the live rules.
 
-What drifted is repaired before anybody is told, so that a `flush ruleset` of somebody else's does not make
-the host unready. The kernel tells of drift; a slow look stands in where it cannot be heard. Who fights with
-another program over the rules makes things worse, so repairs are counted: beyond the budget there is a fault
-and no repair, until the window has moved on. HOLD keeps what is live, whatever it is.
+Drift is repaired before it is published, so that a `flush ruleset` of another program does not make the host not
+ready. The kernel reports drift; slow polling finds what it does not report. Two programs that overwrite each
+other's rules do harm, so repairs are counted: beyond the budget there is a fault and no repair, until the window
+has passed. HOLD keeps the live rules.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from agent.core.redirect import settle
 from agent.loops.board import Board, Cell, Waiter
 from agent.ports import LiveRedirect, Redirector, Trouble
 
-RECHECK = 30.0  # seconds between two looks at the live rules
+RECHECK = 30.0  # seconds between two readings of the live rules
 RETRY = Backoff(first=0.5, factor=2.0, most=RECHECK)
 WITHIN = 4.8  # seconds for one call; a fact must have a first value within 5
-PACE = 0.5  # seconds between two looks for which the kernel's word is the cause
+PACE = 0.5  # seconds between two readings after events of the kernel
 REPAIRS, WINDOW = 5, 600.0  # repairs within so many seconds
-TRIES = 3  # failed looks in a row after which the levels last seen are no longer believed
+TRIES = 3  # failed readings in a row after which the last known levels no longer count
 
 
 class RedirectLoop:
@@ -41,15 +41,15 @@ class RedirectLoop:
         self._live: LiveRedirect | None = None
         self._told = False  # the board holds levels
         self._failures = 0  # rounds that failed in a row
-        self._blind = 0  # looks that failed in a row
-        self._drifts: Cell[int] = Cell(0)  # times that the kernel told of a change
-        self._reached: LiveRedirect | None = None  # what was live when all was last as wanted
+        self._blind = 0  # readings that failed in a row
+        self._drifts: Cell[int] = Cell(0)  # changes that the kernel has reported
+        self._reached: LiveRedirect | None = None  # the live levels when they last were as wanted
         self._refused: tuple[LiveRedirect, Fault] | None = None  # what was wanted last, and why it failed
-        self._repairs: list[float] = []  # when, within the window
+        self._repairs: list[float] = []  # their times, within the window
         self._contested = False
-        self._unjudged = 0  # times in a row that the host's own firewall could not be read
+        self._unjudged = 0  # times in a row that the host's firewall could not be read
         self._fact = RedirectFact()  # as it was last published
-        self._turned_on: Cell[int] = Cell(0)  # times that inbound came to ON
+        self._turned_on: Cell[int] = Cell(0)  # times that inbound became ON
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -58,7 +58,7 @@ class RedirectLoop:
             await self._converge()
 
     async def _listen(self) -> None:
-        """Rules that are fought over are looked at by the clock alone."""
+        """Contested rules are only polled."""
         while True:
             try:
                 await self._redirector.drifted()
@@ -68,7 +68,7 @@ class RedirectLoop:
                 await asyncio.sleep(RECHECK)
 
     async def _watch_firewall(self) -> None:
-        """The host's own firewall, while peers are to come in: whenever rules change, and by the clock."""
+        """Check the host's firewall while inbound is ON: when rules change, and periodically."""
         waiter = Waiter(self._drifts, self._turned_on)
         while True:
             found = await self._firewalled() if self._fact.inbound is Level.ON else None
@@ -91,7 +91,7 @@ class RedirectLoop:
         return Fault(Reason.FIREWALL_UNCLEAR, detail) if self._unjudged >= TRIES else self._fact.firewall
 
     async def _converge(self) -> None:
-        """After trouble the kernel's word does not shorten the wait: it may be about what failed itself."""
+        """After trouble an event of the kernel does not shorten the wait: the attempt may have caused it."""
         waiter = Waiter(self._board.goals, self._drifts)
         await waiter.wait()
         new_goals = False
@@ -110,7 +110,7 @@ class RedirectLoop:
             new_goals = self._board.goals.version != goals and self._drifts.value == drifts
 
     async def _new_goals(self, waiter: Waiter, version: int, seconds: float) -> None:
-        """Return when they are past `version`, or after so long."""
+        """Return when they are past `version`, or after the pause."""
         try:
             async with asyncio.timeout(seconds):
                 while self._board.goals.version == version:
@@ -119,7 +119,7 @@ class RedirectLoop:
             return
 
     async def _round(self, new_goals: bool) -> None:
-        """After trouble what is live is looked at first: a call that failed may have done its work."""
+        """After trouble the live rules are read first: a failed call may have set them."""
         if self._live is None or self._failures or not new_goals:
             self._live = await self._look()
         if not self._told:
@@ -138,7 +138,7 @@ class RedirectLoop:
         self._publish(self._live)
 
     def _spent(self) -> bool:
-        """The budget for repairs; to set what was never reached before is none."""
+        """Whether the budget for repairs is spent; to set rules for the first time is not a repair."""
         since = asyncio.get_running_loop().time() - WINDOW
         self._repairs = [at for at in self._repairs if at > since]
         return len(self._repairs) >= REPAIRS
@@ -173,12 +173,12 @@ class RedirectLoop:
         return live
 
     def _still_refused(self, wanted: LiveRedirect) -> Fault | None:
-        """A fault is over when a try succeeds, and not when the next one begins."""
+        """A fault ends when an attempt succeeds, not when the next one begins."""
         return self._refused[1] if self._refused is not None and self._refused[0] == wanted else None
 
     def _wanted(self, live: LiveRedirect) -> LiveRedirect:
-        """The goals, with what is live in place of HOLD. To hold what is PARTIAL is to touch nothing: rules
-        are set for both directions at once, and there is no way to set those again."""
+        """The goals, with the live level in place of HOLD. If a held level is PARTIAL, nothing is changed: rules
+        are set for both directions together, and PARTIAL cannot be set."""
         goals = self._board.goals.value
         inbound, outbound = _level(goals.inbound, live.inbound), _level(goals.outbound, live.outbound)
         return live if Level.PARTIAL in (inbound, outbound) else LiveRedirect(*settle(inbound, outbound))
@@ -200,7 +200,7 @@ class RedirectLoop:
 
 
 def _between(live: Level, wanted: Level) -> Maybe[Level]:
-    """ON that is about to end is nothing to count on: what made it end may be over before it has ended."""
+    """ON that is about to end counts as UNKNOWN: its cause may pass before it has ended."""
     return UNKNOWN if live is Level.ON and wanted is not Level.ON else live
 
 

@@ -1,8 +1,8 @@
-"""The replacement loop: takes the proxy's replacement from stage to stage, as the facts allow.
+"""The replacement loop: moves the proxy's replacement from stage to stage, as the facts allow.
 
-It does two things and no third: it has the binaries swapped while nothing runs, and it remembers the stage, each
-time before anybody acts on it. Draining, stopping and starting are the decision's, which knows the stage. So an
-agent that is killed anywhere leaves nothing half done that the next one does not find.
+It changes the binary while no proxy runs, and it records each stage before any loop acts on it. The decision
+loop, which reads the stage, drains, stops and starts. So an agent can be killed at any time, and the next one
+continues the replacement.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ from agent.core.replacement import STOPPING, News, Replacement, Stage, after
 from agent.loops.board import Board, Waiter
 from agent.ports import ReplacementStore, Trouble
 
-CRASHES = 3  # so often a new proxy may end before it is given up
-LOOK = 10.0  # seconds that an agent has at least to see a proxy that an agent before it has started
+CRASHES = 3  # ends of a new proxy after which it has failed
+LOOK = 10.0  # seconds that an agent has at least for a proxy that an earlier agent has started
 
 
 class ReplacementLoop:
@@ -52,7 +52,7 @@ class ReplacementLoop:
                 self._remember(after(change, news[0], self._now(), news[1]))
 
     def ask(self, wanted: str, previous: str) -> None:
-        """Begin. Raises Trouble: one is under way, or it cannot be remembered; then nothing has changed."""
+        """Begin. Raises Trouble: one is under way, or it cannot be recorded; then nothing has changed."""
         self.must_be_over()
         self._remember(Replacement(wanted, previous, since=self._now()))
 
@@ -64,8 +64,8 @@ class ReplacementLoop:
             raise Trouble(Reason.PROXY_REPLACING, f"one is under way: {change.stage.value}", remedy=remedy)
 
     def _recalled(self) -> Replacement | None:
-        """A proxy has no more time to become ready by another agent, but that one has time to look. Draining
-        begins anew: the agent before may have told the mesh nothing yet."""
+        """A new agent does not extend the time to become ready, but has at least LOOK to read it. Draining begins
+        again: the earlier agent may not have published it yet."""
         now = self._now()
         change = self._store.recall(now)
         if change is None:
@@ -83,7 +83,7 @@ class ReplacementLoop:
         self._publish(change)
 
     def _is_over(self, change: Replacement) -> bool:
-        """Nothing that it ended with holds any more."""
+        """The faults that it ended with no longer hold."""
         phase = self._board.phase.value
         match change.stage:
             case Stage.FAILED if all(standing is Sure.GOOD for standing in self._standings()):
@@ -93,7 +93,7 @@ class ReplacementLoop:
         return False
 
     def _clear(self, change: Replacement) -> None:
-        """Nothing depends on this record, so one that cannot be written is judged anew by the next agent."""
+        """No decision depends on this record: if it cannot be written, the next agent checks again."""
         cleared = after(change, News.OVER, self._now())
         with contextlib.suppress(Trouble):
             self._store.remember(cleared)
@@ -107,7 +107,7 @@ class ReplacementLoop:
         return asyncio.get_running_loop().time()
 
     def _paused(self) -> bool:
-        """A host that goes for good goes first; what was begun goes on when it is back."""
+        """Leave and shutdown come first; the replacement continues when the host is back."""
         phase = self._board.phase.value
         return phase is UNKNOWN or phase.kind in (PhaseKind.LEFT, PhaseKind.SHUTTING_DOWN)
 
@@ -123,7 +123,7 @@ class ReplacementLoop:
         return await self._swapped(change, proxy) if change.stage in STOPPING else self._verified(change, proxy)
 
     async def _swapped(self, change: Replacement, proxy: ProxyFact) -> tuple[News, str] | None:
-        """Only when nothing runs and nothing will be started: the goal says so too."""
+        """Only when no proxy runs and the goal starts none."""
         stopped = proxy.state is ProxyState.STOPPED and not proxy.launching
         if not stopped or self._board.goals.value.proxy is not ProxyGoal.STOPPED:
             return None

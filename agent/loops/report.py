@@ -1,4 +1,4 @@
-"""The report loop: one line in the log for each transition, and no line while nothing changes."""
+"""The report loop: one line in the log for each transition, and none without a change."""
 
 import asyncio
 from typing import Any
@@ -55,7 +55,7 @@ class ReportLoop:
         self._goals = goals
 
     def _effect(self, name: str, goal: ProxyGoal | RedirectGoal) -> str:
-        """What is refused to whom, and until when."""
+        """Which connections are refused, and until when."""
         if name != "inbound" or not self._spec.redirect or goal not in (RedirectGoal.BLOCK, RedirectGoal.RELEASED):
             return ""
         return failure.effect(Level(goal.value), failure.to_ports(self._spec.ports))

@@ -1,7 +1,7 @@
-"""The slices loop: while the host goes, whether an EndpointSlice still lists it as ready.
+"""The slices loop: while the host drains or leaves, whether an EndpointSlice still lists it as ready.
 
-It looks only then, and only from the moment on at which Ready was seen not to be True: a look before that says
-nothing of what peers will be told. Once no slice lists the host it looks no more.
+It polls only then, and only after Ready was read as not True: an earlier reading does not show what peers will
+receive. It stops when no slice lists the host.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from agent.core.reasons import Fault, Reason
 from agent.loops.board import Board, Waiter
 from agent.ports import SliceApi, Trouble
 
-POLL = 0.5  # seconds; a drain is short, and one host's at a time
-FORBIDDEN_POLL = 300.0  # a right that is given later counts; seldom, because each host that has left asks
+POLL = 0.5  # seconds; a drain is short, and few hosts drain at once
+FORBIDDEN_POLL = 300.0  # a right may be granted later; rarely, because each host that has left asks
 
 
 class SlicesLoop:
@@ -40,7 +40,7 @@ class SlicesLoop:
                 await self._pause(waiter, asked, FORBIDDEN_POLL if _forbidden(fact) else POLL)
 
     async def _pause(self, waiter: Waiter, asked: float | None, seconds: float) -> None:
-        """For so long, or until it is asked otherwise."""
+        """Wait for that time, or until the question changes."""
         try:
             async with asyncio.timeout(seconds):
                 while self._asked() == asked:
@@ -49,7 +49,7 @@ class SlicesLoop:
             return
 
     def _asked(self) -> float | None:
-        """Since when this host goes, or its proxy does, and Ready is not True; None: nobody needs to know."""
+        """Since when Ready is not True while this host, or its proxy, drains; None: no reading is needed."""
         phase, fact = self._board.phase.value, self._board.facts.value.workload
         change = self._board.facts.value.replacement
         going = phase is not UNKNOWN and phase.kind is not PhaseKind.MEMBER

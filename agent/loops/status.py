@@ -1,7 +1,7 @@
-"""The status loop: reads the host's own ExternalWorkload, and writes its conditions when they must change.
+"""The status loop: reads the host's ExternalWorkload, and writes its conditions when they must change.
 
-Economy: it watches instead of polling, and writes only what differs (`core.economy`). While the API server is
-away nothing happens here but a retry with backoff; on its return the truth of that moment is written once.
+It watches instead of polling, and writes only differences (`core.write_budget`). While the API server is not
+reachable it only retries with backoff; afterwards it writes the current conditions once.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from agent.loops.board import Board, Waiter
 from agent.ports import StatusApi, Trouble
 
 RETRY = Backoff(first=0.5, factor=2.0, most=30.0)
-# Between two readings, in seconds, where the server ends its watches at once.
+# Between two readings, in seconds, if the server ends its watches at once.
 SPACING = 0.5
-# Not Ready for one of these, a host has not failed: somebody took it out, and that is no flap.
+# For one of these reasons, not Ready is not a failure: an operator took the host out, so it is not a flap.
 TAKEN_OUT = frozenset({Reason.DRAINING, Reason.LEFT, Reason.SHUTTING_DOWN, Reason.PROXY_REPLACING})
 
 
@@ -48,7 +48,7 @@ class StatusLoop:
         self._heard, self._edits = Heard(), Edits()
         self._aside_at: float | None = None  # the last write that did not flip Ready
         self._ready = ""  # what this process last wrote, or first found, of Ready
-        self._unreachable_at: float | None = None  # since when the watcher has spoken in our stead
+        self._unreachable_at: float | None = None  # since when the watcher has marked this host unreachable
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -68,7 +68,7 @@ class StatusLoop:
                 await self._pause("WorkloadMatches", trouble, self._failed_reads - 1)
 
     async def _read_and_watch(self) -> None:
-        """Returns when the watch has ended quietly or a write asks for a fresh look."""
+        """Return when the watch has ended without an error, or a write needs a new reading."""
         self._reread.clear()
         seen = await self._api.read()
         self._failed_reads = 0
@@ -99,7 +99,7 @@ class StatusLoop:
             self._update()
             return  # a watch event that our own patch has overtaken
         if seen.uid != self._edits.uid:
-            self._ready = seen.ready  # another object: what was said of the old one is void
+            self._ready = seen.ready  # another object: the state of the old one does not count
         self._edits = self._edits.seen(seen, _now())
         self._take(seen)
 
@@ -140,7 +140,7 @@ class StatusLoop:
                 attempt += 1
 
     async def _write_if_due(self) -> float | None:
-        """Seconds until there may be something to write although nothing changes meanwhile; None: never."""
+        """Seconds until a write may be due without another change; None: none is."""
         board, seen, now = self._board, self._fact.seen, _now()
         said = conditions.words(self._spec, board.phase.value, board.facts.value, board.goals.value, now)
         self._heard = self._heard.hear(said, now)
@@ -170,16 +170,16 @@ class StatusLoop:
             self._take(answer)
 
     def _falls(self, answer: Workload) -> tuple[float, ...]:
-        """With the one that this write was, if it was one."""
+        """The recent flaps, with this write if it was one."""
         fell = self._ready == "True" != answer.ready and self._board.goals.value.reason not in TAKEN_OUT
         return flaps.recent((*self._fact.fell_at, _now()) if fell else self._fact.fell_at, _now())
 
     def _news(self, said: Sequence[Word]) -> bool:
-        """Ready is another than the one that we last wrote: no correction of somebody else, but news."""
+        """Ready differs from what we last wrote: a change of state, not a correction of a foreign edit."""
         return any(word.type == conditions.READY and word.status != self._ready for word in said)
 
     def _unheard(self, said: Sequence[Word]) -> bool:
-        """The watcher took Ready away, and we have not renewed the Lease since: who says that we can be heard?"""
+        """The watcher removed Ready and we have not renewed the Lease since, so we may be unreachable."""
         lease = self._board.facts.value.lease
         renewed = None if lease is UNKNOWN else lease.renewed_at
         back = any(word.type == conditions.READY and word.status == "True" for word in said)

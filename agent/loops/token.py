@@ -1,6 +1,6 @@
-"""The identity loop of token mode: sees to it that the proxy has a token, and says until when that one lasts.
+"""The identity loop of token mode: gives the proxy a token, and reports until when it is valid.
 
-Trouble with the source never takes away a token that the proxy can read: what counts is that one alone.
+Trouble with the source does not remove a token that the proxy can read: only that token counts.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class TokenLoop:
         try:
             self._take(await self._tokens.held(), fault)
         except Trouble as trouble:
-            # Why there is no new one says more than that there is none.
+            # The reason why there is no new token is more useful than its absence.
             fault = fault or trouble.fault
             self._tell(fault)
         return fault is None
