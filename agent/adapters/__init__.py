@@ -1,5 +1,5 @@
-"""One outside thing each, ignorant of each other, each behind a port.
+"""One adapter for each external system, independent of each other, each behind a port.
 
-Law: an adapter knows ports and core. It turns the expected trouble of its outside thing into `ports.Trouble`
-with a reason, keeps every call bounded in time and size, and lets the unexpected crash.
+Law: an adapter knows ports and core. It turns the expected trouble of its system into `ports.Trouble` with a
+reason, bounds every call in time and size, and lets unexpected exceptions through.
 """

@@ -105,7 +105,7 @@ def covered_until(found: Certificates, chain: Certificates) -> float | None:
     """When the last of the anchors ends that `chain` leads to, in seconds since the epoch; None: it leads to none.
     Without a chain, when the last of all ends.
 
-    Only signatures and names are looked at, as rustls does at an anchor: the proxy takes one that has expired.
+    Only signatures and names are checked, as rustls does for an anchor: the proxy accepts an expired one.
     """
     roots = [_load(der) for der in found]
     reached = roots if not chain else _reached(_load(chain[0]), [_load(der) for der in chain[1:]], roots)
@@ -115,7 +115,7 @@ def covered_until(found: Certificates, chain: Certificates) -> float | None:
 def _reached(
     leaf: x509.Certificate, between: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]
 ) -> list[x509.Certificate]:
-    """Every anchor to which a path of issuers leads. What is sent along may come in any order, or be of no use."""
+    """Every anchor to which a path of issuers leads. The other certificates may be unordered or unused."""
     found, path, seen = [], [leaf], {leaf}
     while path and len(seen) <= _DEPTH:
         certificate = path.pop()

@@ -22,7 +22,7 @@ MOST = 3  # addresses of one name that are dialled
 
 @dataclass(frozen=True)
 class Service:
-    """`address`: HOST:PORT, as the proxy is told it."""
+    """`address`: HOST:PORT, as in the proxy's environment."""
 
     address: str
 
@@ -36,7 +36,7 @@ class Service:
 
     @property
     def on_loopback(self) -> bool:
-        """There nobody proves a name (docs/linkerd.md §1.4)."""
+        """On loopback no server proves a name (docs/linkerd.md §1.4)."""
         try:
             return ip_address(self.host).is_loopback
         except ValueError:
@@ -50,7 +50,7 @@ class _Missed(Exception):
 
 
 class HostControlPlane:
-    """Implements ports.ControlPlane. `name`: what both controllers prove to be. `anchors`: files, of which the
+    """Implements ports.ControlPlane. `name`: the identity of both controllers. `anchors`: files, of which the
     first that exists has the trust anchors."""
 
     def __init__(self, policy: str, destination: str, name: str, anchors: Sequence[Path]) -> None:

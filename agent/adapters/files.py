@@ -1,11 +1,11 @@
-"""Files that are whole or absent, whatever happens while they are written."""
+"""Atomic writes: a file is complete or absent, even after a crash."""
 
 import os
 from pathlib import Path
 
 
 def write_atomically(path: Path, content: str | bytes, mode: int = 0o644) -> None:
-    """Make `path` hold exactly `content`, or leave it as it was. Its directory is made where it is missing.
+    """Write exactly `content` to `path`, or leave it unchanged. A missing directory is created.
 
     Rename replaces a name at once; syncing the file before it and the directory after it makes that true
     across a power cut too. Raises OSError.

@@ -1,4 +1,4 @@
-"""The folders that fairlead writes in: whether there is room in one, and its sockets are still in the other."""
+"""The folders that fairlead writes in: whether one has space, and the other still has the sockets."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ class HostFolders:
 
 
 def unwritable(folder: Path) -> str:
-    """Why nothing can be kept there; "": something can. What is missing is made when it is needed."""
+    """Why nothing can be written there; "": it can. A missing folder is created when it is needed."""
     place = next(path for path in (folder, *folder.parents) if path.exists())
     try:
         found = os.statvfs(place)

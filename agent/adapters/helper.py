@@ -1,7 +1,7 @@
 """The agent's side of the privileged helper: one request, one answer.
 
-The privileged helper stands behind a socket, or, where there is none, is spawned by whoever is root. Who asks
-it and what it answers is the same either way.
+The privileged helper listens on a socket. Without a socket, a process of root starts it. Requests and answers are
+the same in both cases.
 """
 
 import asyncio
@@ -109,7 +109,7 @@ def _line(verb: str, words: Mapping[str, str]) -> bytes:
 async def _converse(
     connection: socket.socket, request: bytes, name: str, failure: Reason, within: float = WITHIN
 ) -> tuple[bytes, list[int]]:
-    """Say the request; all that is answered until the other side closes, and the descriptors that came along."""
+    """Send the request; return the answer until the other side closes, and the descriptors sent with it."""
     passed: list[int] = []
     try:
         async with asyncio.timeout(within):

@@ -1,6 +1,6 @@
 """The proxy's key and its request for a certificate (CSR) in token mode, as Linkerd's identity controller asks.
 
-Made by the proxy's own user, in its runtime directory, which is in memory: no key of it ever reaches a disk.
+Created by the proxy's user, in its runtime directory in memory: the key is not written to a disk.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ KEY, REQUEST = "key.p8", "csr.der"
 
 
 def make(folder: Path, name: str) -> None:
-    """Both anew, for `name` (docs/linkerd.md §4: EC P-256, PKCS #8 and CSR in DER; one DNS name). Raises Trouble
+    """Key and CSR for `name` (docs/linkerd.md §4: EC P-256, PKCS #8 and CSR in DER; one DNS name). Raises Trouble
     (PROXY_FAILED_TO_START)."""
     key = ec.generate_private_key(ec.SECP256R1())
     plain = serialization.NoEncryption()

@@ -1,8 +1,8 @@
 """The token for Linkerd's identity controller: where the proxy's user reads it, and where it comes from.
 
 Law: a token is in memory and in the one file below the runtime directory; no Trouble holds a part of it. The
-proxy reads the file again at each certificate, and an empty one is fatal at its start, so only what was checked
-gets there, and at once.
+proxy reads the file again for each certificate, and an empty one is fatal at its start, so only a checked token is
+written, atomically.
 """
 
 import asyncio
@@ -70,8 +70,8 @@ class _Held:
 
 
 class FromFile(_Held):
-    """Implements ports.IdentityTokens: somebody renews `file`, which this process must be able to read. It reaches
-    the proxy by way of the agent, which leaves out what is half written or is not for this host."""
+    """Implements ports.IdentityTokens: another program renews `file`, which this process must be able to read. The
+    agent copies it to the proxy, unless it is incomplete or not for this host."""
 
     def __init__(self, place: Place, file: Path) -> None:
         super().__init__(place)
@@ -85,7 +85,7 @@ class FromFile(_Held):
 
 
 class Requested(_Held):
-    """Implements ports.IdentityTokens: `ask` gives another one, at half of the life of the one before."""
+    """Implements ports.IdentityTokens: `ask` returns a new one, at half of the life of the previous one."""
 
     def __init__(self, place: Place, ask: Callable[[], Awaitable[str]]) -> None:
         super().__init__(place)

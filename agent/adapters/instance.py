@@ -1,4 +1,4 @@
-"""One agent at a time: a lock that the kernel gives back when its holder dies."""
+"""One agent at a time: a lock that the kernel releases when its holder ends."""
 
 import contextlib
 import fcntl

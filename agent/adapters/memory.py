@@ -1,4 +1,4 @@
-"""How often the kernel has killed in a control group for want of memory. Each version of those has its counter."""
+"""How often the kernel has killed out of memory in a control group. Each cgroup version has a counter."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +26,7 @@ def counters_of(pid: int) -> Counters:
 
 
 def kills(found: Counters) -> int:
-    """0 where no counter can be read: then nobody knows."""
+    """0 if no counter can be read: then it is unknown."""
     for path in found:
         with suppress(OSError):
             return oom_kills(path.read_text())

@@ -1,4 +1,4 @@
-"""The host's phase: a file of root's that anybody may read, written through the privileged helper."""
+"""The host's phase: a world-readable file of root, written through the privileged helper."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class HelperPhaseStore:
             raise _unreadable(self._path, f"it says {found!r}") from None
 
     async def write(self, phase: PhaseKind) -> None:
-        """Raises Trouble (PHASE_UNWRITABLE); then the record is what it was."""
+        """Raises Trouble (PHASE_UNWRITABLE); then the record is unchanged."""
         await self._helper.ask("phase set", Reason.PHASE_UNWRITABLE, phase=phase.value)
 
 

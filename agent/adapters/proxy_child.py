@@ -1,11 +1,11 @@
 """linkerd2-proxy as a detached child: for the sandbox, containers and development; it needs root.
 
-Law: the proxy outlives the agent. It has a session, a log file and an environment of its own and no pipe to
-anybody, so an agent that is killed takes nothing with it; the next one adopts the process.
+Law: the proxy outlives the agent. It has a separate session, log file and environment and no pipe to another
+process, so it survives a killed agent; the next agent adopts the process.
 
-A process is known again by pid, start ticks and boot id. Between the fork and the record of it lies a moment
-in which an agent may die. So an intent goes on disk before the fork: the inode of a log file made for this
-start alone. Whoever has that very file as standard output is the child, and the next agent finds it by that.
+A process is identified by pid, start ticks and boot id. An agent may be killed between the fork and the record of
+the process. So an intent is written before the fork: the inode of a log file that is created for this start. The
+process with that file as standard output is the child, and the next agent finds it this way.
 """
 
 import asyncio
@@ -61,10 +61,10 @@ class _Handle:
 
 
 class ChildProxy:
-    """Implements ports.ProxyRuntime. `settings`: asked anew for each start, since the version may be another
-    one by then. `gate`: the command that says, run as the proxy's own user, whether
-    the Workload API has a usable SVID for it (exit 0); what it prints is the reason why not. `preflight`: the
-    command that says, run as that user, whether the next start would work (`core.gate.told`)."""
+    """Implements ports.ProxyRuntime. `settings`: called for each start, because the version may have changed.
+    `gate`: the command that checks, as the proxy's user, whether the Workload API has a usable SVID (exit 0); its
+    output is the reason if not. `preflight`: the command that checks, as that user, whether the next start would
+    work (`core.gate_record.told`)."""
 
     def __init__(
         self,
@@ -91,8 +91,8 @@ class ChildProxy:
         return self._take(Process(**{name: record[name] for name in PROCESS_FIELDS}), record["log"])
 
     def _adopt_orphan(self, log: list[int]) -> Process | None:
-        """What an agent started that died before it could write down the pid. The few instructions between
-        its fork and the child's standard output are over before another agent can be up."""
+        """A process of an agent that ended before it recorded the pid. The child sets its standard output right
+        after the fork, before another agent can start."""
         process = _writing_to(log, self._boot_id)
         taken = None if process is None else self._take(process, log)
         if taken is not None:
@@ -100,7 +100,7 @@ class ChildProxy:
         return taken
 
     def _take(self, process: Process, log: list[int]) -> Process | None:
-        """Hold on to a process first and look at it then: what a pidfd names cannot be exchanged meanwhile."""
+        """Open a pidfd first and check the process then: a pidfd always refers to the same process."""
         try:
             pidfd = os.pidfd_open(process.pid)
         except ProcessLookupError:
@@ -117,7 +117,7 @@ class ChildProxy:
         return process
 
     def close(self) -> None:
-        """Let go of the process, which runs on."""
+        """Release the process, which keeps running."""
         if self._handle is not None:
             os.close(self._handle.pidfd)
             self._handle = None
@@ -154,7 +154,7 @@ class ChildProxy:
             raise Trouble(refused.fault.reason, refused.fault.detail) from refused
 
     def _check_ports(self) -> None:
-        """Bind as the proxy will, so that a port that is taken is named before and not guessed after."""
+        """Bind as the proxy will, so that a used port is reported before the start."""
         settings = self._settings()
         listeners = [proxy.inbound_listener(settings), *proxy.outbound_listeners(settings)]
         for address, port in [*listeners, proxy.ADMIN_LISTENER]:
@@ -168,7 +168,7 @@ class ChildProxy:
                     raise Trouble(reason, f"port {port} at {address}: {error.strerror}") from error
 
     async def _pass_gate(self) -> None:
-        """A usable SVID for this process says nothing about the proxy's: the Workload API goes by the user."""
+        """An SVID of this process does not prove one of the proxy: the Workload API identifies the user."""
         try:
             done = await spawn.run(
                 self._gate, within=GATE_WITHIN, environment=GATE_ENVIRONMENT, owner=(self._uid, self._gid)
@@ -203,7 +203,7 @@ class ChildProxy:
         try:
             process = _describe(child.pid, self._boot_id)  # not reaped yet, so /proc has it
             self._remember(inode, process)
-        except BaseException:  # one that nobody will find again must not run
+        except BaseException:  # a process that no agent could find must not run
             child.kill()
             child.wait()
             raise
@@ -214,7 +214,7 @@ class ChildProxy:
         files.write_atomically(self._paths.record, json.dumps(record) + "\n")
 
     async def appear(self) -> Process:
-        """Nobody else starts one."""
+        """No other program starts one."""
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -226,7 +226,7 @@ class ChildProxy:
     async def wait(self, process: Process) -> Fault:
         handle = self._held(process)
         await _readable(handle.pidfd)
-        # Who was killed the counter does not say: it is the proxy where SIGKILL ended it meanwhile. Its end takes
+        # The counter does not name the killed process: it was the proxy if SIGKILL ended it. Its end takes
         # a moment more than the count, and a look may lie between them.
         out_of_memory = memory.kills(handle.counters) > handle.oom_kills[0]
         if handle.child is None and not out_of_memory:
@@ -244,7 +244,7 @@ class ChildProxy:
         try:
             signal.pidfd_send_signal(self._held(process).pidfd, number)
         except ProcessLookupError:
-            return  # gone meanwhile, as `wait` tells
+            return  # it has ended, as `wait` reports
 
     def _held(self, process: Process) -> _Handle:
         assert self._handle is not None and self._handle.process == process, process
@@ -375,7 +375,7 @@ def _start_trouble(error: OSError, binary: str) -> Trouble:
 
 
 def _fresh_log(path: Path) -> int:
-    """A new file each time: its inode is what a start is known by. Never a pipe: a pipe ends with its reader."""
+    """A new file each time: its inode identifies the start. Not a pipe: a pipe ends with its reader."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         path.replace(path.with_name(f"{path.name}.1"))

@@ -29,8 +29,8 @@ REFUSED, UNREADABLE = 0, -1  # in the place of an HTTP status
 
 
 async def read(settings: ProxySettings) -> Reading:
-    """One inspection, within little more than a second. A part that cannot be read is UNKNOWN: a timeout, or
-    a 403, which is what a policy may answer."""
+    """One inspection, within little more than a second. A part that cannot be read is UNKNOWN: after a
+    timeout, or a 403 of a policy."""
     async with aiohttp.ClientSession() as session:
         pages = [_page(session, path) for path in ("/live", "/ready", "/metrics")]
         live, ready, metrics = await asyncio.gather(*pages)
@@ -55,8 +55,8 @@ def _control(settings: ProxySettings, metrics: "_Page") -> Maybe[Counters]:
 
 
 def _listening(settings: ProxySettings) -> tuple[Maybe[bool], Maybe[bool], Maybe[frozenset[int]]]:
-    """Whether the proxy's own addresses are listened on, and by whom: the admin port's owner too, since its
-    word is what a reading rests on."""
+    """Whether there are listeners on the proxy's addresses, and their users; also of the admin port, on which a
+    reading depends."""
     found = listeners()
     inbound, outbound = proxy.inbound_listener(settings), proxy.outbound_listeners(settings)
     uids = {found[one] for one in (inbound, *outbound, proxy.ADMIN_LISTENER) if one in found}
@@ -116,7 +116,7 @@ async def _page(session: aiohttp.ClientSession, path: str) -> _Page:
 
 
 async def environment() -> dict[str, str | None]:
-    """What the running proxy was started with, by its own word. Raises Trouble: out of reach, or it forbids it."""
+    """The environment that the running proxy reports. Raises Trouble: not reachable, or forbidden."""
     try:
         async with (
             asyncio.timeout(ADMIN_WITHIN),

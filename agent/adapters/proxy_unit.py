@@ -1,7 +1,7 @@
-"""linkerd2-proxy as a unit of systemd: steered through the privileged helper, read over D-Bus.
+"""linkerd2-proxy as a systemd unit: controlled through the privileged helper, read over D-Bus.
 
-Law: systemd alone restarts it. This starts the unit, stops it, and looks; whatever must hold while no agent lives
-stands in fairlead-proxy.service.
+Law: only systemd restarts it. This adapter starts, stops and reads the unit; fairlead-proxy.service contains what
+must hold without an agent.
 """
 
 import asyncio
@@ -25,18 +25,18 @@ from agent.ports import Trouble
 UNIT = "fairlead-proxy.service"
 # It lasts as long as the unit is busy with the end of its process.
 OOM_KILLS = memory.counters(*2 * [f"system.slice/{UNIT}"])
-GATE_SAYS = 5.0  # seconds after which a start that waits is told with what it waits for
+GATE_SAYS = 5.0  # seconds after which a waiting start is reported with its cause
 ENDED_WITHIN = 20.0  # seconds for systemd to say how a process has ended
 LOGS_EVERY = 30.0  # seconds
 PROVED_WITHIN = 14.0  # seconds; the helper's own limit is shorter
-AGAIN = 1.0  # seconds until systemd is asked anew, where it could not be asked
+AGAIN = 1.0  # seconds until the next request, if systemd could not be asked
 
 _UNKNOWN_END = Fault(Reason.PROXY_CRASHED, "exit status unknown")
 
 
 class UnitProxy:
-    """Implements ports.ProxyRuntime. `settings`: asked anew each time, since the version may be another one by
-    then. `root`: below which the host's files lie."""
+    """Implements ports.ProxyRuntime. `settings`: called each time, because the version may have changed.
+    `root`: below which the host's files lie."""
 
     def __init__(
         self, settings: Callable[[], ProxySettings], helper: Helper, root: Path, bus: str = unit_bus.SYSTEM_BUS
@@ -71,7 +71,7 @@ class UnitProxy:
                 async with asyncio.timeout(GATE_SAYS):
                     while (state := await unit.state()).active == "deactivating":
                         await unit.changed()
-                if state.active != "activating":  # else it has died, and systemd starts it again by itself
+                if state.active != "activating":  # else it has ended, and systemd restarts it
                     await self._helper.ask("proxy start", Reason.PROXY_UNIT_FAILED)
                 async with asyncio.timeout(GATE_SAYS):
                     while (process := self._process(await unit.state())) is None:
@@ -102,7 +102,7 @@ class UnitProxy:
     # its end ------------------------------------------------------------------------------------
 
     async def wait(self, process: Process) -> Fault:
-        """At once, and not when the unit has done what it does after that: whoever knows of no death takes the
+        """At once, before the unit's ExecStopPost= has run: a loop that does not know of the end would take the
         failure policy for drift."""
         await self._gone(process)
         if memory.kills(OOM_KILLS):
@@ -118,7 +118,7 @@ class UnitProxy:
         return recorded if recorded is not None and recorded.reason is fault.reason else fault
 
     async def _gone(self, process: Process) -> None:
-        """A pidfd tells of the end of a process, whoever is its parent."""
+        """A pidfd reports the end of a process, also of one that is not a child."""
         try:
             pidfd = os.pidfd_open(process.pid)
         except ProcessLookupError:

@@ -25,6 +25,6 @@ class HelperReadyRecord:
             raise Trouble(Reason.STATE_UNWRITABLE, detail) from None
 
     async def write(self) -> bool:
-        """Raises Trouble (STATE_UNWRITABLE); then the record is what it was."""
+        """Raises Trouble (STATE_UNWRITABLE); then the record is unchanged."""
         answer = await self._helper.ask("ready record", Reason.STATE_UNWRITABLE)
         return bool(answer.get("recorded"))

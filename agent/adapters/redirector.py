@@ -1,5 +1,4 @@
-"""The kernel's redirect rules, through the privileged helper; and the kernel's own word when somebody changes
-them."""
+"""The kernel's redirect rules, through the privileged helper; and the kernel's events when they change."""
 
 import asyncio
 import errno
@@ -53,7 +52,7 @@ class HelperRedirector:
                 raise Trouble(Reason.REDIRECT_FAILED, f"cannot watch the rules: {error.strerror}") from None
 
     async def _heard(self, notices: socket.socket) -> None:
-        """Return on a change to our table at once; rules of others change all day, and are told of together."""
+        """Return on a change to our table at once; rules of others change often, and are reported together."""
         loop = asyncio.get_running_loop()
         heard = await loop.sock_recv(notices, _MOST)
         with suppress(TimeoutError):
@@ -72,7 +71,7 @@ _NEW_GENERATION = 15
 
 
 def concerns_us(datagram: bytes) -> bool:
-    """Whether one of its messages is about the table `fairlead`. Rules of others change all day."""
+    """Whether one of its messages is about the table `fairlead`. Rules of others change often."""
     while len(datagram) >= _HEADER.size:
         length, kind, *_ = _HEADER.unpack_from(datagram)
         if length < _HEADER.size:
@@ -97,7 +96,7 @@ def _aligned(length: int) -> int:
 
 
 def _drain(notices: socket.socket) -> None:
-    """What has piled up is one and the same news."""
+    """All pending messages count as one change."""
     try:
         while notices.recv(_MOST):
             pass
@@ -117,7 +116,7 @@ def _fault(answer: Mapping[str, Any]) -> Fault | None:
 
 
 def _live(answer: Mapping[str, Any]) -> LiveRedirect:
-    """What is on trial is suspended only once its time is over."""
+    """Rules on trial are suspended only after the trial has expired."""
     suspended = "" if "trial" in answer else str(answer.get("suspended", ""))
     try:
         levels = Level(answer["inbound"]), Level(answer["outbound"])

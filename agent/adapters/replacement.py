@@ -1,4 +1,4 @@
-"""What is remembered of a replacement of the proxy: one file of the agent's own."""
+"""The record of a replacement of the proxy: one file of the agent."""
 
 import json
 import time
@@ -12,8 +12,8 @@ from agent.ports import Trouble
 
 
 class HelperReplacementStore:
-    """Implements ports.ReplacementStore. Whoever could write the record could make the agent drain and restart its
-    proxy, and choose among versions that root installed; nothing else."""
+    """Implements ports.ReplacementStore. A program that can write the record can make the agent drain and restart
+    its proxy, and choose among the versions that root installed; nothing else."""
 
     def __init__(self, prefix: str, helper: Helper) -> None:
         self._path, self._helper = Host.below(prefix).replacement, helper

@@ -1,7 +1,7 @@
 """Runs short helper programs: bounded in time and output, always reaped, and failures explained.
 
-Law: no other adapter starts a helper by itself. A program gets a session of its own, so that the end of its
-time, or of the caller's patience, takes what it started along.
+Law: no other adapter starts a program. A program gets a separate session, so that after a timeout or a
+cancellation its children end too.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ _PR_SET_NO_NEW_PRIVS = 38
 
 
 def gain_nothing() -> None:
-    """From now on neither this thread nor whatever it starts becomes more by executing a program (set-uid, file
-    capabilities). A set-uid program that an unprivileged agent starts would be another user's, and out of reach
-    when its time is over. The unit says the same; this is for where there is none. It cannot be taken back."""
+    """From now on neither this thread nor its children gain privileges by executing a program (set-uid, file
+    capabilities). An unprivileged agent could not end a set-uid program of another user after its timeout. The
+    unit sets the same; this is for an agent without a unit. It cannot be reverted."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         number = ctypes.get_errno()
@@ -44,7 +44,7 @@ class SpawnError(Exception):
 
 @dataclass(frozen=True)
 class Finished:
-    """A program that has ended by itself. `code`: its exit code, or minus the number of a signal."""
+    """A program that has ended before its timeout. `code`: its exit code, or minus the number of a signal."""
 
     program: str
     code: int
@@ -100,8 +100,8 @@ async def run(
 async def _start(
     command: Sequence[str], options: Mapping[str, Any]
 ) -> "tuple[asyncio.SubprocessTransport, _Watch]":
-    """A cancelled start would kill the program alone and then wait for ever for its children to let go of its
-    output. So a start is always let finish; a caller who gave up meanwhile has it ended at once."""
+    """A cancelled start would kill only the program and then wait without end for its children to close its
+    output. So a start always finishes; if the caller was cancelled, the program is ended at once."""
     starting = asyncio.ensure_future(
         asyncio.get_running_loop().subprocess_exec(_Watch, *command, cwd="/", start_new_session=True, **options)
     )
@@ -116,7 +116,7 @@ async def _start(
 
 
 class _Watch(asyncio.SubprocessProtocol):
-    """`ended`: the program is reaped, and nobody else holds its output open. `said`: by file descriptor."""
+    """`ended`: the program is reaped, and no process holds its output open. `said`: by file descriptor."""
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
@@ -146,17 +146,17 @@ def _tell(transport: asyncio.SubprocessTransport, input: bytes) -> None:
     pipe = transport.get_pipe_transport(0)
     assert isinstance(pipe, asyncio.WriteTransport)
     pipe.write(input)
-    pipe.write_eof()  # what the program does not want to read is its own affair
+    pipe.write_eof()  # the program may leave input unread
 
 
 async def _clear(transport: asyncio.SubprocessTransport, watch: _Watch) -> None:
     """End the program and all that it started, and reap it, also while the caller is being cancelled.
 
-    A group's number is not given out anew while one of the group lives, and after that only when all other
-    numbers have been: a group that has just ended can still be asked to.
+    The kernel does not reuse a group's number while a process of the group runs, and reuses it last after that: a
+    signal to a group that has just ended reaches no other process.
     """
     if watch.strict or not watch.ended.is_set():
-        with suppress(ProcessLookupError):  # they have ended meanwhile
+        with suppress(ProcessLookupError):  # they have already ended
             os.killpg(transport.get_pid(), signal.SIGKILL)
     transport.close()
     await watch.ended.wait()

@@ -41,8 +41,8 @@ _HEADER: Final = (("workload.spiffe.io", "true"),)  # SPIFFE Workload API standa
 _OWN: Final = (("grpc.use_local_subchannel_pool", 1),)
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 _UNREADABLE = (PySpiffeError, ValueError, UnsupportedAlgorithm)
-# Linkerd's proxy asks no more after INVALID_ARGUMENT, as the standard has it (docs/linkerd.md §1.6): that is
-# not one failure among others.
+# Linkerd's proxy stops asking after INVALID_ARGUMENT, as the standard requires (docs/linkerd.md §1.6), so this
+# failure has a separate reason.
 _CODES = {
     grpc.StatusCode.PERMISSION_DENIED: Reason.WORKLOAD_API_DENIED,
     grpc.StatusCode.INVALID_ARGUMENT: Reason.WORKLOAD_API_INVALID,

@@ -1,9 +1,9 @@
 """The agent's unix socket: HTTP, `GET /v1/status[?after=VERSION[&wait=SECONDS]]`, `POST /v1/phase`,
 `POST /v1/probes/NAME`, `POST /v1/orders/NAME`.
 
-Reading, and pushing a heartbeat, is for whoever may open the socket (0660): the application pushes, and it is
-not root. Changing the phase, and orders, are for root and the agent's own user,
-asked of the kernel (SO_PEERCRED), not of the caller.
+Every user that may open the socket (0660) may read, and push a heartbeat: the application pushes, and it is not
+root. Only root and the agent's user may change the phase and send orders; the kernel identifies the user
+(SO_PEERCRED).
 """
 
 import contextlib
@@ -144,7 +144,7 @@ class Listener:
         self._path, self._socket = path, _listen(path)
 
     def another(self) -> socket.socket:
-        """Another descriptor of it; whoever gets it closes it. A socket that lost its name is made anew."""
+        """Another descriptor of it, which the caller closes. A socket that lost its name is created again."""
         if not self._path.exists():
             self._socket.close()
             self._socket = _listen(self._path)

@@ -1,7 +1,7 @@
 """One unit of systemd, followed over D-Bus: what it is now, and when that may have changed.
 
-Whoever may connect to the system bus may read this; nothing is steered from here. Each watch is a connection of
-its own, made for one question and closed after it.
+Every user of the system bus may read this; it controls nothing. Each watch is a separate connection, opened for
+one question and closed after it.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ class UnitWatch:
         return UnitState(*unit, *[await self._property("Service", name) for name in names])
 
     async def changed(self) -> None:
-        """Return when something of the unit may be otherwise than the last state said."""
+        """Return when the unit may have changed since the last state."""
         while not self._news:
             self._note(await self._next())
 

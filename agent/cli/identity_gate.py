@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from agent.offline import gate, identity
 
     if (args.socket is None) is not (args.spiffe_id is None):
-        raise Failure(Exit.USAGE, "cannot pass the gate: give SOCKET and SPIFFE-ID, or neither")
+        raise Failure(Exit.USAGE, "cannot pass the gate: SOCKET or SPIFFE-ID is missing", "give both, or neither")
 
     def ask() -> gate.Gate:
         by_hand = args.socket is not None

@@ -1,7 +1,7 @@
 """Texts of IP addresses as values, so that two spellings of one address are equal.
 
-An IPv4-mapped IPv6 address (::ffff:192.0.2.10) is that IPv4 address. A zone (%eth0) belongs to link-local
-addresses alone (RFC 4007), so any other address is the same with and without one.
+An IPv4-mapped IPv6 address (::ffff:192.0.2.10) is that IPv4 address. Only link-local addresses
+have a zone (%eth0, RFC 4007), so any other address is the same with and without one.
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -35,7 +35,7 @@ def network(text: str) -> Network:
 
 
 def comparable(text: str) -> Address | str:
-    """The value; the text itself where it is no address, so that it equals no address."""
+    """The value; for a text that is not an address, the text, which equals no address."""
     try:
         return address(text)
     except ValueError:

@@ -1,9 +1,8 @@
-"""The mesh's trust anchors as values: what is in a PEM file, by what name two sets are told apart, and when a
-host that has new ones should restart its proxy.
+"""The mesh's trust anchors as values: the content of a PEM file, the digest of a set, and when a host with new
+anchors should restart its proxy.
 
-The proxy reads its anchors once, at its start (docs/linkerd.md §1.1). New ones come in by a restart of the
-proxy, and a mesh whose hosts all restarted at once would be gone for that moment: so each waits a while of its
-own.
+The proxy reads its anchors once, at its start (docs/linkerd.md §1.1), so new ones need a restart of the proxy. A
+mesh whose hosts all restart at once would be down for that time, so each host waits for a different time.
 """
 
 import base64
@@ -12,20 +11,20 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-# Anchors that end sooner than this many seconds are announced: a new root is carried to every host and every
-# namespace, one after the other, before the old one ends.
+# Anchors that expire sooner than this many seconds are reported: a new root must reach every host and every
+# namespace before the old one expires.
 ANNOUNCED = 42 * 86400.0
 
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)-----END CERTIFICATE-----")
 
 
 def certificates(pem: str) -> tuple[bytes, ...]:
-    """The certificates (DER) of a PEM text, each once, in an order of their own. Whether they are any good is not
-    looked at. Raises ValueError: there is none, or one is no base64."""
+    """The certificates (DER) of a PEM text, each once, sorted. They are not verified. Raises ValueError: there is
+    none, or one is not base64."""
     try:
         found = {base64.b64decode("".join(block.split()), validate=True) for block in _BLOCK.findall(pem)}
     except binascii.Error as error:
-        raise ValueError(f"it holds a certificate that is no base64: {error}") from None
+        raise ValueError(f"it holds a certificate that is not base64: {error}") from None
     if not found:
         raise ValueError("it holds no certificate")
     return tuple(sorted(found))
@@ -42,7 +41,7 @@ def _armoured(der: bytes) -> str:
 
 
 def digest(ders: Iterable[bytes]) -> str:
-    """The name of a set of anchors: neither order nor repetition nor comments of a file matter."""
+    """The digest of a set of anchors, independent of order, repetition and comments."""
     return hashlib.sha256(b"".join(hashlib.sha256(der).digest() for der in sorted(set(ders)))).hexdigest()
 
 

@@ -1,12 +1,12 @@
-"""When a loop last looked or tried, and when it does so again. For people alone: nothing is decided by it."""
+"""When a loop last made an attempt, and when it makes the next. Only for people: no decision depends on it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class LastAttempt:
-    """Times on the event loop's clock. `next_at`: None where only news is waited for. `failed`: the last one did
-    not bring what it was for."""
+    """Times on the event loop's clock. `next_at`: None if the loop waits only for a change. `failed`: the last
+    attempt did not succeed."""
 
     last_at: float
     next_at: float | None = None

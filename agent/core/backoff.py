@@ -1,16 +1,16 @@
-"""How long to wait before the next try: growing, bounded, and spread by chance."""
+"""How long to wait before the next attempt: growing, bounded, and randomised."""
 
 from dataclasses import dataclass
 
-# Past this many tries nothing grows any more: a float overflows at 2.0 ** 1024, and a source may be away for days.
+# After this many attempts the delay no longer grows: a float overflows at 2.0 ** 1024, and outages may last days.
 _STEPS = 64
-# The longest, in seconds, that somebody else's word may keep a host away: a slip there must not silence a fleet.
+# The longest Retry-After, in seconds, that a host follows: an error of one server must not stop a fleet.
 LONGEST = 300.0
 
 
 @dataclass(frozen=True)
 class Backoff:
-    """`first`, `most`: the shortest and the longest whole delay in seconds. `factor`: growth from try to try."""
+    """`first`, `most`: the shortest and the longest whole delay in seconds. `factor`: growth per attempt."""
 
     first: float
     factor: float
@@ -21,10 +21,10 @@ class Backoff:
             raise ValueError(f"cannot back off: {self} does not grow from first to most")
 
     def delay(self, attempt: int, random01: float, asked: float | None = None) -> float:
-        """Seconds to wait after failure number `attempt` (from 0): at least half of the whole delay, so that
-        chance spreads a fleet and never makes a host spin. `random01` lies in [0, 1).
+        """Seconds to wait after failure number `attempt` (from 0): at least half of the whole delay, so that the
+        random part spreads a fleet and no host retries without a pause. `random01` lies in [0, 1).
 
-        `asked`: the other side wants no try for so long. A fleet that was told the same does not come back as one.
+        `asked`: the server's Retry-After. Hosts that got the same value still come back at different times.
         """
         whole = min(self.most, self.first * self.factor ** min(attempt, _STEPS))
         return max(whole * (1 + random01) / 2, min(asked or 0.0, LONGEST) * (1 + random01 / 2))

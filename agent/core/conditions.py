@@ -17,7 +17,7 @@ from agent.core.reasons import REGISTRY, Fault, Reason, Severity
 READY = "Ready"
 PREFIX = "fairlead.dev/"
 DRAINING = PREFIX + "Draining"
-# The aspects that have a condition of their own, and what each is called when it is good.
+# The aspects that have a condition, and the reason of each when it is good.
 GOOD = {
     "IdentityValid": Reason.IDENTITY_VALID,
     "ProxyReady": Reason.PROXY_READY,
@@ -25,7 +25,7 @@ GOOD = {
     "RedirectActive": Reason.REDIRECT_ACTIVE,
     "ProbesPassing": Reason.PROBES_PASSING,
 }
-# Remarks on what is good all the same; each lasts until somebody acts, so it costs one write.
+# Warnings on good conditions; each lasts until an operator acts, so it costs one write.
 LASTING = frozenset(
     {
         Reason.PORTS_MISMATCH,
@@ -45,7 +45,7 @@ _GOING = {
 
 @dataclass(frozen=True)
 class Word:
-    """What one condition shall say."""
+    """The wanted content of one condition."""
 
     type: str
     status: str  # True | False | Unknown
@@ -56,8 +56,8 @@ class Word:
 
 
 def words(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: float) -> tuple[Word, ...]:
-    """What can be said at this moment. A condition without a word is left as it stands: that is HOLD, so an
-    agent that has just started, and knows nothing, says nothing."""
+    """The conditions that are known now. A condition that is not among them stays unchanged (HOLD), so an agent
+    that has just started, and knows nothing, writes nothing."""
     return tuple(_words(spec, phase, facts, goals, now))
 
 
@@ -78,7 +78,7 @@ def _words(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: flo
 
 
 def _remark(name: str, spec: Spec, facts: Facts, now: float) -> Fault | None:
-    """What is worth a reason on a condition that is True all the same."""
+    """A warning that becomes the reason of a condition that is True."""
     match name:
         case "RedirectActive":
             ports = policy.ports_standing(spec, facts)
@@ -102,7 +102,7 @@ def _word(name: str, standing: Standing) -> Word:
 
 
 def as_wanted(standing: Standing, going: Reason | None) -> Standing:
-    """On a host that goes, a proxy that is stopped and a redirect that is off are what was asked for."""
+    """On a host that leaves, a stopped proxy and a redirect that is off are not faults."""
     asked = going is not None and isinstance(standing, Fault) and standing.entry.severity is Severity.WAIT
     return Fault(going) if asked and going is not None else standing
 
@@ -111,7 +111,7 @@ def as_wanted(standing: Standing, going: Reason | None) -> Standing:
 
 
 def differing(seen: Workload, said: Sequence[Word]) -> tuple[Word, ...]:
-    """The words that do not stand there yet, each exactly once."""
+    """The wanted conditions that are not written yet, each exactly once."""
     return tuple(w for w in said if [(c.status, c.reason) for c in of(seen, w.type)] != [(w.status, w.reason)])
 
 
@@ -120,15 +120,15 @@ def of(seen: Workload, kind: str) -> list[Condition]:
 
 
 def flips(seen: Workload, said: Sequence[Word]) -> bool:
-    """Whether these words would tell the mesh something that it acts upon."""
+    """Whether a write of these conditions affects the mesh."""
     return any([c.status for c in of(seen, READY)] != [w.status] for w in said if w.type == READY)
 
 
 def written(seen: Workload, said: Sequence[Word], wall: str) -> tuple[Condition, ...]:
-    """The whole conditions array with these words in it. `wall`: now as RFC 3339.
+    """The whole conditions array with these conditions in it. `wall`: now as RFC 3339.
 
-    Each word's type stands there exactly once, in the place of its first entry or at the end; what else there
-    is, others' conditions above all, is kept. lastTransitionTime moves only when the status flips.
+    Each of their types is in it exactly once, at the position of its first entry or at the end. Other entries,
+    such as conditions of other programs, are kept. lastTransitionTime changes only when the status flips.
     """
     fresh = {w.type: _condition(w, next(iter(of(seen, w.type)), None), wall) for w in said}
     found = [fresh.pop(c.type, None) if c.type in {w.type for w in said} else c for c in seen.conditions]
@@ -138,7 +138,7 @@ def written(seen: Workload, said: Sequence[Word], wall: str) -> tuple[Condition,
 def _condition(word: Word, before: Condition | None, wall: str) -> Condition:
     moved = before is None or before.status != word.status or not before.last_transition_time
     since = wall if moved or before is None else before.last_transition_time
-    # Never written here. One that stood there before goes with the first flip, for then it is wrong.
+    # Never written here. An existing one is removed at the first flip, because it is wrong then.
     probed = "" if moved or before is None else before.last_probe_time
     return Condition(word.type, word.status, word.reason.value, message(word.reason), since, probed)
 
@@ -152,7 +152,7 @@ def message(reason: Reason) -> str:
 
 
 def told(facts: Facts, goals: Goals) -> bool:
-    """The mesh has been told what the goals say now."""
+    """The current goals are published."""
     fact = facts.workload
     if fact is UNKNOWN or fact.seen is None or goals.advertise is Advertise.HOLD:
         return False
@@ -160,11 +160,11 @@ def told(facts: Facts, goals: Goals) -> bool:
 
 
 def vouched_boot(spec: Spec, facts: Facts, goals: Goals) -> str | None:
-    """The boot id that a renewal may write into the Lease; None: leave what stands there.
+    """The boot id that a renewal may write into the Lease; None: leave the current one.
 
-    It says "what the mesh was told, it was told on this boot", so a new boot writes it only after the mesh
-    has been told anew; else an agent that dies in between would, on its return, take an old Ready=True for
-    one of its own.
+    It means "the conditions were published on this boot", so a new boot writes it only after it has published
+    again. Else an agent that dies in between would, after its restart, take an old Ready=True for one of this
+    boot.
     """
     lease = facts.lease
     if lease is not UNKNOWN and lease.boot_id == spec.boot_id:

@@ -1,8 +1,8 @@
-"""The control plane as one process of the proxy has met it: read from its metrics, which are cumulative.
+"""The control plane as seen by one process of the proxy: read from its metrics, which are cumulative.
 
-The policy client asks at the proxy's start, for it watches the policy of the admin port; so an answer of the
-policy controller to this process is the proof. The series of its answers stay as long as the client does, so an
-agent that starts later reads the same.
+The policy client asks at the proxy's start, because it watches the policy of the admin port. So an answer of the
+policy controller to this process is the proof. The series of its answers exist as long as the client, so an agent
+that starts later reads the same.
 """
 
 import re
@@ -12,7 +12,7 @@ from agent.core.facts import UNKNOWN, Control, Counters, Facts, Level, Maybe, Pr
 from agent.core.health import Standing, Sure
 from agent.core.reasons import Fault, Reason
 
-# By these the controller says no: invalid argument, not found, permission denied, failed precondition,
+# With these codes the controller refuses: invalid argument, not found, permission denied, failed precondition,
 # unimplemented, unauthenticated. Other codes end a stream that was served.
 _REFUSED = frozenset({"3", "5", "7", "9", "12", "16"})
 _SERIES = re.compile(
@@ -35,7 +35,7 @@ def destination_address(written: str, namespace: str, domain: str) -> str:
 
 
 def read_metrics(text: str, policy: str) -> Maybe[Counters]:
-    """What `/metrics` says of the client for `policy` (HOST:PORT); UNKNOWN: the text is not whole."""
+    """The state of the client for `policy` (HOST:PORT) in `/metrics`; UNKNOWN: the text is incomplete."""
     if not text.rstrip().endswith("# EOF"):
         return UNKNOWN
     host, _, port = policy.rpartition(":")
@@ -63,7 +63,7 @@ def _counted(series: list[tuple[str, str, str]], address: str) -> Counters:
 
 
 def _no_address(labels: Mapping[str, str]) -> bool:
-    """The look-up that counts: a missing SRV record is usual, the proxy asks for addresses then."""
+    """The lookup that counts: a missing SRV record is usual; then the proxy asks for addresses."""
     return labels.get("result") == "not_found" and labels.get("record_type") == "A/AAAA"
 
 
@@ -72,7 +72,7 @@ def answered(counters: Counters) -> bool:
 
 
 def after(before: Control | None, counters: Counters) -> Control:
-    """What is known of this process once this was read. An answer is never taken back."""
+    """The state of this process after this reading. An answer stays valid."""
     proved = answered(counters) or (before is not None and before.answered)
     lost = before is not None and before.lost
     if before is not None and counters.failures > before.counters.failures:
@@ -87,8 +87,8 @@ def after(before: Control | None, counters: Counters) -> Control:
 
 
 def outbound(proved: Maybe[bool], failed: Maybe[Level]) -> Maybe[Level]:
-    """The level of the outbound redirect while the proxy is ready; UNKNOWN: nothing may change. A proxy that was
-    never answered cannot send anything into the mesh, so until then its failure policy holds."""
+    """The level of the outbound redirect while the proxy is ready; UNKNOWN: nothing may change. Without a first
+    answer the proxy cannot send into the mesh, so until then the failure policy applies."""
     if proved is UNKNOWN:
         return UNKNOWN
     return Level.ON if proved else failed
@@ -100,7 +100,7 @@ def proved(facts: Facts) -> Maybe[bool]:
 
 
 def standing(facts: Facts) -> Standing:
-    """Whether the policy controller has answered this process of the proxy. A later loss is a remark."""
+    """Whether the policy controller has answered this process of the proxy. A later loss is a warning."""
     proxy = facts.proxy
     if proxy is UNKNOWN or proxy.state is ProxyState.UNREADABLE:
         return Sure.UNSURE
@@ -122,7 +122,7 @@ def _why_not(facts: Facts, control: Control) -> Fault:
 
 
 def remarks(facts: Facts) -> Iterator[Fault]:
-    """The host serves on by what the proxy knows already."""
+    """The host keeps serving with what the proxy already knows."""
     proxy, look = facts.proxy, facts.control_plane
     if proxy is UNKNOWN or proxy.control is None:
         return

@@ -1,4 +1,4 @@
-"""Which transitions of Ready become Kubernetes Events, and how few: repeats join a series, all has a budget."""
+"""Which transitions of Ready become Kubernetes Events: repeats join a series, and the total has a budget."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from agent.core import conditions
 from agent.core.facts import Workload
 
-# At most this many requests at once, and one more for each of these seconds: 5,000 hosts that all flap for
-# ever ask for 17 requests a second between them.
+# At most this many requests at once, and one more for each of these seconds: 5,000 hosts that flap permanently
+# make 17 requests a second.
 BURST, REFILL = 5, 300.0
 # The API server forgets an Event an hour after its last change; a series is not continued past this, in seconds.
 SERIES = 3000.0
@@ -15,7 +15,7 @@ SERIES = 3000.0
 
 @dataclass(frozen=True)
 class Said:
-    """What Ready says: a status and why."""
+    """Ready's status and reason."""
 
     status: str
     reason: str
@@ -23,7 +23,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Series:
-    """One Event, and how often it has come so far, told or not."""
+    """One Event, and how often it has occurred so far, written or not."""
 
     name: str
     count: int

@@ -15,13 +15,13 @@ class Failure(enum.StrEnum):
 
     CLOSED = "closed"
     OPEN = "open"
-    # Before this host has been Ready once, open: what was open is not closed by the first start.
+    # Open until this host has been Ready once: the first start closes no open port.
     CLOSED_AFTER_READY = "closed-after-ready"
 
 
 def level(policy: Failure, ready_once: Maybe[bool], *, left: bool = False) -> Maybe[Level]:
-    """UNKNOWN: it depends on what is not known, and nothing may change. `left`: an operator took the host out of
-    the mesh, whose policy guards nothing then."""
+    """UNKNOWN: it depends on an unknown fact, and nothing may change. `left`: the host has left the mesh, and no
+    policy applies."""
     if left or policy is Failure.OPEN:
         return Level.RELEASED
     if policy is Failure.CLOSED:
@@ -35,7 +35,7 @@ def level(policy: Failure, ready_once: Maybe[bool], *, left: bool = False) -> Ma
 
 
 def record(namespace: str, name: str, identity: str) -> str:
-    """What is written once this host has been Ready: it says so of this member of the mesh, and of no other."""
+    """The record that this host has been Ready. It is valid only for this member of the mesh."""
     return f"{namespace}/{name} {identity}\n"
 
 
@@ -57,7 +57,7 @@ def described(policy: Failure, what: str) -> str:
 
 
 def effect(found: Maybe[Level], what: str) -> str:
-    """What a level does at this moment; "" where that is not known."""
+    """What a level does now; "" if that is not known."""
     match found:
         case Level.BLOCK:
             return f"new connections {what} are reset for everybody, until the proxy is ready"

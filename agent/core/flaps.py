@@ -1,14 +1,14 @@
-"""A host that falls too often returns later. A fall itself is never held back.
+"""A host that becomes not ready too often becomes ready again later. Ready=False is never delayed.
 
-The first falls within a window are free. From the next one on, the return waits from the last fall on for a
-time that doubles with each fall and is bounded. A host that stays up loses its past when the window is over.
+The first flaps within a window cause no delay. After more, Ready=True waits after the last flap for a time that
+doubles with each flap, up to a limit. Flaps older than the window do not count.
 """
 
 from collections.abc import Sequence
 
-FREE = 3  # falls within the window that cost nothing
+FREE = 3  # flaps within the window that cause no delay
 WINDOW = 600.0  # seconds
-FIRST, MOST = 15.0, 300.0  # seconds that a return waits after the last fall: least and most
+FIRST, MOST = 15.0, 300.0  # seconds that Ready=True waits after the last flap: least and most
 
 
 def recent(falls: Sequence[float], now: float) -> tuple[float, ...]:
@@ -17,7 +17,7 @@ def recent(falls: Sequence[float], now: float) -> tuple[float, ...]:
 
 
 def held_until(falls: Sequence[float], now: float) -> float | None:
-    """When Ready may return; None: at once. `falls`: when Ready fell, oldest first (monotonic seconds)."""
+    """When Ready may return; None: at once. `falls`: when it became not ready, oldest first (monotonic)."""
     counted = recent(falls, falls[-1]) if falls else ()
     extra = len(counted) - FREE
     if extra <= 0:

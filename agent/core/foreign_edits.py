@@ -1,7 +1,7 @@
-"""Who changed our conditions: we, the watcher, or somebody else, who is corrected and not fought.
+"""Who changed our conditions: this agent, the watcher, or another program, whose edits are corrected.
 
-The first edit is corrected at once; the next ones each later than the last, up to an hour apart. Our own news
-never waits: a Ready of ours that flips is written at once, whoever else writes.
+The first edit is corrected at once; each following correction waits longer, up to an hour. A change of our Ready
+never waits: it is written at once, even if another program writes too.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ def ours(workload: Workload) -> tuple[Condition, ...]:
 
 
 def unreachable(workload: Workload) -> bool:
-    """The watcher took Ready away, because it has heard nothing of this host."""
+    """The watcher removed Ready, because this host's Lease has expired."""
     return any(
         (c.status, c.reason) == ("Unknown", Reason.HOST_UNREACHABLE.value)
         for c in conditions.of(workload, conditions.READY)
@@ -28,24 +28,24 @@ def unreachable(workload: Workload) -> bool:
 
 @dataclass(frozen=True)
 class Edits:
-    """`expected`: what our entries say if nobody else has written; empty before the first reading."""
+    """`expected`: our entries without a foreign edit; empty before the first reading."""
 
     uid: str = ""
     expected: frozenset[tuple[Condition, ...]] = frozenset()
     count: int = 0
     at: float = 0.0
-    pending: bool = False  # an edit stands there, uncorrected
+    pending: bool = False  # there is an edit that is not corrected yet
     fault: Fault | None = None
 
     def sending(self, workload: Workload, wanted: tuple[Condition, ...]) -> "Edits":
-        """Before a write: its echo may come by the watch before its answer, or without one."""
+        """Before a write: the watch may deliver its result before the answer, or without one."""
         return replace(self, expected=self.expected | {ours(replace(workload, conditions=wanted))})
 
     def sent(self, answer: Workload) -> "Edits":
         return replace(self, uid=answer.uid, expected=frozenset({ours(answer)}), pending=False)
 
     def seen(self, workload: Workload, now: float) -> "Edits":
-        """A reading that is not the answer to a write of ours. Another object starts anew."""
+        """A reading that is not the answer to a write of ours. Another object resets the state."""
         there = ours(workload)
         if workload.uid != self.uid or not self.expected:
             return replace(self, uid=workload.uid, expected=frozenset({there}), pending=False)
@@ -61,7 +61,7 @@ class Edits:
         return self.fault is not None and not self.pending and now - self.at > FORGOTTEN
 
     def patience(self, now: float) -> float:
-        """Seconds until the edit that stands there is corrected."""
+        """Seconds until the pending edit is corrected."""
         if not self.pending or self.count <= 1:
             return 0.0
         return max(0.0, self.at + min(MOST, FIRST * 2.0 ** min(self.count - 2, 16)) - now)

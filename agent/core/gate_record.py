@@ -1,7 +1,7 @@
-"""What the gate before the proxy said, left by the proxy's user for the agent in the proxy's runtime directory.
+"""The result of the gate before the proxy, written by the proxy's user into the proxy's runtime directory.
 
-The Workload API goes by the caller's user, so only the gate can know what the proxy's user gets; and it runs where
-no agent may be alive. Whoever reads this trusts it for words to people alone.
+The Workload API identifies the caller by its user, so only the gate knows what the proxy's user gets. The gate
+also runs without an agent. Readers use this record only for messages to people.
 """
 
 import json
@@ -11,7 +11,7 @@ from agent.core.reasons import Fault, Reason
 MOST = 4096  # bytes; what is longer was not written by the gate
 
 
-# The Workload API works, and issues this user another SVID or none: only a registration entry helps.
+# The Workload API works but issues this user another SVID or none: only a registration entry helps.
 _NO_ENTRY = frozenset({Reason.WORKLOAD_API_DENIED, Reason.IDENTITY_UNEXPECTED})
 
 
@@ -32,12 +32,12 @@ def printed(text: str) -> Fault | None:
 
 
 def proved(fault: Fault | None) -> str:
-    """What a preflight says: that nothing is known against a start, or the first fault."""
+    """The result of a preflight: no fault is known, or the first fault."""
     return '{"ok": true}\n' if fault is None else written(fault)
 
 
 def told(text: str, otherwise: str) -> Fault | None:
-    """What a preflight said; one that said nothing of the kind has proved nothing (`otherwise`: how it ended)."""
+    """The result of a preflight; without one, nothing is proved (`otherwise`: how it ended)."""
     return None if text == proved(None) else read(text) or Fault(Reason.PROXY_UNIT_FAILED, otherwise)
 
 
@@ -46,7 +46,7 @@ def written(fault: Fault) -> str:
 
 
 def read(text: str) -> Fault | None:
-    """Why the gate is closed; None where this is no word of a gate."""
+    """Why the gate is closed; None if this is not a gate's output."""
     try:
         found = json.loads(text[:MOST])
         reason, detail = Reason(found["reason"]), str(found["detail"])

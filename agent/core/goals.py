@@ -1,4 +1,4 @@
-"""What is wanted of the host: levels, never commands. The same goals twice change nothing."""
+"""The goals of the host: levels, not commands. The same goals twice change nothing."""
 
 import enum
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Goals:
     inbound: RedirectGoal = RedirectGoal.HOLD
     outbound: RedirectGoal = RedirectGoal.HOLD
     advertise: Advertise = Advertise.HOLD
-    reason: Reason = Reason.STARTING  # why advertise is what it is
+    reason: Reason = Reason.STARTING  # the reason for advertise
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the decision is made by beside the facts, and what one aspect of the host is worth."""
+"""The decision's constants, and the health of one aspect of the host."""
 
 import enum
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from agent.core.reasons import Fault
 
 @dataclass(frozen=True)
 class Spec:
-    """What the configuration and the boot say; constant for a process. Times in seconds."""
+    """Values of the configuration and the boot; constant for a process. Times in seconds."""
 
     identity: str
     server_name: str

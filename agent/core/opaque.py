@@ -1,8 +1,8 @@
-"""Opaque ports: those on which the proxy passes bytes on at once, without waiting for the client's first bytes.
+"""Opaque ports: those on which the proxy forwards bytes at once, without waiting for the client's first bytes.
 
 A server that speaks first (MySQL, SMTP, FTP) needs it: on any other port the proxy waits 10 s for the client, and
-then drops a plain one. What counts is the annotation of the ExternalWorkload; the proxy's environment counts only
-until the policy controller answers (docs/linkerd.md §12).
+then drops a client outside the mesh. The annotation of the ExternalWorkload decides; the proxy's environment
+counts only until the policy controller answers (docs/linkerd.md §12).
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,8 +17,8 @@ _PORTS = range(1, 65536)
 
 
 def ranges(text: str, named: Mapping[str, int]) -> tuple[PortRange, ...]:
-    """What the annotation says: numbers, ranges, and names of the workload's ports. What
-    Linkerd does not understand it leaves out, and so does this."""
+    """The annotation's content: numbers, ranges, and names of the workload's ports. Entries that Linkerd ignores
+    are ignored."""
     return tuple(found for part in text.split(",") if (found := _range(part.strip(), named)) is not None)
 
 
@@ -57,8 +57,8 @@ def mismatch(spec: Spec, facts: Facts) -> Fault | None:
 
 
 def awaited(spec: Spec, facts: Facts) -> Maybe[Fault | None]:
-    """Why an open inbound is not redirected for the first time yet: the mesh does not know a port as opaque,
-    so that its clients would be dropped. None: nothing is awaited. UNKNOWN: nothing may change."""
+    """Why an open inbound is not redirected for the first time yet: a port is not opaque in the mesh, so its
+    clients would be dropped. None: no reason. UNKNOWN: nothing may change."""
     if not spec.opaque_ports or _ready_once(facts) is True:
         return None
     live = UNKNOWN if facts.redirect is UNKNOWN else facts.redirect.inbound
@@ -94,8 +94,8 @@ def annotate(workload: str, seen: Workload | None, missing: Iterable[int]) -> st
 
 
 def declare(workload: str, already: Iterable[int], found: Iterable[int]) -> str:
-    """What makes these ports opaque in both places, for who has not read the annotation. Without --overwrite
-    kubectl refuses to replace one that lists other ports, and prints it."""
+    """What makes these ports opaque in both places, if the annotation is not known. Without --overwrite kubectl
+    refuses to replace an annotation with other ports, and prints it."""
     namespace, _, name = workload.partition("/")
     ports = sorted({*already, *found})
     value = ",".join(map(str, ports))

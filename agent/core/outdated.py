@@ -1,4 +1,4 @@
-"""Whether the running proxy was started with what the next one would be: it reads its environment once."""
+"""Whether the running proxy has the environment of the next start: it reads its environment once."""
 
 from collections.abc import Iterator, Mapping
 
@@ -9,13 +9,13 @@ from agent.core.policy_identity import svid_usable
 from agent.core.reasons import Fault, Reason
 
 ANCHORS = "LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS"
-# The filter is set while it runs, so that the first one says nothing.
+# The filter can be set while it runs, so its value at the start does not count.
 _LIVE = frozenset({ANCHORS, "LINKERD2_PROXY_LOG"})
 
 
 def differing(running: Mapping[str, str | None], wanted: Mapping[str, str]) -> tuple[str, ...]:
-    """The variables in which they differ, but for those that are looked at elsewhere. Of what is set besides,
-    only the proxy's own counts."""
+    """The variables in which they differ, without those that are compared elsewhere. Of other variables, only
+    the proxy's count."""
     own = {name: value for name, value in running.items() if name.startswith("LINKERD2_PROXY_") or name in wanted}
     names = (own.keys() | wanted.keys()) - _LIVE
     return tuple(sorted(name for name in names if own.get(name) != wanted.get(name)))
@@ -47,8 +47,8 @@ def _pending(started: StartedWith) -> Fault:
 
 
 def restart_at(spec: Spec, facts: Facts, now: float) -> float | None:
-    """When the proxy should be restarted for new trust anchors, on the facts' clock; None: not as things are.
-    Never where the next might not come up: it must serve, and the SVID of the moment be good under them."""
+    """When the proxy should be restarted for new trust anchors, on the facts' clock; None: not now. Only if the
+    next start would work: the proxy must serve, and the current SVID be valid under them."""
     started, anchored = _of_this_process(facts), facts.anchors
     if started is None or anchored is UNKNOWN or not _has_others(started, facts):
         return None

@@ -2,11 +2,11 @@
 
 Invariants, each proved over every state of a small world in tests/core/test_world.py:
 - on an UNKNOWN fact nothing is started, stopped, redirected or advertised;
-- a host that peers cannot verify (token mode) is never advertised, and everything else of it goes on;
+- a host that peers cannot verify (token mode) is never advertised; everything else works as usual;
 - Ready is advertised only while identity, proxy, redirect, probes and ExternalWorkload are all known good;
 - a redirect is ON only while the proxy is proved ready, outbound only once the policy controller has answered this
-  process of it, and Ready waits for that answer unless nothing is let in before it (`deny`); a later loss changes
-  neither; on a closed port nothing comes between BLOCK and ON;
+  process of it, and Ready waits for that answer unless nothing is accepted before it (`deny`); a later loss
+  changes neither; on a closed port there is no level between BLOCK and ON;
 - before the first Ready, an open inbound turns ON only once the annotation has every port declared opaque;
 - leaving goes Ready=False → in no EndpointSlice (or settled) → in-flight zero → both directions RELEASED → proxy
   stopped → OFF; a drain ends at in-flight zero, and so does a shutdown: systemd stops the proxy then, after the
@@ -28,12 +28,12 @@ What each phase may change, on which fact ("closed" is BLOCK or ON, "open" is RE
 |                |                                   | of the proxy, or once drained; OFF  |                   |
 |                |                                   | once the proxy is known stopped     |                   |
 
-In LEFT what is OFF stays OFF, and an unknown fact changes no level. A new agent knows neither what was published
-before it nor what was drained; in LEFT it closes nothing on that ground. A replacement whose proxy is stopped
-drains nothing.
+In LEFT a direction that is OFF stays OFF, and an unknown fact changes no level. A new agent knows neither what was
+published before nor what was drained; in LEFT it closes nothing for that reason. A replacement whose proxy is
+stopped drains nothing.
 
-An SVID is good only under the trust anchors in force. One that they do not cover never starts a proxy; a proxy
-that runs has refused it and serves on with the one before, as it does while the source is silent.
+An SVID is good only under the trust anchors in force. An SVID that they do not cover never starts a proxy. A
+running proxy refuses it and keeps serving with the previous one, as it does while the source is silent.
 """
 
 from agent.core import anchors, control_plane, failure, flaps, opaque
@@ -143,7 +143,7 @@ def redirect_standing(spec: Spec, facts: Facts) -> Standing:
         return Fault(Reason.REDIRECT_BLOCKED, _effect(spec, Level.BLOCK))
     if isinstance(awaited := opaque.awaited(spec, facts), Fault):
         return awaited
-    outbound = _outbound(spec, facts)  # before the control plane's answer its failure policy is what is intended
+    outbound = _outbound(spec, facts)  # before the control plane's answer the failure policy is the intended level
     as_intended = fact.inbound is Level.ON and (outbound is RedirectGoal.HOLD or _outbound_is(facts, outbound))
     if as_intended and fact.firewall is not None and fact.firewall.entry.severity is Severity.FAULT:
         return fact.firewall
@@ -165,8 +165,8 @@ def probes_standing(facts: Facts) -> Standing:
 
 
 def workload_standing(spec: Spec, facts: Facts) -> Standing:
-    """Whether the ExternalWorkload that was last read is this host's. An API server that is away never
-    takes Ready away: what was seen stays good."""
+    """Whether the ExternalWorkload that was last read is this host's. An API server that is not reachable does not
+    remove Ready: the last reading stays valid."""
     fact = facts.workload
     if fact is UNKNOWN:
         return Sure.UNSURE
@@ -255,7 +255,7 @@ def _advertise(spec: Spec, facts: Facts, now: float) -> tuple[Advertise, Reason]
 
 
 def _back_at(facts: Facts, now: float) -> float | None:
-    """When a host that is not Ready, and fell too often, may be so again; None: at once."""
+    """When a host that became not ready too often may be Ready again; None: at once."""
     fact = facts.workload
     if fact is UNKNOWN or not fact.fell_at or fact.seen is None or fact.seen.ready == "True":
         return None
@@ -263,8 +263,8 @@ def _back_at(facts: Facts, now: float) -> float | None:
 
 
 def may_hold(spec: Spec, facts: Facts, now: float) -> bool:
-    """Whether what the mesh was told may stand while facts are unknown: on the boot that told it, for a
-    while. A new boot inherits nothing."""
+    """Whether the published Ready may stay while facts are unknown: only on the boot that published it, and for a
+    limited time. A new boot inherits nothing."""
     if facts.lease is not UNKNOWN and facts.lease.boot_id not in (UNKNOWN, "", spec.boot_id):
         return False
     ready_at = facts.agent.ready_at
@@ -275,7 +275,7 @@ def may_hold(spec: Spec, facts: Facts, now: float) -> bool:
 
 
 def _leaving(spec: Spec, phase: Phase, facts: Facts, now: float, reason: Reason) -> Goals:
-    """One step after another, each waiting for the fact that the one before is done."""
+    """The steps in order; each waits for the fact that the previous one is done."""
     left = phase.kind is PhaseKind.LEFT
     levels = left_levels(facts, now) if left else _kept_open(facts, _redirect(spec, facts, now))
     draining = _draining(spec, phase.since, facts, now, levels, reason)
@@ -291,7 +291,7 @@ def _leaving(spec: Spec, phase: Phase, facts: Facts, now: float, reason: Reason)
 
 
 def left_levels(facts: Facts, now: float, *, drained: bool = False) -> tuple[RedirectGoal, RedirectGoal]:
-    """Of a host that an operator took out of the mesh: a redirect that serves may stay until it is drained."""
+    """Of a host that leaves the mesh: a redirect that serves may stay until the host is drained."""
     serving = Fault(Reason.LEFT) if drained else proxy_standing(facts, now)
 
     def level(live: Maybe[Level]) -> RedirectGoal:
@@ -304,7 +304,7 @@ def left_levels(facts: Facts, now: float, *, drained: bool = False) -> tuple[Red
 
 
 def _kept_open(facts: Facts, wanted: tuple[RedirectGoal, RedirectGoal]) -> tuple[RedirectGoal, RedirectGoal]:
-    """What is open, or not known, stays as it is."""
+    """An open or unknown level stays unchanged."""
     keep = {UNKNOWN, Level.OFF, Level.RELEASED}
     inbound, outbound = (
         RedirectGoal.HOLD if live in keep else goal for live, goal in zip(_live(facts), wanted, strict=True)
@@ -329,7 +329,7 @@ def _draining(
     levels: tuple[RedirectGoal, RedirectGoal],
     reason: Reason,
 ) -> Goals | None:
-    """None once no request arrives any more, or it has taken too long."""
+    """None once requests no longer arrive, or the time limit has expired."""
     late = now >= since + spec.drain_timeout
     if not (late or announced(spec, facts, now)):
         return Goals(ProxyGoal.HOLD, *levels, Advertise.NO, reason)
@@ -339,7 +339,7 @@ def _draining(
 
 
 def _replacing(spec: Spec, change: Replacement, facts: Facts, now: float) -> Goals:
-    """A proxy that is verified is not advertised yet: only the end of the replacement is the return."""
+    """A verified proxy is not advertised yet: the host is Ready again only at the end of the replacement."""
     reason = Reason.PROXY_REPLACING
     if change.stage not in STOPPING:
         return _serving(spec, facts, now, Advertise.NO, reason)
@@ -350,7 +350,7 @@ def _replacing(spec: Spec, change: Replacement, facts: Facts, now: float) -> Goa
             return draining
     if stopped(facts):
         return Goals(ProxyGoal.STOPPED, *levels, Advertise.NO, reason)
-    # What the host opens no longer goes to a proxy that is about to stop.
+    # Outbound connections no longer go to a proxy that is about to stop.
     outbound = _outbound_failed(spec, facts)
     proxy = ProxyGoal.STOPPED if _outbound_is(facts, outbound) else ProxyGoal.DRAINED
     return Goals(proxy, levels[0], outbound, Advertise.NO, reason)

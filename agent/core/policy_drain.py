@@ -1,18 +1,18 @@
-"""The way out of the mesh: what was published, what is still in flight, and where that ends."""
+"""Draining and leaving: what is published, what is in flight, and when that ends."""
 
 from agent.core.facts import UNKNOWN, Facts, Level, Maybe, Phase, PhaseKind, ProxyState, RedirectFact
 from agent.core.health import Spec
 from agent.core.reasons import Reason
 
-# Who was taken out of a slice is dialled for a moment more, by those who have not read it yet; in seconds.
+# Seconds that peers may still dial a host after its removal from the slice, because they have not read it yet.
 HEARD_WITHIN = 1.0
-# There is no ExternalWorkload of this host, so the mesh was told nothing and has nothing to hear.
+# There is no ExternalWorkload of this host, so nothing is published and nothing needs to be.
 NO_WORKLOAD = frozenset({Reason.WORKLOAD_MISSING, Reason.WORKLOAD_KIND_ABSENT})
 
 
 def announced(spec: Spec, facts: Facts, now: float) -> bool:
-    """It is published that this host is not ready, and no EndpointSlice lists it any more. Where those may not be
-    read, peers have had time to read it."""
+    """Ready=False is published, and no EndpointSlice lists this host. Without the right to read slices: peers have
+    had time to read it."""
     fact = facts.workload
     if fact is UNKNOWN or (fact.seen is None and fact.fault is None):
         return False
@@ -27,7 +27,7 @@ def announced(spec: Spec, facts: Facts, now: float) -> bool:
 
 
 def blind(facts: Facts) -> bool:
-    """This host may not read EndpointSlices. One that may and cannot right now waits, up to the limit."""
+    """This host may not read EndpointSlices. If it may but a reading fails, it waits, up to the limit."""
     slices = facts.slices
     return slices is not UNKNOWN and slices.fault is not None and slices.fault.reason is Reason.SLICES_FORBIDDEN
 
@@ -43,7 +43,7 @@ def stopped(facts: Facts) -> bool:
 
 
 def has_drained(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> bool:
-    """Told to go, and nobody comes any more: the end of a drain."""
+    """Not ready is published, and requests no longer arrive: the end of a drain."""
     if phase is UNKNOWN or phase.kind is PhaseKind.MEMBER:
         return False
     heard = announced(spec, facts, now) or nothing_to_lose(spec, phase, facts, now)
@@ -51,8 +51,8 @@ def has_drained(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> bo
 
 
 def nothing_to_lose(spec: Spec, phase: Phase, facts: Facts, now: float) -> bool:
-    """The host goes down, and there is no proxy that anybody could still reach. An API server that could not be
-    told within `drain.settle` holds it up no longer; the boot that follows inherits nothing."""
+    """The host shuts down, and peers can reach no proxy. If publishing fails for `drain.settle`, it no longer
+    delays the shutdown; the next boot inherits nothing."""
     down = phase.kind is PhaseKind.SHUTTING_DOWN and stopped(facts)
     return down and now >= phase.since + spec.settle
 

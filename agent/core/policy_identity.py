@@ -1,4 +1,4 @@
-"""The identity's part of the decision: whether this host has one that the proxy can serve with, and until when."""
+"""The identity's part of the decision: whether this host has one that the proxy can use, and until when."""
 
 from agent.core import anchors
 from agent.core.facts import UNKNOWN, Facts, ProxyState
@@ -6,8 +6,8 @@ from agent.core.health import Spec, Standing, Sure
 from agent.core.identity import EXPIRY_MARGIN, OVERDUE, margin
 from agent.core.reasons import Fault, Reason
 
-# Trouble with the *source* of identity. It never by itself takes Ready away: while the source is silent the
-# proxy's own certificate is what counts.
+# Trouble with the *source* of identity. It alone does not remove Ready: while the source is silent, the proxy's
+# certificate counts.
 SILENT_SOURCE = frozenset(
     {
         Reason.WORKLOAD_API_ABSENT,
@@ -22,7 +22,7 @@ SILENT_SOURCE = frozenset(
 
 
 def svid_usable(spec: Spec, facts: Facts, now: float) -> bool:
-    """The Workload API has given a fitting SVID that is valid, and covered: the proxy may be started."""
+    """The Workload API has issued a matching SVID that is valid and covered: the proxy may be started."""
     return _in_time(spec, facts, now) and facts.anchors is not UNKNOWN and untrusted(facts) is None
 
 
@@ -58,7 +58,7 @@ def identity_standing(spec: Spec, facts: Facts, now: float) -> Standing:
 
 
 def identity_remarks(facts: Facts, now: float) -> list[Fault]:
-    """What somebody should look at although the identity is good, the weightiest first."""
+    """Warnings for an operator although the identity is good, the most important first."""
     found = []
     if facts.anchors is not UNKNOWN:
         ends = facts.anchors.expires_at

@@ -37,7 +37,7 @@ class ProbeSpec:
     timeout: float = 1.0
     success_threshold: int = 1
     failure_threshold: int = 3
-    startup: bool = False  # holds the others back until it has passed once, and is tried no more then
+    startup: bool = False  # delays the others until it has passed once; after that it does not run again
 
     @property
     def first_verdict_within(self) -> float:
@@ -65,7 +65,7 @@ class Attempt:
 
 
 def brief(text: str) -> str:
-    """One printable line of what somebody else said, however long or odd that was."""
+    """Any output of another program as one printable line of limited length."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * LONGEST_DETAIL]).split())
     return line if len(line) <= LONGEST_DETAIL else line[: LONGEST_DETAIL - 1] + "…"
 
@@ -80,7 +80,7 @@ class Tally:
     detail: str = ""
 
     def count(self, spec: ProbeSpec, attempt: Attempt) -> "Tally":
-        """A try that could not be made neither counts nor breaks a run; its detail is shown all the same."""
+        """An attempt that could not be made neither counts nor breaks a run; its detail is still shown."""
         if attempt.ok is None:
             return Tally(self.verdict, self.last, self.run, attempt.detail)
         run = self.run + 1 if attempt.ok == self.last else 1

@@ -1,4 +1,4 @@
-"""What /proc says, from text to values. Reading the files is the adapters' part."""
+"""Parses the content of /proc. The adapters read the files."""
 
 import itertools
 import sys

@@ -1,7 +1,7 @@
-"""linkerd2-proxy from the outside: what it is told (its environment) and what it says (readings, exits).
+"""linkerd2-proxy from the outside: its environment, and its readings and exits.
 
-Law: pure values. Every rule here is a fact about the proxy's contract (docs/linkerd.md §1-§3); whoever starts,
-reads or judges a proxy, in whatever runtime, does it by these.
+Law: pure values. Every rule here is a fact about the proxy's contract (docs/linkerd.md §1-§3). All runtimes use
+these rules to start, read and assess a proxy.
 """
 
 import json
@@ -20,12 +20,12 @@ ADMIN_PORT = 4191
 
 Listener = tuple[str, int]  # an address and a port that the proxy listens on
 
-# Loopback alone: before the first policy answer the admin port is open to whoever reaches it.
+# Loopback only: before the first policy answer the admin port serves every client that reaches it.
 ADMIN_LISTENER: Listener = ("127.0.0.1", ADMIN_PORT)
 
 
 class Refused(Exception):
-    """These settings must not reach a proxy: it would refuse them, or worse, start and not work."""
+    """The proxy would refuse these settings, or start and not work."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(f"cannot configure the proxy: {detail}")
@@ -162,7 +162,7 @@ def _control_plane(settings: ProxySettings) -> dict[str, str]:
         "POLICY_SVC_NAME": name,
         "POLICY_WORKLOAD": _json(workload),
         "POLICY_CLUSTER_NETWORKS": networks,
-        # As the chart has them: a control-plane stream that went quiet is noticed and opened anew.
+        # As in the chart: a silent control-plane stream is detected and opened again.
         "CONTROL_STREAM_INITIAL_TIMEOUT": "3s",
         "CONTROL_STREAM_IDLE_TIMEOUT": "5m",
         "CONTROL_STREAM_LIFETIME": "1h",
@@ -178,7 +178,7 @@ def _traffic(settings: ProxySettings) -> dict[str, str]:
         "INBOUND_IPS": ",".join(settings.addresses),
         "INBOUND_PORTS": ",".join(map(str, settings.ports)),
         "INBOUND_DEFAULT_POLICY": settings.default_inbound_policy,
-        # As the chart has them: a peer behind a dead link is noticed.
+        # As in the chart: a peer behind a dead link is detected.
         "INBOUND_ACCEPT_KEEPALIVE": "10s",
         "OUTBOUND_CONNECT_KEEPALIVE": "10s",
     }
@@ -209,7 +209,7 @@ _OF_A_KEY = {
     "POLICY_CLUSTER_NETWORKS": "control_plane.cluster_networks",
     "DESTINATION_PROFILE_NETWORKS": "control_plane.cluster_networks",
 }
-# fairlead reads and judges the proxy by these, and its redirect leads to them.
+# fairlead reads the proxy through these, and its redirect uses them.
 _CONTRACT = re.compile(
     r"IDENTITY_.*|LINKERD2_PROXY_IDENTITY_.*|(IN|OUT)BOUND_LISTEN_ADDRS?|ADMIN_LISTEN_ADDR"
     r"|(DESTINATION|POLICY)_SVC_NAME|POLICY_WORKLOAD|DESTINATION_CONTEXT|INBOUND_IPS|SHUTDOWN_ENDPOINT_ENABLED"
@@ -219,21 +219,21 @@ _CONTRACT = re.compile(
 def why_not_extra(name: str, value: str) -> str | None:
     """Why an operator may not add this variable; None: it may be added."""
     if not value:
-        return "is empty, which to the proxy is not unset; leave it out"
+        return "is empty, which is not the same as unset for the proxy; leave it out"
     if name in _OTHERS:
         return None
     short = name.removeprefix(_PREFIX)
     if short == name:
         return f"is not the proxy's: its variables begin with {_PREFIX}"
     if short in _OF_A_KEY:
-        return f"has a key of its own: {_OF_A_KEY[short]}"
+        return f"is set by the key {_OF_A_KEY[short]}"
     if _CONTRACT.fullmatch(short):
         return "is fairlead's to set: with another value it would take a proxy that works for one that does not"
     return None
 
 
 def masked(environment: Mapping[str, str]) -> dict[str, str]:
-    """For people. The anchors are no secret and long; what else may be one is whatever looks like it."""
+    """For people. The anchors are long and not secret; any other value that looks like a secret is masked."""
     return {name: _mask(name, value) for name, value in sorted(environment.items())}
 
 
@@ -251,16 +251,16 @@ _NEEDS_NETWORKS = frozenset({"audit", "cluster-authenticated", "cluster-unauthen
 
 
 def _checked(settings: ProxySettings) -> tuple[int, ...]:
-    """The version, once nothing was found that such a proxy fails with. Raises Refused."""
+    """The version, if no setting is known to fail with it. Raises Refused."""
     found = re.fullmatch(r"v?(\d+)\.(\d+)\.(\d+).*", settings.version)
     if found is None:
-        raise Refused(f"{settings.version!r} is no version of linkerd2-proxy")
+        raise Refused(f"{settings.version!r} is not a version of linkerd2-proxy")
     version = tuple(map(int, found.groups()))
     if version < (2, 220):
         raise Refused(f"version {settings.version} knows no SPIFFE Workload API; 2.220 is the first that does")
     if (2, 329) <= version < (2, 331) and not settings.token_file:
         raise Refused(f"version {settings.version} cannot talk to SPIRE; 2.331 is the next that can")
-    # A bad filter does not stop the proxy: it starts and logs nothing of what was meant (docs/linkerd.md §12).
+    # A bad filter does not stop the proxy: it starts, without the intended log lines (docs/linkerd.md §12).
     for directive in settings.log.split(","):
         if not _DIRECTIVE.fullmatch(directive.strip()):
             raise Refused(f"{directive!r} in the log filter is neither a level nor target=level")
@@ -313,14 +313,17 @@ Judgement = tuple[ProxyState, Fault | None, float | None]
 
 def judge(reading: Reading, proxy_uid: int, wall_now: float, seen_ready: bool = False) -> Judgement:
     """State, fault, and seconds of certificate left (None: unknown or none). `seen_ready`: an earlier
-    reading of the same process said READY, so it does not start any more.
+    reading of the same process was READY, so it is no longer STARTING.
 
-    Ready is: live and ready, certified, and its own listeners accept. Never `/ready` alone: a proxy that
-    found no Workload API socket at its start says "ready" and serves nothing (docs/linkerd.md §1.6).
+    Ready means: live and ready, certified, and its listeners accept. `/ready` alone is not enough: a proxy that
+    found no Workload API socket at its start answers "ready" and serves nothing (docs/linkerd.md §1.6).
     """
     state, fault = _state(reading, proxy_uid, wall_now)
     if state is ProxyState.STARTING and seen_ready:
-        state, fault = ProxyState.NOT_READY, Fault(Reason.PROXY_LISTENER_ABSENT, "it accepts no more connections")
+        state, fault = (
+            ProxyState.NOT_READY,
+            Fault(Reason.PROXY_LISTENER_ABSENT, "it accepts no connections"),
+        )
     expires = reading.certificate_expires
     left = None if expires is UNKNOWN or expires == 0.0 else expires - wall_now
     return state, fault, left

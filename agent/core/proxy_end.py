@@ -1,4 +1,4 @@
-"""How a proxy ended, what that means, and how long to wait before the next one. Pure values."""
+"""How a proxy ended, the reason, and how long to wait before the next start. Pure values."""
 
 import re
 import signal
@@ -8,7 +8,7 @@ from agent.core.proxy import INBOUND_PORT, OUTBOUND_PORT
 from agent.core.reasons import Fault, Reason
 
 CRASHES = Backoff(first=0.2, factor=2.0, most=30.0)
-STEADY = 600.0  # a proxy that ran this long, in seconds, did not fail to start: counting begins anew
+STEADY = 600.0  # a proxy that ran this long, in seconds, did not fail to start: the count is reset
 AT_ONCE = 10.0  # one that ends well before this was not asked to by anybody
 
 _EXITS: dict[int, tuple[Reason, str]] = {
@@ -38,7 +38,7 @@ def exit_fault(returncode: int, out_of_memory: bool = False) -> Fault:
 
 def _signal_detail(number: int) -> str:
     name = {known.value: known.name for known in signal.Signals}.get(number, f"signal {number}")
-    hint = "; if nobody sent it, the kernel ran out of memory: see journalctl -k" if name == "SIGKILL" else ""
+    hint = "; if no process sent it, the kernel ran out of memory: see journalctl -k" if name == "SIGKILL" else ""
     return f"killed by {name}{hint}"
 
 
@@ -60,7 +60,7 @@ def unit_fault(result: str, code: int, status: int) -> Fault:
 
 
 def oom_kills(text: str) -> int:
-    """How many processes of a control group the kernel has killed for want of memory, from its memory.events
+    """How many processes of a control group the kernel has killed out of memory, from its memory.events
     (cgroup v2) or memory.oom_control (v1)."""
     found = re.search(r"^oom_kill (\d+)$", text, re.MULTILINE)
     return int(found[1]) if found else 0
@@ -85,7 +85,7 @@ _DEAD_WORKER = "buffer's worker closed unexpectedly"
 
 
 def may_lose_workers(version: str) -> bool:
-    """Below 2.346 a control plane that is gone for a moment can end workers inside the proxy for good
+    """Below 2.346 a short outage of the control plane can end workers inside the proxy permanently
     (docs/linkerd.md §1.6)."""
     found = re.fullmatch(r"v?(\d+)\.(\d+)\..*", version)
     return found is None or (int(found[1]), int(found[2])) < (2, 346)

@@ -1,4 +1,4 @@
-"""The proxy's sockets, as the kernel lists them: what it carries, and whether another process holds its ports."""
+"""The proxy's sockets, as the kernel lists them: what it forwards, and whether another process uses its ports."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -21,9 +21,9 @@ from agent.core.reasons import Fault, Reason
 
 
 def carried(found: Iterable[Connection], settings: ProxySettings) -> int:
-    """How many of the proxy's connections lead on: to the application, or to where the host's requests go. Those
-    that it accepted do not count, nor do its own to the control plane: where it is asked by a name, what goes to
-    that port. While this is 0, whatever the proxy has accepted waits for an answer that nothing is asked for.
+    """How many connections the proxy has opened to the application or to destinations of the host's requests. The
+    ones that it accepted do not count, nor those to the control plane (known by address, or by port if it has a
+    name). While this is 0, no accepted request can get an answer.
     """
     accepted = {INBOUND_PORT, OUTBOUND_PORT, ADMIN_PORT}
     leading = [c for c in found if c.state in CARRIES and c.local[1] not in accepted]

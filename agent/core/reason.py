@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 class Severity(enum.Enum):
     OK = "ok"
-    WAIT = "wait"  # passes by itself
-    WARN = "warn"  # the host serves on; somebody should look
+    WAIT = "wait"  # ends without an action
+    WARN = "warn"  # the host keeps serving; an operator should look
     FAULT = "fault"  # the host cannot serve, or cannot say that it does
 
 

@@ -27,7 +27,7 @@ def parse(version: str) -> Version:
 
 
 def in_build_line(log: str) -> str:
-    """What a binary says of itself when it starts; "" where it does not know."""
+    """The version that a binary reports at its start; "" if it reports none."""
     found = _BUILD_LINE.search(log)
     return "" if found is None or found[1] == UNCERTAIN else found[1]
 
@@ -48,12 +48,12 @@ def refused(version: str) -> str:
     if parse(version) < (2, 220, 0):
         return "it knows no SPIFFE Workload API; 2.220.0 is the first that does"
     if (2, 329, 0) <= parse(version) < (2, 331, 0):
-        return "it cannot talk to SPIRE at all (linkerd2 #14730); 2.331.0 is the next that can"
+        return "it cannot use SPIRE (linkerd2 #14730); 2.331.0 is the next that can"
     return ""
 
 
 def warned(version: str) -> str:
-    """What is to be known of it; "" if nothing."""
+    """A warning about it; "" if there is none."""
     if parse(version) < (2, 346, 0):
         return (
             "after an outage of the control plane its workers may die, and it then fails every request until "
@@ -63,8 +63,8 @@ def warned(version: str) -> str:
 
 
 def checksum(text: str, name: str) -> str:
-    """The SHA-256 of the file of that name in a list of them (`sha256sum`'s); "" if it is not in it. A list of
-    one line that names no file is that file's."""
+    """The SHA-256 of that file in a list (of `sha256sum`); "" if the list does not contain it. A list of one line
+    without a file name counts for any file."""
     lines = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
     for words in lines:
         named = words[1].lstrip("*").rsplit("/", 1)[-1].strip() if len(words) > 1 else name

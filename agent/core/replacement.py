@@ -1,10 +1,10 @@
-"""Replacing the proxy of a host that serves: drain, change over, verify, serve; and back where that fails.
+"""Replacing the proxy of a host that serves: drain, replace, verify, serve; roll back if that fails.
 
 Invariants, each tested with the agent killed at every step (tests/loops/test_proxy_replacement.py):
-- while it is LEAVING whatever runs is the old one, and the binaries are swapped only when nothing runs;
-- from STARTING on whatever runs is the new one, so a stage is all that has to be remembered;
+- in LEAVING a running proxy is the old one, and the binaries are swapped only when no proxy runs;
+- from STARTING on a running proxy is the new one, so only the stage needs a record;
 - it ends in exactly one of DONE, BACK_AGAIN and FAILED, and in the first two the host serves as before;
-- what did not work is named until that is over: a proxy is ready after all, or the host has left.
+- a failure is reported until it is over: a proxy becomes ready, or the host has left.
 """
 
 import enum
@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 
 class Stage(enum.Enum):
-    LEAVING = "leaving"  # nobody comes any more, and then the old one is stopped
+    LEAVING = "leaving"  # the host drains, and then the old one is stopped
     STARTING = "starting"  # the new one must become ready
-    GOING_BACK = "going-back"  # it did not, and is stopped
+    GOING_BACK = "going-back"  # it did not become ready, and is stopped
     RESTORING = "restoring"  # the previous one must become ready
     DONE = "done"
     BACK_AGAIN = "back-again"  # the previous one serves
@@ -55,7 +55,7 @@ class Illegal(Exception):
 
 @dataclass(frozen=True)
 class Replacement:
-    """`wanted`, `previous`: versions; both "" where the same binary is only started anew. `detail`: why it did
+    """`wanted`, `previous`: versions; both "" if the same binary is only restarted. `detail`: why it did
     not work. `since`: when the stage began, on the loop's clock."""
 
     wanted: str
@@ -111,7 +111,7 @@ def recalled(record: object, now: float, uptime: float, boot_id: str) -> Replace
 
 
 def _age(record: object, uptime: float, boot_id: str) -> float:
-    """Of its stage, in seconds. A boot begins it anew."""
+    """The age of its stage, in seconds. A boot resets it."""
     match record:
         case {"uptime": float(began), "boot_id": str(boot)} if boot == boot_id:
             return max(0.0, uptime - began)

@@ -1,7 +1,7 @@
-"""SPIFFE IDs, by the standard's rules (SPIFFE-ID, §2), in their canonical form alone.
+"""SPIFFE IDs, by the standard's rules (SPIFFE-ID, §2), only in their canonical form.
 
-The standard lets scheme and trust domain be written in any case; what they name is the lower-case form. Linkerd
-compares identities letter by letter, so a form that is not canonical would never match, and is refused here.
+The standard allows scheme and trust domain in any case; the canonical form is lower-case. Linkerd compares
+identities byte by byte, so another form would never match, and is refused here.
 """
 
 import re
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 SCHEME = "spiffe://"
 MOST = 2048  # bytes of an ID
 MOST_TRUST_DOMAIN = 255
-# What the CRD lets spec.meshTLS.identity hold (docs/linkerd.md §5): a longer ID is a fine SVID that no peer can
+# What the CRD lets spec.meshTLS.identity hold (docs/linkerd.md §5): a longer ID is a valid SVID that no peer can
 # expect.
 MOST_IN_WORKLOAD = 253
 

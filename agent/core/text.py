@@ -1,7 +1,7 @@
-"""Text that others chose: process names, comments, interfaces. Its bytes need not be UTF-8.
+"""Foreign text: process names, comments, interfaces. Its bytes may not be UTF-8.
 
-Law: it is read by `surrogateescape`, so that it can be written back byte for byte, and shown escaped, so that no
-print and no reader of JSON stumbles over it.
+Law: it is read with `surrogateescape`, so that it can be written back byte for byte, and shown escaped, so that
+print and readers of JSON do not fail.
 """
 
 import codecs

@@ -1,4 +1,4 @@
-"""Text out of files that people and their editors wrote: with a byte order mark or without, with any line ends."""
+"""Text from files of people and their editors: with or without a byte order mark, with any line ends."""
 
 import codecs
 

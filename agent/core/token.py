@@ -1,6 +1,6 @@
 """Linkerd's own identity: a service account's name, and the token that Linkerd's identity controller gives it for.
 
-Law: pure values. A token is a secret; what it says of itself is none, and nothing else of it is kept here.
+Law: pure values. A token is a secret. Its claims are not, and only they are kept here.
 """
 
 import base64
@@ -21,13 +21,13 @@ def identity(account: str, namespace: str, control_namespace: str, trust_domain:
 
 
 def subject(account: str, namespace: str) -> str:
-    """Whom such a token speaks for."""
+    """The subject of such a token."""
     return f"system:serviceaccount:{namespace}:{account}"
 
 
 @dataclass(frozen=True)
 class Claims:
-    """What a token says of itself; nobody has verified it. Times: seconds since the epoch."""
+    """The claims of a token, not verified. Times: seconds since the epoch."""
 
     subject: str
     audiences: tuple[str, ...]
@@ -41,7 +41,7 @@ class Claims:
 
 
 def claims(text: str) -> Claims:
-    """Raises ValueError: no such token. What is said of it holds nothing of the token."""
+    """Raises ValueError: not such a token. The message contains nothing of the token."""
     try:
         _, middle, _ = text.split(".")
         found = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
@@ -54,12 +54,12 @@ def claims(text: str) -> Claims:
 
 
 def usable(found: Claims, wanted: str, wall_now: float) -> Fault | None:
-    """Why Linkerd would give no certificate for it; None: it would. `wanted`: whom it must speak for."""
+    """Why Linkerd would issue no certificate for it; None: it would. `wanted`: the required subject."""
     if found.subject != wanted:
         return Fault(Reason.IDENTITY_TOKEN_UNSUITABLE, f"it is {found.subject[:200]!r}'s, not {wanted!r}'s")
     if AUDIENCE not in found.audiences:
         heard = ", ".join(found.audiences)[:200]
-        return Fault(Reason.IDENTITY_TOKEN_UNSUITABLE, f"its audience is {heard or 'nobody'}, not {AUDIENCE}")
+        return Fault(Reason.IDENTITY_TOKEN_UNSUITABLE, f"its audience is {heard or 'empty'}, not {AUDIENCE}")
     if found.not_before > wall_now + MOST_AHEAD:
         return Fault(Reason.CLOCK_SKEWED, f"the token is valid only from {utc(found.not_before)}")
     if found.not_after <= wall_now:
@@ -68,6 +68,6 @@ def usable(found: Claims, wanted: str, wall_now: float) -> Fault | None:
 
 
 def as_svid(name: str, found: Claims) -> Svid:
-    """The identity that it stands for, as the decision takes one: the key is the proxy's own, made as it must be,
-    and there is no chain before the controller has given one to the proxy."""
+    """Its identity in the form of the decision: the proxy has the key, and there is no chain until the controller
+    has issued one to the proxy."""
     return Svid(name, SUITABLE_KEY, found.not_before, found.not_after)

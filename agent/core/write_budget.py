@@ -1,7 +1,7 @@
-"""When what differs is written: at once where the mesh acts upon it, else together and seldom.
+"""When a changed condition is written: at once if it affects the mesh, else together with others and rarely.
 
-A write that does not flip Ready tells the mesh nothing, and makes linkerd-destination log an error. So a word
-that alone has changed is written when it has lasted, with the others that have, and at most once in a while.
+A write that does not flip Ready has no effect on the mesh, and makes linkerd-destination log an error. So any
+other change is written only after it has lasted, together with others, and with a minimum interval.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from agent.core.facts import Workload
 
 # A host that comes up passes through several reasons; only one that has lasted this long, in seconds, counts.
 LASTS = 5.0
-# A word that has lasted waits this long, in seconds, for those that still change.
+# A change that has lasted waits this long, in seconds, for others that still change.
 AT_MOST = 20.0
 # Between two writes that do not flip Ready, in seconds.
 SPACING = 60.0
@@ -21,7 +21,7 @@ SPACING = 60.0
 
 @dataclass(frozen=True)
 class Heard:
-    """The words of the moment, and since when each has been said (monotonic seconds)."""
+    """The current wanted conditions, and since when each is unchanged (monotonic seconds)."""
 
     since: Mapping[str, tuple[Word, float]] = field(default_factory=dict)
 
@@ -38,7 +38,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Plan:
-    """`words`: to be written now. `due`: seconds until there may be some, though nothing changes; None: never."""
+    """`words`: to be written now. `due`: seconds until a write may be due without a change; None: none is."""
 
     words: tuple[Word, ...] = ()
     due: float | None = None

@@ -219,7 +219,7 @@ def test_removed(host: Host, proxy: None) -> None:
     ],
 )
 def test_trace(host: Host, words: str, action: str, why: str) -> None:
-    """By the planned rules where nobody may read the live ones."""
+    """By the planned rules if the user may not read the live ones."""
     code, output, _ = fairlead(host, f"redirect trace --json {words}", *NO_RIGHTS)
     found = json.loads(output)
     assert (code, found["action"], found["rules"]) == (0, action, "planned")
@@ -275,8 +275,8 @@ def test_plan_says_whether_the_hosts_firewall_lets_peers_in(host: Host) -> None:
 
 
 def test_apply_is_no_success_while_the_firewall_keeps_peers_out(host: Host, proxy: None) -> None:
-    """The redirect is set all the same: what came directly before comes to the proxy, and peers to nobody. The
-    remedy is a command that lets them in, and after it nothing is amiss."""
+    """The redirect is still set: direct connections now go to the proxy, and peers are blocked. The remedy is a
+    command that accepts them; after it there is no warning."""
     close_to_peers(host)
     for words in ("redirect apply", "redirect apply --confirm 60s"):
         code, output, errors = fairlead(host, words)

@@ -23,7 +23,7 @@ CLI = Path(main.__file__).parent
 
 
 class Clock:
-    """Time that passes only while somebody waits."""
+    """Time that passes only while a caller waits."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -1,4 +1,4 @@
-"""fairlead wait: for proxy and redirect, through any number of agents, and never for longer than it was told."""
+"""fairlead wait: for proxy and redirect, across restarts of the agent, and not longer than its timeout."""
 
 from pathlib import Path
 from typing import Any

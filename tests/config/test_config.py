@@ -31,7 +31,7 @@ def test_the_example_is_good() -> None:
 
 
 def test_the_example_shows_every_key_with_its_default() -> None:
-    """A key that the example leaves out, or comments out without its real default, would be found by nobody."""
+    """An operator would not find a key that the example leaves out, or comments out without its real default."""
     text = EXAMPLE.read_text()
     shown = set(re.findall(r"^#? ?([a-zA-Z_]+) = ", text, re.MULTILINE))
     sections = [f.type for f in dataclasses.fields(config.Config)]

@@ -164,7 +164,7 @@ UNCOVERED = dataclasses.replace(world.ANCHORED, untrusted=world.SVID.fingerprint
         ({"proxy": world.proxy("stopping")}, Reason.PROXY_STOPPING),
         ({"proxy": certified_until(NOW)}, Reason.PROXY_CERTIFICATE_EXPIRED),
         ({"proxy": certified_until(None)}, Reason.PROXY_CERTIFICATE_EXPIRED),
-        # One that ends proves no identity any more, whatever certificate it had.
+        # A proxy that ends no longer proves an identity, whichever certificate it had.
         (
             {
                 "identity": world.identity("silent"),

@@ -1,4 +1,4 @@
-"""The decision about a host that goes: drain, leave, shutdown, and the replacement of its proxy."""
+"""The decision about a host that drains: drain, leave, shutdown, and the replacement of its proxy."""
 
 import dataclasses
 
@@ -59,7 +59,7 @@ def test_a_drain_waits_for_what_the_mesh_was_told(
 def test_a_shutdown_without_a_proxy_gives_the_api_server_only_its_time_to_hear(
     workload: f.Maybe[f.WorkloadFact],
 ) -> None:
-    """Nothing is in flight, and the next boot inherits nothing; whoever leaves for good must be heard."""
+    """Nothing is in flight, and the next boot inherits nothing; only `leave` must be published."""
     gone = serving(proxy=world.proxy("stopped"), workload=workload, slices=API_AWAY)
     asked = f.Phase(f.PhaseKind.SHUTTING_DOWN, NOW)
     assert not policy.has_drained(SPEC, asked, gone, NOW + SPEC.settle - 0.01)
@@ -91,7 +91,7 @@ def test_a_shutdown_drains_and_leaves_the_proxy_to_systemd() -> None:
 
 
 def test_what_leaves_is_open_in_both_directions_before_its_proxy_stops() -> None:
-    """Whatever the failure policies say: what the proxy does not serve any more goes on without it."""
+    """With every failure policy: connections that the proxy no longer serves are made without it."""
     closed = dataclasses.replace(SPEC, outbound_failure=Failure.CLOSED)
     facts = serving(workload=TOLD, slices=UNLISTED)
     goals = decide(facts, closed, f.PhaseKind.LEFT)

@@ -1,4 +1,4 @@
-"""What a proxy carries: its connections that lead on."""
+"""What a proxy forwards: its connections to the application and to destinations."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def connection(local: int, remote: tuple[str, int], state: str = "01") -> Connec
         (connection(50000, (HERE, 8080)), 1),  # to the application
         (connection(50000, (THERE, 5432)), 1),  # for the application
         (connection(50000, (THERE, 5432), "08"), 1),  # the far end is done, and this one is not
-        (connection(50000, (THERE, 5432), "02"), 0),  # dialled, and nobody has answered
+        (connection(50000, (THERE, 5432), "02"), 0),  # dialled, without an answer yet
         (connection(50000, (THERE, 5432), "06"), 0),  # over
         (connection(50000, (CONTROLLER, 8086)), 0),
         (connection(50000, (CONTROLLER, 8090)), 0),

@@ -15,7 +15,7 @@ from agent.core.reasons import Reason
         (126, Reason.PROXY_BINARY_UNUSABLE, "exit 126"),
         (127, Reason.PROXY_BINARY_UNUSABLE, "exit 127"),
         (3, Reason.PROXY_CRASHED, "exit 3"),
-        (-9, Reason.PROXY_KILLED, "killed by SIGKILL; if nobody sent it, the kernel ran out of memory"),
+        (-9, Reason.PROXY_KILLED, "killed by SIGKILL; if no process sent it, the kernel ran out of memory"),
         (-11, Reason.PROXY_CRASHED, "killed by SIGSEGV"),
         (-40, Reason.PROXY_CRASHED, "killed by signal 40"),
     ],
@@ -64,9 +64,9 @@ def test_a_control_group_without_the_counter_killed_nothing() -> None:
     [
         (0, "signal", 5.0, 1),
         (3, "exit-code", 5.0, 4),
-        (3, "signal", proxy_end.STEADY, 0),  # it ran well for long: counting begins anew
-        (3, "success", 60.0, 0),  # somebody asked it to end
-        (3, "success", 1.0, 4),  # nobody did
+        (3, "signal", proxy_end.STEADY, 0),  # it ran well for long: the count is reset
+        (3, "success", 60.0, 0),  # its end was requested
+        (3, "success", 1.0, 4),  # its end was not requested
         (3, "exec-condition", 1.0, 3),  # the gate was closed, and none was started
     ],
 )

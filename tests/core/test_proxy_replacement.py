@@ -1,4 +1,4 @@
-"""The table of a replacement, and what is remembered of one."""
+"""The table of a replacement, and its record."""
 
 import itertools
 

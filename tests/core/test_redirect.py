@@ -1,4 +1,4 @@
-"""What is redirected and what is not, told by packets; and the level that live rules amount to."""
+"""Which packets are redirected, and the level of live rules."""
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_network

@@ -1,4 +1,4 @@
-"""Whether peers get in, by what iptables-save says in the shapes of ufw, firewalld and fail2ban; and in words."""
+"""Whether peers are accepted, by the output of iptables-save for ufw, firewalld and fail2ban; and as text."""
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_network

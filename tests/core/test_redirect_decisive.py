@@ -1,4 +1,4 @@
-"""Which sets of others are read: those that rules on the way of a packet refer to."""
+"""Which foreign sets are read: those that rules on a packet's path refer to."""
 
 from ipaddress import ip_address
 from typing import Any
@@ -71,7 +71,7 @@ def test_a_map_leads_to_more() -> None:
 
 
 def test_a_set_that_was_not_read_is_not_known() -> None:
-    """Peers come in where the set is read, and nobody can tell where it is not: it is never taken for empty."""
+    """Peers are accepted if the set is read; else the result is unknown: an unread set does not count as empty."""
     entries = [entry for entry in LISTING["nftables"] if not {"@banned", "@far"} & set(str(entry).split("'"))]
     whole = decisive.marked(decisive.with_sets({"nftables": entries}, LISTED), LISTED)
     part = {PORTS: LISTED[PORTS], PEERS: None}

@@ -1,4 +1,4 @@
-"""What the host's own firewall does with 4143, by the shapes in which firewalld and people write rules."""
+"""What the host's firewall does with 4143, for the rules of firewalld and manual ones."""
 
 from dataclasses import replace
 from ipaddress import ip_address

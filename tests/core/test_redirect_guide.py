@@ -1,4 +1,4 @@
-"""What Linkerd's guide has an operator type: recognised, and gone."""
+"""The chains of Linkerd's guide: detected and removed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What must never be asked for, what a sentence says, and what containers publish."""
+"""Specifications that are refused, texts for people, and ports that containers publish."""
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_network

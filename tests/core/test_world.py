@@ -208,7 +208,7 @@ def test_leaving_goes_in_order() -> None:
 
 
 def test_leave_ends_from_everywhere() -> None:
-    """Whatever came before: once the disturbances are over, a host that was told to leave gets out."""
+    """From every state: once the disturbances are over, a host in the phase LEFT leaves the mesh."""
     left = {s.state for _, s in transitions() if s.name == "leave"}
     calm = [s._replace(truth=s.truth._replace(budget=0, late=True, svid="usable", api=True)) for s in left]
     for state in calm:

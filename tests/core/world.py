@@ -280,7 +280,7 @@ def disturbances(state: State) -> Iterator[Step]:
     if truth.budget == 0:
         return
     less = truth._replace(budget=truth.budget - 1)
-    yield Step("agent crashes", State(less._replace(late=False), Known()))  # which counts the limit anew
+    yield Step("agent crashes", State(less._replace(late=False), Known()))  # which restarts the limit
     yield Step("application turns", State(less._replace(app="fail" if truth.app == "pass" else "pass"), known))
     if truth.proxy != "stopped":
         yield Step("proxy dies", State(less._replace(proxy="stopped", flying=0, answered=False), known))

@@ -38,6 +38,6 @@ async def an_hour(flap: float | None) -> MemoryStatusApi:
 
 
 def falls(api: MemoryStatusApi) -> int:
-    """How often Ready was taken away."""
+    """How often Ready was removed."""
     ready = [next(c.status for c in patch if c.type == "Ready") for patch in api.patches]
     return sum(a != "False" == b for a, b in zip(["True", *ready], ready, strict=False))

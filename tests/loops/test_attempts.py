@@ -1,4 +1,4 @@
-"""Each loop that waits says when it last looked or tried, and when it does so next."""
+"""Each loop that waits reports its last and its next attempt."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The looks at the control plane: none without a proxy, often without its answer, seldom with it."""
+"""The checks of the control plane: none without a proxy, often without its answer, rarely with it."""
 
 import asyncio
 import dataclasses

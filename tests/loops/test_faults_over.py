@@ -1,4 +1,4 @@
-"""A fault that is over is named no more: the host has healed, has left, or is looked at by another agent."""
+"""A fault that is over is no longer reported: the host has recovered, has left, or has another agent."""
 
 import asyncio
 

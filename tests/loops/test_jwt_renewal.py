@@ -1,4 +1,4 @@
-"""A credential that runs out is renewed at half of its life, beside the calls that use it; in virtual time."""
+"""A credential that expires is renewed at half of its life, in the background; in virtual time."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -118,7 +118,7 @@ async def test_a_caller_that_gives_up_does_not_end_the_renewal(source: Source, r
 
 
 async def test_what_was_refused_is_replaced_by_the_call_after_the_next(source: Source, renewed: Renewed) -> None:
-    """And serves on meanwhile: the refusal may have been the server's own trouble."""
+    """And keeps serving: the refusal may have been trouble of the server."""
     source.lifetime = None
     assert await token(renewed) == "token-1"
     await asyncio.sleep(100_000)

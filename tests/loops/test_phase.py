@@ -1,4 +1,4 @@
-"""The phase: read until it can be, remembered before it counts, and as old as its first asking."""
+"""The phase: read until it succeeds, recorded before it counts, and as old as its first request."""
 
 import asyncio
 

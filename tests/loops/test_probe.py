@@ -164,7 +164,7 @@ async def test_a_heartbeat_is_not_held_back_by_a_startup_probe() -> None:
 
 
 async def test_a_wall_clock_that_jumps_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks for the time of day while probes run gets years more at each call."""
+    """Each call for the time of day while probes run returns a time that is years later."""
     days = itertools.count(0, 10_000_000)
     monkeypatch.setattr(time, "time", lambda: float(next(days)))
     assert await verdicts(Script("+---+"), SPEC, 45) == [UNKNOWN, True, True, True, False, True]

@@ -291,7 +291,7 @@ async def test_a_proxy_that_cannot_be_read_is_never_taken_for_uncertified() -> N
 
 
 async def test_a_proxy_that_forbids_its_readings_once_it_is_certified_is_left_alone() -> None:
-    """It was read as uncertified while it started; what holds since then nobody knows."""
+    """It was read as uncertified while it started; its state since then is unknown."""
     scene = Scene(goal=RUNNING)
     scene.runtime.reading = STARTING
     async with scene.playing():

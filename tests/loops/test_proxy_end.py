@@ -1,4 +1,4 @@
-"""How long a proxy that was told to end is waited for."""
+"""How long the agent waits for a proxy after SIGTERM."""
 
 import asyncio
 

@@ -174,7 +174,7 @@ async def upgraded(disk: Disk, killed_at: tuple[int, bool] | None) -> int:
         except Killed:
             agents += 1
             if disk.record is None:
-                asked = False  # it was told to nobody, so the operator asks again
+                asked = False  # no agent received it, so the operator asks again
             continue
         return agents
 

@@ -1,4 +1,4 @@
-"""That the host has been Ready: read at once, recorded when it is published, forgotten with the phase."""
+"""That the host has been Ready: read at once, recorded when it is published, removed with the phase."""
 
 import asyncio
 import dataclasses

@@ -95,7 +95,7 @@ async def test_goals_are_reached_without_a_look_in_between() -> None:
 
 
 async def test_what_is_about_to_end_is_not_counted_on_while_it_ends() -> None:
-    """Else an identity that comes back meanwhile would find a redirect that is as intended, and a host Ready whose
+    """Else an identity that comes back now would find a redirect as intended, and a host would be Ready while its
     port is about to close."""
     async with Scene(ON, ON).playing() as scene:
         scene.kernel.hang = True
@@ -224,7 +224,7 @@ class Refusing(MemoryRedirector):
 
 
 async def test_a_fault_stays_while_the_next_try_is_made() -> None:
-    """Asking a server takes 1.5 s of each try: the reason is no less true meanwhile."""
+    """Asking a server takes 1.5 s of each attempt: the reason stays during this time."""
     scene = Scene(RELEASED, RELEASED)
     scene.loop._redirector = kernel = Refusing(LiveRedirect(RELEASED, RELEASED))
     async with scene.playing():
@@ -236,7 +236,7 @@ async def test_a_fault_stays_while_the_next_try_is_made() -> None:
 
 
 async def test_a_failed_apply_may_have_done_its_work() -> None:
-    """It is looked at again even when the goals have gone back meanwhile."""
+    """It is read again even when the goals have changed back."""
     async with Scene(ON, ON).playing() as scene:
         scene.break_helper()
         scene.goals(RedirectGoal.BLOCK)
@@ -272,7 +272,7 @@ def intended() -> Scene:
 
 
 async def drift(scene: Scene, inbound: Level = OFF, outbound: Level = OFF) -> None:
-    """Somebody changes the rules, and the loop has had time to do something about it."""
+    """Another program changes the rules, and the loop has had time to react."""
     scene.kernel.live = LiveRedirect(inbound, outbound)
     scene.kernel.changed.set()
     await asyncio.sleep(PACE + 0.1)

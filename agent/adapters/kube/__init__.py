@@ -77,7 +77,7 @@ class KubeApi:
             if trouble.reason is Reason.API_FORBIDDEN:
                 raise Trouble(Reason.STATUS_SUBRESOURCE_ABSENT, trouble.detail) from trouble
             raise
-        # Where Linkerd was upgraded meanwhile, such a write is taken and its status silently dropped.
+        # After an upgrade of Linkerd, such a write is accepted and its status silently dropped.
         self._whole = answer.conditions == tuple(conditions)
         return answer if self._whole else await self._patch("/status", answer, conditions)
 

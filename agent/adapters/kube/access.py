@@ -39,7 +39,7 @@ class Credential(Protocol):
         ...
 
     def refused(self, said: str) -> Fault:
-        """The server took it for nobody's (401) and said so: what that means. It is renewed where it can be."""
+        """The server rejected the credential (401): the reason. It is renewed if possible."""
         ...
 
     def about(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Credential(Protocol):
 
 @dataclass(frozen=True)
 class Fresh:
-    """Something that runs out. `lifetime`: seconds from now, None where that is not known."""
+    """A value that expires. `lifetime`: seconds from now; None: not known."""
 
     token: str = field(default="", repr=False)
     certificate: bytes = field(default=b"", repr=False)
@@ -59,10 +59,10 @@ class Fresh:
 
 
 class Renewed:
-    """Holds what `fetch` gave, in memory alone, and renews it at half of its life, beside the calls that use it.
+    """Keeps the result of `fetch` only in memory, and renews it at half of its life, in the background.
 
-    Only who has nothing waits, for `patience` seconds: a slow source goes on meanwhile, and the next call has it.
-    A renewal that fails leaves what is held in use for as long as it is valid.
+    Only a caller without a valid value waits, for `patience` seconds; a slow source continues in the background,
+    for the next call. After a failed renewal the current value is used for as long as it is valid.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Renewed:
             return
         if (error := task.exception()) is not None:
             if not isinstance(error, Trouble):
-                raise error  # a bug, told by the loop's exception handler and by whoever waits
+                raise error  # a bug, reported by the loop's exception handler and by the waiting caller
             self._renew_at = asyncio.get_running_loop().time() + RETRY.delay(self._failures, self._jitter())
             self._failures += 1
 
@@ -150,7 +150,7 @@ def is_token(text: str) -> bool:
 
 
 class TokenFile:
-    """A bearer token in a file that somebody renews. Both files are read anew at each call."""
+    """A bearer token in a file that another program renews. Both files are read at each call."""
 
     def __init__(self, server: str, ca_file: str, token_file: str) -> None:
         self._access = Access(server, b"", f"cannot read CA certificate {ca_file}")

@@ -26,7 +26,7 @@ KEEPALIVE = {socket.TCP_KEEPIDLE: 20, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCN
 
 
 class Caller:
-    """`credential`: asked anew at each call, for what it gives is rotated beneath us."""
+    """`credential`: asked at each call, because its value is rotated."""
 
     def __init__(self, credential: Credential, user_agent: str, timeout: float, rest: float) -> None:
         """`timeout`: seconds for one call. `rest`: seconds for which an answer that has begun may be silent."""

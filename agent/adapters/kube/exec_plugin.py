@@ -19,7 +19,7 @@ WITHIN = 30.0  # seconds; a cloud's login takes several
 @dataclass(frozen=True)
 class Plugin:
     """`environment`: what the kubeconfig adds to a bare one: nothing of the agent's own is inherited.
-    `cluster`: what the program is told of the server, where it wants to know."""
+    `cluster`: the server's data for the program, if the kubeconfig provides it."""
 
     version: str
     command: Sequence[str]

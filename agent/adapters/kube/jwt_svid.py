@@ -107,9 +107,9 @@ def _plain(value: object) -> str:
 
 
 async def _ask(socket: str, request: bytes) -> bytes:
-    """One call. A channel of its own: it is used every few minutes, and a socket that was made anew meanwhile
-    leaves an old channel waiting in its backoff. gRPC shares that among all channels, if it is not told otherwise:
-    one to a socket that is there fails at once then, because another failed a moment ago."""
+    """One call on a separate channel: it is used every few minutes, and after a new socket an old channel would
+    still wait in its backoff. By default gRPC shares the backoff among all channels: a new channel would fail at
+    once, because another one failed just before."""
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
     def ended(call: object) -> None:
@@ -131,7 +131,7 @@ async def _ask(socket: str, request: bytes) -> bytes:
 
 
 def _trouble(error: grpc.RpcError) -> Trouble:
-    """Which of the Workload API's own troubles keeps it from us is the identity's affair, and named there."""
+    """The identity loop reports the details of trouble with the Workload API."""
     assert isinstance(error, grpc.Call)
     words = (error.details() or "").split("\n")[0]
     return Trouble(Reason.API_JWT_MISSING, f"{error.code().name}: {words}")

@@ -1,6 +1,6 @@
 """A kubeconfig as credential: server, authority, and a certificate, a token or a program that gives either.
 
-Read anew whenever it changes. What could weaken it is refused, not ignored: no verification turned off, no
+Read again when it changes. Settings that weaken it are refused, not ignored: no verification turned off, no
 password, no proxy, no impersonation.
 """
 

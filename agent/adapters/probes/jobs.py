@@ -1,7 +1,7 @@
 """Units that root wrote, started through the privileged helper; systemd says on the system bus how their jobs end.
 
-Nothing is polled: the bus is asked to tell of the unit's jobs before one is started. A finished unit that nobody
-refers to is forgotten by systemd together with its result; how its job ended is told all the same.
+Nothing is polled: the bus is asked to report the unit's jobs before one is started. systemd unloads a finished
+unit without references, with its result, but still reports how its job ended.
 """
 
 import asyncio

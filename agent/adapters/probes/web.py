@@ -1,8 +1,7 @@
 """HTTP and HTTPS, asked and judged as kubelet does.
 
 h11 reads the answer, and no further than its end: what a server sends after that is not looked at. HTTPS is not
-verified, as kubelet's is not: the certificate is the application's affair with its clients, and is rarely made out
-to an address.
+verified, as in kubelet: the certificate is for the application's clients, and is rarely issued for an address.
 """
 
 import asyncio

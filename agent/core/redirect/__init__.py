@@ -1,8 +1,6 @@
-"""What fairlead asks of the kernel, as pure data: a specification, the rules that follow from it at each
-level, and the level that live rules amount to.
+"""The redirect as pure data: a specification, its rules at each level, and the level of live rules.
 
-Law: whoever renders rules for a kind of firewall, reads them back or traces a packet does it over the values
-of `rules` alone, so that no backend can mean something else than another.
+Law: every backend and the tracer use only the values of `rules`, so that rules mean the same in each of them.
 """
 
 from agent.core.redirect.intended import levels, ruleset, settle

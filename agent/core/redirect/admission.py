@@ -1,4 +1,4 @@
-"""Whether the host's own firewall lets peers reach the proxy's inbound port, in words, and what would open it.
+"""Whether the host's firewall lets peers reach the proxy's inbound port, as text, and the commands that open it.
 
 The firewall sees 4143: connections to declared ports are redirected before its input rules.
 """

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 Name = tuple[str, str, str, str]  # "set" or "map", family, table, name
 _Chain = tuple[str, str, str]
 
-# What comes and goes by itself is no answer a moment later.
+# Elements that change automatically are no answer a moment later.
 _PASSING = frozenset({"dynamic", "timeout"})
 _UNKNOWN = "dynamic"
 

@@ -1,4 +1,4 @@
-"""What the host's own firewall does with a connection, by the rules as nft lists them.
+"""What the host's firewall does with a connection, by the rules as nft lists them.
 
 Law: what iptables-nft wrote with matches of its own cannot be read in nft's listing: such a chain cannot be told
 here, and is left to what iptables-nft-save says of it.
@@ -207,7 +207,7 @@ def _looks(expression: object) -> bool:
 
 
 def _known(expression: object) -> bool:
-    """It decides nothing by itself, and leaves the packet as it is."""
+    """It decides nothing and does not change the packet."""
     match expression:
         case {"mangle": {"key": {"ct": {"key": str(label)}}}}:
             return label in _LABELS  # another zone hides the connection from the redirect's answer

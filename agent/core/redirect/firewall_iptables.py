@@ -1,6 +1,6 @@
-"""What the host's own firewall does with a connection, by what iptables-save says of one IP version.
+"""What the host's firewall does with a connection, by the output of iptables-save for one IP version.
 
-Enough is understood for what ufw, firewalld, Docker, fail2ban, kube-proxy and people write.
+It understands the rules of ufw, firewalld, Docker, fail2ban, kube-proxy, and usual manual ones.
 """
 
 import functools

@@ -1,7 +1,7 @@
-"""The chains that Linkerd's guide has an operator make by hand: recognised, and taken away.
+"""The chains that an operator created manually from Linkerd's guide: detected and removed.
 
-Law: a chain counts by its name, PROXY_INIT_*, in the table nat; jumps to it may stand there more than once, since
-the guide's commands add one more each time they are run.
+Law: a chain counts by its name, PROXY_INIT_*, in the table nat. There may be several jumps to it, because the
+guide's commands add one each time they are run.
 """
 
 from agent.core.redirect.iptables import Saved, chain_of
@@ -11,12 +11,12 @@ _PREFIX = "PROXY_INIT_"
 
 
 def guide_chains(saved: Saved) -> tuple[str, ...]:
-    """The names of the chains; () where nobody followed the guide, or somebody has cleaned up."""
+    """The names of the chains; () if there are none."""
     return tuple(sorted(name for name in saved.chains.get("nat", ()) if name.startswith(_PREFIX)))
 
 
 def removal(saved: Saved) -> str:
-    """The input of `iptables-restore --noflush` that takes them away in one transaction; "": there are none."""
+    """The input of `iptables-restore --noflush` that removes them in one transaction; "": there are none."""
     chains = guide_chains(saved)
     if not chains:
         return ""

@@ -1,4 +1,4 @@
-"""The rules that follow from a specification at each level, and the level that live rules amount to.
+"""The rules of a specification at each level, and the level of live rules.
 
 Law: one table, always with the same chains; a level decides the rules in them.
 
@@ -121,7 +121,7 @@ def _outbound(spec: RedirectSpec, hit: Hit) -> Iterator[Rule]:
 
 
 def _guard(spec: RedirectSpec) -> Iterator[Rule]:
-    """Who reaches 4143 could otherwise name any port of this host, and the proxy would dial it."""
+    """Otherwise a client of 4143 could name any port of this host, and the proxy would dial it."""
     local = Match(uids=frozenset({spec.proxy_uid}), leaves_by=frozenset({"lo"}), opens=True)
     if spec.inbound is Inbound.ALL:
         shut = (spec.ssh_ports | spec.inbound_except.ports | spec.published_everywhere) - spec.local_ports

@@ -1,7 +1,7 @@
 """iptables-restore's text: a Ruleset put in place of whatever our chains hold, for one IP version.
 
-Law: our chains are called FAIRLEAD_*, in the tables nat and filter; nothing else is touched, and what is to be
-taken away is found in what iptables-save says, so that no state file is needed.
+Law: our chains are called FAIRLEAD_*, in the tables nat and filter; nothing else is changed. The output of
+iptables-save shows what is to be removed, so that no state file is needed.
 
 REJECT works in filter INPUT, FORWARD and OUTPUT alone, which is after nat. Others translate in between: a
 container's published port would leave INPUT's way before the block. So each chain that resets has a twin of the
@@ -94,8 +94,8 @@ def _leads_to_us(line: str) -> bool:
 def restore(saved: Saved, rules: Ruleset | None, version: int) -> str:
     """The input of `iptables-restore --noflush` (ip6tables-restore for version 6). "": nothing is to be done.
 
-    Each table is a transaction of its own. Between them nothing may get by that is blocked before and after:
-    the block is set first, beside what is there, and what is over goes last.
+    Each table is a separate transaction. A connection that is blocked before and after must not pass in between:
+    the block is set first, in addition to the old rules, and old rules are removed last.
     """
     if rules is None:
         return "".join(_table(saved, table, {}) for table in ("nat", "filter"))
@@ -196,7 +196,7 @@ def _owners(match: Match) -> Iterator[str]:
 
 
 def _halves(networks: Iterable[Network]) -> Iterator[Network]:
-    """iptables does not tell "every address" from nothing said; two halves it does."""
+    """iptables does not distinguish "every address" from no condition; it keeps two halves."""
     for network in networks:
         yield from network.subnets() if network.prefixlen == 0 else (network,)
 

@@ -150,7 +150,7 @@ def _action(target: Sequence[str], table: str, base: str) -> tuple[Action, int] 
 
 
 def _conditions(words: list[str]) -> tuple[Match, str, list[str]]:
-    """(match, comment, target). `-p tcp` alone says no more than the ports beside it."""
+    """(match, comment, target). `-p tcp` adds nothing to a match on ports."""
     match, name, tcp = Match(), "", False
     while words:
         match words:

@@ -1,4 +1,4 @@
-"""What a packet has where a condition of nftables looks, and whether that is what the condition asks for.
+"""The field of a packet that a condition of nftables reads, and whether the condition holds.
 
 Law: three answers; None is "cannot tell".
 """

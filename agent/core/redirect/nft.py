@@ -29,9 +29,9 @@ _COUNTER: Json = {"counter": None}  # for `fairlead redirect show`
 def transaction(rules: Ruleset | None) -> Json:
     """Put these rules in place of whatever the table holds, at once; None: delete the table.
 
-    The table is made anew, which also mends a foreign set, flag or chain. Streams do not notice: in one
-    transaction the new rules take hold of tracking and translation before the old ones let go. The `add` in
-    front makes the `delete` succeed where there is no table.
+    The table is created again, which also removes a foreign set, flag or chain. Streams are not affected: in one
+    transaction the new rules take over tracking and translation before the old ones release them. The `add`
+    before the `delete` makes it succeed without a table.
     """
     commands: list[Json] = [{"add": {"table": TABLE}}, {"delete": {"table": TABLE}}]
     if rules is not None:

@@ -1,6 +1,6 @@
 """TCP segments as bytes: what opens a connection, what ends it, and what an answer says.
 
-Law: pure. No options, no payload: nobody gets further than to answer the first of them.
+Law: pure. No options, no payload: a peer can only answer the first segment.
 """
 
 import struct

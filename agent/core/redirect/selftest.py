@@ -1,6 +1,6 @@
-"""Whether live rules do what they are for, and no harm: told packet by packet, by the tracer.
+"""Whether live rules do what they should, and no harm: checked packet by packet, with the tracer.
 
-Law: pure. It states what is intended in its own words and never asks the code that makes the rules. A host
+Law: pure. It states the intention independently and does not use the code that creates the rules. A host
 cannot dial its own inbound redirect, so packets are traced through the rules that the kernel gave back.
 """
 
@@ -21,15 +21,15 @@ from agent.core.redirect import (
 )
 from agent.core.redirect.trace import Packet, trace
 
-_WIRE, _LOOPBACK = "(any)", "lo"  # an interface that nobody names stands for all of them
+_WIRE, _LOOPBACK = "(any)", "lo"  # an interface that no rule names represents all of them
 _DNS, _ANY = 53, 9
 _SOME = 16
-_ELSEWHERE = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))  # nobody's: they stand for everybody's
+_ELSEWHERE = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))  # unassigned: they represent all others
 
 
 @dataclass(frozen=True)
 class Around:
-    """What must go on working. `sshd`: the ports on which it listens, besides port 22."""
+    """What must keep working. `sshd`: the ports on which it listens, besides port 22."""
 
     sshd: frozenset[int] = frozenset()
     resolvers: frozenset[Address] = frozenset()

@@ -58,7 +58,7 @@ class RedirectSpec:
     ssh_ports: frozenset[int] = frozenset({SSH_PORT})  # where operators come in
     published: frozenset[Published] = frozenset()  # by container runtimes; left out of Inbound.ALL unless declared
     control_ports: frozenset[int] = frozenset()  # of a control plane that the proxy may dial on this host
-    guarded: bool = False  # the guard stands while nothing is redirected too: peers dial the proxy itself
+    guarded: bool = False  # the guard also exists while nothing is redirected: peers dial the proxy itself
 
     def __post_init__(self) -> None:
         if self.proxy_uid <= 0:
@@ -123,7 +123,7 @@ def caught_ports(spec: RedirectSpec) -> frozenset[int]:
 
 def swallowed(spec: RedirectSpec, subnets: Iterable[Network]) -> tuple[tuple[Network, Network], ...]:
     """(configured network, subnet of this host that lies in it): redirecting it would catch the neighbours,
-    the gateway and whoever administers this host. A single address is no subnet."""
+    the gateway and the administrators of this host. A single address is not a subnet."""
     if spec.outbound is not Outbound.NETWORKS:
         return ()
     shared = [subnet for subnet in subnets if subnet.prefixlen < subnet.max_prefixlen]

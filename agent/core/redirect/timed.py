@@ -1,11 +1,11 @@
-"""Rules on trial: they hold until a deadline, unless confirmed, and the kernel itself keeps the time.
+"""Rules on trial: they hold until a deadline, unless confirmed, and the kernel keeps the time.
 
-Law: nobody need be alive at the deadline. nftables takes an element out of a set when its time is over, so
-every new rule asks whether the one element of the set `trial` is still there. In each chain stand
+Law: no process needs to run at the deadline. nftables removes an element from a set when it expires, so every new
+rule checks whether the only element of the set `trial` still exists. Each chain has
 
     the new rules, each on condition;  "leave, while on trial";  the rules from before
 
-so that one tick of the kernel's clock takes both directions and both IP versions from new to old at once.
+so that both directions and both IP versions change from new to old at the same time.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _ON_TRIAL: Json = {"match": {"op": "==", "left": {"meta": {"key": _KEY}}, "right
 
 @dataclass(frozen=True)
 class Trial:
-    """`before`: the rules that hold when the time is over. `left`: whole seconds; None: it is over."""
+    """`before`: the rules that hold after the deadline. `left`: whole seconds; None: it has expired."""
 
     new: Ruleset | None
     before: Ruleset
@@ -73,7 +73,7 @@ def read(listing: object) -> Live:
 
 
 def _parts(rules: Ruleset) -> tuple[list[Json], list[Json], list[Json]]:
-    """(what makes the table anew, its chains, its rules), as commands."""
+    """(what creates the table again, its chains, its rules), as commands."""
     commands = nft.transaction(rules)["nftables"]
     assert isinstance(commands, list)
     kinds = [_kind(command) for command in commands]
@@ -127,7 +127,7 @@ def _clock(seconds: int) -> list[Json]:
 
 
 def _trial(entries: Sequence[object]) -> Trial | None:
-    """None: these are no rules on trial, or somebody changed how they hang together."""
+    """None: these are not rules on trial, or another program changed their structure."""
     clocks = [entry for entry in entries if _is_clock(entry)]
     rules = [entry for entry in entries if _is_rule(entry)]
     rest = [entry for entry in entries if entry not in clocks and entry not in rules]

@@ -22,7 +22,7 @@ class Packet:
 
 
 def trace(rules: Ruleset | None, packet: Packet) -> tuple[Action, Rule | None]:
-    """What becomes of the packet, and the last rule that had a say; (SKIP, None) when none had."""
+    """The action on the packet, and the last rule that matched it; (SKIP, None) if none did."""
     said: Rule | None = None
     chains = [chain for chain in (rules.chains if rules else ()) if chain.hook == packet.hook]
     for chain in sorted(chains, key=lambda chain: chain.priority):

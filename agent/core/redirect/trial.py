@@ -1,12 +1,12 @@
-"""The trial of a redirect: what can happen to it, and what may happen in each stage.
+"""The trial of a redirect: the events, and which of them each stage allows.
 
-An operator sets rules on trial; they are kept by a word, or the rules from before come back, with no agent and no
-network needed. What was not kept suspends the redirect: the agent turns it on no more until an operator acts.
+An operator sets rules on trial and confirms them, or they are reverted, without need of an agent or a network. A
+trial that was not confirmed suspends the redirect: the agent does not turn it on again until an operator acts.
 
 Invariants, each tested over the whole table:
 - what is on trial ends in exactly one way: kept, reverted, expired, failed, or removed;
 - the agent turns a redirect on only where nothing is suspended, or as long as it is on trial;
-- the agent may always close a port, but after an operator took the rules away.
+- the agent may always close a port, unless an operator has removed the rules.
 """
 
 import enum

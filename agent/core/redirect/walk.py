@@ -1,7 +1,6 @@
-"""A walk through the chains of a firewall with one packet in hand, whatever wrote them.
+"""A walk of one packet through the chains of a firewall, independent of the program that wrote them.
 
-Law: three answers. A rule that is not understood and may decide otherwise than the rest makes it UNKNOWN, never
-a guess.
+Law: three answers. A rule that is not understood and may change the result makes it UNKNOWN.
 """
 
 import enum
