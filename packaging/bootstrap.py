@@ -133,7 +133,7 @@ def is_ready(level: str) -> bool:
 
 
 def has_packages(level: str) -> bool:
-    """What is good for the tests is good for the sandbox: their lock holds all of the other."""
+    """The tests' environment also serves the sandbox: its lock includes the other."""
     return stamped(PACKAGES_STAMP, key("test"), key(level)) and PYTHON.exists()
 
 

@@ -1,4 +1,4 @@
-"""What the package holds: every file, where it goes, whose it is, and where it is taken from."""
+"""The contents of the package: every file with its path, owner and source."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def whole(version: str, *trees: Iterator[Entry]) -> Iterator[Entry]:
     """One version's private tree (`trees`: as if it lay at the root), in a folder that is named after all that is
     in it, and the link by which everything starts.
 
-    dpkg and rpm put new files in place in the order of their names, then take old ones away. So an upgrade lays a
-    whole tree beside the one in use, turns the link, and clears the old one away: what starts, at any moment of
-    that and after a power cut, is of one version. The interpreter finds its modules from where the link leads, so
-    what runs already stays what it is.
+    dpkg and rpm put new files in place in the order of their names, then remove old ones. So an upgrade puts a
+    whole tree beside the one in use, switches the link, and removes the old tree: what starts, at any time and
+    after a power cut, is of one version. The interpreter finds its modules from where the link leads, so running
+    programs keep their version.
     """
     found = {one.destination: one for tree in trees for one in tree}
     digest = hashlib.sha256()
@@ -81,7 +81,7 @@ def whole(version: str, *trees: Iterator[Entry]) -> Iterator[Entry]:
 
 
 def document(destination: str, source: Path) -> Iterator[Entry]:
-    """rpm marks what is documentation; dpkg has no word for it, and nfpm leaves such a file out there."""
+    """rpm marks what is documentation; dpkg has no equivalent, and nfpm leaves such a file out there."""
     yield Entry(destination, source, only="deb")
     yield Entry(destination, source, kind="doc", only="rpm")
 
@@ -196,7 +196,7 @@ def licences(root: Path, parts: Sequence[Part]) -> Iterator[Entry]:
 
 
 def changelog(stage: Path, version: str, epoch: int) -> Iterator[Entry]:
-    """One entry: what changed is told by the repository, and by docs/ of this version."""
+    """One entry: the changes are in the repository, and in docs/ of this version."""
     date = format_datetime(datetime.fromtimestamp(epoch, UTC))
     text = f"fairlead ({version}) stable; urgency=medium\n\n  * Version {version}.\n\n -- {MAINTAINER}  {date}\n"
     path = stage / "changelog.gz"

@@ -24,7 +24,7 @@ LIBRARIES = {
     "bookworm": ("libssl3", "libffi8", "libsqlite3-0", "libreadline8", "libncursesw6", "libbz2-1.0"),
     "trixie": ("libssl3t64", "libffi8", "libsqlite3-0", "libreadline8t64", "libncursesw6", "libbz2-1.0"),
 }
-# What an administrator may have beside fairlead, and what shifts the clock that a program sees.
+# What an administrator may install beside fairlead, and libfaketime.
 BESIDE = ("firewalld", "libpam-systemd", "needrestart", "unattended-upgrades", "libfaketime")
 # Nothing that runs by the clock, and no daemon before a test wants one.
 _UNWANTED = ("timers.target.wants/*", "getty.target.wants/*", "multi-user.target.wants/ssh*", "sshd*")
@@ -62,7 +62,7 @@ class Root:
         fresh = self.path.parent.with_name(f".{self.path.parent.name}.new")
         if fresh.exists():
             shutil.rmtree(fresh)
-        # Closed to others: it holds programs that run as root for whoever starts them.
+        # Closed to others: it contains set-user-ID programs.
         fresh.mkdir(mode=0o700, parents=True)
         packages = ",".join(self._packages)
         steps.run(

@@ -1,4 +1,4 @@
-"""What a built file asks of the system that it will run on, read from the file itself."""
+"""What a built file requires of the system that it runs on, read from the file."""
 
 from __future__ import annotations
 

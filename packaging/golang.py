@@ -13,7 +13,7 @@ import steps
 from steps import Trouble
 
 LOCK = Path(__file__).resolve().parent / "go.lock"
-# Where Go's own installer and Debian put it, without a word in PATH.
+# Where Go's own installer and Debian put it, outside PATH.
 USUAL = ("/usr/local/go/bin", "/usr/lib/go/bin")
 
 
@@ -63,6 +63,6 @@ def environment(go: Path) -> dict[str, str]:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """(1, 26, 8) of "go1.26.8"; nothing readable is older than everything."""
+    """(1, 26, 8) of "go1.26.8"; an unreadable version counts as the oldest."""
     found = re.search(r"\d+(\.\d+)*", text)
     return tuple(int(part) for part in found[0].split(".")) if found else ()

@@ -1,7 +1,7 @@
 """A private interpreter, copied out of a root folder that has one: program, standard library, shared libraries.
 
-The copy finds its own files from where it stands ($ORIGIN) and nothing of the host but glibc; no variable of the
-environment is needed for that, so nothing leaks to what it starts.
+The copy finds its files relative to itself ($ORIGIN), and of the host only glibc; it needs no environment
+variable, so nothing leaks to its child processes.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def must_run_here(home: Path, root: Path) -> None:
     if asked > own:
         newer, older = (".".join(map(str, version)) for version in (asked, own))
         raise Trouble(
-            f"cannot run the interpreter of {root} here: it asks for glibc {newer}, and this machine has {older}",
-            "Name an older root, or build on a machine that is as new as that one.",
+            f"cannot run the interpreter of {root} here: it requires glibc {newer}, and this machine has {older}",
+            "Name an older root, or build on a machine with that glibc.",
         )
 
 
@@ -171,7 +171,7 @@ def _library(root: Path, name: str) -> Path:
 
 
 def _bind(path: Path, where: str) -> None:
-    """Look for libraries there, and only what it starts with itself: a RUNPATH is inherited by nobody."""
+    """Look for libraries there, and only what it starts with itself: a RUNPATH is not inherited."""
     subprocess.run([PATCHELF, "--set-rpath", where, path], check=True, env={**os.environ})
 
 

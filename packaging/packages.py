@@ -2,7 +2,7 @@
 
     python packaging/packages.py [--root DIR] [--version VERSION] [--into DIR]
 
-Twice the same tree gives twice the same bytes: times are the last commit's, owners and modes are fixed, names
+Builds are reproducible: times are the last commit's, owners and modes are fixed, names
 are sorted.
 """
 

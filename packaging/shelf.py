@@ -1,4 +1,4 @@
-"""What one build leaves for the next, in the cache: held while it is used, forgotten when that was long ago."""
+"""Build results in the cache for the next build: held while in use, removed when last used long ago."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ FEW = 6  # of each kind, which are kept however old they are
 
 
 def hold(place: Path) -> Path:
-    """Used now, and by this process to its end: nobody forgets it meanwhile (as in tests/system/built.py)."""
+    """Mark it as used now, and hold it until this process ends: no build removes it (as in
+    tests/system/built.py)."""
     fcntl.flock(os.open(place, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_SH)
     os.utime(place)
     return place
 
 
 def forget(shelf: Path) -> None:
-    """What was used long ago, also what a build that was killed had begun, but for the last few of each kind."""
+    """Remove what was used long ago, also what a killed build had begun, except the last few of each kind."""
     kinds: dict[str, list[tuple[float, Path]]] = defaultdict(list)
     for place in shelf.iterdir():
         kinds[place.name.split("-")[0]].append((place.stat().st_mtime, place))
@@ -33,7 +34,7 @@ def forget(shelf: Path) -> None:
 
 
 def _remove(place: Path) -> None:
-    """Unless somebody holds it. It is gone at once for whoever comes now."""
+    """Unless a process holds it. The removal is atomic for other processes."""
     if not place.is_dir():
         place.unlink()
         return

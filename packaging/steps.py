@@ -1,4 +1,4 @@
-"""What the set-up programs share: long steps that never look hung, refusals with a way out, a lock."""
+"""What the set-up programs share: long steps with progress, errors with a remedy, a lock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HEARTBEAT = 30.0
 
 
 class Trouble(Exception):
-    """An expected end: what is wrong ("cannot X: cause"), the way out, and an exit code of its kind."""
+    """An expected end: what is wrong ("cannot X: cause"), the remedy, and an exit code of its kind."""
 
     def __init__(self, what: str, way_out: str, code: int = UNAVAILABLE) -> None:
         super().__init__(what)
@@ -48,7 +48,7 @@ def say(text: str) -> None:
 def cache() -> Path:
     """Where things live that outlast a checkout."""
     named = os.environ.get("XDG_CACHE_HOME", "")
-    # By its rules a relative path there is to be ignored.
+    # The XDG specification requires ignoring a relative path.
     base = Path(named) if named.startswith("/") else Path.home() / ".cache"
     return base / "fairlead"
 

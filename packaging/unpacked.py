@@ -46,7 +46,7 @@ class Packages:
         fresh = self.path.with_name(f".{self.path.name}.new")
         with tempfile.TemporaryDirectory() as folder:
             apt = [*_APT, *(_apart(Path(folder), self.suite) if self.suite else ())]
-            # Old lists name versions that the archive has no more.
+            # Old lists name versions that the archive no longer has.
             steps.run("refreshing the package lists", "refresh the package lists", [*apt, "update"], _WAY_OUT)
             argv = [*apt, "download", *self._missing(apt)]
             what = " and ".join(self.packages)

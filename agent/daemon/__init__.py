@@ -1,4 +1,4 @@
-"""The agent process: its composition root, the orders that it takes, reload, logs.
+"""The agent process: composition root, proxy orders, reload, logs.
 
 Law: the one place where loops and adapters meet. It decides nothing; `core.policy` decides.
 """

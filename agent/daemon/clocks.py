@@ -1,4 +1,4 @@
-"""Wall clock and chance, as the parts take them."""
+"""Wall clock and random numbers, as the parts take them."""
 
 import random
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What every part of the agent is made of."""
+"""What every part of the agent is constructed from."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from agent.loops.board import Board
 
 @dataclass(frozen=True)
 class Context:
-    """`owner`: uid and gid of the proxy. `count`: which configuration of this process it is."""
+    """`owner`: uid and gid of the proxy. `count`: the number of this configuration in this process."""
 
     config: Config
     host: Host

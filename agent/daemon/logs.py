@@ -1,7 +1,7 @@
 """Logs: one line an event. Under systemd each goes to the journal with fields of its own, so that
 `journalctl FAIRLEAD_REASON=…` works; else it goes to standard error, as text or as JSON.
 
-Every line passes a budget: whatever goes wrong again and again must not fill a disk or hide the rest.
+Every line passes a budget: a repeated error must not fill a disk or hide the rest.
 """
 
 import logging
@@ -15,19 +15,19 @@ from structlog.typing import EventDict
 
 from agent.adapters.journal import Journal, is_journal
 
-# Lines at once, and lines a second for longer: a transition is one to three lines.
+# Lines at once, and lines a second afterwards: a transition is one to three lines.
 BURST, STEADY = 60, 0.5
 
 PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
 # What every entry may be searched by; other keys become FAIRLEAD_KEY.
 _NAMES = {"workload": "EXTERNAL_WORKLOAD", "exception": "FAIRLEAD_TRACEBACK"}
-# In the text they would only repeat its first words.
+# In the text they would repeat its beginning.
 _UNSPOKEN = ("reason", "component", "workload")
 
 
 def configure(*, json: bool, workload: str = "") -> None:
     """Human text, or JSON on request. `workload`: NAMESPACE/NAME of the ExternalWorkload. Libraries that use
-    `logging` are heard from warnings on."""
+    `logging` log from warnings on."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(name)s: %(message)s")
     native = not json and is_journal(2, os.environ)
     form = structlog.processors.JSONRenderer() if json else journal_fields if native else text
@@ -65,7 +65,7 @@ class Budget:
 
 
 class _About:
-    """Of whom every line is."""
+    """The workload of every line."""
 
     def __init__(self, workload: str) -> None:
         self._workload = workload
@@ -75,7 +75,7 @@ class _About:
 
 
 def text(logger: object, method: str, event: EventDict) -> str:
-    """`time level event key=value …`; what an exception has to say comes below."""
+    """`time level event key=value …`; an exception's traceback follows."""
     trace = event.get("exception", "")
     return f"{event['timestamp']} {event['level']:<7} {_message(event)}" + (f"\n{trace}" if trace else "")
 
@@ -101,8 +101,7 @@ def _message(event: EventDict) -> str:
 
 
 class _JournalLogger:
-    """What structlog writes with. While journald is away its lines go to standard error, which systemd keeps
-    for it."""
+    """structlog's writer. While journald is down, lines go to standard error, which systemd keeps for it."""
 
     def __init__(self, *_: object) -> None:
         self._journal = Journal()

@@ -1,7 +1,8 @@
-"""The agent as a process: one configuration after another, until it is told to end.
+"""The agent as a process: one configuration after another, until a signal ends it.
 
-SIGTERM and SIGINT hand over: the data plane stays exactly as it is. Any other exception that leaves the task
-group is a bug; the process ends non-zero, and systemd starts the next one, which takes up what it finds.
+SIGTERM and SIGINT end the process alone: the data plane stays exactly as it is. Any other exception that leaves
+the task group is a bug; the process ends non-zero, and systemd starts the next one, which adopts the running
+proxy.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from agent.loops.board import Board
 from agent.offline import credential
 from agent.ports import Trouble
 
-HANDOVER_WITHIN = 2.0  # seconds for the last word to the Lease
+HANDOVER_WITHIN = 2.0  # seconds for the last write to the Lease
 
 
 class CannotStart(Exception):
@@ -51,8 +52,8 @@ def run(config: Config, prefix: str, *, json_log: bool = False) -> None:
 
 
 async def _live(config: Config, host: Host, owner: tuple[int, int]) -> None:
-    """One configuration after another. Between two nothing is awaited, so that no signal is lost; and the socket
-    stays, so that no client is."""
+    """One configuration after another. Between two nothing is awaited, so that no signal is lost; the socket stays
+    open, so that no client is refused."""
     wanted: Config | None = config
     with status_socket.listening(host.socket) as listener:
         for count in itertools.count(1):
@@ -67,7 +68,7 @@ def _context(config: Config, host: Host, owner: tuple[int, int], count: int) -> 
 
 
 class Daemon:
-    """The agent with one configuration. `listener`: where it is asked."""
+    """The agent with one configuration. `listener`: of the status socket."""
 
     def __init__(self, context: Context, listener: status_socket.Listener) -> None:
         self._listener = listener
@@ -76,7 +77,7 @@ class Daemon:
         self._parts = Parts(context, Ending(self._end, self._begin_again))
 
     async def run(self) -> Config | None:
-        """Until it is told to end (None), or to go on with another configuration."""
+        """Until a signal (None), or until a reload brings another configuration."""
         parts, loop = self._parts, asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)

@@ -1,4 +1,4 @@
-"""What root tells a living agent to do with its proxy, checked before anything begins. Part of the composition
+"""Root's orders to a running agent about its proxy, checked before anything begins. Part of the composition
 root `agent.daemon.main`: it knows the configuration, the installed versions and the loops."""
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -41,8 +41,8 @@ class Orders:
         self._prove = prove
 
     async def upgrade(self, words: Mapping[str, Any]) -> None:
-        """`{"version": V}`: change over to it, and back if it does not work. This and the next two take `{"force":
-        true}`: whatever is known against it."""
+        """`{"version": V}`: change over to it, and back if it fails. This and the next two take `{"force": true}`:
+        despite known faults."""
         version = self._installed(str(words.get("version", "")))
         await self._proved(version, words)
         self._replacement.ask(version, self._current())
@@ -61,13 +61,13 @@ class Orders:
         self._replacement.ask(previous, self._current())
 
     async def restart(self, words: Mapping[str, Any]) -> None:
-        """`{}`: the same binary anew, drained first."""
+        """`{}`: restart the same binary, drained first."""
         self._must_be_here()
         await self._proved("", words)
         self._replacement.ask("", "")
 
     async def check(self, words: Mapping[str, Any]) -> Mapping[str, Any]:
-        """`{"version": V}` or `{}`: what is known against its start; nothing is touched."""
+        """`{"version": V}` or `{}`: the known faults of its start; nothing is changed."""
         version = self._installed(str(words["version"])) if words.get("version") else ""
         try:
             await self._prove(version)
@@ -76,19 +76,19 @@ class Orders:
         return {"ok": True}
 
     async def _proved(self, version: str, words: Mapping[str, Any]) -> None:
-        """What runs is never stopped for one that cannot work. Raises Trouble."""
+        """The running proxy is never stopped for one that cannot work. Raises Trouble."""
         if words.get("force"):
             return
         self._replacement.must_be_over()
         try:
             await self._prove(version)
         except Trouble as trouble:
-            remedy = f"{trouble.fault.way_out or 'see the detail'}; to replace it all the same: --force"
-            why = f"the next one would not work: {_why(trouble)}; what runs is left alone"
+            remedy = f"{trouble.fault.way_out or 'see the detail'}; to replace it anyway: --force"
+            why = f"the next start would fail: {_why(trouble)}; the running proxy is unchanged"
             raise Trouble(trouble.reason, why, remedy=remedy) from trouble
 
     async def log_level(self, words: Mapping[str, Any]) -> Mapping[str, Any]:
-        """`{"filter": F}`: set it; `{}`: say it."""
+        """`{"filter": F}`: set it; `{}`: return it."""
         return {"filter": await proxy_reading.log_level(str(words.get("filter", "")))}
 
     def _installed(self, version: str) -> str:

@@ -1,4 +1,4 @@
-"""The proxy as the agent drives it: by systemd's unit, or as a child where no systemd runs."""
+"""The proxy under the agent: a systemd unit, or a child process where systemd does not run."""
 
 import sys
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from agent.daemon.context import Context
 
 Runtime = proxy_unit.UnitProxy | proxy_child.ChildProxy
 
-_SYSTEMD = Path("/run/systemd/system")  # there on a host that systemd has booted: sd_booted(3)
+_SYSTEMD = Path("/run/systemd/system")  # exists on a host that systemd has booted: sd_booted(3)
 
 
 def runtime(it: Context, asked: helper.Helper) -> Runtime:
@@ -35,7 +35,7 @@ def _gate(it: Context) -> list[str]:
     found = settings(it)
     if not found.token_file:
         return [sys.executable, "-m", "agent", "identity-gate", found.workload_api, found.identity]
-    # It makes the proxy's key too, as root's configuration says.
+    # It also makes the proxy's key, by root's configuration.
     identity_token.furnish(Path(found.identity_folder).parent, 0o700, it.owner)
     prefix = str(it.host.prefix)
     return [sys.executable, "-m", "agent.proxyunit.gate", "--prefix", prefix, "--within", "0"]

@@ -1,7 +1,8 @@
-"""The configuration read anew, by SIGHUP or `fairlead reload`. Part of the composition root `agent.daemon.main`.
+"""Reloads the configuration, by SIGHUP or `fairlead reload`. Part of the composition root `agent.daemon.main`.
 
-A restart of the agent touches nothing, and so a reload is one without a new process: the file is checked whole,
-and only when it is good the agent hands over to itself. A bad one is refused, and everything stays as it was.
+A restart of the agent changes nothing else, so a reload is a restart without a new process: the whole file is
+checked, and only a valid one replaces the configuration. An invalid one is refused, and everything stays as it
+was.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ Restart = Callable[[Mapping[str, Any]], Any]
 
 
 class Reload:
-    """`begin_again`: called with the configuration to go on with. `restart`: the order that restarts the proxy.
+    """`begin_again`: called with the new configuration. `restart`: the order that restarts the proxy.
     `publish`: why the file was refused, or None. `count`: how often this process has read it."""
 
     def __init__(
@@ -44,7 +45,7 @@ class Reload:
         self._asked = asyncio.Event()
 
     def ask(self) -> None:
-        """By a signal: nobody waits for an answer, so the log and the status have it."""
+        """By a signal: there is no client to answer, so the log and the status report the result."""
         self._asked.set()
 
     async def run(self) -> None:
@@ -113,11 +114,11 @@ class Reload:
             fault = Fault(Reason.CONFIGURATION_REFUSED, text)
             log.error("the edited configuration is refused", reason=fault.reason.value, detail=text)
         else:
-            log.info("the configuration was read anew", changed=", ".join(keys) or "nothing")
+            log.info("the configuration was reloaded", changed=", ".join(keys) or "nothing")
         self._publish(fault)
 
     async def _log_filter(self, wanted: str, keys: Sequence[str]) -> list[str]:
-        """The key, where the running proxy could not be told."""
+        """The key, where the running proxy did not take the change."""
         fact = self._board.facts.value.proxy
         if "proxy.log" not in keys or fact is UNKNOWN or fact.state is ProxyState.STOPPED:
             return []

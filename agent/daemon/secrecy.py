@@ -1,4 +1,4 @@
-"""No core file of this process: what it holds in memory (a token, an identity in the making) stays there."""
+"""No core file of this process: what it holds in memory (a token, a new identity) stays there."""
 
 import ctypes
 import os
@@ -10,8 +10,8 @@ _PR_SET_DUMPABLE = 4  # linux/prctl.h
 def no_core_files() -> None:
     """For this process; a program that it starts may be dumped again, but writes no file of any size.
 
-    The limit alone is not enough: where the kernel pipes core files to a program (systemd-coredump), it asks
-    nobody for limits. A process that is not dumpable can neither be traced by others of its user.
+    The limit alone is not enough: where the kernel pipes core files to a program (systemd-coredump), it ignores
+    limits. A process that is not dumpable cannot be traced by others of its user either.
     """
     _, most = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, most))

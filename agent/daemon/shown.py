@@ -1,4 +1,4 @@
-"""What the agent shows of itself: its snapshot at the socket, and the annotations of its Lease."""
+"""The agent's published state: its snapshot at the socket, and the annotations of its Lease."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ def snapshot(it: Context) -> dict[str, Any]:
 
 
 def lease_annotations(it: Context) -> Mapping[str, str]:
-    """What changes often, and so must not stand in a condition."""
+    """What changes often, and so must not be in a condition."""
     found = {
         "fairlead.dev/agent-version": __version__,
         "fairlead.dev/proxy-version": derived.proxy_version(it.config, str(it.host.prefix)),

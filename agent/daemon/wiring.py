@@ -1,4 +1,4 @@
-"""Which parts the agent is made of, and what each is given. One place, and it decides nothing."""
+"""Constructs the parts of the agent and connects them. It decides nothing."""
 
 import os
 import random
@@ -59,7 +59,7 @@ class Loop(Protocol):
 
 @dataclass(frozen=True)
 class Ending:
-    """How the agent ends: for good, or to go on with another configuration."""
+    """How the agent ends: the process too, or with another configuration next."""
 
     end: Callable[[], None]
     begin_again: Callable[[Config], None]
@@ -71,7 +71,7 @@ class Parts:
     def __init__(self, context: Context, ending: Ending) -> None:
         self.context, self._ending = context, ending
 
-    # outside things that several parts share
+    # adapters that several parts share
 
     @cached_property
     def helper(self) -> helper.Helper:
@@ -97,7 +97,7 @@ class Parts:
     def runtime(self) -> proxies.Runtime:
         return proxies.runtime(self.context, self.helper)
 
-    # loops that others ask
+    # loops that others call
 
     @cached_property
     def phase(self) -> phase_loop.PhaseLoop:
@@ -196,11 +196,11 @@ class Parts:
     def _folders(self) -> Loop:
         host = self.context.host
         found = folders.HostFolders(host.agent_state, host.socket, host.helper_socket)
-        # A service manager that is told that this process is ready also starts the next one.
+        # A service manager to which this process reports that it is ready also starts the next one.
         end = self._ending.end if "NOTIFY_SOCKET" in os.environ else None
         return folders_loop.FoldersLoop(found.look, self.context.board.setter("folders"), end)
 
-    # where the agent is asked
+    # the status socket
 
     def socket(self) -> status_socket.StatusSocket:
         it = self.context

@@ -1,7 +1,7 @@
-"""Where things are on a host.
+"""The paths of a host.
 
-Law: every path of fairlead's has its name here and nowhere else; nothing is opened but what the kernel says of the
-boot. Values of the standard library only.
+Law: every path of fairlead is named here and nowhere else; no file is opened but the kernel's boot id. Values of
+the standard library only.
 """
 
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ def boot_id() -> str:
 
 @dataclass(frozen=True)
 class Host:
-    """`prefix`: before every path, so that hosts may live side by side on one machine."""
+    """`prefix`: before every path, so that one machine can hold several hosts."""
 
     prefix: Path = Path("/")
 
     @classmethod
     def below(cls, prefix: str) -> "Host":
-        """As the command line has it: "" is this host itself."""
+        """As on the command line: "" is this host."""
         return cls(Path(prefix or "/"))
 
     # root's, below /etc and /var/lib
@@ -38,12 +38,12 @@ class Host:
 
     @property
     def approved(self) -> "Host":
-        """Below it lies the configuration whose redirect was approved last."""
+        """The prefix of the configuration whose redirect was approved last."""
         return Host(self.state / "approved")
 
     @property
     def tried(self) -> "Host":
-        """Below it lies the configuration whose redirect is on trial."""
+        """The prefix of the configuration whose redirect is on trial."""
         return Host(self.state / "tried")
 
     @property
@@ -70,7 +70,7 @@ class Host:
 
     @property
     def trial(self) -> Path:
-        """The record of rules on trial where the kernel keeps no time."""
+        """The record of rules on trial where the kernel has no timeouts."""
         return self.state / "trial"
 
     @property
@@ -107,12 +107,12 @@ class Host:
 
     @property
     def socket(self) -> Path:
-        """Where the agent is asked."""
+        """The status socket."""
         return self.agent_run / "fairlead.sock"
 
     @property
     def helper_socket(self) -> Path:
-        """Where the privileged helper is asked."""
+        """The socket of the privileged helper."""
         return self.agent_run / "helper.sock"
 
     @property
@@ -141,7 +141,7 @@ class Host:
 
     @property
     def gate(self) -> Path:
-        """The record of the identity gate; absent while the gate is content."""
+        """The record of the identity gate; absent while the gate is open."""
         return self.proxy_run / "gate.json"
 
     @property

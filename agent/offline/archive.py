@@ -1,6 +1,6 @@
 """The members of a tar, packed or not, with a bound on all that its headers may claim.
 
-Law: memory and time are bounded, whatever the archive says. The tar module is asked for headers only through a
+Law: memory and time are bounded, whatever an archive claims. The tar module is asked for headers only through a
 file that counts what it reads, goes forwards alone, and ends at a size that no delivery of a proxy has.
 """
 
@@ -17,7 +17,7 @@ MOST_MEMBERS: Final = 60_000  # a layer with a full distribution has about 50,00
 MOST_HEADERS: Final = 96 << 20  # bytes, of all members
 MOST_HEADER: Final = 1 << 20  # bytes, of one member: long names, extended headers
 MOST_PARTS: Final = 1_000  # of a sparse file
-MOST_UNPACKED: Final = 4 << 30  # bytes; counted also where they are only passed over
+MOST_UNPACKED: Final = 4 << 30  # bytes; skipped ones count too
 MOST_SHARED: Final = 64  # settings that apply to all later members
 _PACKED: Final[dict[bytes, Callable[[Path], object]]] = {
     b"\x1f\x8b": gzip.open,
@@ -72,7 +72,7 @@ def _members(archive: tarfile.TarFile, bounded: "_Headers") -> Members:
             raise TooLarge(f"it has more than {MOST_SHARED} global header records")
         if len(member.sparse or ()) > MOST_PARTS:
             raise TooLarge(f"it has a sparse file of more than {MOST_PARTS} parts")
-        member.pax_headers = {}  # all that matters was applied to the member
+        member.pax_headers = {}  # what is needed was applied to the member
         found[member.name.removeprefix("./").strip("/")] = member
     return found
 
@@ -94,7 +94,7 @@ class _Headers:
         if offset > MOST_UNPACKED:
             raise TooLarge(f"it claims to be larger than {MOST_UNPACKED >> 30} GiB unpacked")
         if not self.listed and offset < self._file.tell():
-            raise tarfile.ReadError("a header leads backwards")
+            raise tarfile.ReadError("a header points backwards")
         return self._file.seek(offset)
 
     def read(self, size: int) -> bytes:

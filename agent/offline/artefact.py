@@ -1,7 +1,7 @@
-"""linkerd2-proxy out of what it is delivered in: a bare binary, a release's tarball or folder, an OCI image.
+"""Takes linkerd2-proxy out of its delivery: a bare binary, a release's tarball or folder, an OCI image.
 
-Law: nothing of an archive is unpacked but the one file, into a file of our own naming; a name in an archive
-decides nothing. The hash is checked before anything is read out of it.
+Law: only one file of an archive is unpacked, into a file that we name; names in an archive decide nothing. The
+hash is checked before anything is read out of it.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _INDEXES = frozenset(
 
 
 class Unusable(Exception):
-    """What was given cannot be installed: why, and what to do."""
+    """The delivery cannot be installed: the cause and the remedy."""
 
     def __init__(self, cause: str, remedy: str = "") -> None:
         super().__init__(cause)
@@ -43,16 +43,16 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Taken:
-    """`version`: as the delivery says, "" where it says nothing."""
+    """`version`: as the delivery states, "" where it states none."""
 
     digest: str
     version: str
 
 
 def take(source: Path, digest: str, target: Path) -> Taken:
-    """Write the binary in `source` to `target`, once `source` was found to be the one with that SHA-256: of the
+    """Write the binary in `source` to `target`, once `source` has that SHA-256: of the
     file; of the binary, in a release's folder; of the image's manifest, in a folder of OCI layout. What is hashed
-    is a copy beside `target`, so nobody can exchange it afterwards. Raises Unusable.
+    is a copy beside `target`, so it cannot be exchanged afterwards. Raises Unusable.
     """
     copy = target.with_name("delivery")
     try:
@@ -117,7 +117,7 @@ class _Archive:
     def open(self, name: str) -> IO[bytes]:
         found = self._tar.extractfile(self._members[name])
         if found is None:
-            raise Unusable(f"{name} is no file in it")
+            raise Unusable(f"{name} is not a file in it")
         return found
 
 
@@ -145,7 +145,7 @@ def _from_image(layout: _Layout, manifest: str, target: Path, whole: str = "") -
 
 
 def _manifest_digest(layout: _Layout, index: dict[str, Any], depth: int = 3) -> str:
-    """Of this machine's platform. An index may stand in an index."""
+    """Of this machine's platform. An index may contain an index."""
     here = ARCHITECTURES.get(platform.machine(), platform.machine())
     entries = index["manifests"]
     fitting = [e for e in entries if e.get("platform", {}).get("architecture", here) == here]
@@ -161,7 +161,7 @@ def _manifest_digest(layout: _Layout, index: dict[str, Any], depth: int = 3) -> 
 def _hex(digest: str) -> str:
     algorithm, _, found = digest.partition(":")
     if algorithm != "sha256" or not releases.is_digest(found):
-        raise Unusable(f"{digest!r} in it is no sha256 digest")
+        raise Unusable(f"{digest!r} in it is not a sha256 digest")
     return found
 
 
@@ -174,7 +174,7 @@ def _blob(layout: _Layout, digest: str) -> dict[str, Any]:
 
 
 def _find(layout: _Layout, layers: list[str], path: str, target: Path) -> None:
-    """The file as the topmost layer that has it, or takes it away, says."""
+    """The file of the topmost layer that has or removes it."""
     copy = target.with_name("layer")
     try:
         for layer in reversed(layers):
@@ -194,12 +194,12 @@ def _find(layout: _Layout, layers: list[str], path: str, target: Path) -> None:
 def _must_not_be_zstd(layer: Path) -> None:
     with layer.open("rb") as file:
         if file.read(4) == b"\x28\xb5\x2f\xfd":
-            remedy = "pack it with gzip: skopeo copy --dest-compress-format gzip"
-            raise Unusable("a layer is packed with zstd", remedy)
+            remedy = "compress it with gzip: skopeo copy --dest-compress-format gzip"
+            raise Unusable("a layer is compressed with zstd", remedy)
 
 
 def _whited_out(names: Set[str], path: str) -> bool:
-    """The layer takes away the file, or a folder on its way, or all that was in one before."""
+    """The layer removes the file, or a folder above it, or all that such a folder contained."""
     parts = path.split("/")
     for depth in range(len(parts)):
         folder = "/".join(parts[:depth])
@@ -217,10 +217,10 @@ def _join(folder: str, name: str) -> str:
 
 def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
     if not member.isreg():
-        raise Unusable(f"{member.name} in it is no plain file")
-    # Its name decides nothing here. One that leads out of the archive was made to harm others.
+        raise Unusable(f"{member.name} in it is not a regular file")
+    # Its name decides nothing here, but one that points outside the archive is malicious.
     if member.name.startswith("/") or ".." in member.name.split("/"):
-        raise Unusable(f"{member.name} in it leads out of the archive")
+        raise Unusable(f"{member.name} in it points outside the archive")
     file = tar.extractfile(member)
     assert file is not None
     _copied(file, target)
@@ -240,4 +240,4 @@ def _copied(source: IO[bytes], target: Path) -> str:
 
 def _must_be(found: str, wanted: str, what: object) -> None:
     if found != wanted:
-        raise Unusable(f"{what} has the SHA-256 {found}, not {wanted}", "fetch it anew, or correct the hash")
+        raise Unusable(f"{what} has the SHA-256 {found}, not {wanted}", "fetch it again, or correct the hash")

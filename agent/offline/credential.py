@@ -1,4 +1,4 @@
-"""What proves this host to the API server, for both composition roots: one way, as the configuration says."""
+"""The host's credential for the API server, for both composition roots, by the configuration."""
 
 import random
 import time

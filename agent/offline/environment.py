@@ -1,4 +1,4 @@
-"""The proxy's environment: as its next start would have it, and as the one that runs has it."""
+"""The proxy's environment: of its next start, and of the running proxy."""
 
 import http.client
 import json
@@ -14,23 +14,23 @@ _MOST = 1 << 20  # bytes
 
 
 class Unavailable(Exception):
-    """It cannot be told: why."""
+    """The environment is unknown: the cause."""
 
 
 def planned(prefix: str) -> Mapping[str, str]:
-    """By the very function that the launcher uses. Raises Unavailable."""
+    """By the same function as the launcher's. Raises Unavailable."""
     try:
         return launch.plan(Host.below(prefix).prefix).environment
     except (Refusal, proxy.Refused) as error:
         raise Unavailable(str(error)) from None
     except KeyError:
-        raise Unavailable("proxy.user names nobody on this host") from None
+        raise Unavailable("proxy.user is not a user of this host") from None
     except OSError as error:
         raise Unavailable(f"{error.filename}: {error.strerror}") from None
 
 
 def running() -> Mapping[str, str]:
-    """By the proxy's own word, at its admin port. Raises Unavailable."""
+    """As the proxy reports it at its admin port. Raises Unavailable."""
     connection = http.client.HTTPConnection(*proxy.ADMIN_LISTENER, timeout=_WITHIN)
     try:
         connection.request("GET", "/env.json")
@@ -45,7 +45,7 @@ def running() -> Mapping[str, str]:
 
 
 def differences(now: Mapping[str, str], then: Mapping[str, str]) -> dict[str, tuple[str | None, str | None]]:
-    """Variable → its value in the running proxy and at the next start, where they differ. A proxy also has what
-    others have put into its environment, so only Linkerd's own count."""
+    """Variable → its value in the running proxy and at the next start, where they differ. Its environment may hold
+    other variables, so only Linkerd's count."""
     names = {name for name in now if name.startswith("LINKERD2_PROXY_")} | set(then)
     return {name: (now.get(name), then.get(name)) for name in sorted(names) if now.get(name) != then.get(name)}

@@ -1,7 +1,7 @@
-"""Whether the proxy may be started: what its own user gets from the Workload API, judged by what root has written.
+"""Whether the proxy may be started: by what its user gets from the Workload API, and by root's configuration.
 
-It judges again at each update of the Workload API, and every second: by then a file may have been corrected, which
-nothing else tells, or time may have passed.
+It judges again at each update of the Workload API, and every second: a file may have been corrected, or a
+certificate may have expired.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ AGAIN = 1.0  # seconds between two judgements of the same answer
 
 @dataclass(frozen=True)
 class Token:
-    """Where it is, whom it must speak for, and where key and CSR are made; None: by another process."""
+    """Its path, its identity, and where key and CSR are made; None: by another process."""
 
     path: Path
     subject: str
@@ -41,8 +41,8 @@ class Token:
 
 @dataclass(frozen=True)
 class Gate:
-    """What is asked for whom. `places`: None where nothing is known of trust anchors. `record`: where the outcome
-    is left for the agent; None: nowhere."""
+    """What the gate checks. `places`: None where no trust anchors are known. `record`: where the outcome is
+    written for the agent; None: nowhere."""
 
     socket: str
     spiffe_id: str  # or the name that the token stands for
@@ -53,8 +53,8 @@ class Gate:
 
 
 def gate_of(prefix: str, *, keep: bool = False) -> Gate:
-    """The gate that runs before the proxy of this host. `keep`: this is that gate, which leaves its outcome for
-    the agent and makes the proxy's key; else nothing is written. Raises Unconfigured."""
+    """The gate that runs before the proxy of this host. `keep`: it writes its outcome for the agent and makes the
+    proxy's key; else nothing is written. Raises Unconfigured."""
     host, config = Host.below(prefix), configuration(prefix)
     places = anchors.Places(derived.anchors_in_force(config, host.prefix), host.anchors_kept)
     keep = keep and _is_proxys_user(config)
@@ -68,7 +68,7 @@ def gate_of(prefix: str, *, keep: bool = False) -> Gate:
 
 
 def _is_proxys_user(config: Config) -> bool:
-    """Only what the proxy's own user gets is worth a record."""
+    """Only the result of the proxy's own user is recorded."""
     try:
         return derived.proxy_owner(config)[0] == os.geteuid()
     except KeyError:
@@ -77,8 +77,8 @@ def _is_proxys_user(config: Config) -> bool:
 
 def pass_gate(ask: Callable[[], Gate], wait: float, *, as_json: bool = False) -> int:
     """Print each reason once, as it comes. Return OPEN once the proxy can be started, or CLOSED after `wait`
-    seconds; with 0 after one look. `ask`: asked anew each time, for the configuration may be what is corrected.
-    Raises Unconfigured: it cannot be used from the first."""
+    seconds; with 0 after one check. `ask`: called again each time, since the configuration may be corrected.
+    Raises Unconfigured: it cannot be used at the start."""
     crier = _Crier(as_json)
     fault = asyncio.run(_watch(ask, wait, crier.cry))
     return OPEN if fault is None else CLOSED
@@ -91,7 +91,7 @@ async def look(wanted: Gate) -> Fault | None:
 
 
 class _Crier:
-    """Says what has changed, and leaves it for the agent too."""
+    """Prints what has changed, and records it for the agent."""
 
     def __init__(self, as_json: bool) -> None:
         self._json = as_json
@@ -133,12 +133,12 @@ async def _watch(ask: Callable[[], Gate], wait: float, cry: Callable[[Gate, Faul
                 if fault is None or rest <= 0:
                     return fault
                 await heard.news(min(AGAIN, rest))
-                with contextlib.suppress(Unconfigured):  # goes on by the one before, until it is whole again
+                with contextlib.suppress(Unconfigured):  # the previous one counts until it is valid again
                     wanted = ask()
 
 
 class _Heard:
-    """The newest that the Workload API has said: SVIDs, or why there are none; None: nothing so far."""
+    """The newest answer of the Workload API: SVIDs, or why there are none; None: no answer so far."""
 
     def __init__(self) -> None:
         self.newest: Sequence[Svid] | Fault | None = None
@@ -162,14 +162,14 @@ class _Heard:
         self._news.set()
 
     async def news(self, within: float) -> None:
-        """Return with the next, or when the time is over."""
+        """Return with the next, or at the timeout."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await self._news.wait()
         self._news.clear()
 
     async def first(self) -> Sequence[Svid] | Fault:
-        """One answer is always heard; the Workload API has its own time for it."""
+        """One answer is always awaited; the Workload API has its own timeout."""
         while self.newest is None:
             await self._news.wait()
         self._news.clear()
@@ -190,7 +190,7 @@ async def _followed(wanted: Gate) -> AsyncIterator[_Heard]:
 
 
 async def _judge(wanted: Gate, heard: _Heard) -> Fault | None:
-    """What keeps the proxy from being started; None: nothing does."""
+    """Why the proxy cannot be started; None: it can be."""
     if wanted.token is not None:
         return _judge_token(wanted, wanted.token)
     newest = await heard.first()
@@ -198,7 +198,7 @@ async def _judge(wanted: Gate, heard: _Heard) -> Fault | None:
 
 
 def _judge_token(wanted: Gate, token: Token) -> Fault | None:
-    """With all that is needed, the proxy's key and CSR are made anew, as a pod's are at each start."""
+    """Once nothing is missing, the proxy's key and CSR are made again, as for a pod at each start."""
     try:
         text = identity_token.read(token.path)
         identity_token.checked(text, token.subject, time.time(), str(token.path))

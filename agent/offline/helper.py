@@ -1,4 +1,4 @@
-"""One question to the privileged helper, for whoever has no loop."""
+"""One request to the privileged helper, for programs without an event loop."""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from agent.privileged.system import session
 
 
 class Refused(Exception):
-    """The privileged helper did not do it, or what it reads cannot be read."""
+    """The privileged helper refused, or its input cannot be read."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.detail)
@@ -27,5 +27,5 @@ def ask(prefix: str, verb: str, **words: str) -> Mapping[str, Any]:
 
 
 def session_ports() -> frozenset[int]:
-    """The ports by which this session came to the host."""
+    """The ports of the host that this session uses."""
     return session.ports()

@@ -35,7 +35,7 @@ class AnchorSet:
 
 
 def anchor_sets(prefix: str) -> tuple[AnchorSet, AnchorSet | None]:
-    """Those in force, and those that await root's word. Raises Unconfigured."""
+    """Those in force, and those that await root's approval. Raises Unconfigured."""
     host, config = Host.below(prefix), configuration(prefix)
     places = anchors.Places(derived.anchors_in_force(config, host.prefix), host.anchors_kept)
     mine = _anchor_set(places)

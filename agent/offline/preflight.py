@@ -1,9 +1,9 @@
-"""What can be proved of the proxy's next start while the one that runs still serves, as the proxy's own user.
+"""Checks the proxy's next start while the running proxy still serves, as the proxy's own user.
 
     python -IS -m agent.offline.preflight PREFIX [VERSION]
 
 Configuration and environment, the binary (of VERSION, where it is named), the ports, the identity that this user
-gets and whether the trust anchors cover it, and the names of the control plane. Touches nothing. Prints one line
+gets and whether the trust anchors cover it, and the names of the control plane. Changes nothing. Prints one line
 of JSON: {"ok": true}, or the first fault as the gate records one (`core.gate`). Exit code: 0 judged; 64 usage.
 """
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 async def first_fault(prefix: Path, version: str) -> Fault | None:
-    """None: nothing is known that would keep it from working."""
+    """None: no known fault prevents it."""
     try:
         plan = launch.plan(prefix, version)
         settings = launch.settings(prefix, version)
@@ -57,7 +57,7 @@ async def first_fault(prefix: Path, version: str) -> Fault | None:
     except proxy.Refused as refused:
         return refused.fault
     except KeyError:
-        return Fault(Reason.PROXY_CONFIGURATION_REFUSED, "proxy.user names no user of this host")
+        return Fault(Reason.PROXY_CONFIGURATION_REFUSED, "proxy.user is not a user of this host")
     except OSError as error:
         return Fault(Reason.PROXY_CONFIGURATION_REFUSED, f"{error.filename}: {error.strerror}")
     found = await asyncio.gather(_binary(plan.binary), _identity(wanted), _names(settings))
@@ -86,7 +86,7 @@ Resolve = Callable[[str, int], Awaitable[object]]
 
 
 async def _resolved(host: str, port: int) -> object:
-    """In a thread that nobody waits for: a resolver that does not answer would hold up the end of this program."""
+    """In a thread that is not joined: a resolver that does not answer would delay the end of this program."""
     loop, answer = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
 
     def settle(error: OSError | None) -> None:
@@ -99,7 +99,7 @@ async def _resolved(host: str, port: int) -> object:
             socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM)
         except OSError as raised:
             error = raised
-        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+        with contextlib.suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(settle, error)
 
     threading.Thread(target=ask, daemon=True).start()

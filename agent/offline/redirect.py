@@ -24,7 +24,7 @@ from agent.privileged.system import configuration, listeners, session
 class Redirect:
     """What the configuration asks for, and what is live. `refused`: why the privileged helper would not set it.
     `unread`: why the live rules are not known, where they are not.
-    `guide`: where this differs from Linkerd's guide, if that was asked for."""
+    `guide`: where this differs from Linkerd's guide, if requested."""
 
     spec: RedirectSpec
     planned: Ruleset | None
@@ -38,7 +38,7 @@ class Redirect:
     unread: Fault | None = None
     suspended: str = ""
     guide: tuple[str, ...] = ()
-    hand_made: tuple[str, ...] = ()  # chains of the guide's that are there
+    hand_made: tuple[str, ...] = ()  # the guide's chains on this host
     refusals: tuple[str, ...] = ()  # what is refused to whom while the proxy is not ready
     ready_once: bool = False  # this host has been Ready since it was configured
     absent: Fault | None = None  # addresses of the configuration that this host does not have
@@ -80,7 +80,7 @@ def read(prefix: str) -> Redirect:
 
 
 def _absent(host: HostConfig) -> Fault | None:
-    """As the agent judges it. Where the kernel does not say, nothing is claimed."""
+    """As the agent judges it. Where the kernel reports nothing, no fault is claimed."""
     if host.address_translated:
         return None
     try:

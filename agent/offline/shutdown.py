@@ -1,4 +1,4 @@
-"""The drain at the host's shutdown, where no agent lives: the agent's own loops, as far as a drain needs them.
+"""The drain at the host's shutdown, where no agent runs: those of the agent's loops that a drain needs.
 
 In-process and without a unit: a socket unit with a pending stop refuses connections, and `systemctl stop` inside
 an ExecStop waits for itself.
@@ -30,8 +30,8 @@ Tell = Callable[[str], None]
 
 
 def drain(config: Config, prefix: str, seconds: float, tell: Tell) -> bool:
-    """Until nobody comes to this host any more; False: not within so many seconds. On a host that has left there
-    is nothing to do. `tell` is called with each step, in words for people."""
+    """Until no new connections reach this host; False: not within so many seconds. On a host that has left there
+    is nothing to do. `tell` is called with a text for each step."""
     try:
         return asyncio.run(_drain(config, prefix or "/", seconds, tell))
     except TimeoutError:
@@ -39,7 +39,7 @@ def drain(config: Config, prefix: str, seconds: float, tell: Tell) -> bool:
 
 
 async def _drain(config: Config, prefix: str, seconds: float, tell: Tell) -> bool:
-    with contextlib.suppress(Trouble):  # one that cannot be read is no reason to go without a word
+    with contextlib.suppress(Trouble):  # one that cannot be read does not prevent the publication
         if await phase.HelperPhaseStore(prefix, helper.Helper(prefix)).read() is PhaseKind.LEFT:
             return True
     now = asyncio.get_running_loop().time
@@ -81,7 +81,7 @@ async def _looking(config: Config, spec: policy.Spec, board: Board) -> AsyncIter
 
 
 async def _watch_proxy(config: Config, publish: Callable[[ProxyFact], None]) -> None:
-    """How many connections are in flight, whoever started the proxy."""
+    """How many connections are in flight, however the proxy was started."""
     settings, (uid, _) = derived.proxy_settings(config), derived.proxy_owner(config)
     while True:
         reading = await proxy_reading.read(settings)

@@ -29,7 +29,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Installed:
-    """`sha256`: the binary's. `delivery`: the hash that was asked for at its installation."""
+    """`sha256`: the binary's. `delivery`: the hash that was given at its installation."""
 
     version: str
     sha256: str = ""
@@ -49,7 +49,7 @@ def installed(prefix: Path) -> list[Installed]:
 def _described(prefix: Path, version: str) -> Installed:
     try:
         record = json.loads((versions.folder(prefix) / version / RECORD).read_text())
-    except (OSError, ValueError):  # put there by hand
+    except (OSError, ValueError):  # put there manually
         record = {}
     return Installed(
         version,
@@ -64,15 +64,16 @@ def _described(prefix: Path, version: str) -> Installed:
 def install(
     prefix: Path, source: Path, digest: str, version: str, owner: tuple[int, int], dry_run: bool, tell: Tell
 ) -> Installed:
-    """Raises Unusable, Refusal. `version`: as the operator says, "" to find it out. `owner`: uid and gid of the
-    proxy's user. What is there already, and is the same, is left as it is. The first version becomes current."""
+    """Raises Unusable, Refusal. `version`: as the operator states, "" to detect it. `owner`: uid and gid of the
+    proxy's user. A version that is already installed and identical is left unchanged. The first version becomes
+    current."""
     with _workplace(prefix) as place:
         binary = place / versions.BINARY
         taken = artefact.take(source, digest, binary)
         tell(f"the SHA-256 is {digest}")
         binary.chmod(0o755)
         said = asyncio.run(_tried(binary, owner))
-        tell("it starts as the proxy's user, and refuses an empty environment as it should")
+        tell("it starts as the proxy's user, and refuses an empty environment as expected")
         found = _version(version, said, taken.version, tell)
         if reason := releases.refused(found):
             raise Unusable(f"version {found}: {reason}")
@@ -87,7 +88,7 @@ def install(
 
 @contextlib.contextmanager
 def _workplace(prefix: Path) -> Iterator[Path]:
-    """Beside the versions, so that one rename puts it in its place; gone afterwards if nothing did."""
+    """Beside the versions, so that one rename installs it; removed afterwards otherwise."""
     home = versions.folder(prefix)
     home.mkdir(mode=0o755, parents=True, exist_ok=True)
     place = home / f".new.{os.getpid()}"
@@ -99,25 +100,25 @@ def _workplace(prefix: Path) -> Iterator[Path]:
 
 
 async def _tried(binary: Path, owner: tuple[int, int]) -> str:
-    """What it said of itself. Nothing that was not wanted by its hash is ever run, and never as root."""
+    """Its output. Only a binary whose hash was given is ever run, and never as root."""
     try:
         done = await spawn.run([str(binary)], within=TRY_WITHIN, environment={}, owner=owner)
     except spawn.SpawnError as error:
         raise Unusable(f"it cannot be run: {error}", "fetch the one for this machine and its C library") from None
     if done.code != REFUSES:
-        remedy = "it is no linkerd2-proxy, or needs a newer C library than this host has"
+        remedy = "it is not linkerd2-proxy, or it needs a newer C library than this host has"
         raise Unusable(f"with an empty environment it must end with {REFUSES}: {done.explain()}", remedy)
     return (done.output + done.errors).decode(errors="replace")
 
 
 def _version(asked: str, said: str, delivered: str, tell: Tell) -> str:
-    """The binary's own word first, then the delivery's; a word of the operator's must not contradict it."""
+    """The binary's own version first, then the delivery's; the operator's must not contradict it."""
     own = releases.in_build_line(said)
     known = own or delivered
     if asked and known and asked != known:
         raise Unusable(f"it is version {known}, not {asked}", "leave out --version")
     if not (asked or known):
-        raise Unusable("it does not say which version it is", "say it: --version 2.366.0")
+        raise Unusable("it does not report its version", "give it: --version 2.366.0")
     by = "itself" if own else "its delivery" if delivered else "--version"
     tell(f"it is version {asked or known}, by {by}")
     return asked or known
@@ -137,7 +138,7 @@ def _put(prefix: Path, place: Path, version: str, sha256: str) -> None:
 
 
 def remove(prefix: Path, version: str) -> None:
-    """Raises Refusal. What is not there is removed already."""
+    """Raises Refusal. A version that does not exist counts as removed."""
     with roots.lock(prefix):
         if version == versions.linked(prefix, versions.CURRENT):
             raise Refusal(f"cannot remove the proxy {version}: it is the current one")

@@ -1,15 +1,15 @@
-"""The one privileged helper to root: a small program that is asked one thing, does it or refuses, and ends.
+"""The one privileged helper to root: a small program that serves one request, or refuses it, and ends.
 
-Law: standard library, `core.redirect` and `config`; nothing is imported that a bare interpreter lacks. The
-caller may be compromised: a request names a verb and levels, both of closed sets. What is redirected for
-whom stands in root-owned files alone. Two helpers never write at once. Every request ends within DEADLINE.
+Law: standard library, `core.redirect` and `config`; nothing is imported that a bare interpreter lacks. The caller
+may be compromised: a request names a verb and levels, both of closed sets. Root-owned files alone say what is
+redirected. Two helpers never write at once. Every request ends within DEADLINE.
 """
 
 from typing import Final
 
 from agent.core.reasons import Reason
 
-DEADLINE: Final = 3.5  # seconds from its first line on; its start takes its own, and callers wait 4.5
+DEADLINE: Final = 3.5  # seconds from its first line on; its start takes more, and callers wait 4.5
 
 
 Answer = dict[str, object]  # to a request, beside "ok"

@@ -3,9 +3,9 @@ crash, then the wait until it can be started.
 
     python -IS -m agent.proxyunit.gate [--prefix DIR] [--within SECONDS]
 
-With --within there is no pause, and it waits no longer: 0 is one look. One program, and no more of fairlead than
-it needs: while this loads, a host whose proxy died has none.
-Exit code: 0 it can be started; 64 root's configuration cannot be used; 69 it cannot be started so far.
+With --within there is no pause, and it waits no longer: 0 is one check. It is one program and imports little:
+while it loads, a host whose proxy died has none. Exit code: 0 it can be started; 64 root's configuration cannot be
+used; 69 it cannot be started so far.
 """
 
 import math

@@ -1,10 +1,10 @@
-"""What the proxy's unit runs as root, whether the agent lives or not.
+"""What the proxy's unit runs as root, whether the agent runs or not.
 
     python -IS -m agent.proxyunit.hooks arm      after its start: waits for readiness, then the redirect is set
     python -IS -m agent.proxyunit.hooks failed   after its end, however it ended: the failure policy
 
-Exit code: 0 done, 1 not done, 64 no such command line. The unit takes no failure of `arm` for one of the proxy's:
-a redirect that is refused must not stop what already runs.
+Exit code: 0 done, 1 not done, 64 no such command line. The unit ignores a failure of `arm`: a redirect that is
+refused must not stop the running proxy.
 """
 
 import os
@@ -22,7 +22,7 @@ from agent.privileged.proxy import readiness
 from agent.privileged.redirect import handlers, host_rules, specification
 from agent.privileged.system import configuration, listeners
 
-# Seconds between two looks: a tenth of the time that it has taken so far, so no wait gets much longer by them.
+# Seconds between two looks: a tenth of the time so far, which adds little to any wait.
 _SOONEST, _LATEST = 0.01, 1.0
 # Seconds that the policy controller has after the proxy is ready.
 _ANSWER_WITHIN = 10.0
@@ -59,7 +59,7 @@ def _arm(prefix: Path, pid: int) -> int:
         return 1
     with host_rules.request(prefix):
         handlers.arm(prefix)
-    # Outbound waits for more; an agent that lives sets it whenever that comes.
+    # Outbound waits for the policy controller; a running agent sets it then.
     if listeners.outbound(spec) and _wait(
         pid, lambda: _holds(spec, specification.controller(prefix)), _ANSWER_WITHIN
     ):
@@ -84,7 +84,7 @@ def _wait(pid: int, holds: Callable[[], bool], within: float = float("inf")) -> 
 
 
 def _holds(spec: RedirectSpec, controller: str = "") -> bool:
-    """It is ready; with `controller`, and was answered by it."""
+    """It is ready; with `controller`, and the policy controller has answered it."""
     try:
         answered = readiness.must_hold(spec, controller)
     except Refusal:

@@ -2,10 +2,10 @@
 
     python -IS -m agent.proxyunit.launcher
 
-An environment is code, so nobody but root has a say in it: it is built from root-owned files, and nothing of this
-process's own environment is handed on. Exit codes are those of the proxy: 64 its configuration is refused, 1 it
-cannot be set up; and those of a shell: 127 there is no binary, 126 it cannot be executed. The cause is left for
-the agent, where the gate leaves its own.
+An environment is code, so only root decides it: it is built from root-owned files, and nothing of this process's
+environment is passed on. Exit codes are those of the proxy: 64 its configuration is refused, 1 it cannot be set
+up; and those of a shell: 127 there is no binary, 126 it cannot be executed. The cause is written for the agent,
+beside the gate's.
 
 Law: the standard library, `core`, `config`, `values`, and what the privileged helper reads root's files by.
 """
@@ -36,7 +36,7 @@ def become(prefix: Path, folder: Path) -> int:
     except (Refusal, proxy.Refused) as error:
         return _say(folder, REFUSED, str(error))
     except KeyError:
-        return _say(folder, REFUSED, "proxy.user names nobody on this host")
+        return _say(folder, REFUSED, "proxy.user is not a user of this host")
     except OSError as error:
         return _say(folder, FAILED, f"{error.filename or ''}: {error.strerror}")
 

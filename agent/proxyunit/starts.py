@@ -1,5 +1,5 @@
-"""How often in a row the proxy has failed to start, and why it ended last: counted below its unit's runtime
-directory, which outlives each restart, with neither the agent nor D-Bus.
+"""How often in a row the proxy has failed to start, and its last exit reason: kept below its unit's runtime
+directory, which outlives each restart, without the agent and D-Bus.
 
 Law: the standard library and `core`.
 """
@@ -18,7 +18,7 @@ from agent.core.proxy_end import CRASHES, crashes_now, exit_fault
 from agent.core.reasons import Fault, Reason
 from agent.host import Host
 
-# ENDED is the unit's word on how it last ended.
+# ENDED: the unit's record of how it last ended.
 STARTS, ENDED = "starts", "ended"
 _RECORD = Host().gate.name
 # What the launcher records: more exact than its exit code.
@@ -37,13 +37,13 @@ class _End:
 
 
 def pause(folder: Path) -> None:
-    """After a crash, wait; what for is left for the agent meanwhile. What was left before this start is over."""
+    """After a crash, wait; the reason is recorded for the agent. Records from before this start are removed."""
     end, said = _ended(folder), _recorded(folder)
     crashes = _counted(folder, end)
     (folder / _RECORD).unlink(missing_ok=True)
     _begin(folder, crashes)
     if crashes > 1:  # after the first, systemd's own RestartSec is enough
-        delay = CRASHES.delay(crashes - 2, random.random())  # noqa: S311 - it spreads, and hides nothing
+        delay = CRASHES.delay(crashes - 2, random.random())  # noqa: S311 - jitter, not a secret
         last = said or (end.fault if end is not None else Fault(Reason.PROXY_CRASHED))
         told = f"{crashes} in a row; the next start in {delay:.1f} s"
         fault = Fault(last.reason, f"{last.detail}; {told}" if last.detail else told)
@@ -54,7 +54,7 @@ def pause(folder: Path) -> None:
 
 
 def begin(folder: Path) -> None:
-    """Now: how long it lives counts from here."""
+    """Now: its lifetime counts from here."""
     _begin(folder, _crashes(folder))
 
 
@@ -64,7 +64,7 @@ def record(folder: Path, fault: Fault) -> None:
 
 
 def _recorded(folder: Path) -> Fault | None:
-    """What the launcher said of the end before."""
+    """What the launcher recorded of the previous end."""
     with suppress(OSError):
         fault = gate_record.read((folder / _RECORD).read_text(errors="replace"))
         if fault is not None and fault.reason in _OF_THE_LAUNCHER:
@@ -112,12 +112,13 @@ def _crashes(folder: Path) -> int:
 
 
 def _uptime() -> float:
-    """Seconds since boot: as /proc/uptime counts them, so that no clock that jumps makes a proxy old."""
+    """Seconds since boot: as /proc/uptime counts them, so that a clock that jumps does not change a proxy's
+    age."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _write(path: Path, text: str) -> None:
-    with suppress(OSError):  # a count that cannot be kept costs no start
+    with suppress(OSError):  # a count that cannot be written does not prevent a start
         fresh = path.with_name(f".{path.name}")
         fresh.write_text(f"{text}\n")
         fresh.replace(path)

@@ -1,4 +1,4 @@
-"""fairlead sandbox: private namespaces, a scene in them, and the tour through it."""
+"""fairlead sandbox: private namespaces, a scene in them, and a tour of it."""
 
 import asyncio
 import sys
@@ -25,7 +25,7 @@ def run(*, check: bool, proxy: Path | None, verbose: bool, scenario: str = "tour
         case "first-day":
             return asyncio.run(_first_day(base, options.log))
     if not check and not terminal.can_ask():
-        print("nobody can type here (standard input is no terminal): the tour in one go\n", flush=True)
+        print("standard input is not a terminal: the tour runs without pauses\n", flush=True)
         check = True
     if not check:
         terminal.lead()
@@ -45,7 +45,7 @@ async def _first_day(base: Path, log: int | None) -> int:
 async def _visit(scene: Scene, check: bool) -> int:
     began = time.monotonic()
     async with scene.standing():
-        print(f"the scene is set ({time.monotonic() - began:.1f} s): a host, a cluster beside it\n", flush=True)
+        print(f"the scene is ready ({time.monotonic() - began:.1f} s): a host, a cluster beside it\n", flush=True)
         tour = Tour(real_proxy=scene.options.proxy is not None)
         return await (_check(scene, tour.steps()) if check else Visit(scene, tour).run())
 

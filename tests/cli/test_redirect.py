@@ -110,10 +110,10 @@ sys.exit(subprocess.run(sys.argv[1:]).returncode)
 def test_cases_the_port_of_the_session_is_not_redirected(host: Host, proxy: None, around: tuple[str, ...]) -> None:
     """The privileged helper never has that session: who calls it says so."""
     code, output, _ = fairlead(host, "plan", *around)
-    assert code == 1 and "cannot redirect port 8080: this session came by it" in output
+    assert code == 1 and "cannot redirect port 8080: this session uses it" in output
     for words in ("redirect apply", "redirect apply --confirm 60s", "redirect adopt-guide"):
         code, _, errors = fairlead(host, words, *around)
-        assert code == 1 and "cannot redirect port 8080: this session came by it" in errors, words
+        assert code == 1 and "cannot redirect port 8080: this session uses it" in errors, words
     assert rules(host) == ""
     assert "set: inbound on" in good(host, "redirect apply")
 

@@ -1,4 +1,4 @@
-"""A TCP proxy that makes a network bad to order: it delays, resets, and falls silent while all stays open."""
+"""A TCP proxy that simulates network faults: delays, resets, and silence on open connections."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 
 class BadNet:
-    """`delay`: seconds before each piece. `silent`: nothing passes any more, nothing is closed. `refuse`: every
+    """`delay`: seconds before each piece. `silent`: nothing passes, nothing is closed. `refuse`: every
     new connection is reset at once."""
 
     def __init__(self, port: int) -> None:
@@ -35,7 +35,7 @@ class BadNet:
             if not self.refuse:
                 await self._between(reader, writer)
         except* (OSError, asyncio.CancelledError):
-            pass  # one of the two ends has gone, which is what happens to connections, or the net has
+            pass  # one end has closed, or the network failed
         finally:
             self._leave(writer)
             self._tasks.discard(task)

@@ -1,5 +1,5 @@
-"""What the redirect's suites run over: every backend, and every IP family; and the machine that the suites of the
-proxy's unit share."""
+"""The parameters of the redirect's suites: every backend, and every IP family; and the machine that the suites of
+the proxy's unit share."""
 
 from collections.abc import Iterator
 

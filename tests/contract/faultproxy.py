@@ -1,4 +1,4 @@
-"""Stands between a host and its API server, ends TLS by an authority of its own, and has bad days to order.
+"""A proxy between a host and its API server: it terminates TLS by its own authority, and injects faults.
 
 The server behind it may be any. What no fault strikes goes on as it came, and comes back piece by piece, so that
 a watch is a watch.
@@ -46,13 +46,13 @@ class FaultProxy:
             await response.write(piece)
 
     def hang_up(self) -> None:
-        """Close each open watch in the middle of whatever it says."""
+        """Close each open watch in the middle of a line."""
         for request in self._watches.values():
             if request.transport is not None:
                 request.transport.close()
 
     def fall_silent(self) -> None:
-        """From now on nothing passes in the watches that are open; nothing tells so either."""
+        """From now on nothing passes in the open watches, without any error."""
         self._silent.set()
 
     def lose(self, times: int) -> None:
@@ -82,7 +82,7 @@ class FaultProxy:
                 await self._pass_on(request, answer, response)
             finally:
                 if answer.connection is not None and answer.connection.transport is not None:
-                    answer.connection.transport.abort()  # a TLS good-bye would outlast the test
+                    answer.connection.transport.abort()  # a TLS shutdown would outlast the test
         return response
 
     async def _pass_on(
@@ -94,7 +94,7 @@ class FaultProxy:
         try:
             async for piece in answer.content.iter_any():
                 if watch and self._silent.is_set():
-                    await asyncio.Event().wait()  # till the client has had enough
+                    await asyncio.Event().wait()  # until the client closes
                 await response.write(piece)
         finally:
             self._watches.pop(response, None)

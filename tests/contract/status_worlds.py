@@ -56,7 +56,7 @@ class World(Protocol):
     async def create(self) -> None: ...
 
     async def edit(self) -> None:
-        """Somebody takes the last port away."""
+        """Another client removes the last port."""
         ...
 
     async def delete(self) -> None: ...
@@ -133,7 +133,7 @@ class HttpWorld:
         await self.api.close()
         await self._admin.close()
 
-    # what others do -----------------------------------------------------------------------------
+    # other clients -----------------------------------------------------------------------------
 
     async def ask(
         self,

@@ -1,4 +1,4 @@
-"""The look at the control plane from this host: on loopback, where nobody proves a name, and by no name at all.
+"""The look at the control plane from this host: on loopback, where no name is proved, and without a name.
 
 What TLS says is seen where the control plane is elsewhere: tests/host/days_control.py.
 """

@@ -93,7 +93,7 @@ async def test_only_this_host_counts_and_only_linkerds_slices(http: HttpWorld) -
     bare = {"name": "by-another", "namespace": http.namespace, "labels": {MANAGED_BY: "somebody"}}
     await http.must("POST", slices_of(http), a_slice(http, "by-another", mine, metadata=bare))
     assert await http.api.listed() is False
-    await http.must("POST", slices_of(http), a_slice(http, "mine", mine))  # no word of ready means ready
+    await http.must("POST", slices_of(http), a_slice(http, "mine", mine))  # a missing `ready` means ready
     assert await http.api.listed() is True
 
 

@@ -1,4 +1,5 @@
-"""The redirect loop on the real kernel: drift is mended when the kernel tells of it, long before the slow look."""
+"""The redirect loop on the real kernel: drift is repaired when the kernel reports it, long before the slow
+check."""
 
 import asyncio
 import contextlib
@@ -18,7 +19,7 @@ from tests.lab.netns import namespace
 from tests.loops.running import running
 from tests.privileged.hosts import Host, files
 
-PATIENCE = 15.0  # seconds; half of what the slow look takes
+PATIENCE = 15.0  # seconds; half of what the slow check takes
 ON = RedirectGoal.ON
 
 
@@ -50,7 +51,7 @@ async def told(board: Board, wanted: RedirectFact) -> None:
 
 
 async def mended(host: Host) -> None:
-    """By a look of our own; the board has nothing to tell of drift that was repaired."""
+    """By a separate check; the board does not report drift that was repaired."""
     async with asyncio.timeout(PATIENCE):
         while "4143" not in await asyncio.to_thread(host.space.run, "nft", "list", "ruleset"):
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Whether something can be kept, and the sockets are still there: on file systems that are full, or read-only."""
+"""Whether state can be written, and the sockets still exist: on file systems that are full, or read-only."""
 
 import os
 import subprocess
@@ -51,7 +51,7 @@ def test_of_what_is_really_mounted(root: None, tmp_path: Path, options: str, sai
 async def test_a_socket_that_was_there_must_stay(tmp_path: Path) -> None:
     mine, other = tmp_path / "mine.sock", tmp_path / "other.sock"
     mine.touch()
-    found = HostFolders(tmp_path, mine, other)  # the other was never there, so nobody misses it
+    found = HostFolders(tmp_path, mine, other)  # the other never existed, so it is not missing
     await found.look()
     mine.unlink()
     with pytest.raises(Trouble) as caught:

@@ -52,7 +52,7 @@ def watching(helper: Helper) -> Iterator[HelperRedirector]:
         yield redirector
 
 
-# any way in ----------------------------------------------------------------------------------------
+# any transport ----------------------------------------------------------------------------------------
 
 
 async def test_levels_are_set_and_read_back(helper: Helper) -> None:
@@ -218,7 +218,7 @@ def test_the_agent_has_no_operators_say(host: Host) -> None:
         for request in asked:
             answer = ask_as(AGENT, path, **request)
             assert (answer["ok"], answer["reason"]) == (False, "HelperRefused")
-            assert "it is an operator's to ask" in str(answer["detail"])
+            assert "only root may request it" in str(answer["detail"])
         assert ask_as(AGENT, path, verb="redirect set", inbound="block", outbound="block")["ok"] is True
 
 

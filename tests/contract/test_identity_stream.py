@@ -61,7 +61,7 @@ Script = Sequence[bytes | grpc.StatusCode | None]
 
 @asynccontextmanager
 async def saying(path: Path, script: Script) -> AsyncIterator[None]:
-    """A Workload API that says these bytes to everybody, then ends with a code, or (None) hangs."""
+    """A Workload API that sends these bytes to every client, then ends with a code, or (None) hangs."""
 
     calls: set[asyncio.Task[Any]] = set()
 

@@ -1,4 +1,4 @@
-"""A host that comes in by JWT-SVID: the same rows on the embedded API server and on a real kube-apiserver."""
+"""A host that authenticates by JWT-SVID: the same rows on the embedded API server and on a real kube-apiserver."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ async def status(world: JwtWorld, token: str) -> int:
 async def answer(
     world: JwtWorld, method: str, path: str, body: object = None, *, token: str = ""
 ) -> tuple[int, str]:
-    """Status and message, as somebody who sends this token."""
+    """Status and message, for a client with this token."""
     token = token or world.keys.sign(ME, [AUDIENCE], 300)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/merge-patch+json"}
     data = None if body is None else json.dumps(body)
@@ -166,7 +166,7 @@ async def test_another_identity_is_another_user(world: JwtWorld) -> None:
     assert await status(world, other) == 403
 
 
-# the Workload API is in the way ---------------------------------------------------------------------
+# faults of the Workload API ---------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -311,7 +311,7 @@ async def test_spec_and_labels_sent_along_with_a_status_change_nothing_of_the_id
     assert (after["spec"], after["metadata"]["labels"]) == (before["spec"], before["metadata"]["labels"])
 
 
-# the issuer is away ---------------------------------------------------------------------------------
+# the issuer is unreachable ---------------------------------------------------------------------------------
 
 
 @pytest.mark.real

@@ -1,4 +1,4 @@
-"""The embedded Workload API's JWT side before its judge, the SPIFFE project's own client in Go."""
+"""The embedded Workload API's JWT side checked by the SPIFFE project's own client in Go."""
 
 import asyncio
 import json

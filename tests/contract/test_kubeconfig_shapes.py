@@ -1,4 +1,4 @@
-"""Kubeconfigs of clouds, distributions and editors: taken as kubectl takes them, or refused in plain words."""
+"""Kubeconfigs of clouds, distributions and editors: accepted as by kubectl, or refused with a clear error."""
 
 import base64
 import codecs

@@ -1,4 +1,4 @@
-"""The outside contract of linkerd2-proxy (docs/linkerd.md §1-§3, §12), as the stand-in honours it.
+"""The external contract of linkerd2-proxy (docs/linkerd.md §1-§3, §12), which the stand-in implements too.
 
 With LINKERD2_PROXY=/path/of/linkerd2-proxy in the environment the same rows run on that program: what both do
 stays the same by that. Where the stand-in goes its own way, the row says so.

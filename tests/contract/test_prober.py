@@ -93,7 +93,7 @@ async def test_tcp_notes_a_server_whose_port_should_be_opaque(greeting: bytes) -
 
 @pytest.mark.parametrize("kind", ["tcp", "http"])
 async def test_nobody_there(kind: ProbeKind) -> None:
-    with socket.socket() as bound:  # bound and not listening: refused, and nobody else can take it
+    with socket.socket() as bound:  # bound and not listening: refused, and no other program can bind it
         bound.bind(("127.0.0.1", 0))
         found = await HostProber().attempt(ProbeSpec("p", kind, "127.0.0.1", bound.getsockname()[1]))
     assert not found.ok and "nothing listens" in found.detail

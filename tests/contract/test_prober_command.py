@@ -57,7 +57,7 @@ async def test_a_program_that_is_not_there_fails(program: str, cause: str) -> No
 
 
 async def test_no_descriptor_left_is_no_verdict() -> None:
-    await sh("exit 0")  # whatever asyncio opens once is open now
+    await sh("exit 0")  # all that asyncio opens once is open now
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = os.open("/dev/null", os.O_RDONLY)
     os.close(free)
@@ -184,7 +184,7 @@ async def test_no_systemd_at_all_is_said_plainly() -> None:
     assert await unit("/nonexistent/systemctl") == Attempt(None, "there is no systemd on this host")
 
 
-# nobody becomes more -----------------------------------------------------------------------------------
+# no privilege escalation -----------------------------------------------------------------------------------
 
 AGENT = """
 import asyncio, os, sys

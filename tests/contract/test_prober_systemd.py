@@ -153,7 +153,7 @@ def test_a_program_that_dies(host: Machine) -> None:
 
 
 def test_at_its_timeout_the_whole_unit_is_killed(host: Machine) -> None:
-    """Deaf to every polite signal, and with a session of its own: a control group has no way out."""
+    """It ignores every signal but SIGKILL and has its own session, but cannot leave its control group."""
     script = "trap '' TERM INT HUP; setsid sh -c \"trap '' TERM; sleep 9999\" & sleep 9999"
     found = execute(host, "hangs", script, timeout=3.0)
     assert found == (False, "fairlead-probe@hangs.service: no end within 3 s")
@@ -180,7 +180,7 @@ def test_systemds_own_limit_of_starts_does_not_count(host: Machine) -> None:
 
 
 def test_the_helper_starts_nothing_but_what_root_configured(host: Machine) -> None:
-    """The agent may be compromised: its word for a unit counts for nothing."""
+    """The agent may be compromised: a unit that it names is not trusted."""
     asking = """
 import asyncio, sys
 from agent.adapters.helper import Helper

@@ -15,7 +15,7 @@ from tests.contract.probe_servers import Serve, half_closes, hangs, http, lies, 
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    """A server whose certificate is for another name, by an authority that nobody knows."""
+    """A server whose certificate is for another name, by an unknown authority."""
     certificate, key = Authority("nobody.knows").tls_server(["elsewhere.example"])
     pem: Path = tmp_path_factory.mktemp("tls") / "server.pem"
     pem.write_text(key + certificate)

@@ -312,7 +312,7 @@ async def test_the_dead_that_nobody_reaped_are_not_adopted(host: ProxyHost) -> N
 
 
 async def read(host: ProxyHost, *listen: str) -> Reading:
-    """What is read of a proxy that opens nothing itself, while a stranger, root, does as he is told."""
+    """What is read of a proxy that opens nothing itself, while another process, as root, acts as instructed."""
     async with host.agent(script(host, SLEEP)) as runtime:
         process = await runtime.start()
         if not listen:

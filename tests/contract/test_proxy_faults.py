@@ -1,4 +1,4 @@
-"""A stand-in that is told to misbehave does so in the real one's way, and no reading of it is taken for health."""
+"""A stand-in that is set to misbehave does so like the real one, and no reading of it counts as healthy."""
 
 import asyncio
 import contextlib

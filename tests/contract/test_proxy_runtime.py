@@ -34,7 +34,7 @@ UNKNOWN_END = Fault(Reason.PROXY_CRASHED, "exit status unknown: adopted")
 
 class World(Protocol):
     def agent(self) -> AbstractAsyncContextManager[ProxyRuntime]:
-        """An agent's runtime; at the end the agent dies, with no last word."""
+        """An agent's runtime; at the end the agent dies without cleaning up."""
         ...
 
 
@@ -48,7 +48,7 @@ class MemoryWorld:
 
 
 class UnitWorld:
-    """systemd owns it: what has ended comes again by itself, and how it ended is known to every agent."""
+    """systemd owns it: systemd restarts what has ended, and every agent can read how it ended."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -196,7 +196,7 @@ async def test_a_wait_that_is_given_up_can_be_taken_up_again(world: World) -> No
 async def test_a_time_limit_of_who_watches_a_unit_is_no_trouble_with_systemd(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The one tells that a gate is closed, the other that nobody answers."""
+    """One reports a closed gate, the other that there is no answer."""
     with socket.socket(socket.AF_UNIX) as bus:
         bus.bind(str(tmp_path / "bus"))
         bus.listen()

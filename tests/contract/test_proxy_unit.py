@@ -136,7 +136,7 @@ def test_kill_9_closes_a_closed_port_until_the_next_is_ready(
     first = started(machine)
     with dialling(client) as got, dialling_out(machine) as got_out:
         said_more(machine, got_out, PROXIED)
-        # The next one waits for an identity, so what holds meanwhile can be looked at.
+        # The next one waits for an identity, so the state until then can be read.
         machine.systemctl("stop", "workload-api")
         machine.kill(first)
         machine.wait_until(lambda: machine.show(PROXY, "SubState")["SubState"] == "start-pre", "it waits")

@@ -1,4 +1,4 @@
-"""The proxy's unit on a really booted systemd, with an agent that is nobody: killed, replaced, hung, and left."""
+"""The proxy's unit on a really booted systemd, with an unprivileged agent: killed, replaced, hung, and left."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_an_agent_that_is_nobody_starts_it_and_its_death_touches_nothing(
 
 
 def test_a_death_changes_the_rules_once_and_the_next_proxy_once_more(machine: Machine) -> None:
-    """Failure policy and agent are of one mind: neither takes what the other did for drift."""
+    """Failure policy and agent agree: neither treats what the other did as drift."""
     is_on(machine)
     until(machine, lambda status: status["facts"]["redirect"] != "unknown", "the agent has looked at the rules")
     machine.systemctl("stop", "workload-api")
@@ -161,12 +161,12 @@ def test_upgrade_and_rollback_and_an_upgrade_that_goes_back_by_itself(
     assert DIRECT not in got and PROXIED in got
 
 
-# alive and of no use -------------------------------------------------------------------------------
+# alive and not working -------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def impatient(machine: Machine) -> Iterator[Machine]:
-    """Its agent has patience for seconds where others have it for half a minute."""
+    """Its agent waits for seconds instead of half a minute."""
     drop_in = f"/run/systemd/system/{AGENT}.d/impatient.conf"
     program = f"{installed.PYTHON} -IS -m tests.lab.proxy_neighbours agent"
     machine.write(drop_in, f"[Service]\nExecStart=\nExecStart={program}\n")

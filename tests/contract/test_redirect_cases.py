@@ -1,4 +1,4 @@
-"""What is said of others' rules is what packets meet: every verdict beside a connection."""
+"""The verdicts on other programs' rules match what happens to packets: each beside a real connection."""
 
 from collections.abc import Iterator
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Rules that come and go without end, set by programs that are killed in the middle, under a steady stream of
+"""Rules that are set and removed repeatedly, by programs that are killed in the middle, under a steady stream of
 connections: none is refused that policy does not refuse, none gets by that it does, and what is open goes on."""
 
 import json
@@ -49,7 +49,7 @@ def host(root: None, tmp_path: Path) -> Iterator[Host]:
 
 
 class Servers(threading.Thread):
-    """Whoever comes is told at which port, and then everything back."""
+    """Sends each client the port that it reached, then echoes."""
 
     def __init__(self, listeners: list[socket.socket]) -> None:
         super().__init__()
@@ -169,8 +169,7 @@ for line in sys.stdin.buffer:
 
 
 class Helpers:
-    """The privileged helper's verbs in a program that is asked again and again, and made anew when it was
-    killed."""
+    """The privileged helper's verbs in a program that serves many requests, and is started again after a kill."""
 
     def __init__(self, host: Host) -> None:
         self._command = host.space.command(sys.executable, "-S", "-P", "-c", _HELPER, str(host.prefix))
@@ -217,7 +216,7 @@ def churn(helpers: Helpers, requests: tuple[dict[str, str], ...], rounds: int) -
 
 
 def test_on_and_off_again_and_again_and_killed(host: Host, backend: str) -> None:
-    """Where nothing is closed nobody is refused, wherever a privileged helper was stopped."""
+    """Where nothing is closed no connection is refused, wherever a privileged helper was stopped."""
     force(host, backend)
     helpers = Helpers(host)
     with served(host), dialled(host) as diallers:
@@ -234,7 +233,7 @@ def test_on_and_off_again_and_again_and_killed(host: Host, backend: str) -> None
 
 
 def test_open_and_closed_again_and_again_and_killed(host: Host, backend: str) -> None:
-    """And from one closed state to the next no connection slips by the proxy."""
+    """And from one closed state to the next no connection bypasses the proxy."""
     force(host, backend)
     host.config.write_text(
         host.config.read_text().replace("[redirect]", '[redirect]\noutbound_failure = "closed"')

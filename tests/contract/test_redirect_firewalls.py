@@ -1,4 +1,4 @@
-"""Beside firewalld and ufw, the real ones: loaded before and after the redirect, loaded anew, and taken away."""
+"""Beside firewalld and ufw, the real ones: loaded before and after the redirect, reloaded, and removed."""
 
 import json
 from collections.abc import Iterator
@@ -127,7 +127,7 @@ def test_the_redirect_beside_firewalld(host: Host, ears: Listeners, backend: str
 
 
 def mended(host: Host, backend: str) -> None:
-    """It empties all tables of what this host calls iptables. That is drift, which the kernel tells of."""
+    """It empties all tables of what this host calls iptables. That is drift, which the kernel reports."""
     if backend == "iptables-nft":
         assert not is_whole(host, backend)
         put(host, backend, ON)
@@ -142,8 +142,8 @@ def assert_beside_firewalld(host: Host, ears: Listeners, backend: str) -> None:
 
 
 def test_the_redirect_is_tested_and_set_behind_firewalld(host: Host, backend: str, tmp_path: Path) -> None:
-    """As it comes, firewalld would cut every IPv6 connection off that is redirected: that is refused, with the
-    way out, and nothing has changed."""
+    """By default firewalld would reject every redirected IPv6 connection: the redirect is refused, with the
+    remedy, and nothing has changed."""
     force(host, backend)
     with firewalld(host, tmp_path / "firewalld") as daemon, Listeners() as ears:
         ears.add(host.space, "::", APP, SSH, UNDECLARED)
@@ -191,7 +191,7 @@ def test_the_redirect_beside_ufw(host: Host, ears: Listeners, backend: str, tmp_
 
 
 def test_the_redirect_is_tested_and_set_behind_ufw(host: Host, backend: str, tmp_path: Path) -> None:
-    """Where 4143 is shut to strangers no answer comes, and none is blamed."""
+    """Where 4143 is closed to other hosts no answer comes, and that is not a problem."""
     force(host, backend)
     ufw = Ufw(host, tmp_path / "ufw", "legacy" if backend == "iptables-legacy" else "nft")
     ufw.command("allow", "22/tcp")

@@ -1,4 +1,5 @@
-"""Beside other owners of the firewall: container runtimes, whoever flushes, the guide, another backend."""
+"""Beside other owners of the firewall: container runtimes, programs that flush tables, the guide, another
+backend."""
 
 import json
 from collections.abc import Iterator
@@ -252,7 +253,7 @@ def test_damage_is_seen_and_mended(host: Host, backend: str, command: str, seen:
 
 
 def test_fail2ban_comes_and_goes(host: Host, backend: str) -> None:
-    """It puts itself first in INPUT, which is nobody's fight."""
+    """It puts itself first in INPUT, which conflicts with nothing."""
     put(host, backend, ON, ON)
     f2b = "iptables-legacy" if backend == "iptables-legacy" else "iptables-nft"
     first = f"{f2b} -I INPUT -p tcp -m multiport --dports 22 -j f2b-sshd"

@@ -158,7 +158,7 @@ def test_who_comes_by_the_proxy_reaches_declared_ports_alone(
             for port in (UNDECLARED, SSH):
                 with pytest.raises(ConnectionRefusedError):
                     dial(host.space, address, port, PROXY_UID)
-                assert ears.heard(host.space, address, port)[0] == (address, port)  # nobody else is kept from it
+                assert ears.heard(host.space, address, port)[0] == (address, port)  # others still reach it
             for port in (APP, 53, 8086):
                 assert ears.heard(host.space, address, port, PROXY_UID)[0] == (address, port)
 

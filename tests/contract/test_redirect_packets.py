@@ -1,4 +1,4 @@
-"""What the levels do, told by real TCP connections between two network namespaces: for each backend, and for
+"""The effect of the levels on real TCP connections between two network namespaces: for each backend, and for
 each IP version.
 """
 

@@ -15,7 +15,7 @@ from tests.privileged.hosts import APP, FAMILIES, INBOUND, OUTBOUND, Host, Liste
 OFF, RELEASED, ON = Level.OFF, Level.RELEASED, Level.ON
 TIMES = 100
 
-# Somebody else who translates, and so tracks: what fairlead redirected does not end with its own table. A chain
+# Another program that translates, and so tracks: what fairlead redirected does not end with its own table. A chain
 # of type nat alone would not do, it is its rules that keep tracking on.
 ANOTHER_USER = (
     "add table inet other; add chain inet other a { type nat hook prerouting priority 0; };"
@@ -36,7 +36,7 @@ def host(root: None, tmp_path: Path) -> Iterator[Host]:
 
 
 class Streams:
-    """Opened in whatever state the host is, and kept until the end."""
+    """Opened in the host's present state, and kept until the end."""
 
     def __init__(self, host: Host, stack: ExitStack) -> None:
         self._host, self._stack = host, stack
@@ -88,7 +88,7 @@ def test_a_hundred_times_on_and_released(host: Host, backend: str) -> None:
 @pytest.mark.parametrize("others", [False, True], ids=["alone", "beside another user of tracking"])
 def test_a_hundred_times_removed(host: Host, backend: str, others: bool) -> None:
     """Plain streams never notice. Redirected ones, for which `redirect remove` waits, outlive even that where
-    somebody else translates too."""
+    another program translates too."""
     spec = specification.spec(host.prefix)
     with ExitStack() as stack:
         streams = Streams(host, stack)

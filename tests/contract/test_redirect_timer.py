@@ -1,4 +1,4 @@
-"""Rules on trial by iptables, which keeps no time: a timer of the real systemd takes them back."""
+"""Rules on trial by iptables, which has no timeouts: a timer of the real systemd reverts them."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_what_nobody_confirms_is_taken_back(host: Machine, proxy: None, kind: st
     assert UNIT in timers(host)
     assert "--to-destination :4143" in rules(host, kind)
     host.wait_until(lambda: ":4143" not in rules(host, kind), "the redirect is taken back")
-    assert "FAIRLEAD_TRACK" in rules(host, kind)  # tracking stays for what was caught meanwhile
+    assert "FAIRLEAD_TRACK" in rules(host, kind)  # tracking stays for streams that were redirected
     assert "suspended: unconfirmed" in fairlead(host, "show")
     host.wait_until(lambda: timers(host) == "", "nothing is left of the timer")
 

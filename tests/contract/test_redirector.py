@@ -150,7 +150,7 @@ async def test_one_rule_deleted_by_hand_is_partial(host: Host, kernel: HelperRed
 
 
 async def test_an_edited_configuration_is_told_and_not_applied(host: Host, kernel: HelperRedirector) -> None:
-    """Not to mend drift either: what is redirected changes when an operator says so."""
+    """Not to repair drift either: what is redirected changes when an operator says so."""
     await kernel.apply(ON, ON)
     before = host.space.run("nft", "-s", "list", "ruleset")
     host.config.write_text(host.config.read_text().replace("ports = [8080]", "ports = [8080, 8081]"))
@@ -168,7 +168,7 @@ async def test_a_suspension_is_told_and_a_trial_is_none_yet(host: Host, kernel: 
         assert (await kernel.check()).suspended == ""
         await helper.ask("redirect revert", Reason.REDIRECT_FAILED)
         for found in (await kernel.check(), await kernel.apply(BLOCK, RELEASED)):
-            assert found.suspended == "reverted: an operator took it back"
+            assert found.suspended == "reverted: an operator reverted it"
         await helper.ask("redirect apply", Reason.REDIRECT_FAILED, confirm="none")
         assert await kernel.check() == live(ON, ON)
         assert (await kernel.check()).suspended == ""
@@ -188,7 +188,7 @@ async def test_another_backend_in_an_edited_configuration_waits_too(host: Host, 
     assert host.space.run("nft", "list", "tables", "inet") == ""
 
 
-# the kernel: bad days ------------------------------------------------------------------------------
+# the kernel: faults ------------------------------------------------------------------------------
 
 NO_RIGHTS = ("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin")
 

@@ -22,7 +22,7 @@ ROWS = ["memory", "embedded", pytest.param("real", marks=pytest.mark.real)]
 
 @dataclasses.dataclass
 class World:
-    """`listing`: the mesh lists the host as ready, or does so no more."""
+    """`listing`: the mesh lists the host as ready, or no longer does."""
 
     slices: SliceApi
     events: EventApi

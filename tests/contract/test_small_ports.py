@@ -95,7 +95,7 @@ def test_each_line_reaches_the_manager_in_order(real: bool, tmp_path: Path) -> N
 
 @dataclass
 class Source:
-    """`offer`: it has a token of this life. `fail`: it has none any more."""
+    """`offer`: it has a token of this life. `fail`: it no longer has one."""
 
     tokens: IdentityTokens
     offer: Callable[[float, float], object]

@@ -74,7 +74,7 @@ async def test_without_a_status_of_its_own_the_object_itself_is_patched_where_al
     assert written.conditions == (condition(),) == (await http.api.read()).conditions
     fallen = condition("False", "ProbeFailing")
     assert (await http.api.patch_conditions(written, [fallen])).conditions == (fallen,)
-    await http.serve()  # the upgrade to 2.16: a status in the object itself is dropped without a word
+    await http.serve()  # the upgrade to 2.16: a status in the object itself is dropped silently
     risen = await http.api.patch_conditions(await http.api.read(), [condition()])
     assert risen.conditions == (condition(),) == (await http.api.read()).conditions
 

@@ -1,4 +1,4 @@
-"""KubeApi on bad days: each trouble has its reason, within its time, and tells no secret."""
+"""KubeApi under faults: each trouble has its reason, in time, and reveals no secret."""
 
 import asyncio
 import re
@@ -164,7 +164,7 @@ async def test_the_name_is_not_known(world: EmbeddedWorld, monkeypatch: pytest.M
 
 
 async def test_a_listener_that_never_speaks(world: EmbeddedWorld) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as mute:  # nobody accepts, but the kernel completes
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # no program accepts, but the kernel completes
         api = world.client(server=f"https://127.0.0.1:{mute.getsockname()[1]}", timeout=QUICK)
         assert (await trouble(api.read())).reason is Reason.API_TIMEOUT
         await api.close()
@@ -255,7 +255,7 @@ async def test_a_server_without_tls(world: EmbeddedWorld) -> None:
 
 
 async def test_plain_http_is_refused(world: EmbeddedWorld) -> None:
-    """The configuration has been checked: a bug, and no trouble."""
+    """The configuration has been checked: a bug, not a trouble."""
     with pytest.raises(ValueError, match="not https"):
         await world.client(server="http://127.0.0.1:1").read()
 

@@ -1,5 +1,5 @@
-"""The status loop over a bad network and through a proxy that makes faults, to the embedded API server and to a
-real one: the truth lands, and every request and every write on the way is counted."""
+"""The status loop over a bad network and through a proxy that injects faults, to the embedded API server and to a
+real one: the true state is written, and every request and every write on the way is counted."""
 
 import asyncio
 import json
@@ -158,7 +158,7 @@ async def test_connections_are_reset_and_new_ones_for_a_while(scene: Scene) -> N
 
 
 async def test_a_server_falls_silent_in_the_middle_of_a_watch(scene: Scene) -> None:
-    """No packet says so: the write notices at once, and the watch when its time is over."""
+    """No packet reports it: the write notices at once, and the watch at its timeout."""
     scene.board.goals.set(YES)
     await scene.until(YES)
     scene.net.silent = True
@@ -226,7 +226,7 @@ async def test_a_storm_of_refusals_costs_one_request_each_and_ends_in_one_write(
 
 @pytest.mark.parametrize("fault", [Answer(429, "1"), Answer(503), Answer(410), Break.RESET], ids=str)
 async def test_a_storm_while_reading_does_not_hold_up_the_write(scene: Scene, fault: Answer | Break) -> None:
-    """The watch ends, and what comes then is refused: what was seen last is good enough to write upon."""
+    """The watch ends, and what comes then is refused: what was seen last suffices for a write."""
     scene.proxy.faults.add(fault, 3, method="GET")
     scene.proxy.hang_up()
     scene.board.goals.set(YES)

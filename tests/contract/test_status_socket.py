@@ -90,7 +90,7 @@ async def test_a_wait_ends(agent: Agent) -> None:
 
 
 async def test_the_socket_outlives_a_change_of_what_serves(tmp_path: Path) -> None:
-    """Who comes while nothing serves is served by the next; who is broken off asks again."""
+    """A client that connects between two servers is served by the next; a broken request is repeated."""
     first, second = Agent(tmp_path / "a"), Agent(tmp_path / "b")
     client = Client(str(first.prefix), "try", timeout=10)
     second.board.setter("probes")(world.probes("pass"))
@@ -110,7 +110,7 @@ async def test_the_socket_outlives_a_change_of_what_serves(tmp_path: Path) -> No
 
 
 def _has_come(path: Path) -> bool:
-    """Somebody has connected whom nobody has accepted: a socket of that name beside the one that listens."""
+    """A client has connected and was not accepted: a socket of that name beside the one that listens."""
     names = [line.split()[-1] for line in Path("/proc/self/net/unix").read_text().splitlines() if "/" in line]
     return names.count(str(path)) > 1
 
@@ -214,7 +214,7 @@ async def test_trouble_is_told_with_its_way_out(agent: Agent) -> None:
 
 @pytest.mark.real
 async def test_another_user_may_read_and_not_change(agent: Agent, root: None) -> None:
-    """Whoever opened the socket up for reading has not opened it up for changing."""
+    """A socket that is opened for reading is not open for changes."""
     agent.path.chmod(0o666)
     for folder in (agent.prefix, *agent.prefix.parents):
         if not folder.stat().st_mode & 0o001:

@@ -62,7 +62,7 @@ def signed(root: Authority, other: Authority) -> str:
 
 
 def test_a_peer_that_vanished_is_noticed_within_a_minute() -> None:
-    """A watch rests for five; only the kernel's own probes tell a quiet peer from one that is gone."""
+    """A watch rests for five; only the kernel's keepalive probes distinguish a quiet peer from a dead one."""
     with calls._socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))) as made:
         assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         idle, pause, count = (

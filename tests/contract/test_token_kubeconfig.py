@@ -1,4 +1,5 @@
-"""A kubeconfig as the way in: certificate, token or a program, before the embedded API server over real TLS."""
+"""A kubeconfig as the credential: certificate, token or a program, before the embedded API server over real
+TLS."""
 
 import asyncio
 import base64
@@ -147,7 +148,7 @@ async def test_a_client_certificate(kubectl: Kubectl, tmp_path: Path, inline: bo
 async def test_a_client_certificate_before_the_real_api_server(
     real_apiserver: RealApiServer, tmp_path: Path
 ) -> None:
-    """Its common name is the user, whom the shipped Role is bound to; another authority's is nobody."""
+    """Its common name is the user, whom the shipped Role is bound to; another authority's is no user."""
     async with status_worlds.real(real_apiserver, tmp_path) as world:
         await world.create()
         group = "rbac.authorization.k8s.io"

@@ -1,4 +1,4 @@
-"""The embedded Workload API before its judge, the SPIFFE project's own client in Go; and its attestation."""
+"""The embedded Workload API checked by the SPIFFE project's own client in Go; and its attestation."""
 
 import asyncio
 import json

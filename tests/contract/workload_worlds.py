@@ -38,7 +38,7 @@ class World(Protocol):
     def rotate(self) -> None: ...
 
     def fall_silent(self) -> None:
-        """Answers nobody from now on, and connects everybody."""
+        """From now on it accepts every client and answers none."""
         ...
 
     async def go_away(self) -> None: ...
@@ -115,7 +115,7 @@ def folder_for_all() -> Iterator[Path]:
 
 @asynccontextmanager
 async def nothing_left() -> AsyncIterator[None]:
-    """Every task that began inside has ended, and so does every thread, by itself and soon."""
+    """Every task that began inside has ended, and so does every thread, soon."""
     tasks, threads = asyncio.all_tasks(), set(threading.enumerate())
     yield
     if left := asyncio.all_tasks() - tasks - {asyncio.current_task()}:  # grpc.aio tidies up behind a call's end

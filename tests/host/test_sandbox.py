@@ -1,4 +1,4 @@
-"""The sandbox as a newcomer meets it: the tour in one go, and a visit at the prompt."""
+"""The sandbox for a new user: the tour without pauses, and a session at the prompt."""
 
 import contextlib
 import os
@@ -60,7 +60,7 @@ def test_the_first_day_of_a_host_by_the_page(root: None) -> None:
 
 @pytest.mark.real
 def test_the_first_day_counts_and_names_each_request_that_fails(root: None, tmp_path: Path) -> None:
-    """A port that is closed from the start is what no client may meet."""
+    """No client may find a port that is closed from the start."""
     minimal = tmp_path / "minimal.toml"
     text = (Path(__file__).parents[2] / "config/minimal.toml").read_text()
     minimal.write_text(text.replace("[redirect]", '[redirect]\ninbound_failure = "closed"'))
@@ -94,7 +94,7 @@ def test_a_visit(root: None) -> None:
         "through the proxy",
         "dnat to :4143",
         "│ Ready: ",
-        "'nonsense' is not known here",
+        "'nonsense' is not a command",
     ):
         assert said in done.stdout, done.stdout
 
@@ -105,7 +105,7 @@ def test_without_anybody_who_types_it_is_the_tour_in_one_go(root: None) -> None:
         FAIRLEAD, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, env={**os.environ}
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "nobody can type here" in done.stdout and done.stderr == ""
+    assert "standard input is not a terminal" in done.stdout and done.stderr == ""
     assert done.stdout.splitlines()[-1] == "sandbox: 17 of 17 checks passed"
 
 
@@ -139,7 +139,7 @@ def test_the_shell_gives_the_terminal_back(root: None) -> None:
             heard += os.read(terminal, 4096)
         said += heard
         os.write(terminal, typed)
-    with contextlib.suppress(OSError):  # Linux ends a terminal that nobody has open with EIO
+    with contextlib.suppress(OSError):  # Linux ends a terminal that no process has open with EIO
         while os.read(terminal, 4096):
             pass
     os.close(terminal)

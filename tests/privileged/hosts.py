@@ -1,4 +1,4 @@
-"""A host in namespaces, with a privileged helper of its own: `host` is ours, `peer` is everybody else."""
+"""A host in namespaces, with a privileged helper of its own: `host` is ours, `peer` is every other host."""
 
 import contextlib
 import errno
@@ -139,7 +139,7 @@ def _kind(address: str) -> socket.AddressFamily:
 
 
 class Listeners:
-    """Sockets that listen, in whatever namespace. Close by leaving the context."""
+    """Sockets that listen, in any namespace. Close by leaving the context."""
 
     def __init__(self) -> None:
         self.sockets: list[socket.socket] = []
@@ -161,13 +161,13 @@ class Listeners:
 
     def add_proxy(self, space: Namespace, uid: int = PROXY_UID, everywhere: str = "0.0.0.0") -> "Admin":
         """The listeners that linkerd2-proxy would have, over IPv4 (inbound over both where `everywhere` is "::"),
-        and an admin port that says all is well."""
+        and an admin port that reports health."""
         self.add(space, everywhere, INBOUND, uid=uid)
         self.add(space, "127.0.0.1", OUTBOUND, uid=uid)
         return self.add_admin(space, uid)
 
     def add_admin(self, space: Namespace, uid: int = PROXY_UID) -> "Admin":
-        """An admin port alone, that says all is well."""
+        """An admin port alone, that reports health."""
         return self._stack.enter_context(admin_port(space, uid))
 
     def accept(self) -> socket.socket:

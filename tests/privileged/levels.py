@@ -1,4 +1,4 @@
-"""What is asked of the privileged helper about levels, and where a connection then comes to."""
+"""Requests to the privileged helper about levels, and where a connection then arrives."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What only root can have written is read, and what is written is whole."""
+"""Only files that root alone can have written are read, and writes are atomic."""
 
 import os
 import subprocess
@@ -34,13 +34,13 @@ def test_roots_file_is_read(policy: Path) -> None:
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
 def test_a_file_that_others_may_write_is_not_trusted(policy: Path, mode: int) -> None:
     policy.chmod(mode)
-    assert refused(policy) == f"cannot trust {policy}: others than its owner may write it"
+    assert refused(policy) == f"cannot trust {policy}: users other than its owner may write it"
 
 
 @pytest.mark.parametrize("mode", [0o775, 0o757])
 def test_nor_is_one_in_a_directory_that_others_may_write(policy: Path, mode: int) -> None:
     policy.parent.chmod(mode)
-    assert refused(policy) == f"cannot trust {policy.parent}: others than its owner may write it"
+    assert refused(policy) == f"cannot trust {policy.parent}: users other than its owner may write it"
 
 
 def test_nor_one_that_belongs_to_somebody_else(policy: Path) -> None:
@@ -116,7 +116,7 @@ def test_whatever_the_mask_the_agent_can_read_what_was_written(root: None, tmp_p
 
 
 def test_two_helpers_never_write_at_once(root: None, tmp_path: Path) -> None:
-    """The second waits; it gets in when the first has gone, however it went."""
+    """The second waits; it continues when the first has ended, however it ended."""
     program = "import sys, pathlib; from agent.privileged.system import files\n"
     program += "with files.lock(pathlib.Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", program, str(tmp_path)]

@@ -72,7 +72,7 @@ def test_a_configuration_that_others_may_write_is_refused(host: Host) -> None:
     host.config.chmod(0o664)
     code, answer = ask(host, apply("on", "on"))
     assert (code, answer["reason"]) == (1, "ConfigurationUnusable")
-    assert "others than its owner may write it" in str(answer["detail"])
+    assert "users other than its owner may write it" in str(answer["detail"])
     assert rules(host) == ""
 
 
@@ -109,7 +109,7 @@ def test_an_sshd_that_cannot_be_looked_at_is_not_taken_for_none(host: Host) -> N
     with listening(host.space, "sshd", "0.0.0.0", 2222):
         code, answer = ask(host, apply("on", "on"), *without)
     assert (code, answer["reason"]) == (1, "RedirectForbidden")
-    assert "cannot tell where sshd listens" in str(answer["detail"])
+    assert "cannot find where sshd listens" in str(answer["detail"])
 
 
 def test_the_phase_is_remembered(host: Host) -> None:

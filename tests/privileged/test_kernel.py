@@ -67,7 +67,7 @@ def test_a_backend_that_the_host_lacks_is_named(
 
 @pytest.mark.parametrize("backend", sorted(kernel.BACKENDS))
 def test_a_host_without_ipv6(space: Namespace, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
-    """Its ip6tables has no tables, and nobody needs them."""
+    """Its ip6tables has no tables, and none are needed."""
     spec = replace(BOTH, addresses=BOTH.addresses[:1], networks=BOTH.networks[:1])
     real = programs.run
 
@@ -123,10 +123,10 @@ def test_what_a_program_says_becomes_a_reason(said: str, reason: Reason | None) 
 def test_a_program_of_another_backend_that_fails_is_named(
     space: Namespace, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    """It may hold something of ours; but what is in use goes all the same, when it is to go."""
+    """It may hold something of ours; but the rules in use are still removed on request."""
     wanted = "iptables-legacy" if broken != "ip6tables-legacy-save" else "iptables-nft"
     space.inside(lambda: kernel.replace(RULES, wanted))
-    space.run("ip6tables-legacy", "--table=nat", "--list")  # tables that nobody uses are not asked for
+    space.run("ip6tables-legacy", "--table=nat", "--list")  # unused tables are not read
     real = programs.run
 
     def fails(

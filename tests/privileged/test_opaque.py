@@ -19,7 +19,7 @@ RELEASE, REDIRECT = apply("released", "released"), apply("on", "on")
 
 @contextlib.contextmanager
 def greeting(host: Host, greets: bytes) -> Iterator[None]:
-    """A server on the declared port that sends this to whoever connects; b"": it waits to be asked."""
+    """A server on the declared port that sends this to each client; b"": it waits for the client."""
     listener = host.space.inside(
         lambda: socket.create_server(("::", APP), family=socket.AF_INET6, dualstack_ipv6=True)
     )
@@ -113,7 +113,7 @@ def test_a_person_may_force_a_port_that_is_not_opaque(proxied: Host) -> None:
 
 
 def test_a_port_that_was_redirected_once_is_not_asked_again_opaque_or_not(proxied: Host) -> None:
-    """A restart, a boot, or an application that is replaced takes no redirect away."""
+    """A restart, a boot, or an application that is replaced removes no redirect."""
     assert levels(proxied, REDIRECT) == ON
     done(proxied, RELEASE)
     with greeting(proxied, SMTP):

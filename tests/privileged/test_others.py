@@ -1,5 +1,5 @@
-"""What others chose and wrote: bytes that are not UTF-8, sets of tens of thousands, and none of it read on the way
-to BLOCK."""
+"""Names and rules of other programs: bytes that are not UTF-8, sets of tens of thousands, and none of it read on
+the way to BLOCK."""
 
 import os
 import shutil
@@ -86,8 +86,7 @@ UNSHOWN = (
 
 
 def test_cases_an_interface_that_nft_cannot_show(host: Host, proxy: Listeners, inbound: str) -> None:
-    """nft ends by a signal, or leaves the condition out: nothing is said of such rules, and nothing fails for it
-    that is to close a port."""
+    """nft ends by a signal, or omits the condition: such rules are not judged, and closing a port still works."""
     assert levels(host, NOW) == ON
     subprocess.run(host.space.command("nft", "-f", "-"), input=UNSHOWN, check=True, env={**os.environ})
     assert levels(host, FAILED)[0] == "block"
@@ -104,7 +103,8 @@ def test_cases_what_others_put_into_our_table_is_mended(host: Host, proxy: Liste
 
 
 def test_cases_a_listing_that_nft_cuts_short(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As nft 1.0.6 does at a table with `flags dormant`, with exit 0: the firewall cannot be told, and no more."""
+    """As nft 1.0.6 does at a table with `flags dormant`, with exit 0: the firewall is unknown, and nothing else
+    fails."""
     short = '{"nftables": [{"table": {"family": "ip", "name": "a", "handle": 1, "flags": \n'
     cut = subprocess.CompletedProcess(["nft"], 0, short, "")
     monkeypatch.setattr(nftables, "run", lambda *_, **__: cut)

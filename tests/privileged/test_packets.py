@@ -44,11 +44,11 @@ PROXY, ITSELF = Answer(True, 4143), Answer(True, 8080)
     ("level", "answer", "problem"),
     [
         (Level.ON, PROXY, ""),
-        (Level.ON, ITSELF, "arrives at port 8080, and not at the proxy's 4143"),
+        (Level.ON, ITSELF, "arrives at port 8080, not at the proxy's 4143"),
         (Level.ON, Answer(False), ""),
         (Level.BLOCK, Answer(False), ""),
-        (Level.BLOCK, ITSELF, "arrives at port 8080, and was to be blocked"),
-        (Level.BLOCK, PROXY, "arrives at port 4143, and was to be blocked"),
+        (Level.BLOCK, ITSELF, "arrives at port 8080, but must be blocked"),
+        (Level.BLOCK, PROXY, "arrives at port 4143, but must be blocked"),
         (Level.RELEASED, ITSELF, ""),
     ],
 )
@@ -68,7 +68,7 @@ def test_what_was_accepted_and_is_reset_is_harm_as_long_as_somebody_listens(
     assert packets.findings(Level.ON).problems == (
         "a connection to SSH on 10.9.0.2 port 22 is reset, and was accepted before",
     )
-    listening(monkeypatch)  # it has ended meanwhile
+    listening(monkeypatch)  # it has ended
     assert packets.findings(Level.ON).problems == ()
 
 

@@ -137,7 +137,7 @@ def test_the_session_that_asks(value: bytes, ports: set[int]) -> None:
 
 
 def test_a_name_of_a_server_counts_with_a_socket_of_roots_alone(space: Namespace) -> None:
-    """Any user may call a process sshd, and would keep a port from being redirected."""
+    """Any user may name a process sshd, and would prevent a port from being redirected."""
     with listening(space, "sshd", "0.0.0.0", 2222, uid=1000):
         assert space.inside(lambda: sshd.listening(NAMES)) == {2222}
         assert 2222 not in space.inside(sshd.ports)
@@ -246,7 +246,7 @@ def test_a_network_that_holds_a_subnet_of_this_host(prefix: Path, network: str, 
 
 def test_the_port_of_the_session_that_asks_is_not_caught(prefix: Path) -> None:
     files(prefix, CONFIG.replace("[redirect]", '[redirect]\ninbound = "all"'))
-    with pytest.raises(Refusal, match="cannot redirect port 2022: this session came by it"):
+    with pytest.raises(Refusal, match="cannot redirect port 2022: this session uses it"):
         specification.approved(prefix, frozenset({2022}))
 
 

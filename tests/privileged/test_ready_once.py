@@ -80,14 +80,14 @@ def test_a_record_that_is_not_roots_alone_is_not_trusted(fresh: Host) -> None:
     record(fresh).chmod(0o666)
     code, answer = ask(fresh, FAILED)
     assert (code, answer["reason"]) == (1, "RedirectFailed")
-    assert "others than its owner may write it" in str(answer["detail"])
+    assert "users other than its owner may write it" in str(answer["detail"])
 
 
 # a host that has left ------------------------------------------------------------------------------
 
 
 def test_on_a_host_that_has_left_nothing_is_closed(host: Host, ears: Listeners) -> None:
-    """Whoever starts and stops its proxy, and whatever the failure policy is."""
+    """Whatever starts and stops its proxy, and for any failure policy."""
     leave(host)
     for request in (FAILED, RESTORE, ARM):
         assert levels(host, request) == OFF

@@ -1,4 +1,5 @@
-"""The levels of the moment: armed on proof, the failure policy, what was approved at boot, nothing at the end."""
+"""The current levels: armed once proved ready, the failure policy, what was approved at boot, nothing at the
+end."""
 
 import pytest
 
@@ -41,7 +42,7 @@ def test_arm_needs_the_proxys_own_listeners(host: Host) -> None:
     ("says", "reason"),
     [
         ({"ready": 503}, "ProxyStarting"),
-        ({"expires": 0.0}, "ProxyUncertified"),  # a zombie: all else says that it is well
+        ({"expires": 0.0}, "ProxyUncertified"),  # its identity is dead: all else reports health
         ({"expires": 1.0}, "ProxyCertificateExpired"),
     ],
 )
@@ -106,7 +107,7 @@ def test_failed_is_the_failure_policy(host: Host, policies: str, expected: tuple
 
 
 def test_where_nothing_goes_out_through_the_proxy_outbound_is_left_alone(host: Host, ears: Listeners) -> None:
-    """Whatever its failure policy is."""
+    """For any failure policy."""
     nothing = '[redirect]\noutbound = "off"\noutbound_failure = "closed"'
     host.config.write_text(host.config.read_text().replace("[redirect]", nothing))
     assert levels(host, FAILED) == BLOCKED

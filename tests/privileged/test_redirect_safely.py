@@ -1,4 +1,5 @@
-"""A redirect that never cuts a host off: tested when it is set, on trial where asked, and taken back whole."""
+"""A redirect that never cuts a host off: tested when it is set, on trial where requested, and reverted
+completely."""
 
 import base64
 import fcntl
@@ -70,7 +71,7 @@ def test_a_suspension_stays_until_an_operator_acts(host: Host, ears: Listeners, 
 
 
 def test_where_nothing_was_tracking_stays(host: Host, tmp_path: Path) -> None:
-    """Taken back without it, a stream that was caught meanwhile would be reset."""
+    """Reverted without it, a stream that was redirected during the trial would be reset."""
     refused(host, apply(*ON), *with_nft(nft_and_then(tmp_path, HARM)))
     rules = host.space.run("nft", "list", "ruleset")
     assert "ct state" in rules
@@ -144,7 +145,7 @@ def test_an_operator_may_take_it_back_before(host: Host, ears: Listeners) -> Non
 
 
 def test_what_is_on_trial_is_judged_by_what_it_was_made_of(host: Host, ears: Listeners) -> None:
-    """And what comes back by what was approved before, whatever stands in the file meanwhile."""
+    """And the restored rules are of the approved configuration, whatever the file contains now."""
     ears.add_proxy(host.space)
     done(host, NOW)
     host.config.write_text(host.config.read_text().replace("ports = [8080]", "ports = [8080, 8081]"))
@@ -246,7 +247,7 @@ def test_by_iptables_rules_are_set_and_counted(host: Host, ears: Listeners, back
 def test_by_iptables_none_are_on_trial_where_nothing_keeps_the_time(
     host: Host, ears: Listeners, tmp_path: Path, backend: str
 ) -> None:
-    """What cannot be promised is refused, and nothing has changed."""
+    """A trial that cannot be guaranteed is refused, and nothing has changed."""
     force(host, backend)
     ears.add_proxy(host.space)
     systemd = Systemd(tmp_path)
@@ -266,7 +267,7 @@ def test_by_iptables_none_are_on_trial_where_nothing_keeps_the_time(
 
 
 class Systemd:
-    """A stand-in of systemd-run, which notes what it is told. Seen from `around` the privileged helper is in
+    """A stand-in of systemd-run, which records its arguments. Seen from `around` the privileged helper is in
     the network namespace of process 1, and systemd runs."""
 
     def __init__(self, folder: Path) -> None:
@@ -318,7 +319,7 @@ def test_by_iptables_a_timer_is_told_to_take_back_what_is_on_trial(
     assert "trial" not in done(host, CHECK)
     assert levels(host, request) == BLOCKED
     record.write_text("{}")
-    assert "it is no record of a trial" in refused(host, CHECK)[1]
+    assert "it is not a record of a trial" in refused(host, CHECK)[1]
 
 
 @pytest.mark.parametrize("backend", IPTABLES)

@@ -1,4 +1,5 @@
-"""The self-test by packets: it tells what really happens, blames no good redirect, and leaves no trace."""
+"""The self-test by packets: it reports what really happens, finds no fault in a good redirect, and leaves no
+trace."""
 
 import configparser
 import os
@@ -80,7 +81,7 @@ def refusal(host: Host, request: dict[str, str], *around: str) -> str:
 def test_declared_undeclared_and_ssh_are_dialled_and_nothing_is_left(
     host: Host, ears: Listeners, backend: str
 ) -> None:
-    """And nobody accepts a connection that is none."""
+    """And no application accepts such a connection."""
     force(host, backend)
     assert applied(host) == TESTED
     assert tun.NAME not in host.space.run("ip", "link")
@@ -95,13 +96,13 @@ def test_declared_undeclared_and_ssh_are_dialled_and_nothing_is_left(
     [
         (SSH, INBOUND, "on", "SSH on 10.9.0.2 port 22 arrives at port 4143"),
         (UNDECLARED, APP, "block", "10.9.0.2 port 9000 arrives at port 8080"),
-        (APP, UNDECLARED, "on", "10.9.0.2 port 8080 arrives at port 9000, and not at the proxy's 4143"),
+        (APP, UNDECLARED, "on", "10.9.0.2 port 8080 arrives at port 9000, not at the proxy's 4143"),
     ],
 )
 def test_what_others_chains_do_to_it_is_seen(
     host: Host, ears: Listeners, tmp_path: Path, port: int, to: int, level: str, what: str
 ) -> None:
-    """Rules that read as they should: what comes before them is in nobody's description."""
+    """Rules that read back as intended: the rules before them are in no description."""
     chain = "add table inet x; add chain inet x c { type nat hook prerouting priority -190; }"
     other = f"'{chain}; add rule inet x c tcp dport {port} dnat to :{to}'"
     assert what in refusal(host, apply(level, "released"), *with_nft(nft_and_then(tmp_path, other)))
@@ -137,7 +138,7 @@ def test_ssh_that_is_reset_since_then_is_harm(host: Host, ears: Listeners, tmp_p
 def test_a_strict_firewall_fails_no_good_redirect(
     host: Host, ears: Listeners, backend: str, strict: str, silent: int
 ) -> None:
-    """It lets nobody in, so that nothing is to be proved; or it lets in what the redirect has translated."""
+    """It admits no connection, so that nothing can be proved; or it admits what the redirect has translated."""
     force(host, backend)
     host.space.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.default.rp_filter=1")
     host.space.run("nft", "-f", "-", input=strict)
@@ -192,7 +193,7 @@ def test_the_helpers_own_rights_are_enough(host: Host, ears: Listeners) -> None:
 
 
 def test_a_helper_that_is_killed_leaves_no_wire(host: Host, ears: Listeners, tmp_path: Path) -> None:
-    """The kernel takes it away with the program."""
+    """The kernel removes it with the program."""
     real, nft, held = tmp_path / "real-nft", tmp_path / "nft", tmp_path / "held"
     shutil.copy(shutil.which("nft") or "", real)
     os.mkfifo(held)
@@ -203,7 +204,7 @@ def test_a_helper_that_is_killed_leaves_no_wire(host: Host, ears: Listeners, tmp
             b'{"verb": "redirect set", "inbound": "on", "outbound": "on"}\n'
         )
         helper.stdin.flush()
-        with held.open("w"):  # it is at the rules now
+        with held.open("w"):  # it sets the rules now
             assert tun.NAME in host.space.run("ip", "link")
             helper.kill()
             helper.wait()
@@ -244,7 +245,7 @@ def test_where_every_network_is_excepted_there_is_no_wire(host: Host) -> None:
         with tun.wire(map(ip_network, ("0.0.0.0/0", "::/0"))):
             pass
 
-    with pytest.raises(tun.Impossible, match="no address is spare"):
+    with pytest.raises(tun.Impossible, match="no address is free"):
         host.space.inside(open_one)
 
 

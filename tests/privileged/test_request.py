@@ -1,4 +1,4 @@
-"""The privileged helper's verbs are a closed set: whatever else comes in is refused before anything is done."""
+"""The privileged helper's verbs are a closed set: everything else is refused before anything is done."""
 
 import json
 from contextlib import suppress

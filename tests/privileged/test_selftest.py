@@ -1,4 +1,4 @@
-"""The self-test: quiet about rules as they are made, of any specification; loud about what is not so."""
+"""The self-test: no problem in rules as generated, of any specification; a problem in every other."""
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_network

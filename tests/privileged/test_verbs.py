@@ -1,4 +1,4 @@
-"""Any requests in any order, on a kernel that is a variable: nothing but an answer or a refusal comes of them."""
+"""Any requests in any order, on a fake kernel: each ends in an answer or a refusal."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -149,7 +149,7 @@ def test_any_requests_in_any_order(steps: list[Request | str]) -> None:
 
 
 def only_ours(rules: Ruleset | None) -> bool:
-    """Whatever was asked: redirected or refused is what root's configuration names, and the guard of it."""
+    """For any request: only what root's configuration names is redirected or refused, with its guard."""
     hits = [
         rule
         for chain in (rules.chains if rules else ())

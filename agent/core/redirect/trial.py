@@ -18,7 +18,7 @@ class Stage(enum.Enum):
     NONE = "none"  # what is in force was approved, or nothing is in force
     ON_TRIAL = "on trial"
     EXPIRED = "expired"  # its time ended without a confirmation
-    REVERTED = "reverted"  # an operator took it back
+    REVERTED = "reverted"  # an operator reverted it
     FAILED = "failed"  # the rules did not do what they are for, or did harm
     REMOVED = "removed"  # an operator took every rule away
 

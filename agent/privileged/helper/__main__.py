@@ -29,7 +29,7 @@ from agent.privileged.redirect import host_rules, watch
 
 
 class _Late(BaseException):
-    """Time is up, wherever the program is; no handler of an expected error takes it for one."""
+    """The deadline has expired; no handler of an expected error catches this."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -63,7 +63,7 @@ def _serve(prefix: Path) -> int:
     except Refusal as refusal:
         words = {"remedy": refusal.remedy} if refusal.remedy else {}
         return _say(1, ok=False, reason=refusal.reason or failure, detail=refusal.detail, **words)
-    except Exception as error:  # a fault of ours, and no reason to leave the caller without an answer
+    except Exception as error:  # a bug here; the caller gets an answer all the same
         traceback.print_exc(file=sys.stderr)
         return _say(1, ok=False, reason=failure, detail=f"cannot serve this: {type(error).__name__}: {error}")
     except _Late:
@@ -74,7 +74,7 @@ def _serve(prefix: Path) -> int:
 def _hand_over_watch() -> int:
     """The answer carries the open socket along (SCM_RIGHTS). Raises Refusal."""
     if not stat.S_ISSOCK(os.fstat(1).st_mode):
-        raise Refusal("cannot hand over the watch: the caller came by no socket")
+        raise Refusal("cannot pass on the watch: the caller is not connected by a socket")
     with watch.subscribed() as notices, socket.socket(fileno=os.dup(1)) as connection:
         signal.setitimer(signal.ITIMER_REAL, 0)
         socket.send_fds(connection, [b'{"ok": true}\n'], [notices.fileno()])
@@ -82,7 +82,7 @@ def _hand_over_watch() -> int:
 
 
 def _say(code: int, **answer: object) -> int:
-    """A caller that does not wait for its answer is its own affair."""
+    """A caller that does not wait for its answer is ignored."""
     signal.setitimer(signal.ITIMER_REAL, 0)
     line = json.dumps(text.shown(answer)).encode() + b"\n"
     with suppress(BrokenPipeError):

@@ -1,4 +1,4 @@
-"""Who asks, where that can be known: behind a unix socket the kernel says it."""
+"""Who the caller is: behind a unix socket, the kernel reports it (SO_PEERCRED)."""
 
 import pwd
 import socket
@@ -16,8 +16,8 @@ _CREDENTIALS: Final = "3i"  # struct ucred: pid, uid, gid
 
 
 def must_be_allowed(request: Request) -> None:
-    """Raises Refusal. Whoever could start this program by hand, with no socket, is root already, or gets
-    nowhere by it."""
+    """Raises Refusal. A user who starts this program manually, without a socket, is root already or has no rights
+    here."""
     if not stat.S_ISSOCK(fstat(0).st_mode):
         return
     uid = _peer()
@@ -26,13 +26,13 @@ def must_be_allowed(request: Request) -> None:
     if uid != _agent():
         raise Refusal(f"cannot serve uid {uid}: it is neither root nor {AGENT!r}")
     if request.row.who is Who.ROOT:
-        raise Refusal(f"cannot do {request.verb!r} for the agent: it is an operator's to ask")
+        raise Refusal(f"cannot do {request.verb!r} for the agent: only root may request it")
 
 
 def _peer() -> int:
     with socket.socket(fileno=dup(0)) as connection:
         if connection.family is not socket.AF_UNIX:
-            raise Refusal("cannot serve this caller: it came by no unix socket")
+            raise Refusal("cannot serve this caller: it is not connected by a unix socket")
         size = struct.calcsize(_CREDENTIALS)
         _, uid, _ = struct.unpack(_CREDENTIALS, connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
     return int(uid)

@@ -1,4 +1,4 @@
-"""One request: one line of JSON, a verb of the table and exactly its words."""
+"""One request: one line of JSON with a verb of the table and exactly its words."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ LIMIT: Final = 4096  # bytes of one request, its line end included
 
 
 class BadRequest(Exception):
-    """Nothing was done, because this is no request."""
+    """Nothing was done, because this is not a request."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,19 @@ class Request:
 
 
 def parse(line: bytes) -> Request:
-    """Raises BadRequest for whatever is not exactly a known verb with exactly its words."""
+    """Raises BadRequest unless it is exactly a known verb with exactly its words."""
     if len(line) > LIMIT:
         raise BadRequest(f"longer than {LIMIT} bytes")
     if not line.endswith(b"\n"):
-        raise BadRequest("not one whole line")
+        raise BadRequest("not one complete line")
     try:
         fields = json.loads(line, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
-        raise BadRequest("not JSON, or a key twice") from None
+        raise BadRequest("not JSON, or a duplicate key") from None
     match fields:
         case {"verb": str(verb), **words} if verb in VERBS:
             return Request(verb, _words(verb, words))
-    raise BadRequest("no known verb")
+    raise BadRequest("unknown verb")
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""What may be asked: one row per verb, with who may ask it, its words, and what carries it out.
+"""The verbs: one row each, with who may request it, its words, and its handler.
 
 The agent may be compromised. What ends or lifts a suspension, applies a configuration, or says whom this host
 trusts is for root alone.
@@ -57,7 +57,7 @@ def _apply(prefix: Path, given: Given) -> Answer:
 
 
 def _session(given: Given) -> frozenset[int]:
-    """The ports by which an operator came, which can only make a verb stricter."""
+    """The ports of the operator's session, which can only make a verb stricter."""
     return may.ports(given.get("session", ""))
 
 
@@ -96,7 +96,7 @@ VERBS: Final[Mapping[str, Verb]] = {
         Who.ROOT,
         Reason.REDIRECT_FAILED,
         lambda prefix, given: handlers.revert(prefix, due="due" in given),
-        (NONE, {"due": YES}),  # due: a timer asks
+        (NONE, {"due": YES}),  # due: the request comes from a timer
     ),
     "redirect remove": Verb(
         Who.ROOT,
@@ -128,7 +128,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "proxy kill": _proxy(proxy.kill),
     "proxy reset-failed": _proxy(proxy.reset_failed),
     "proxy logs": _proxy(proxy.logs),
-    # It asks the Workload API, a resolver and a program, and holds no lock.
+    # It calls the Workload API, a resolver and a program, and holds no lock.
     "proxy check": Verb(
         Who.AGENT,
         Reason.PROXY_UNIT_FAILED,

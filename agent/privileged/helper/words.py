@@ -42,7 +42,7 @@ DIGEST: Final = Shaped(r"[0-9a-f]{64}", "a SHA-256 in hexadecimal digits")
 
 
 def ports(word: str) -> frozenset[int]:
-    """Of a word that PORTS allows; none of an empty one."""
+    """The ports in a word that PORTS allows; none in an empty one."""
     return frozenset(map(int, re.findall(r"\d+", word)))
 
 

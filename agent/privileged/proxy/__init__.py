@@ -1,1 +1,1 @@
-"""What root keeps and proves about the proxy: versions, trust anchors, readiness."""
+"""What root stores and checks about the proxy: versions, trust anchors, readiness."""

@@ -1,7 +1,7 @@
-"""Trust anchors that the agent found become the proxy's, once root has named them by their digest.
+"""Makes trust anchors that the agent found the proxy's, once root has named them by their digest.
 
-The agent's file is a proposal from somebody who may be compromised. So what root accepts is what root saw: a set
-of certificates with that digest, and nothing else that a file of that name may hold by now.
+The agent may be compromised, so its file is only a proposal. Root accepts exactly the set of certificates with the
+digest that root saw, not what the file may contain now.
 """
 
 import os
@@ -20,7 +20,7 @@ def accept(prefix: Path, digest: str) -> dict[str, object]:
     path = Host(prefix).anchors_kept
     found = _certificates(path)
     if anchors.digest(found) != digest:
-        raise Refusal(f"cannot accept {digest[:12]}: {path} holds {anchors.digest(found)[:12]} by now")
+        raise Refusal(f"cannot accept {digest[:12]}: {path} holds {anchors.digest(found)[:12]} now")
     with files.lock(prefix):
         files.write(Host(prefix).anchors_accepted, anchors.pem(found))
     return {"digest": digest, "certificates": len(found)}
@@ -29,7 +29,7 @@ def accept(prefix: Path, digest: str) -> dict[str, object]:
 def _certificates(path: Path) -> tuple[bytes, ...]:
     try:
         found = anchors.certificates(_read(path))
-        for der in found:  # each by itself, for OpenSSL stops at the first that it knows already
+        for der in found:  # one at a time: OpenSSL stops at the first that it knows already
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
     except OSError as error:  # an SSLError is an OSError
         raise Refusal(f"cannot read {path}: {error.strerror or error}") from None
@@ -39,8 +39,8 @@ def _certificates(path: Path) -> tuple[bytes, ...]:
 
 
 def _read(path: Path) -> str:
-    """Of the agent's file, and only of a file: a link could lead anywhere, a pipe would be waited for."""
+    """Of the agent's file, if it is a regular file: a link could lead anywhere, a pipe would block."""
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise Refusal(f"cannot read {path}: not a file")
+            raise Refusal(f"cannot read {path}: not a regular file")
         return text_files.armour(file.read(files.MOST))

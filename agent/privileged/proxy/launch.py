@@ -1,4 +1,4 @@
-"""What the next start of the proxy would be: binary, environment and user, from root-owned files alone."""
+"""The next start of the proxy: binary, environment and user, from root-owned files alone."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ def plan(prefix: Path, version: str = "") -> Launch:
     config = configuration.read(prefix)
     uid, _ = derived.proxy_owner(config)
     anchors = _anchors(derived.anchors_in_force(config, prefix), config.identity.anchors_follow)
-    # Past the symlink: which version runs shall be plain to see.
+    # The symlink is resolved, so that the command line shows the version.
     binary = os.path.realpath(derived.proxy_binary(config, str(prefix), version))
     return Launch(binary, proxy.environment(settings(prefix, version), anchors), uid)
 
@@ -37,7 +37,7 @@ def settings(prefix: Path, version: str = "") -> ProxySettings:
 
 
 def _anchors(places: Sequence[Path], follow: bool) -> str:
-    """The first that is there: root's own, or the agent's where root has said that it counts. Raises Refusal."""
+    """The first that is there: root's own, or the agent's where root allows it. Raises Refusal."""
     found = next((path for path in places if path.exists()), places[-1])
     try:
         return text_files.armour(

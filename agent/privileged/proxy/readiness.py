@@ -1,8 +1,8 @@
-"""Whether the proxy is proved ready: read from its admin port and from who listens on its ports, and judged
-exactly as the agent judges it.
+"""Whether the proxy is proved ready, by its admin port and the owners of its listening ports; the agent uses the
+same rules.
 
-Law: a part that cannot be read (a timeout, a 403) is no fault. Then nobody knows, and whoever asked holds what is
-live.
+Law: a part that cannot be read (a timeout, a 403) is not a fault. Then readiness is unknown, and the caller keeps
+what is live.
 """
 
 import time
@@ -22,7 +22,7 @@ _REFUSED, _UNREADABLE = 0, -1  # in the place of an HTTP status
 
 def must_hold(spec: RedirectSpec, policy: str = "") -> Maybe[bool]:
     """Whether the policy controller (at HOST:PORT `policy`) has answered it. Raises Refusal: it is not ready;
-    PROXY_UNREADABLE where that cannot be told."""
+    PROXY_UNREADABLE where that is unknown."""
     owners = listeners.owners()
     listeners.must_be_the_proxys(spec, owners)
     reading = _reading(spec, owners, policy)
@@ -34,7 +34,7 @@ def must_hold(spec: RedirectSpec, policy: str = "") -> Maybe[bool]:
 
 
 def _reading(spec: RedirectSpec, owners: listeners.Owners, policy: str) -> proxy.Reading:
-    """The admin port's owner counts as well: the rest is that port's word."""
+    """The admin port's owner counts as well: everything else is read from that port."""
     ports = (spec.inbound_listener, spec.outbound_listener, _PORT)
     (live, _), (ready, _), (metrics, text) = (_page(path) for path in ("/live", "/ready", "/metrics"))
     return proxy.Reading(

@@ -1,7 +1,7 @@
 """Which of the installed versions of linkerd2-proxy is started next: two symlinks beside the versions' folders.
 
 Law: a version is a folder below PREFIX/var/lib/fairlead/proxy that root alone can write, named by a number and
-nothing else. Where a link leads is read only to say which version it names.
+nothing else. A link's target is read only for the version that it names.
 """
 
 import re
@@ -33,7 +33,7 @@ def linked(prefix: Path, link: str) -> str:
 
 
 def set_current(prefix: Path, version: str) -> dict[str, object]:
-    """Raises Refusal. The same again changes nothing."""
+    """Raises Refusal. Repeating it changes nothing."""
     with files.lock(prefix):
         must_be_installed(prefix, version)
         before = linked(prefix, CURRENT)
@@ -47,7 +47,7 @@ def set_current(prefix: Path, version: str) -> dict[str, object]:
 def must_be_installed(prefix: Path, version: str) -> None:
     """Raises Refusal: the folder or the binary in it is not there, or not root's alone."""
     if not re.fullmatch(PATTERN, version):
-        raise Refusal(f"cannot use the proxy {version!r}: it is no version")
+        raise Refusal(f"cannot use the proxy {version!r}: it is not a version")
     home = folder(prefix) / version
     try:
         for path in (home.parent, home, home / BINARY):
@@ -59,7 +59,8 @@ def must_be_installed(prefix: Path, version: str) -> None:
 
 
 def link(prefix: Path, name: str, version: str) -> None:
-    """At once: whoever follows the link finds the one or the other. Under `files.lock` alone. Raises Refusal."""
+    """Atomic: a process that follows the link finds the old or the new target. Under `files.lock` alone. Raises
+    Refusal."""
     path = folder(prefix) / name
     fresh = path.with_name(f".{name}.new")
     try:
@@ -68,4 +69,4 @@ def link(prefix: Path, name: str, version: str) -> None:
         fresh.rename(path)
         files._sync(path.parent)
     except OSError as error:
-        raise Refusal(f"cannot make {path} lead to {version}: {error.strerror}") from None
+        raise Refusal(f"cannot link {path} to {version}: {error.strerror}") from None

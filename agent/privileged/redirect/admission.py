@@ -1,7 +1,7 @@
 """What the host's own firewall does with connections to the proxy, from peers and from the host itself: read
 here, judged by core.
 
-The same words stand in `plan` and wherever else this is told.
+`plan` and every other report use the same words.
 """
 
 import json
@@ -27,19 +27,19 @@ _SHUT_OUT: Final = (
 _WAY_OUT: Final = "leave such networks out of redirect.outbound_networks"
 _FIREWALLD: Final = f"firewalld: RFC3964_IPv4=no in firewalld.conf; or {_WAY_OUT}"
 _UNTRACKED: Final = (
-    "cannot redirect {}: the host's firewall takes it out of connection tracking ({}); let connections to the "
-    "proxy be tracked there"
+    "cannot redirect {}: the host's firewall exempts it from connection tracking ({}); track connections to the "
+    "proxy there"
 )
 
 
 # Of what comes to the proxy, and of what goes out to it.
 INWARD: Final = frozenset({"ingress", "prerouting", "input", "output", "postrouting", "egress"})
-# On lo no set is looked up: where one decides there, it cannot be told.
+# On lo no set is looked up: where one decides there, the result is unknown.
 OUTWARD: Final = frozenset({"output"})
 
 
 def seen(hooks: frozenset[str] = INWARD | OUTWARD) -> Seen | Refusal:
-    """The firewall as it stands now, for the two below; or why it cannot be read, and so cannot be told of. Sets
+    """The firewall as it stands now, for the two below; or why it cannot be read. Sets
     that nothing at these hooks refers to are left out."""
     try:
         return _seen(hooks)
@@ -77,8 +77,8 @@ def _must_be_tracked(firewall: Seen, arrival: Arrival, direction: str) -> None:
 def outward(firewall: Seen | Refusal, spec: RedirectSpec) -> None:
     """Raises Refusal where the firewall refuses what would be redirected outbound.
 
-    Its output rules see the proxy's address and still the interface of the old one. firewalld, as it comes,
-    rejects ::/96 there (RFC 3964, 6to4), and so ::1: every IPv6 connection to the mesh would fail at once.
+    Its output rules see the proxy's address and still the interface of the old one. firewalld, by default, rejects
+    ::/96 there (RFC 3964, 6to4), and so ::1: every IPv6 connection to the mesh would fail at once.
     """
     if isinstance(firewall, Refusal):
         return
@@ -109,7 +109,7 @@ def _departure(spec: RedirectSpec, version: int, mine: Address | None, network: 
 
 
 def _interface_to(there: Address) -> str | None:
-    """By which it is reached; None: nobody says."""
+    """By which it is reached; None: unknown."""
     for route in _ip("route", "get", str(there)):
         return str(route["dev"]) if "dev" in route else None
     return None
@@ -144,14 +144,14 @@ def _arrivals(spec: RedirectSpec, networks: tuple[Network, ...]) -> Iterator[Arr
 
 
 def _interfaces() -> dict[str, str]:
-    """Address → the interface that has it; {} where that cannot be had. On lo it is reached by any other."""
+    """Address → the interface that has it; {} where that is unknown. On lo it is reached by any other."""
     links = _ip("address", "show")
     found = {one["local"]: link["ifname"] for link in links for one in link.get("addr_info", []) if "local" in one}
     return {address: WIRE if name == "lo" else name for address, name in found.items()}
 
 
 def _ip(*words: str) -> list[dict[str, Any]]:
-    """[]: there is no such program, or it cannot tell."""
+    """[]: there is no such program, or it fails."""
     program = programs.find("ip")
     done = programs.run(program, "-j", *words) if program else None
     if done is None or done.returncode != 0:

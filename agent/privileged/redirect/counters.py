@@ -1,4 +1,4 @@
-"""What each live rule has met: packets and bytes."""
+"""Counters of each live rule: packets and bytes."""
 
 from pathlib import Path
 

@@ -49,7 +49,8 @@ def remember(prefix: Path, source: Path, inbound: Level) -> None:
 
 
 def accept(prefix: Path) -> dict[str, object]:
-    """An operator accepts that the declared ports are redirected whatever their servers do. Raises Refusal."""
+    """An operator accepts that the declared ports are redirected even if their servers speak first. Raises
+    Refusal."""
     with files.lock(prefix):
         remember(prefix, prefix, Level.ON)
     return {"ports": sorted(configuration.read(prefix).workload.ports)}
@@ -89,7 +90,7 @@ def speak_first(addresses: Iterable[Address], ports: Sequence[int]) -> tuple[int
 def _dial(waiting: selectors.BaseSelector, address: Address, port: int) -> None:
     connection = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET)
     connection.setblocking(False)
-    connection.connect_ex((str(address), port))  # what became of it is read below
+    connection.connect_ex((str(address), port))  # the result is read below
     waiting.register(connection, selectors.EVENT_READ, port)
 
 

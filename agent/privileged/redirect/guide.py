@@ -1,4 +1,4 @@
-"""What the guide's hand-made chains have left on this host, by either kind of iptables."""
+"""The manually created chains of Linkerd's guide on this host, by either kind of iptables."""
 
 from agent.privileged.redirect.backends.iptables import KINDS, Iptables
 

@@ -1,5 +1,4 @@
-"""What each verb of the redirect does. Every one raises Refusal, and then nothing has changed, or what was
-before has come back."""
+"""The verbs of the redirect. Each raises Refusal; then nothing has changed, or the previous state is restored."""
 
 import sys
 import traceback
@@ -43,19 +42,18 @@ def check(prefix: Path) -> Answer:
 
 
 # the agent's ---------------------------------------------------------------------------------------
-#
-# Its levels are of the configuration in force, whatever has been written into the file since: what is redirected
+# Its levels are of the configuration in force, not of later edits to the file: what is redirected
 # changes when an operator says so. Only the very first configuration is approved by being applied.
 
 
 def apply(prefix: Path, inbound: Level, outbound: Level) -> Answer:
-    """Bring the kernel to these levels, and say what it holds afterwards."""
+    """Bring the kernel to these levels, and return what it holds afterwards."""
     with files.lock(prefix):
         return _bring(prefix, live.read(prefix), settle(inbound, outbound))
 
 
 def arm(prefix: Path) -> Answer:
-    """ON, if the proxy is proved ready. A host that has left is left alone."""
+    """ON, if the proxy is proved ready. A host that has left is unchanged."""
     with files.lock(prefix):
         before = live.read(prefix)
         if records.left(prefix):
@@ -127,14 +125,14 @@ def _remember(prefix: Path, spec: RedirectSpec) -> None:
 
 
 def _approve_first(prefix: Path, source: Path, spec: RedirectSpec, wanted: Levels) -> None:
-    """Where none was approved yet, the one that the rules were made of."""
+    """The approved configuration; before the first approval, the one of the live rules."""
     if source == prefix and spec is not specification.NOTHING and wanted != _OFF and not records.left(prefix):
         records.approve(prefix, source)
 
 
 def _permit(held: Suspension | None, before: Live, wanted: Levels) -> None:
-    """What was suspended is not set again by the agent, but for what is on trial, as long as that is. Closing a
-    port is allowed still, but not after an operator took the rules away."""
+    """The agent cannot set suspended rules again, except those on trial while the trial lasts. Closing a port is
+    still allowed, but not after an operator removed the rules."""
     stage = records.stage(held, on_trial=before.on_trial)
     if held is None or transaction.lets_go(wanted):
         return
@@ -145,8 +143,8 @@ def _permit(held: Suspension | None, before: Live, wanted: Levels) -> None:
 
 
 def _or_by_force(prefix: Path, wanted: Callable[[Path], Levels], act: Callable[[], Answer]) -> Answer:
-    """An error that is no refusal must not leave open what is to be closed: the rules of these levels are set with
-    nothing looked up and nothing tested. Raises Refusal."""
+    """An error other than a refusal must not leave a port open that must be closed: the rules of these levels are
+    set without lookups and without tests. Raises Refusal."""
     try:
         return act()
     except Refusal:
@@ -166,7 +164,7 @@ def _or_by_force(prefix: Path, wanted: Callable[[Path], Levels], act: Callable[[
 
 
 def restore(prefix: Path) -> Answer:
-    """The redirect that was last approved, at the level of the moment; nothing after `leave`."""
+    """The redirect that was last approved, at the current level; nothing after `leave`."""
     with host_rules.request(prefix, left_alone=True), files.lock(prefix):
         found, held = live.read(prefix), records.suspension(prefix)
         stage = records.stage(held, on_trial=found.on_trial)
@@ -189,8 +187,8 @@ def _restored(prefix: Path, found: Live, held: Suspension | None) -> Answer:
 
 
 def _at_boot(prefix: Path, source: Path, found: Live) -> Levels:
-    """Where nobody can tell whether the proxy is ready, what is live stays; what is gone or damaged gets its
-    failure policy."""
+    """Where the proxy's readiness is unknown, live rules stay; missing or damaged ones get their failure
+    policy."""
     try:
         return wanted_levels.now(prefix, source)
     except Refusal as refusal:
@@ -206,8 +204,8 @@ def _at_boot(prefix: Path, source: Path, found: Live) -> Levels:
 def apply_configured(
     prefix: Path, seconds: int | None, session: frozenset[int] = frozenset(), *, force: bool = False
 ) -> Answer:
-    """The configuration as it stands now, at the level of the moment. `seconds`: how long it is on trial; None:
-    it is kept. `session`: the ports by which the operator came. `force`: also where a server on a declared port
+    """The present configuration, at the current level. `seconds`: how long it is on trial; None:
+    it is kept. `session`: the ports of the operator's session. `force`: also where a server on a declared port
     speaks first.
 
     An operator has acted: a suspension is lifted.
@@ -235,8 +233,8 @@ def _keep(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Don
 
 
 def adopt_guide(prefix: Path, session: frozenset[int] = frozenset()) -> Answer:
-    """The configuration in place of the chains that Linkerd's guide has an operator make by hand. Ours come
-    first in the kernel, so there is no moment with neither."""
+    """The configuration in place of the manually created chains of Linkerd's guide. Our rules come first in the
+    kernel, so there is no gap."""
     with files.lock(prefix):
         chains = guide.chains()
         wanted = wanted_levels.now(prefix, prefix, session)
@@ -246,7 +244,7 @@ def adopt_guide(prefix: Path, session: frozenset[int] = frozenset()) -> Answer:
 
 
 def confirm(prefix: Path) -> Answer:
-    """What is on trial stays."""
+    """Keep what is on trial."""
     with files.lock(prefix):
         found = live.read(prefix)
         _possible(prefix, found, Event.CONFIRM)
@@ -260,7 +258,7 @@ def confirm(prefix: Path) -> Answer:
 
 
 def revert(prefix: Path, *, due: bool = False) -> Answer:
-    """What was before the trial comes back at once, and the suspension stays. `due`: a timer asks."""
+    """Restore what was before the trial at once; the suspension stays. `due`: the request comes from a timer."""
     with files.lock(prefix):
         if due:
             return _levels(_time_is_over(prefix))
@@ -269,12 +267,12 @@ def revert(prefix: Path, *, due: bool = False) -> Answer:
         assert found.trial is not None
         source = records.approved(prefix)
         transaction.for_good(prefix, source, found.trial.before)
-        records.suspend(prefix, Suspension(Cause.REVERTED, "an operator took it back"))
+        records.suspend(prefix, Suspension(Cause.REVERTED, "an operator reverted it"))
         return _levels(_live_levels(source, live.read(prefix)))
 
 
 def _time_is_over(prefix: Path) -> Levels:
-    """Also where somebody has taken the rules on trial away meanwhile."""
+    """Also where another program has removed the rules on trial."""
     found, source = trial.record(prefix), records.approved(prefix)
     if found is not None and found.left > 0:
         raise Refusal(f"cannot revert the redirect: {found.left} s are left")
@@ -294,8 +292,8 @@ def _possible(prefix: Path, found: Live, event: Event) -> None:
 
 
 def remove(prefix: Path, *, now: bool) -> Answer:
-    """Take every rule away. While the proxy has streams open, RELEASED: tracking stays until they have ended,
-    and this is asked again. A host that did not leave stays without, until an operator acts."""
+    """Remove every rule. While the proxy has open streams, RELEASED: tracking stays until they have ended, and the
+    request is repeated. A host that did not leave stays without rules until an operator acts."""
     with files.lock(prefix):
         if live.read(prefix).rules is None:
             return _levels(_OFF)
@@ -305,7 +303,7 @@ def remove(prefix: Path, *, now: bool) -> Answer:
         if not streams:
             live.replace(source, None)
         if not records.left(prefix):
-            records.suspend(prefix, Suspension(Cause.REMOVED, "an operator took the rules away"))
+            records.suspend(prefix, Suspension(Cause.REMOVED, "an operator removed the rules"))
         answer = _levels(levels(specification.NOTHING, live.read(prefix).rules))
         return {**answer, "streams": streams} if streams else answer
 
@@ -322,7 +320,7 @@ def _spec(source: Path, wanted: Levels, session: frozenset[int] = frozenset()) -
 
 
 def _new(prefix: Path, wanted: Levels, session: frozenset[int] = frozenset()) -> RedirectSpec:
-    """One that is not in force yet. Later the firewall may change, and a redirect in force is not taken away."""
+    """One that is not in force yet. Later the firewall may change, and a redirect in force is not removed."""
     spec = _spec(prefix, wanted, session)
     if Level.ON in wanted:
         firewall = admission.seen(admission.OUTWARD)
@@ -337,7 +335,7 @@ def _live_levels(source: Path, found: Live) -> Levels:
 
 
 def _answer(prefix: Path, before: Live, found: Levels) -> Answer:
-    """To the agent, who tells people of what waits for them."""
+    """For the agent, which reports what waits for an operator."""
     edited, held = specification.edited(prefix, live.source(prefix, before)), records.suspension(prefix)
     answer = _levels(found) | ({"edited": edited} if edited else {})
     if held is not None:

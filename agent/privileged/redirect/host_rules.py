@@ -1,8 +1,8 @@
 """The firewall rules of others on this host: read once a request, without the sets that decide nothing, and not at
 all on the way to BLOCK.
 
-Law: what others wrote never keeps a port from being closed. There the ports that were exempt when the rules were
-last set are exempt still.
+Law: the rules of others never prevent closing a port. There the ports that were exempt when the rules were last
+set stay exempt.
 """
 
 import json
@@ -24,7 +24,7 @@ from agent.privileged.system import files, programs
 
 T = TypeVar("T")
 
-_WITHIN: Final = 1.0  # seconds for one set; a larger one stays unlisted, and what depends on it cannot be told
+_WITHIN: Final = 1.0  # seconds for one set; a larger one stays unlisted, and what depends on it is unknown
 
 
 @dataclass
@@ -57,7 +57,7 @@ def once(key: object, read: Callable[[], T]) -> T:
 
 
 def forget() -> None:
-    """After a change of this request's own."""
+    """After this request itself has changed something."""
     if found := _current.get():
         found.known.clear()
 
@@ -101,7 +101,7 @@ def _flags(family: str, table: str) -> list[str]:
 
 
 def _set(name: decisive.Name) -> object:
-    """None: it is gone, or too large."""
+    """None: it no longer exists, or is too large."""
     kind, family, table, own = name
     within = _WITHIN if _current.get() else None
     try:

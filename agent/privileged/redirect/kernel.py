@@ -1,4 +1,4 @@
-"""The kernel's rules by one backend of several: read, and replace whatever any of them left."""
+"""The kernel's rules by one of several backends: read them, and replace what any backend left."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -37,10 +37,10 @@ def read(wanted: str = AUTO) -> Ruleset | None:
 
 
 def replace(rules: Ruleset | None, wanted: str = AUTO) -> None:
-    """Put these rules in place of what is live, by whichever backend, or nothing at all (None). Raises Refusal;
-    then the rules of the backend in use are what they were."""
+    """Put these rules in place of what is live, by any backend, or nothing at all (None). Raises Refusal; then the
+    rules of the backend in use are unchanged."""
     name = chosen(wanted)
-    if rules is None:  # whatever another program says: the rules in use go
+    if rules is None:  # whatever another program reports, the rules in use are removed
         BACKENDS[name].replace(None)
     remove_leftovers(name)
     if rules is not None:
@@ -56,8 +56,8 @@ def remove_leftovers(name: str) -> None:
 
 
 def leftovers(name: str) -> tuple[str, ...]:
-    """The other backends that hold something of ours. Raises Refusal: nobody can tell of one. To find out, all
-    that others wrote there is read."""
+    """The other backends that hold something of ours. Raises Refusal: one cannot be read. All rules of others
+    there are read for this."""
     if host_rules.left_alone():
         return ()
     held = (other for other, backend in BACKENDS.items() if other != name and backend.holds())

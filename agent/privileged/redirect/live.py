@@ -1,6 +1,6 @@
-"""The rules that hold at this moment, by the backend in use, those on trial among them.
+"""The live rules, by the backend in use, including those on trial.
 
-Law: whatever reads or sets rules in the privileged helper goes through here.
+Law: all code of the privileged helper that reads or sets rules uses this module.
 """
 
 import json
@@ -26,7 +26,7 @@ def read(prefix: Path) -> Live:
 
 
 def _tried(prefix: Path) -> Live:
-    """What lost its rules is on trial no more, whether there is a timer or not."""
+    """A trial whose rules are gone has ended, with a timer or without."""
     found, timer = by(records.tried(prefix)), trial.record(prefix)
     if timer is None or found.rules is None:
         return found
@@ -34,8 +34,8 @@ def _tried(prefix: Path) -> Live:
 
 
 def source(prefix: Path, found: Live) -> Path:
-    """Below which prefix the configuration lies that is in force: the one on trial, or the last approved; the
-    host's own while none was."""
+    """The prefix of the configuration in force: the one on trial, or the last approved; the host's own before the
+    first."""
     return records.tried(prefix) if found.on_trial else records.approved(prefix)
 
 
@@ -60,8 +60,8 @@ def replace(source: Path, rules: Ruleset | None) -> None:
 
 
 def put_on_trial(prefix: Path, new: Ruleset, before: Ruleset, seconds: int) -> None:
-    """The new rules of the configuration that is tried for so long, then those from before, with nobody needed.
-    Raises Refusal; nothing changed."""
+    """The new rules of the configuration on trial for so long, then the previous ones, without an operator. Raises
+    Refusal; nothing changed."""
     backend = specification.backend(records.tried(prefix))
     name = kernel.chosen(backend)
     if name != _NFT:
@@ -74,7 +74,7 @@ def put_on_trial(prefix: Path, new: Ruleset, before: Ruleset, seconds: int) -> N
 
 
 def carry_on(prefix: Path, found: Live, new: Ruleset, before: Ruleset) -> None:
-    """Other rules for the trial that goes on, until its time is over. Raises Refusal; nothing changed."""
+    """Other rules for the trial that goes on, until it expires. Raises Refusal; nothing changed."""
     assert found.trial is not None and found.trial.left is not None
     backend = specification.backend(records.tried(prefix))
     if kernel.chosen(backend) == _NFT:

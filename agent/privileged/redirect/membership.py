@@ -1,4 +1,4 @@
-"""What root remembers of this host as a member: the phase that it is in, and that it has been Ready."""
+"""Root's records of this host as a member: its phase, and that it has been Ready."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from agent.privileged.system import configuration, files
 
 
 def set_phase(prefix: Path, phase: str) -> Answer:
-    """A host that leaves the mesh is not one that has been Ready when it joins again. Raises Refusal."""
+    """A host that leaves the mesh does not count as having been Ready when it joins again. Raises Refusal."""
     with files.lock(prefix):
         if phase == "left":
             records.forget_ready(prefix)

@@ -13,7 +13,7 @@ _MOST = 1 << 16  # bytes
 
 
 def resolvers() -> frozenset[Address]:
-    """The nameservers; none where nothing says so."""
+    """The nameservers; none where none is configured."""
     return frozenset(_nameservers(_read(_RESOLVERS)))
 
 
@@ -33,7 +33,7 @@ def _nameservers(text: str) -> Iterator[Address]:
 
 
 def _gateways4(text: str) -> Iterator[Address]:
-    """Destination, gateway and mask stand there as words in the machine's own byte order."""
+    """Destination, gateway and mask are words in the machine's byte order."""
     for line in text.splitlines()[1:]:
         _, destination, gateway, _, _, _, _, mask, *_ = line.split()
         if destination == mask == "00000000" != gateway:

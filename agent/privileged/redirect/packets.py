@@ -1,8 +1,8 @@
-"""The self-test by packets: what becomes of real connections from outside, before and after rules are set.
+"""The self-test by packets: real connections from outside, before and after the rules are set.
 
-Law: evidence alone counts. A problem is a connection that comes to where it must not, or is reset where it was
-accepted before. Silence decides nothing: to the host's own firewall this wire is a stranger like any other. What
-is intended is stated in words of its own; the code that makes the rules is not asked.
+Law: evidence alone counts. A problem is a connection that arrives where it must not, or is reset where it was
+accepted before. A missing answer decides nothing: the host's firewall may drop what comes from this interface. The
+intended result is stated here independently of the code that makes the rules.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from agent.privileged.redirect import tun
 from agent.privileged.redirect.tun import Answer, Place, Wire
 from agent.privileged.system import listeners
 
-_SOME = 8  # of each kind, for each address: examples, and no scan
+_SOME = 8  # of each kind, for each address: examples, not a scan
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Findings:
 
 
 class Packets:
-    """Made before the rules are set: what must stay as it is, is what is so now."""
+    """Made before the rules are set: it records what must stay as it is."""
 
     def __init__(self, spec: RedirectSpec, ssh: frozenset[int], line: Wire) -> None:
         self._spec, self._ssh, self._line = spec, ssh, line
@@ -76,7 +76,7 @@ def _tracer_alone(impossible: tun.Impossible) -> Findings:
 
 
 def _untouched(spec: RedirectSpec, ssh: frozenset[int], address: Address) -> list[Place]:
-    """Where somebody listens and nothing is to be redirected; SSH before others."""
+    """Ports with a listener that are not redirected; SSH before others."""
     ports = listeners.accepting(address) - spec.own_ports
     if spec.inbound is Inbound.ALL:
         ports &= ssh | spec.inbound_except.ports
@@ -97,6 +97,6 @@ def _misses(spec: RedirectSpec, answers: Mapping[Place, Answer], inbound: Level)
     for (address, port), answer in answers.items():
         where = f"a connection to {address} port {port} arrives at port {answer.port}"
         if answer.port is not None and inbound is Level.BLOCK:
-            yield f"{where}, and was to be blocked"
+            yield f"{where}, but must be blocked"
         elif answer.port not in (None, spec.inbound_listener):
-            yield f"{where}, and not at the proxy's {spec.inbound_listener}"
+            yield f"{where}, not at the proxy's {spec.inbound_listener}"

@@ -1,4 +1,4 @@
-"""What root remembers of the redirect: that it is suspended, and which configuration was approved or is on trial.
+"""Root's records of the redirect: a suspension, and the configuration that was approved or is on trial.
 
 Law: these are root's own files below PREFIX/var/lib/fairlead; they outlive the agent, the privileged helper and
 a reboot.
@@ -16,10 +16,10 @@ from agent.privileged.system import files
 
 
 class Cause(enum.Enum):
-    SELF_TEST = "self-test"  # the rules did not do what they are for, or harmed; those from before came back
-    UNCONFIRMED = "unconfirmed"  # on trial, or the time is over
-    REVERTED = "reverted"  # an operator took back what was on trial
-    REMOVED = "removed"  # an operator took the rules away
+    SELF_TEST = "self-test"  # the rules failed or did harm; the previous ones were restored
+    UNCONFIRMED = "unconfirmed"  # on trial, or the trial has expired
+    REVERTED = "reverted"  # an operator reverted what was on trial
+    REMOVED = "removed"  # an operator removed the rules
 
 
 _STAGES: Final = {
@@ -56,7 +56,7 @@ def suspension(prefix: Path) -> Suspension | None:
 
 
 def suspend(prefix: Path, found: Suspension | None) -> None:
-    """Remember it; None: what was remembered is lifted. Under `files.lock`. Raises Refusal."""
+    """Record it; None: the suspension is lifted. Under `files.lock`. Raises Refusal."""
     path = Host(prefix).suspended
     if found is not None:
         files.write(path, f"{found.cause.value}\n{' '.join(found.detail.split())}\n")
@@ -65,18 +65,18 @@ def suspend(prefix: Path, found: Suspension | None) -> None:
 
 
 def approve(prefix: Path, tested: Path) -> None:
-    """Remember the configuration below `tested`: it was applied, tested, and confirmed where asked."""
+    """Record the configuration below `tested`: it was applied, tested, and confirmed where asked."""
     _keep(Host(tested).configuration, Host(prefix).approved.configuration)
 
 
 def approved(prefix: Path) -> Path:
-    """The prefix below which the configuration lies that was last approved; `prefix` itself if none was."""
+    """The prefix of the configuration that was last approved; `prefix` itself if none was."""
     found = Host(prefix).approved
     return found.prefix if found.configuration.exists() else prefix
 
 
 def put_on_trial(prefix: Path) -> Path:
-    """Remember the configuration of this moment as the one on trial; the prefix below which it lies."""
+    """Record the present configuration as the one on trial; returns its prefix."""
     host = Host(prefix)
     _keep(host.configuration, host.tried.configuration)
     return host.tried.prefix
@@ -104,7 +104,8 @@ def record_ready(prefix: Path, member: str) -> None:
 
 
 def forget_ready(prefix: Path) -> None:
-    """A host that is taken out of the mesh begins anew when it comes back. Under `files.lock`. Raises Refusal."""
+    """A host that has left the mesh starts from the beginning when it joins again. Under `files.lock`. Raises
+    Refusal."""
     if (Host(prefix).ready_once).exists():
         files.remove(Host(prefix).ready_once)
 

@@ -1,4 +1,4 @@
-"""What may be redirected on this host: root's configuration, and never a port by which an operator comes in."""
+"""What may be redirected on this host: root's configuration, and never a port that operators log in by."""
 
 import grp
 import pwd
@@ -32,7 +32,7 @@ from agent.privileged.system import configuration, sshd, subnets
 # Of linkerd-destination and the policy controller, where the configuration names none.
 _CONTROL_PORTS: Final = (8086, 8090)
 
-NOTHING: Final = RedirectSpec(proxy_uid=65534)  # released, it makes the same rules as every other
+NOTHING: Final = RedirectSpec(proxy_uid=65534)  # RELEASED, its rules are those of every specification
 
 
 def spec(prefix: Path) -> RedirectSpec:
@@ -41,10 +41,10 @@ def spec(prefix: Path) -> RedirectSpec:
 
 
 def outline(prefix: Path) -> RedirectSpec:
-    """The same, with nothing looked up on this host: what was exempt last is exempt still. Raises Refusal."""
+    """The same, without lookups on this host: what was exempt last stays exempt. Raises Refusal."""
     found, known = configuration.read(prefix), host_rules.remembered()
     if known is None and _every_port(found):
-        raise Refusal("cannot tell the ports of SSH and of containers: no redirect was set yet")
+        raise Refusal("cannot find the ports of SSH and of containers: no redirect was set yet")
     return _spec(found, known or Exempt())
 
 
@@ -54,8 +54,8 @@ def goes_out(prefix: Path) -> bool:
 
 
 def approved(prefix: Path, session: frozenset[int] = frozenset()) -> RedirectSpec:
-    """The same, where its rules would take nobody's way in as things stand now. `session`: the ports by which
-    whoever asks came to this host. Raises Refusal."""
+    """The same, if its rules would cut off no operator. `session`: the ports of the requesting session. Raises
+    Refusal."""
     found = configuration.read(prefix)
     if found.redirect.mode == "off":
         raise Refusal(
@@ -66,15 +66,15 @@ def approved(prefix: Path, session: frozenset[int] = frozenset()) -> RedirectSpe
         listed = ", ".join(map(str, sorted(ports)))
         raise Refusal(f"cannot redirect port {listed}: sshd listens there", Reason.REDIRECT_REFUSED)
     if lost := session & caught_ports(wanted):
-        raise Refusal(f"cannot redirect port {min(lost)}: this session came by it", Reason.REDIRECT_REFUSED)
+        raise Refusal(f"cannot redirect port {min(lost)}: this session uses it", Reason.REDIRECT_REFUSED)
     for network, subnet in () if found.redirect.force else swallowed(wanted, subnets.connected()):
-        detail = f"cannot redirect {network} without redirect.force: it holds {subnet}, a subnet of this host"
+        detail = f"cannot redirect {network} without redirect.force: it contains {subnet}, a subnet of this host"
         raise Refusal(detail, Reason.REDIRECT_REFUSED)
     return wanted
 
 
 def letting_go(prefix: Path) -> RedirectSpec:
-    """What rules are made of while nothing is redirected. Letting go works where the configuration is broken."""
+    """The specification while nothing is redirected. RELEASED works even where the configuration is broken."""
     try:
         found = configuration.read(prefix)
         return _spec(found) if found.redirect.mode == "off" else NOTHING
@@ -83,8 +83,7 @@ def letting_go(prefix: Path) -> RedirectSpec:
 
 
 def edited(prefix: Path, in_force: Path) -> str:
-    """What PREFIX's configuration says about the redirect otherwise than the one in force, for people; "" for
-    nothing."""
+    """How the redirect of PREFIX's configuration differs from the one in force, for people; "": it does not."""
     if in_force == prefix:
         return ""
     try:
@@ -95,7 +94,7 @@ def edited(prefix: Path, in_force: Path) -> str:
 
 
 def _stated(found: config.Config) -> dict[str, object]:
-    """The keys that rules and levels follow from."""
+    """The keys that decide rules and levels."""
     return {
         "workload.ports": sorted(found.workload.ports),
         "host.addresses": found.host.addresses,
@@ -107,7 +106,7 @@ def _stated(found: config.Config) -> dict[str, object]:
 
 
 def backend(prefix: Path) -> str:
-    """What the configuration says about the kind of firewall; "auto" where it cannot be read, so that letting go
+    """What the configuration says about the kind of firewall; "auto" where it cannot be read, so that RELEASED
     works there too."""
     try:
         return configuration.read(prefix).redirect.backend
@@ -122,7 +121,7 @@ def controller(source: Path) -> str:
 
 
 def _exempt(found: config.Config) -> Exempt:
-    """Only rules for every port depend on who listens at this moment."""
+    """Only rules for every port depend on the present listeners."""
     return Exempt(sshd.ports(), published.ports(found.host.addresses)) if _every_port(found) else Exempt()
 
 

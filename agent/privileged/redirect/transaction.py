@@ -1,6 +1,6 @@
-"""Rules are set so that a host is never cut off: one transaction, read back, tested; or what was before.
+"""Sets rules so that a host is never cut off: one transaction, read back and tested, or reverted.
 
-Law: whoever calls holds `files.lock`. What fails the test leaves a suspension, until an operator acts.
+Law: the caller holds `files.lock`. A failed test leaves a suspension until an operator acts.
 """
 
 from collections.abc import Iterator
@@ -29,14 +29,14 @@ def lets_go(wanted: Levels) -> bool:
 
 @dataclass(frozen=True)
 class Done:
-    """What the kernel holds, and how that was tested; "": letting go needs no test."""
+    """What the kernel holds, and how that was tested; "": RELEASED needs no test."""
 
     levels: Levels
     tested: str = ""
 
 
 def put(prefix: Path, source: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Done:
-    """Bring the kernel to these levels. `source`: below which prefix the configuration lies that `spec` is of.
+    """Bring the kernel to these levels. `source`: the prefix of the configuration of `spec`.
     Raises Refusal."""
     if lets_go(wanted):
         if wanted == _OFF:
@@ -50,8 +50,8 @@ def put(prefix: Path, source: Path, spec: RedirectSpec, before: Live, wanted: Le
 
 
 def put_on_trial(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels, seconds: int) -> Done:
-    """The same of PREFIX's configuration, for so long. The suspension is on the disk first, so that it outlives
-    whatever comes."""
+    """The same of PREFIX's configuration, for so long. The suspension is on disk first, so that it survives a
+    crash."""
     held = records.suspension(prefix)
     records.suspend(prefix, Suspension(Cause.UNCONFIRMED, f"on trial for {seconds} s, and not confirmed"))
     new = ruleset(spec, *wanted)
@@ -69,8 +69,8 @@ def put_on_trial(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels,
 
 
 def carry_on(prefix: Path, source: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Done:
-    """The same of what is on trial: a proxy that ends meanwhile does not end it, for then nothing would be taken
-    back. Raises Refusal."""
+    """The same of what is on trial: a proxy that ends does not end the trial, for then nothing would be reverted.
+    Raises Refusal."""
     new = ruleset(spec, *wanted)
     if new is None:
         return put(prefix, source, spec, before, wanted)
@@ -85,7 +85,7 @@ def carry_on(prefix: Path, source: Path, spec: RedirectSpec, before: Live, wante
 
 
 def _approved_at(prefix: Path, wanted: Levels) -> Ruleset | None:
-    """What was approved, at the level that the moment asks of it; None: nothing was, or it cannot be set now."""
+    """What was approved, at the current level; None: nothing was, or it cannot be set now."""
     source = records.approved(prefix)
     if source == prefix:
         return None
@@ -99,7 +99,7 @@ def _approved_at(prefix: Path, wanted: Levels) -> Ruleset | None:
 
 
 def for_good(prefix: Path, source: Path, rules: Ruleset | None) -> None:
-    """Set these for good; whatever was on trial is so no more. Raises Refusal."""
+    """Set these permanently; a trial ends. Raises Refusal."""
     live.replace(source, rules)
     trial.end(prefix)
 
@@ -111,9 +111,9 @@ def released() -> Ruleset:
 
 
 def _before(found: Live) -> Ruleset:
-    """What comes back: never rules on trial. Where nothing was, RELEASED: a stream that was caught meanwhile still
-    needs tracking. Rules that somebody changed by hand are not all understood, and half a rule may catch more than
-    a whole one."""
+    """What is restored: never rules on trial. Where there were none, RELEASED: a stream that was redirected since
+    then still needs tracking. Manually changed rules are not all understood, and an incomplete rule may match more
+    than the complete one."""
     rules = found.trial.before if found.trial is not None else found.rules
     if rules is None or rules.foreign:
         return released()
@@ -134,13 +134,13 @@ def _or_back(
         after = live.by(source).rules
         problems = list(_traced(spec, after, wanted, ssh))
         tested = dialled.findings(wanted[0]) if isinstance(dialled, Packets) else dialled
-    except Exception:  # what could not be tested redirects nothing; what is closed stays so
+    except Exception:  # untested rules redirect nothing; closed ports stay closed
         if Level.ON in wanted:
             for_good(prefix, records.approved(prefix), _before(before))
         raise
     found = levels(spec, after)
-    # Rules that somebody else has changed meanwhile may miss what they are for, and do more: that is drift, and
-    # mended elsewhere. Harm that the tracer finds is harm.
+    # Rules that another program has changed since may do too little or too much: that is drift, and repaired
+    # elsewhere. Harm that the tracer finds counts.
     problems += tested.problems if found == wanted else ()
     if not problems:
         return Done(found, tested.said)

@@ -1,8 +1,7 @@
-"""Rules on trial where the kernel keeps no time: a timer of systemd's takes them back, agent and helper dead.
+"""Rules on trial where the kernel has no timeouts: a systemd timer reverts them, even with agent and helper dead.
 
-Law: the timer is there before the rules are. What comes back stands in a file of root's own, and counts on the
-boot that wrote it: after a reboot the rules are gone, and so is the trial. A timer that finds no trial does
-nothing.
+Law: the timer exists before the rules do. The rules to restore are in a file of root's, which is valid on the boot
+that wrote it: after a reboot the rules are gone, and so is the trial. A timer that finds no trial does nothing.
 """
 
 import base64
@@ -20,7 +19,7 @@ from agent.host import Host, boot_id
 from agent.privileged import Refusal
 from agent.privileged.system import files, programs
 
-_SYSTEMD: Final = Path("/run/systemd/system")  # there while systemd is the system's manager
+_SYSTEMD: Final = Path("/run/systemd/system")  # exists while systemd is the system's manager
 _REQUEST: Final = base64.b64encode(json.dumps({"verb": "redirect revert", "due": "yes"}).encode() + b"\n").decode()
 _LIBRARY: Final = Path(__file__).parents[3]
 # The privileged helper's own bounds. A lock that is held makes it fail: it is tried again until it works.
@@ -33,14 +32,14 @@ _PROPERTIES: Final = (
 
 @dataclass(frozen=True)
 class Record:
-    """`before`: the rules that hold when the time is over. `left`: whole seconds, 0 when it is."""
+    """`before`: the rules that hold once the trial has expired. `left`: whole seconds, 0 once it has."""
 
     before: Ruleset
     left: int
 
 
 def record(prefix: Path) -> Record | None:
-    """Of the trial that goes on; None: none does, or it was on an earlier boot. Raises Refusal."""
+    """Of the present trial; None: there is none, or it was on an earlier boot. Raises Refusal."""
     path = Host(prefix).trial
     if not path.exists():
         return None
@@ -51,7 +50,7 @@ def record(prefix: Path) -> Record | None:
                 return Record(nft.read({"nftables": entries}), left) if boot == boot_id() else None
     except ValueError:
         pass
-    raise Refusal(f"cannot use {path}: it is no record of a trial")
+    raise Refusal(f"cannot use {path}: it is not a record of a trial")
 
 
 def begin(prefix: Path, before: Ruleset, seconds: int) -> None:
@@ -68,13 +67,13 @@ def begin(prefix: Path, before: Ruleset, seconds: int) -> None:
 
 
 def amend(prefix: Path, before: Ruleset) -> None:
-    """Other rules come back when the time is over. Raises Refusal."""
+    """Other rules are restored once the trial has expired. Raises Refusal."""
     path = Host(prefix).trial
     files.write(path, json.dumps({**json.loads(files.read(path)), "before": _entries(before)}))
 
 
 def end(prefix: Path) -> None:
-    """Whatever there is of a trial. Raises Refusal."""
+    """Remove all of a trial. Raises Refusal."""
     if (Host(prefix).trial).exists():
         files.remove(Host(prefix).trial)
         _stop(prefix)
@@ -93,17 +92,17 @@ def _entries(rules: Ruleset) -> list[object]:
 
 def _must_be_possible() -> None:
     if not _SYSTEMD.exists() or programs.find("systemd-run") is None:
-        raise _impossible("systemd, whose timer would, does not run here")
+        raise _impossible("systemd, whose timer is needed, does not run here")
     try:
         spaces = {Path(f"/proc/{process}/ns/net").stat().st_ino for process in ("self", 1)}
     except PermissionError:  # this is a container's root
         spaces = set()
     if len(spaces) != 1:
-        raise _impossible("systemd, whose timer would, is not in this network namespace")
+        raise _impossible("systemd, whose timer is needed, is not in this network namespace")
 
 
 def _impossible(why: str) -> Refusal:
-    detail = f"cannot put rules on trial: iptables keeps no time, and {why}; apply them without --confirm"
+    detail = f"cannot put rules on trial: iptables has no timeouts, and {why}; apply them without --confirm"
     return Refusal(detail, Reason.REDIRECT_UNSUPPORTED)
 
 
@@ -117,10 +116,10 @@ def _start(prefix: Path, seconds: int) -> None:
         *("--", sys.executable, "-S", "-P", "-m", "agent.privileged.helper", "--prefix", str(prefix)),
     )
     if done.returncode != 0:
-        raise _impossible(f"systemd-run says: {done.stderr.strip()}")
+        raise _impossible(f"systemd-run failed: {done.stderr.strip()}")
 
 
 def _stop(prefix: Path) -> None:
-    """One that was there no more has nothing to stop; one that stays finds no trial."""
+    """A timer that no longer exists needs no stop; one that stays finds no trial."""
     if program := programs.find("systemctl"):
         programs.run(program, "stop", f"{unit(prefix)}.timer")

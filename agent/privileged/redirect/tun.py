@@ -1,12 +1,12 @@
-"""A wire into this host that ends in this program: connections that come in from outside, without an outside.
+"""An interface of this host whose far end is this program: connections come in as from outside.
 
 A host cannot dial its own inbound redirect. A device of the kind tun is an interface whose far end is a file: what
-is written there comes in like a packet from a cable, and meets the same rules. Against a pair of veth in a
-network namespace: it needs CAP_NET_ADMIN and no CAP_SYS_ADMIN, has no second stack behind it that would answer,
-and the kernel takes it away, its routes with it, when this program ends in whatever way.
+is written there comes in like a packet from a network, and passes the same rules. Unlike a veth pair in a network
+namespace, it needs CAP_NET_ADMIN and no CAP_SYS_ADMIN, has no second stack behind it that would answer, and the
+kernel removes it with its routes when this program ends, however it ends.
 
-Law: nobody is disturbed. One route to one address that nobody has, for as long as this takes. No connection is
-completed: an application never sees one, since its first answer is answered by a reset.
+Law: it disturbs no traffic. It adds one route to one unused address, for as long as the test takes. No connection
+is completed: the first answer gets a reset, so an application never sees one.
 """
 
 import fcntl
@@ -28,23 +28,23 @@ from agent.privileged.system import programs, subnets
 from agent.privileged.system.listeners import tables
 
 NAME: Final = "fairlead-test"
-PATIENCE: Final = 0.3  # seconds for all answers together; of what a firewall swallows there is none
+PATIENCE: Final = 0.3  # seconds for all answers together; what a firewall drops gets none
 _DEVICE: Final = "/dev/net/tun"
 _SET, _LAYOUT, _TUN, _BARE = 0x400454CA, "16sH22x", 0x0001, 0x1000  # TUNSETIFF, IFF_TUN, IFF_NO_PI
 _PACKET: Final = 1 << 16
-# For documentation, and so nobody's.
+# Reserved for documentation, so in use nowhere.
 _SPARE: Final = tuple(map(ip_network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")))
 
 Place = tuple[Address, int]
 
 
 class Impossible(Exception):
-    """There can be no such wire here; the words say why."""
+    """No such interface can be made here; the text says why."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`port`: of the socket to which the connection came, whatever was dialled; None: to none of this host's."""
+    """`port`: of the socket that the connection reached, whatever was dialled; None: none of this host's."""
 
     accepted: bool
     port: int | None = None
@@ -55,7 +55,7 @@ class Wire:
         self._tun, self._sources = tun, sources
 
     def dial(self, places: Iterable[Place]) -> Mapping[Place, Answer]:
-        """The first answer of each; nothing of those that gave none, or to which this wire does not lead. Raises
+        """The first answer of each; nothing of those that gave none, or that this interface does not reach. Raises
         Impossible."""
         asked: dict[int, Segment] = {}
         for address, port in places:
@@ -71,7 +71,7 @@ class Wire:
         return {(asked[port].destination, asked[port].to_port): answer for port, answer in answers.items()}
 
     def _heard(self, asked: Mapping[int, Segment]) -> dict[int, bool]:
-        """Own port → whether it was accepted. Who is silent is asked once more."""
+        """Own port → whether it was accepted. A port without an answer is dialled once more."""
         heard: dict[int, bool] = {}
         for _ in range(2):
             for port in asked.keys() - heard.keys():
@@ -98,8 +98,8 @@ class Wire:
     def _send(self, segment: Segment) -> None:
         try:
             os.write(self._tun, segments.packed(segment))
-        except OSError as error:  # somebody has set it down
-            raise Impossible(f"cannot send by {NAME}: {error.strerror}") from None
+        except OSError as error:  # another program has set it down
+            raise Impossible(f"cannot send through {NAME}: {error.strerror}") from None
 
 
 @contextmanager
@@ -122,15 +122,15 @@ def _attach(tun: int) -> None:
         fcntl.ioctl(tun, _SET, struct.pack(_LAYOUT, NAME.encode(), _TUN | _BARE))
     except OSError as error:
         raise Impossible(f"cannot make the interface {NAME}: {error.strerror}") from None
-    # It asks for no address of its own, and the kernel sends nothing by itself.
+    # It asks for no address of its own, and the kernel sends nothing unasked.
     _ip("link", "set", NAME, "addrgenmode", "none")
     if problem := _ip("link", "set", NAME, "up"):
         raise Impossible(f"cannot set {NAME} up: {problem}")
 
 
 def _routed(avoided: tuple[Network, ...]) -> dict[int, Address]:
-    """IP version → the address at the far end. A version that this host lacks is not there."""
-    problems = ["no address is spare"]
+    """IP version → the address at the far end. A version that this host lacks is absent."""
+    problems = ["no address is free"]
     found: dict[int, Address] = {}
     for source in _spare(avoided):
         if problem := _ip("route", "add", str(source), "dev", NAME):
@@ -138,7 +138,7 @@ def _routed(avoided: tuple[Network, ...]) -> dict[int, Address]:
         else:
             found[source.version] = source
     if not found:
-        raise Impossible(f"cannot lead a route to {NAME}: {problems[-1]}")
+        raise Impossible(f"cannot add a route to {NAME}: {problems[-1]}")
     return found
 
 
@@ -148,7 +148,7 @@ def _spare(avoided: tuple[Network, ...]) -> Iterator[Address]:
         if not any(network.overlaps(other) for other in taken if other.version == 4):
             yield network[1 + secrets.randbelow(254)]
             break
-    local = ip_address(bytes((0xFD,)) + secrets.token_bytes(15))  # RFC 4193: of networks drawn by lot
+    local = ip_address(bytes((0xFD,)) + secrets.token_bytes(15))  # RFC 4193: a random network
     if not any(local in network for network in avoided):
         yield local
 
@@ -159,7 +159,7 @@ def _ip(*words: str) -> str:
     if program is None:
         return "the program ip is missing"
     done = programs.run(program, *words)
-    return (done.stderr.strip() or "ip says nothing") if done.returncode else ""
+    return (done.stderr.strip() or "ip printed nothing") if done.returncode else ""
 
 
 def _free(taken: Mapping[int, object]) -> int:

@@ -1,6 +1,6 @@
-"""The levels that the host should have at this moment, by root's configuration and what the kernel shows.
+"""The levels that the host should have now, by root's configuration and the kernel's state.
 
-`prefix`: where root's records lie. `source`: the prefix below which the configuration lies that is in force.
+`prefix`: of root's records. `source`: the prefix of the configuration in force.
 """
 
 from pathlib import Path
@@ -26,14 +26,14 @@ def off(prefix: Path) -> bool:
 
 def ready(prefix: Path, source: Path) -> Levels:
     """What holds while the proxy is proved ready: outbound ON once the policy controller has answered it, and its
-    failure policy before. Raises Refusal: it is not ready, or that cannot be told."""
+    failure policy before. Raises Refusal: it is not ready, or that is unknown."""
     spec = specification.spec(source)
     answered = readiness.must_hold(spec, specification.controller(source))
     if not listeners.outbound(spec):
         return Level.ON, Level.RELEASED
     outbound = control_plane.outbound(answered, failed(prefix, source)[1])
     if outbound is UNKNOWN:
-        raise Refusal("cannot redirect: the proxy's metrics cannot be read whole", Reason.PROXY_UNREADABLE)
+        raise Refusal("cannot redirect: the proxy's metrics cannot be read completely", Reason.PROXY_UNREADABLE)
     return Level.ON, outbound
 
 
@@ -48,8 +48,8 @@ def failed(prefix: Path, source: Path) -> Levels:
 
 
 def now(prefix: Path, source: Path, session: frozenset[int] = frozenset()) -> Levels:
-    """Whichever of the two it is. `session`: see policy.approved. Raises Refusal: the configuration is unusable,
-    or nobody can tell (PROXY_UNREADABLE)."""
+    """The one of the two that applies now. `session`: see policy.approved. Raises Refusal: the configuration is
+    unusable, or readiness is unknown (PROXY_UNREADABLE)."""
     if off(source):
         return LET_GO
     specification.approved(source, session)
@@ -58,7 +58,7 @@ def now(prefix: Path, source: Path, session: frozenset[int] = frozenset()) -> Le
     except Refusal as refusal:
         if refusal.reason is Reason.PROXY_UNREADABLE:
             raise
-        return failed(prefix, source)  # a known fault: that is what the failure policy is for
+        return failed(prefix, source)  # a known fault: the failure policy applies
 
 
 def _failed(written: str, ready_once: bool) -> Level:

@@ -1,6 +1,6 @@
-"""A socket on which the kernel tells of every change to nftables.
+"""A socket on which the kernel reports every change to nftables.
 
-Joining the group takes CAP_NET_ADMIN and reading takes nothing, so root opens it and hands it over.
+Joining the group needs CAP_NET_ADMIN and reading does not, so root opens it and passes it to the agent.
 """
 
 import socket
@@ -15,7 +15,7 @@ _NETLINK_NETFILTER: Final = 12
 _SOL_NETLINK: Final = 270
 _NETLINK_ADD_MEMBERSHIP: Final = 1
 _NFNLGRP_NFTABLES: Final = 7
-_BUFFER: Final = 1 << 18  # bytes; when it runs over the kernel says so, and the reader looks once
+_BUFFER: Final = 1 << 18  # bytes; when it overflows the kernel reports that, and the reader looks once
 
 
 @contextmanager

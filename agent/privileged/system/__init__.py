@@ -1,4 +1,4 @@
 """What root reads and writes on this host: files, programs, sockets, subnets.
 
-Law: what other users may write is read with care here, and nowhere else.
+Law: files that other users may write are read here, defensively, and nowhere else.
 """

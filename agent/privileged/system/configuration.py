@@ -1,4 +1,4 @@
-"""Root's own configuration file, read anew by each request."""
+"""Root's own configuration file, read again by each request."""
 
 import functools
 from pathlib import Path
@@ -10,7 +10,7 @@ from agent.host import Host
 from agent.privileged import Refusal
 from agent.privileged.system import files
 
-# One request asks for it many times over, and the text says all.
+# One request reads it many times; the text is the key of the cache.
 _parsed = functools.lru_cache(maxsize=4)(config.parse)
 
 
@@ -26,8 +26,8 @@ def read(prefix: Path) -> config.Config:
 
 
 def member(prefix: Path, source: Path) -> str:
-    """Who this host is in the mesh: by the configuration of this moment, and where that cannot be used, by the one
-    in force. Raises Refusal."""
+    """Who this host is in the mesh: by the present configuration, and where that cannot be used, by the one in
+    force. Raises Refusal."""
     try:
         found = read(prefix)
     except Refusal:

@@ -1,4 +1,4 @@
-"""Root's own files: read only when nobody else can have written them, written so that they are whole."""
+"""Root's own files: read only if no other user can have written them, written atomically."""
 
 import fcntl
 import os
@@ -64,8 +64,8 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def lock(prefix: Path) -> Iterator[None]:
-    """Wait until no other helper writes. The file is not below /run/fairlead: that directory is the agent's,
-    who could put a file of its own there and hold it."""
+    """Wait until no other helper writes. The file is not below /run/fairlead: that directory belongs to the agent,
+    which could put its own file there and hold it."""
     path = Host(prefix).helper_lock
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def _only_roots(path: Path, found: os.stat_result) -> None:
     if found.st_uid != 0:
         raise Refusal(f"cannot trust {path}: it belongs to uid {found.st_uid}, not to root")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise Refusal(f"cannot trust {path}: others than its owner may write it")
+        raise Refusal(f"cannot trust {path}: users other than its owner may write it")
 
 
 def _sync(directory: Path) -> None:

@@ -12,11 +12,11 @@ Owners = Mapping[int, Set[int]]  # port → the uids that listen on it
 
 
 def must_be_the_proxys(spec: RedirectSpec, found: Owners) -> None:
-    """Raises Refusal: nobody listens on one of its ports, or somebody else than its user."""
+    """Raises Refusal: no process listens on one of its ports, or one of another user does."""
     for port in _needed(spec):
         uids = found.get(port, frozenset())
         if not uids:
-            raise Refusal(f"cannot redirect: nobody listens on port {port}", Reason.PROXY_LISTENER_ABSENT)
+            raise Refusal(f"cannot redirect: no process listens on port {port}", Reason.PROXY_LISTENER_ABSENT)
         if strangers := sorted(uids - {spec.proxy_uid}):
             detail = (
                 f"cannot redirect: uid {strangers[0]} listens on port {port}, not the proxy's {spec.proxy_uid}"
@@ -31,7 +31,7 @@ def outbound(spec: RedirectSpec) -> bool:
 
 
 def accepting(address: Address) -> frozenset[int]:
-    """The ports at which somebody listens on this address, or on every one."""
+    """The ports with a listener on this address, or on every address."""
     everywhere = {"::", "0.0.0.0"} if address.version == 4 else {"::"}
     found = set()
     for table in tables():

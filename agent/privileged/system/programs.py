@@ -1,5 +1,5 @@
-"""Programs that root runs, from fixed places and in a clean environment: whoever calls the privileged helper
-must not choose what root runs."""
+"""Programs that root runs, from fixed places and in a clean environment: the helper's caller must not choose what
+root runs."""
 
 import os
 import subprocess
@@ -32,13 +32,14 @@ def find(name: str) -> str | None:
 
 
 class TookTooLong(Exception):
-    """A program was ended: it had a time limit of its own."""
+    """A program was ended at its time limit."""
 
 
 def run(
     program: str, *arguments: str, input: str = "", within: float | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """`within`: seconds; then raises TookTooLong. What others chose comes in and goes out byte for byte."""
+    """`within`: seconds; then raises TookTooLong. Names that other programs chose pass unchanged, byte for
+    byte."""
     try:
         return subprocess.run(
             [program, *arguments],
@@ -78,4 +79,4 @@ def refusal(verb: str, errors: str, needs: str) -> Refusal:
     if any(words in errors for words in _NOT_THERE):
         detail = f"cannot {verb}: this kernel lacks a part of {needs} ({said})"
         return Refusal(detail, Reason.REDIRECT_UNSUPPORTED)
-    return Refusal(f"cannot {verb}: {said or 'the program says nothing'}")
+    return Refusal(f"cannot {verb}: {said or 'the program printed nothing'}")

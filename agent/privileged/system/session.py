@@ -1,5 +1,5 @@
-"""The ports of this host by which the session that runs this program came: what SSH said of itself, and what the
-programs that this one descends from are connected to.
+"""The ports of this host that the operator's session uses: by SSH_CONNECTION, and by the connections of this
+process's ancestors.
 
 Law: they make a request stricter and nothing else. The environment alone would not do: `sudo` drops it. What
 cannot be read is left out.
@@ -15,7 +15,7 @@ from agent.core import procfs
 from agent.privileged.system import listeners
 
 _PROC: Final = Path("/proc")
-_INIT: Final = 1  # its sockets are those of whatever it listens for
+_INIT: Final = 1  # its sockets are those of the units that it listens for
 
 
 def ports() -> frozenset[int]:
@@ -36,7 +36,7 @@ def _ancestors(pid: int) -> Iterator[int]:
         yield pid
         try:
             pid = procfs.parent((_PROC / str(pid) / "stat").read_bytes())
-        except OSError:  # it has ended meanwhile
+        except OSError:  # it has ended
             return
 
 
@@ -49,7 +49,7 @@ def _environment(pid: int) -> Mapping[bytes, bytes]:
 
 
 def _connected(pids: list[int]) -> frozenset[int]:
-    """Local ports of their connections that came in, so those where somebody listens."""
+    """Local ports of their incoming connections, so those with a listener."""
     mine = {inode for pid in pids for inode in _sockets(pid)}
     listening: set[int] = set()
     connected: set[int] = set()

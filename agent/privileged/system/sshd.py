@@ -1,4 +1,4 @@
-"""Where operators come in: by what the kernel says now, and by what sshd and systemd are told to do next."""
+"""The ports that operators log in by: by the kernel's listeners, and by the configuration of sshd and systemd."""
 
 import functools
 from collections.abc import Iterator
@@ -57,17 +57,17 @@ def of_sockets(text: str) -> frozenset[int]:
     return frozenset(found)
 
 
-# Asked once by a program that lives for one request; who listens is looked at each time.
+# Read once, since this program serves one request; listeners are read each time.
 @functools.cache
 def _configured() -> frozenset[int]:
-    """An sshd that its own configuration keeps from starting leaves what listens."""
+    """Where sshd cannot start with its configuration, the present listeners count."""
     program = programs.find("sshd")
     return of_configuration(programs.run(program, "-T").stdout) if program else frozenset()
 
 
 @functools.cache
 def _of_socket_units() -> frozenset[int]:
-    """Where systemd does not run, it listens for nobody."""
+    """Where systemd does not run, it listens for no unit."""
     program = programs.find("systemctl")
     if program is None or not Path("/run/systemd/system").exists():
         return frozenset()
@@ -103,23 +103,23 @@ def _sockets_of(names: frozenset[str]) -> Iterator[str]:
             if (process / "comm").read_bytes().removesuffix(b"\n") in wanted:
                 yield from _sockets(process / "fd")
         except _ENDED:
-            continue  # it listens no more
+            continue  # it no longer listens
 
 
 def _sockets(fds: Path) -> Iterator[str]:
-    """What cannot be looked at may be an operator's way in. Raises Refusal."""
+    """A process that cannot be read may be an operator's SSH server. Raises Refusal."""
     try:
         for fd in fds.iterdir():
             target = _target(fd)
             if target.startswith("socket:["):
                 yield target[len("socket:[") : -1]
     except PermissionError:
-        detail = f"cannot tell where sshd listens: reading {fds} is not permitted"
+        detail = f"cannot find where sshd listens: reading {fds} is not permitted"
         raise Refusal(detail, Reason.REDIRECT_FORBIDDEN) from None
 
 
 def _target(fd: Path) -> str:
-    """Empty for one that was closed meanwhile: the others are looked at all the same."""
+    """Empty for one that has been closed: the others are still read."""
     try:
         return str(fd.readlink())
     except _ENDED:

@@ -35,7 +35,7 @@ def _four(text: str) -> Iterator[Network]:
 
 
 def _four_network(destination: str, mask: str) -> IPv4Network:
-    """They stand there as words in the machine's own byte order."""
+    """They are words in the machine's byte order."""
     start = int(destination, 16).to_bytes(4, sys.byteorder)
     return IPv4Network((start, int(mask, 16).bit_count()))
 

@@ -1,7 +1,7 @@
-"""Exec probes that root wrote as units: started, and ended when their time is over. What such a unit runs, and as
-whom, is its own affair.
+"""Exec probes that root wrote as units: started, and ended at their timeout. The unit alone decides what runs, and
+as which user.
 
-Starting only puts a job into systemd's queue; who asked hears from systemd how it ends.
+Starting only queues a job in systemd; the caller learns from systemd how it ends.
 """
 
 import json
@@ -21,14 +21,14 @@ _MANAGER: Final = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org
 def run(prefix: Path, name: str) -> Answer:
     """The answer names the job. Raises Refusal."""
     unit = _unit(prefix, name)
-    # A probe's period is its own: systemd's limit of starts (5 in 10 s) would be taken for failures.
+    # A probe may start often: systemd's start limit (5 in 10 s) would look like failures.
     _call("reset", "ResetFailedUnit", "s", unit, but="not loaded")
     said = _call("start", "StartUnit", "ss", unit, "replace")
     return {"job": json.loads(said)["data"][0]}
 
 
 def stop(prefix: Path, name: str) -> Answer:
-    """Whatever runs in the unit is killed, and nothing of it starts again. Raises Refusal."""
+    """Every process in the unit is killed, and none starts again. Raises Refusal."""
     unit = _unit(prefix, name)
     _call("kill", "KillUnit", "ssi", unit, "all", "9", but="No process to kill")
     _call("stop", "StopUnit", "ss", unit, "replace")
@@ -49,7 +49,7 @@ def _unit(prefix: Path, name: str) -> str:
 
 
 def _call(verb: str, method: str, signature: str, *words: str, but: str = "\0") -> str:
-    """One call to systemd; `but`: an answer that is as good as done. Raises Refusal."""
+    """One call to systemd; `but`: an error that counts as success. Raises Refusal."""
     program = programs.find("busctl")
     if program is None:
         raise Refusal(f"cannot {verb} {words[0]}: there is no systemd on this host")
@@ -57,5 +57,5 @@ def _call(verb: str, method: str, signature: str, *words: str, but: str = "\0") 
         program, "--system", "--json=short", "call", *_MANAGER, method, signature, *words
     )
     if done.returncode != 0 and but not in done.stderr:
-        raise Refusal(f"cannot {verb} {words[0]}: {done.stderr.strip() or 'systemd says nothing'}")
+        raise Refusal(f"cannot {verb} {words[0]}: {done.stderr.strip() or 'systemd gave no reason'}")
     return done.stdout

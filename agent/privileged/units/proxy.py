@@ -24,7 +24,7 @@ _SANDBOX: Final = (
     "UMask=0077",
     "LimitCORE=0",
 )
-# A unit cannot read a configuration, so its TimeoutStopSec comes by this drop-in.
+# A unit cannot read a configuration, so this drop-in sets its TimeoutStopSec.
 _DROP_IN: Final = f"run/systemd/system/{UNIT}.d/50-grace.conf"
 _BEYOND_GRACE: Final = 10  # seconds
 
@@ -54,8 +54,8 @@ def reset_failed(prefix: Path) -> Answer:
 
 
 def check(prefix: Path, version: str) -> Answer:
-    """What the preflight says of the next start, as the proxy's user and in a sandbox; that user's word, which the
-    agent reads. Only the unit's own host has one: that at /."""
+    """What the preflight says of the next start, as the proxy's user and in a sandbox. Only the host at / has this
+    unit."""
     uid = specification.spec(prefix).proxy_uid
     command = [*_PREFLIGHT, str(prefix), *([version] if version else [])]
     properties = [f"--property={one}" for one in (*_SANDBOX, f"User={uid}")]

@@ -1,1 +1,1 @@
-"""An API server in memory: as much of Kubernetes as a host meets."""
+"""An API server in memory: the part of Kubernetes that a host uses."""

@@ -1,4 +1,4 @@
-"""Refusals as Kubernetes words them: a Status object, and the HTTP code that goes with it."""
+"""Refusals in Kubernetes' form: a Status object and its HTTP code."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

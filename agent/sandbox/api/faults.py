@@ -1,4 +1,4 @@
-"""Bad days of an API server, made to order: which requests go wrong, and how."""
+"""Fault scenarios of an API server: which requests fail, and how."""
 
 import asyncio
 import contextlib
@@ -77,7 +77,7 @@ class Seen:
 
 @dataclass
 class Faults:
-    """Faults in waiting, and the ones that hang; `release` ends those."""
+    """Pending faults, and requests that hang; `release` ends those."""
 
     waiting: list[Fault] = field(default_factory=list)
     _released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -90,7 +90,7 @@ class Faults:
         self.release()
 
     def release(self) -> None:
-        """Let go of every request that hangs: its connection is closed."""
+        """Release every request that hangs: its connection is closed."""
         self._released.set()
         self._released = asyncio.Event()
 
@@ -128,7 +128,7 @@ def _cut(request: web.Request) -> web.Response:
     """Reset the connection: to close it with a linger time of zero sends RST instead of FIN."""
     if request.transport is not None:
         sock = request.transport.get_extra_info("socket")
-        with contextlib.suppress(OSError):  # the client may have gone first
+        with contextlib.suppress(OSError):  # the client may have closed first
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         request.transport.abort()
     return web.Response()

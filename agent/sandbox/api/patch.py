@@ -14,7 +14,7 @@ OPERATIONS = "application/json-patch+json"
 
 
 def reader(content_type: str, text: bytes) -> Callable[[Json], Json]:
-    """The patch as a function of the object. Raises ApiError: 415, or 400 where it is no patch."""
+    """The patch as a function of the object. Raises ApiError: 415, or 400 where it is not a patch."""
     match content_type:
         case "application/merge-patch+json":
             return _merge_patch(text)

@@ -1,4 +1,4 @@
-"""What objects look like: the ExternalWorkload CRD restated (docs/linkerd.md §5), Lease, Event, and checking them.
+"""The schemas of objects: the ExternalWorkload CRD restated (docs/linkerd.md §5), Lease, Event, and checking them.
 
 A structural schema does three things to a write, in this order: it drops unknown fields, fills in
 defaults, and refuses what is then invalid, naming every field.

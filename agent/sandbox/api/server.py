@@ -1,9 +1,9 @@
-"""An embedded Kubernetes API server: just enough to be one for a host, and strict in what it is.
+"""An embedded Kubernetes API server: only what a host needs, and strict in that.
 
 ExternalWorkload (with a real status subresource), Lease, Event and EndpointSlice; get, list, create, update,
-delete, watch, merge patch and JSON patch; bearer tokens and JWT-SVIDs. What it holds outlives stop() and
-start(). Its behaviour is checked against a real kube-apiserver by the same tests. Left out: watches by label,
-paging, server-side apply, dry runs, finalizers, owner references' garbage collection.
+delete, watch, merge patch and JSON patch; bearer tokens and JWT-SVIDs. Its objects outlive stop() and start(). Its
+behaviour is checked against a real kube-apiserver by the same tests. Left out: watches by label, paging,
+server-side apply, dry runs, finalizers, owner references' garbage collection.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class ApiServer:
     def __init__(self, tokens: Mapping[str, str], allow: Callable[[Ask], bool] = lambda _: True) -> None:
         self.tokens = dict(tokens)
         self.allow = allow
-        self.authenticators: list[JwtAuthenticator] = []  # asked after the tokens; may be changed at any time
+        self.authenticators: list[JwtAuthenticator] = []  # consulted after the tokens; may be changed at any time
         self.served = frozenset(RESOURCES)  # may be changed at any time, as a CRD may
         self.store = Store()
         self.faults = faults.Faults()
@@ -76,7 +76,7 @@ class ApiServer:
     async def start(
         self, host: str = "127.0.0.1", port: int = 0, *, ssl_context: ssl.SSLContext | None = None
     ) -> None:
-        """Port 0: any free one; `port` and `url` tell which."""
+        """Port 0: any free one; `port` and `url` have the result."""
         self._closing = asyncio.Event()
         app = web.Application(client_max_size=MOST_BODY)
         app.router.add_route("*", "/{path:.*}", self._serve)
@@ -103,7 +103,7 @@ class ApiServer:
         self.store.wake()
         self.faults.release()
 
-    # for whoever runs it in his own process -----------------------------------------------------
+    # for the process that runs it -----------------------------------------------------
 
     def create(self, body: Json) -> Json:
         """Create `body` in the namespace that it names. Raises ApiError."""

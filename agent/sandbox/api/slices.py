@@ -1,8 +1,8 @@
 """A stand-in for Linkerd's writer of EndpointSlices (docs/linkerd.md §6.1), for an API server where none runs.
 
 For one Service: every ExternalWorkload of its namespace that its selector matches is an endpoint, ready as its
-Ready condition says; who is not ready stays listed, with ready=false. It follows what it is told by a watch, and
-like the real one it writes what is true when it gets to it, not each step on the way.
+Ready condition says; one that is not ready stays listed, with ready=false. It follows a watch, and like the real
+one it writes the latest state, not each step.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 WRITER = "linkerd-external-workloads-controller"
-RETRY = 0.2  # seconds; a server that is away is asked again
+RETRY = 0.2  # seconds; before it retries an unreachable server
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
@@ -70,7 +70,7 @@ class SliceWriter:
                 await self._hear(answer.content)
             finally:
                 if answer.connection is not None and answer.connection.transport is not None:
-                    answer.connection.transport.abort()  # a TLS good-bye would wait for the peer
+                    answer.connection.transport.abort()  # a TLS shutdown would wait for the peer
 
     async def _hear(self, lines: aiohttp.StreamReader) -> None:
         async for line in lines:

@@ -1,7 +1,7 @@
 """The objects of the embedded API server: every rule of a write, and the history that watches read.
 
-Law: no HTTP here. One version counter for all objects, as etcd's revision; a write that changes nothing
-moves nothing. Methods raise ApiError, and hand out copies.
+Law: no HTTP here. One version counter for all objects, as etcd's revision; a write that changes nothing does not
+increase it. Methods raise ApiError, and hand out copies.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from agent.sandbox.api import errors
 from agent.sandbox.api.errors import Resource
 from agent.sandbox.api.schema import METADATA_SCHEMA, Json, Problem, problems, shape
 
-# A fresh etcd does not answer from revision 1 either: what nobody has seen is too old.
+# A fresh etcd does not answer from revision 1 either: earlier revisions are too old.
 FIRST_VERSION = 100
 HISTORY = 1000  # changes that a watch can be resumed over
 _SERVER_OWNED = ("uid", "creationTimestamp", "generation")
@@ -66,7 +66,7 @@ class Store:
         return [copy.deepcopy(o) for at, o in sorted(self._objects.items(), key=_order) if place.holds(at)]
 
     def since(self, version: int, place: Place) -> list[Change]:
-        """The changes after `version`. Raises ApiError 410 where they are forgotten."""
+        """The changes after `version`. Raises ApiError 410 where they were dropped."""
         if version < self._oldest:
             raise errors.expired(version, self._oldest)
         return [c for c in self._history if c.version > version and place.holds(c.place)]

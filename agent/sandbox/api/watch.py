@@ -1,4 +1,4 @@
-"""One watch: a line of JSON for each change, until its time is over or the server stops."""
+"""One watch: a line of JSON for each change, until its timeout or until the server stops."""
 
 import asyncio
 import json
@@ -16,8 +16,8 @@ DEFAULT_SECONDS = 1800.0
 async def watch(request: web.Request, place: Place, store: Store, closing: asyncio.Event) -> web.StreamResponse:
     """Changes after `resourceVersion`; without one (or 0) what there is, and then the changes.
 
-    A version that is forgotten gives an ERROR line with 410 in a 200 answer, as the real server does.
-    Bookmarks are promised to nobody, so `allowWatchBookmarks` gives none.
+    A version that was dropped gives an ERROR line with 410 in a 200 answer, as the real server does.
+    Kubernetes does not guarantee bookmarks, so `allowWatchBookmarks` gives none.
     """
     if "labelSelector" in request.query:
         raise errors.bad_request("this server watches by no label")
@@ -34,7 +34,7 @@ async def watch(request: web.Request, place: Place, store: Store, closing: async
     except ApiError as error:
         await _line(response, "ERROR", error.body)
     except TimeoutError:
-        pass  # its time is over, which is how a watch ends
+        pass  # its timeout, the normal end of a watch
     return response
 
 

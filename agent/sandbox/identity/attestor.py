@@ -1,10 +1,10 @@
-"""Who calls? A unix socket in front of a gRPC server that tells it the caller's uid.
+"""Attests callers: a unix socket in front of a gRPC server that gives it the caller's uid.
 
-gRPC hides the connection of a call, so by itself it cannot say who calls. Here asyncio accepts the public
+gRPC hides the connection of a call, so it cannot attest callers. Here asyncio accepts the public
 socket, the kernel is asked who connected (SO_PEERCRED), and the bytes are relayed to gRPC over a second
 connection whose near end is bound to a name that the kernel makes up (autobind, unix(7)). That name is what
 gRPC calls the peer, and while the relay lives no other socket can have it: it leads back to the uid. gRPC
-keeps its HTTP/2 and nothing is parsed here; who dials gRPC directly has a name that leads nowhere.
+keeps its HTTP/2 and nothing is parsed here; a process that dials gRPC directly has an unknown name.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _CHUNK = 1 << 16
 
 
 class Attestor:
-    """Listens at `path` for everybody and relays to the abstract unix socket `inner`, from start to stop.
+    """Listens at `path` for every user and relays to the abstract unix socket `inner`, from start to stop.
 
     While `open` is not set, connections are accepted and held.
     """
@@ -64,7 +64,7 @@ class Attestor:
 
 
 def _listen(path: Path) -> socket.socket:
-    """A listening socket at `path`, in place of whatever is there; open to all users, as SPIRE's.
+    """A listening socket at `path`, in place of an existing file; open to all users, as SPIRE's.
 
     It appears under its name only when it accepts: linkerd2-proxy does not survive a first connect that is
     refused (docs/linkerd.md §1.6).
@@ -112,6 +112,6 @@ async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
             target.write(data)
             await target.drain()
     except ConnectionError:
-        return  # either peer may vanish at any moment: that is the end of a connection, as good as any
+        return  # either peer may close at any time; that ends the connection normally
     finally:
         target.close()

@@ -1,8 +1,8 @@
 """Linkerd's identity controller as a proxy in token mode meets it: Identity.Certify, by a scene's authority.
 
-It believes a token's claims, for nobody signs one here; name, audience and CSR are judged as docs/linkerd.md §4
-says. The two messages have a few fields each, so their bytes are read and written by hand; linkerd2-proxy 2.366
-takes them.
+It does not check a token's signature, since tokens are unsigned here; name, audience and CSR are judged as
+docs/linkerd.md §4 says. The two messages have a few fields each, so their bytes are read and written by hand;
+linkerd2-proxy 2.366 takes them.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ from agent.core import token
 from agent.sandbox.identity.ca import Authority
 
 METHOD = "/io.linkerd.proxy.identity.Identity/Certify"
-IDENTITY, TOKEN, REQUEST = 1, 2, 3  # fields of what is asked
-LEAF, VALID_UNTIL = 1, 3  # and of the answer
+IDENTITY, TOKEN, REQUEST = 1, 2, 3  # fields of the request
+LEAF, VALID_UNTIL = 1, 3  # and of the response
 
 
 class IdentityController:
@@ -79,7 +79,7 @@ def field(number: int, content: bytes) -> bytes:
 
 
 def fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and content of each field of bytes; other kinds do not stand in what is asked."""
+    """Number and content of each field of bytes; other kinds do not occur in requests."""
     rest = message
     while rest:
         tag, rest = _read_varint(rest)

@@ -1,4 +1,4 @@
-"""The JWT side of a trust domain: signs JWT-SVIDs and says by which keys they are checked. In memory only."""
+"""The JWT side of a trust domain: signs JWT-SVIDs and publishes the keys that verify them. In memory only."""
 
 import base64
 import secrets
@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 
 class Refused(Exception):
-    """A token that proves nothing: why."""
+    """A token that is not accepted: the cause."""
 
 
 class JwtAuthority:
@@ -26,7 +26,7 @@ class JwtAuthority:
         self.rotate()
 
     def rotate(self) -> None:
-        """Sign with a new key from now on. What the old ones signed stays good until it expires."""
+        """Sign with a new key from now on. Tokens of the old keys stay valid until they expire."""
         self._signing = secrets.token_hex(8)
         self._keys[self._signing] = ec.generate_private_key(ec.SECP256R1())
 
@@ -64,7 +64,7 @@ class JwtAuthenticator:
         self._authority, self._audiences = authority, audiences
 
     def user(self, token: str) -> str:
-        """ "" for nobody."""
+        """ "" for no user."""
         try:
             claims = self._authority.check(token, self._audiences)
         except Refused:

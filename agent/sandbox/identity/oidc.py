@@ -19,7 +19,7 @@ class OidcIssuer:
         self.asked = 0  # for the keys
 
     async def start(self) -> None:
-        """The second start is at the port of the first; to start what is started changes nothing."""
+        """A second start uses the port of the first; starting it twice changes nothing."""
         if self._runner is not None:
             return
         app = web.Application()

@@ -42,8 +42,8 @@ class WorkloadApiServer:
     `entries`: uid → what it gets; a uid without entries is denied. `ttl`: seconds that an SVID lives; all are
     replaced at half of it and pushed on every open stream. `federated`: trust domain → its bundle (DER).
 
-    For bad days: `deny` refuses everybody; while `silence` is set, connections are accepted and nothing is
-    ever said; `stop` removes the socket and ends every stream, `start` makes it anew.
+    For fault scenarios: `deny` refuses every caller; while `silence` is set, connections are accepted and never
+    answered; `stop` removes the socket and ends every stream, `start` makes it again.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class WorkloadApiServer:
         self._ring()
 
     def rotate(self) -> None:
-        """Issue every SVID anew, now."""
+        """Issue every SVID again, now."""
         self._issued.clear()
         self._ring()
 
     def rotate_jwt_keys(self) -> None:
-        """Sign JWT-SVIDs with a new key, and tell everybody."""
+        """Sign JWT-SVIDs with a new key, and push that to every stream."""
         self.jwt.rotate()
         self.rotate()
 
@@ -148,7 +148,7 @@ class WorkloadApiServer:
     # calls --------------------------------------------------------------------------------------
 
     def _methods(self) -> grpc.GenericRpcHandler:
-        """What is not named here, gRPC answers with UNIMPLEMENTED by itself."""
+        """gRPC answers all other methods with UNIMPLEMENTED."""
         served = {
             "FetchX509SVID": _serve(self._fetch_svids, proto.X509SVIDRequest),
             "FetchX509Bundles": _serve(self._fetch_bundles, proto.X509BundlesRequest),

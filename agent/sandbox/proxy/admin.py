@@ -15,7 +15,7 @@ from agent.sandbox.proxy.settings import Settings
 _DIRECTIVE = re.compile(r"(?:[\w:-]+=)?(?:off|error|warn|info|debug|trace)", re.IGNORECASE)
 HEAD_WITHIN = 5.0  # seconds for a request's head
 
-# With any other the real proxy forbids every page, even to loopback, until a control plane has told it more.
+# With any other the real proxy forbids every page, even to loopback, until a control plane answers it.
 _OPEN_POLICIES = {"all-unauthenticated", "audit"}
 
 
@@ -37,7 +37,7 @@ class Admin:
         self._filter = os.environ.get("LINKERD2_PROXY_LOG", "warn,linkerd=info,hickory=error")
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One request. Like the proxy's own, a connection to this port is an inbound one in the metrics."""
+        """One request. As in the proxy, a connection to this port is an inbound one in the metrics."""
         tls = 'tls="no_identity",no_tls_reason="no_tls_from_remote"'
         with self._metrics.connection("inbound", "src", self._settings.admin, tls):
             try:
@@ -48,7 +48,7 @@ class Admin:
                 writer.write(_encode(self._answer(method, target, body.decode(errors="replace"))))
                 await writer.drain()
             except (OSError, ValueError, EOFError, TimeoutError, asyncio.LimitOverrunError):
-                writer.transport.abort()  # no request, or nobody who waits for its answer
+                writer.transport.abort()  # no request, or the client has closed
             finally:
                 writer.close()
 

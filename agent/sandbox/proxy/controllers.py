@@ -1,7 +1,7 @@
 """The policy and destination controllers of the sandbox's cluster, as far as a proxy's metrics show them.
 
-TLS under the name that Linkerd's have. A question is one line, and each answer is one: the opaque ports of the
-ExternalWorkload by its annotation alone, sent again when they change (docs/linkerd.md §12). The rest of the
+TLS under the names of Linkerd's controllers. A request is one line, and so is each response: the opaque ports of
+the ExternalWorkload by its annotation alone, sent again when they change (docs/linkerd.md §12). The rest of the
 policy is in the proxy's environment.
 """
 
@@ -20,8 +20,8 @@ WATCH, POLICY = "watch", "policy"
 
 
 class Controllers:
-    """`api`: where the ExternalWorkloads are. `silent`: whoever asks is accepted and gets no answer. `asked`: how
-    often."""
+    """`api`: where the ExternalWorkloads are. `silent`: clients are accepted and get no answer. `asked`: number of
+    requests."""
 
     def __init__(
         self, authority: Authority, address: str, api: ApiServer, names: tuple[str, ...] = (NAME,)

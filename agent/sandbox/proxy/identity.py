@@ -1,4 +1,4 @@
-"""The stand-in's identity: SVIDs from the Workload API as they come, and the TLS that they make."""
+"""The stand-in's identity: SVIDs from the Workload API, and TLS with them."""
 
 import asyncio
 import errno
@@ -31,8 +31,8 @@ class NoTrustRoots(Exception):
 
 
 class Identity:
-    """`certified`: set by the first SVID that fits, for ever. `expires`, `refreshed`: seconds since the epoch;
-    0.0: never. `dead`: set when the Workload API could not be reached at the start, and nobody tries again."""
+    """`certified`: set by the first SVID that fits, permanently. `expires`, `refreshed`: seconds since the epoch;
+    0.0: never. `dead`: set when the Workload API could not be reached at the start, and is not tried again."""
 
     def __init__(self, settings: Settings, log: Log) -> None:
         self._settings, self._log = settings, log
@@ -118,7 +118,7 @@ class Identity:
 
 
 async def _certified(wanted: TokenSettings, name: str, anchors: str) -> x509.Certificate:
-    """The token is read anew each time. Raises AioRpcError, OSError."""
+    """The token is read each time. Raises AioRpcError, OSError."""
     asked = {
         controller.IDENTITY: name.encode(),
         controller.TOKEN: wanted.token.read_bytes(),

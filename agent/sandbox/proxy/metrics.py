@@ -26,7 +26,7 @@ class ControlCounts:
 
 
 class Metrics:
-    """`policy`: HOST:PORT of the policy controller; `policy_name`: who that is."""
+    """`policy`: HOST:PORT of the policy controller; `policy_name`: its name."""
 
     def __init__(self, identity: Identity, policy: str, policy_name: str) -> None:
         self._identity, self.control = identity, ControlCounts()
@@ -43,7 +43,7 @@ class Metrics:
 
     @contextlib.contextmanager
     def connection(self, direction: str, peer: str, target: Address | None, tls: str) -> Iterator[None]:
-        """Counts one connection while it is open. `tls`: its labels as they stand in the series."""
+        """Counts one connection while it is open. `tls`: its labels as in the series."""
         labels = f'direction="{direction}",peer="{peer}",{_target(target)}{tls}'
         self._open[labels] += 1
         self._opened[labels] += 1

@@ -1,7 +1,7 @@
 """The stand-in's policy client: it asks at the start, again whenever its stream ends, and counts.
 
-Of an answer it takes the opaque ports. They replace those of the environment for good: no later failure brings
-the environment's back.
+Of an answer it takes the opaque ports. They replace those of the environment permanently, also after later
+failures.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from agent.sandbox.proxy.controllers import POLICY, WATCH
 from agent.sandbox.proxy.metrics import Metrics
 from agent.sandbox.proxy.settings import Settings
 
-ANSWERED = "STANDIN_ANSWERED"  # count one answer, ask nobody, and keep the environment's opaque ports
+ANSWERED = "STANDIN_ANSWERED"  # count one answer without asking, and keep the environment's opaque ports
 PAUSE = 0.3  # seconds between two tries; the proxy's own grow to 10 s
 WITHIN = 3.0  # seconds for an answer
 
@@ -68,7 +68,7 @@ class PolicyClient:
         self._opaque = opaque.ranges(ports, {})
 
     async def _resolved(self) -> str:
-        """An address is no name, and nothing is counted of it."""
+        """An address is not a name, and is not counted."""
         try:
             return str(ip_address(self._host))
         except ValueError:

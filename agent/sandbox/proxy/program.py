@@ -1,10 +1,8 @@
-"""A stand-in for linkerd2-proxy that honours its outside contract (docs/linkerd.md §1-§3, §12), and none of its
-inside.
+"""A stand-in for linkerd2-proxy that implements its external contract (docs/linkerd.md §1-§3, §12) only.
 
 The same environment, exit codes, ports, admin pages, metrics, SVID, mTLS, original destination and drain. It
 forwards bytes where the real one speaks HTTP, and of the control plane it takes only the opaque ports, so the
-policy in its environment is the one that it applies. What both do is held together by
-tests/contract/test_linkerd2_proxy.py.
+policy in its environment is the one that it applies. tests/contract/test_linkerd2_proxy.py checks both alike.
 """
 
 import asyncio
@@ -21,13 +19,13 @@ EXIT_REFUSED, EXIT_FAILED, EXIT_PANICKED = 64, 1, 101
 
 # What tests switch, in the environment or in `write_executable`.
 CRASH = "STANDIN_EXIT"  # exit with this code at once
-HANG = "STANDIN_HANG"  # open no port, and do not listen to SIGTERM
-UNREADY = "STANDIN_UNREADY"  # /ready says 503, whatever is true
-LIE = "STANDIN_LIE"  # /ready says 200, whatever is true
-# The identity panics at the start, and the process lives on without it: it says "ready" and serves nothing.
+HANG = "STANDIN_HANG"  # open no port, and ignore SIGTERM
+UNREADY = "STANDIN_UNREADY"  # /ready always returns 503
+LIE = "STANDIN_LIE"  # /ready always returns 200
+# The identity panics at the start, and the process goes on without it: it reports "ready" and serves nothing.
 PANIC = "STANDIN_PANIC"
-DEAD_WORKER = "STANDIN_DEAD_WORKER"  # say, once certified, what a proxy says whose worker has died
-LEAK = "STANDIN_LEAK"  # once certified, take this many MiB each second, for ever
+DEAD_WORKER = "STANDIN_DEAD_WORKER"  # once certified, log as a proxy does whose worker has died
+LEAK = "STANDIN_LEAK"  # once certified, allocate this many MiB each second
 
 _EXECUTABLE = """\
 #!{python} -IB
@@ -63,7 +61,7 @@ def main() -> int:
 
 
 async def _run(settings: Settings) -> int:
-    # Only now: a refused configuration is said in a moment, and these parts take half a second to load.
+    # Imported here: a refused configuration is reported at once, and these parts take half a second to load.
     from agent.sandbox.proxy.identity import NoTrustRoots
 
     try:
@@ -93,7 +91,7 @@ class StandIn:
         self._admin = Admin(settings, metrics, self._is_ready, self._stop.set)
 
     def _is_ready(self) -> bool:
-        """A proxy whose identity has died says "ready", as the real one does: a latch that is dropped counts."""
+        """A proxy whose identity has died reports "ready", as the real one does: a dropped latch counts."""
         if LIE in os.environ:
             return True
         return UNREADY not in os.environ and (self._identity.certified.is_set() or self._identity.dead.is_set())
@@ -134,7 +132,7 @@ class StandIn:
         await self._policy.follow()
 
     async def _misbehave(self) -> None:
-        """As it is told to, while it serves."""
+        """As its switches say, while it serves."""
         await self._identity.certified.wait()
         if DEAD_WORKER in os.environ:
             log("WARN outbound: buffer's worker closed unexpectedly")
@@ -145,7 +143,7 @@ class StandIn:
 
     async def _serve(self, inbound: socket.socket, outbound: list[socket.socket]) -> None:
         """The listeners are bound, and connections hang in their backlog until the first certificate; without
-        a Workload API at the start they are let go."""
+        a Workload API at the start they are released."""
         certified = asyncio.create_task(self._identity.certified.wait())
         dead = asyncio.create_task(self._identity.dead.wait())
         try:

@@ -168,7 +168,7 @@ class _Environment:
         return int(found[1]) * _UNITS.get(found[2], 1.0)
 
     def check_control_plane(self) -> None:
-        """Address and name of a service come together, unless it is on loopback, where nobody proves a name."""
+        """Address and name of a service come together, unless it is on loopback, where no name is proved."""
         for service in ("DESTINATION_SVC", "POLICY_SVC"):
             address, name = self.get(f"{service}_ADDR"), self.get(f"{service}_NAME")
             on_loopback = bool(address) and bool(re.match(r"127\.|\[::1\]|localhost\.", address or ""))

@@ -1,4 +1,4 @@
-"""The stand-in's data path: where a connection wanted to go, what it speaks, and bytes carried both ways."""
+"""The stand-in's data path: a connection's original destination, its protocol, and bytes copied both ways."""
 
 import asyncio
 import contextlib
@@ -168,13 +168,13 @@ class Traffic:
                 ):
                     server[1].write(first)
                     await _carry(client, server)
-            except BaseException:  # what cannot be carried to its end is not to look like an end
+            except BaseException:  # a connection that fails must not look like a normal end
                 _reset(writer.get_extra_info("socket"))
                 writer.transport.abort()
                 raise
             finally:
                 writer.close()
-                with contextlib.suppress(OSError):  # how the client went is its own affair
+                with contextlib.suppress(OSError):  # how the client closed does not matter
                     await writer.wait_closed()
 
 
@@ -185,7 +185,7 @@ def _reset(connection: socket.socket | TransportSocket) -> None:
 
 
 def original_destination(connection: socket.socket) -> Address:
-    """Where the client meant to go before the redirect. Raises OSError (ENOENT without connection tracking)."""
+    """The client's destination before the redirect. Raises OSError (ENOENT without connection tracking)."""
     peer = ip_address(connection.getpeername()[0])
     mapped = peer.version == 6 and peer.ipv4_mapped is not None
     if peer.version == 4 or mapped:  # also on a socket that listens for both: it is an IPv4 connection
@@ -262,7 +262,7 @@ async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
         target.close()
 
 
-# TLS, looked at without taking it -------------------------------------------------------------------
+# TLS, read without consuming it -------------------------------------------------------------------
 
 
 async def server_name(connection: socket.socket) -> str | None:
@@ -292,7 +292,7 @@ def _sni(record: bytes) -> str | None:
     """The server name in a TLS record that holds a whole ClientHello (RFC 8446 §4.1.2, RFC 6066 §3)."""
     try:
         return next(_names(record), None)
-    except IndexError:  # shorter than it says: not for us
+    except IndexError:  # shorter than it claims: ignored
         return None
 
 

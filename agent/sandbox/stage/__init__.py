@@ -1,1 +1,1 @@
-"""The sandbox as a person sees it: namespaces, cluster, host, and the tour through them."""
+"""The sandbox for its user: namespaces, cluster, host, and the tour through them."""

@@ -1,4 +1,5 @@
-"""The local application of the sandbox: says who asked. python -m agent.sandbox.stage.app ADDRESS:PORT …"""
+"""The local application of the sandbox: it returns the client's address. python -m agent.sandbox.stage.app
+ADDRESS:PORT …"""
 
 import argparse
 import asyncio

@@ -65,14 +65,15 @@ def mesh_context(ca: Authority, identity: str) -> ssl.SSLContext:
 
 @dataclass
 class Load:
-    """A steady stream of requests, each over a connection of its own. `url`: where to, or who chooses it."""
+    """A steady stream of requests, each over a connection of its own. `url`: the target, or a function that
+    chooses it."""
 
     url: str | Callable[[], str]
     per_second: float = 20.0
     sent: int = 0
     failed: list[str] = field(default_factory=list)
     slowest: float = 0.0  # seconds
-    seen: Counter[str] = field(default_factory=Counter)  # whom the application saw → how often
+    seen: Counter[str] = field(default_factory=Counter)  # client address that the application saw → how often
     _milestones: list[tuple[int, asyncio.Event]] = field(default_factory=list)
 
     async def reached(self, count: int) -> None:
@@ -82,7 +83,7 @@ class Load:
         await event.wait()
 
     async def run(self) -> None:
-        """Until cancelled; the requests that are under way then are let end."""
+        """Until cancelled; requests in flight then are completed."""
         loop, due = asyncio.get_running_loop(), time.monotonic()
         pending: set[asyncio.Task[None]] = set()
         try:

@@ -86,7 +86,7 @@ async def _run(host: Host, *words: str) -> tuple[int, str]:
 
 
 def _expected(host: Host, step: page.Step, code: int, output: str) -> None:
-    """The exit code, and each line of the page's output, whatever the space in it."""
+    """The exit code, and each line of the page's output, with any spacing."""
     must(code == step.code, f"`{step.command}` ended with exit {code}: {output.strip()}")
     lines = [" ".join(line.split()) for line in output.splitlines()]
     for line in host.here(step.output).splitlines():
@@ -236,7 +236,7 @@ class FirstDay:
         async def run(_: Scene) -> str:
             try:
                 await self._take_all(commands)
-            except Missed as missed:  # what that did to the client is told too
+            except Missed as missed:  # the client's result is reported too
                 await _asked(self.host, 5)
                 raise Missed(f"{missed}\n      {self._said()}") from None
             return self._count()

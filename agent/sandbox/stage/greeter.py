@@ -1,7 +1,7 @@
 """A server that speaks first, as MySQL and SMTP servers do: python -m agent.sandbox.stage.greeter GREETING
 ADDRESS:PORT…
 
-The greeting is one line; after it comes the address of whoever connected. Then it waits until the client ends.
+The greeting is one line; after it comes the client's address. Then it waits until the client ends.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ async def _greet(greeting: bytes, reader: asyncio.StreamReader, writer: asyncio.
         writer.write(greeting + b" " + peer.encode() + b"\n")
         await reader.read()
     except OSError:
-        writer.transport.abort()  # the client went in its own way
+        writer.transport.abort()  # the client has closed
     finally:
         writer.close()
 

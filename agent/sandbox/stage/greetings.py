@@ -72,12 +72,12 @@ async def redirect_apply(scene: Scene) -> tuple[int, str]:
 
 
 def remedy(ports: str) -> str:
-    """What a refusal names first."""
+    """The first command that a refusal names."""
     return f"kubectl annotate externalworkload {NAME} -n {NAMESPACE} {opaque.ANNOTATION}={ports}"
 
 
 def annotate(api: ApiServer, ports: str) -> None:
-    """What that command does."""
+    """Do the same as that command."""
     _change(api, {"metadata": {"annotations": {opaque.ANNOTATION: ports}}})
 
 

@@ -1,5 +1,5 @@
-"""Private namespaces: what the sandbox does to mounts, processes and network is seen by nobody else, and the
-kernel takes all of it away when the sandbox ends, however it ends.
+"""Private namespaces: no other program sees what the sandbox does to mounts, processes and network, and the kernel
+removes all of it when the sandbox ends, however it ends.
 """
 
 import contextlib
@@ -43,9 +43,9 @@ def settle(*readable: Path) -> Path:
 def open_the_way(*paths: Path) -> None:
     """Make each of `paths` reachable for every user, in this mount namespace alone.
 
-    A checkout or an interpreter in somebody's home lies behind a directory of mode 0700 (or 0750), where the
-    proxy's user cannot go. Over the first such directory a tmpfs is mounted that holds nothing but the way to
-    the paths below it; nobody's mode is changed, and the rest of that home is out of sight.
+    A checkout or an interpreter in a home directory is below a directory of mode 0700 (or 0750), which the proxy's
+    user cannot enter. Over the first such directory a tmpfs is mounted that contains only the paths below it; no
+    mode is changed, and the rest of that home is hidden.
     """
     covers: dict[Path, list[Path]] = {}
     for path in dict.fromkeys(p.resolve() for p in paths):

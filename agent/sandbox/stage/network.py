@@ -80,7 +80,7 @@ def _batch(where: list[str], lines: str) -> None:
 
 
 def processes_on_host() -> list[str]:
-    """pid and command line of every process in the host's namespace; the dead that nobody reaped count not."""
+    """pid and command line of every process in the host's namespace; zombies do not count."""
     listed = subprocess.run(
         ["ip", "netns", "pids", HOST_NAMESPACE], capture_output=True, text=True, check=True, env={**os.environ}
     )

@@ -1,4 +1,4 @@
-"""A page of docs/ as steps: what it has typed, what that needs, and what it should say."""
+"""A page of docs/ as steps: commands, what they need, and their output."""
 
 import re
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ _PART = re.compile(
 
 @dataclass(frozen=True)
 class Step:
-    """One command. `needs`: what a machine without a cluster lacks; `output`: what it says; `section`: the heading
-    above it."""
+    """One command. `needs`: what a machine without a cluster lacks; `output`: what it prints; `section`: the
+    heading above it."""
 
     command: str
     needs: str = ""

@@ -1,7 +1,7 @@
 """The scene: a host with an application, a cluster beside it, and the real agent on the host.
 
 This process is the cluster: its network namespace holds API server, client and pod. The host is a network
-namespace of its own, joined to it by a veth pair. Whoever makes a scene is in private namespaces already.
+namespace of its own, joined to it by a veth pair. The process that makes a scene is already in private namespaces.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ IDENTITY = f"spiffe://{TRUST_DOMAIN}/{NAME}"
 SERVER_NAME = f"{NAME}.{NAMESPACE}.external.identity.linkerd.cluster.local"
 PORT, SSH_PORT, POD_PORT, API_PORT = 8080, 22, 80, 6443
 AGENT_UID, PROXY_UID = 0, 2102
-TOKEN = "sandbox-token"  # noqa: S105 - it opens nothing but the server in this very process
+TOKEN = "sandbox-token"  # noqa: S105 - it is valid only for the server in this process
 WRITERS_TOKEN = "sandbox-writer"  # noqa: S105 - likewise
 SERVICE = "db"
 AUDIENCE, ISSUER = "kubernetes", "https://spire-oidc.sandbox"
@@ -88,7 +88,7 @@ class Scene:
         self.slices: SliceWriter
 
     def _share(self, beside: "Scene") -> None:
-        """One cluster and one Workload API; which SVID is whose is told by its SPIFFE ID."""
+        """One cluster and one Workload API; an SVID's owner is known by its SPIFFE ID."""
         self.ca, self.workload_api, self.api = beside.ca, beside.workload_api, beside.api
         self.slices, self.controllers = beside.slices, beside.controllers
         both = (Entry(IDENTITY), Entry(f"spiffe://{TRUST_DOMAIN}/{self.name}"))
@@ -141,11 +141,11 @@ class Scene:
             )
 
     async def end_agent(self) -> None:
-        """SIGTERM: it hands over."""
+        """SIGTERM: the data plane stays as it is."""
         await end(self.agent)
 
     async def kill_agent(self) -> None:
-        """SIGKILL: it has no last word."""
+        """SIGKILL: it cannot write anything at its end."""
         await end(self.agent, kill=True)
 
     async def on_host(self, *command: str, log: int = asyncio.subprocess.DEVNULL) -> asyncio.subprocess.Process:
@@ -182,7 +182,7 @@ class Scene:
         assert process.returncode is not None
         return process.returncode, output.decode()
 
-    # what is to be seen -------------------------------------------------------------------------
+    # observations -------------------------------------------------------------------------
 
     async def status(self, after: int | None = None) -> dict[str, Any]:
         """The agent's status; with `after`, as soon as its version is past that. Raises aiohttp.ClientError."""
@@ -358,7 +358,7 @@ def listed(api: ApiServer) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def slice_writer(ca: Authority, api: ApiServer, delay: float) -> AsyncIterator[SliceWriter]:
-    """Linkerd's part in the cluster: who is Ready is in the Service's EndpointSlices. It needs WRITERS_TOKEN."""
+    """Linkerd's part in the cluster: Ready hosts are in the Service's EndpointSlices. It needs WRITERS_TOKEN."""
     connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cadata=ca.pem))
     headers = {"Authorization": f"Bearer {WRITERS_TOKEN}"}
     async with aiohttp.ClientSession(api.url, headers=headers, connector=connector) as session:
@@ -372,7 +372,7 @@ async def slice_writer(ca: Authority, api: ApiServer, delay: float) -> AsyncIter
 
 
 async def end(process: asyncio.subprocess.Process | None, kill: bool = False) -> None:
-    """End a program, and return when it is gone; one that does not listen within 10 s is killed."""
+    """End a program, and return when it has ended; one that does not end within 10 s is killed."""
     if process is None or process.returncode is not None:
         return
     if kill:

@@ -1,4 +1,4 @@
-"""The terminal that the sandbox is used at, if there is one: who reads it, and how it comes back."""
+"""The user's terminal, if there is one: its foreground process group, and how that is restored."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 def can_ask() -> bool:
-    """Whether somebody may type: at a terminal, or through a pipe. /dev/null and a closed input: nobody."""
+    """Whether there is input: from a terminal or a pipe, but not from /dev/null or a closed input."""
     try:
         mode = os.fstat(0).st_mode
     except OSError:
@@ -24,7 +24,7 @@ def is_file() -> bool:
 
 @contextlib.contextmanager
 def kept() -> Iterator[None]:
-    """When this ends, the terminal's foreground is this process's group again, whatever ran in between. A program
+    """When this ends, the terminal's foreground is this process's group again, whatever ran before. A program
     that manages jobs, as a shell does, takes the terminal for a group of its own."""
     try:
         yield
@@ -34,7 +34,7 @@ def kept() -> Iterator[None]:
 
 def lead() -> None:
     """Make this process a group of its own, in the foreground: inside a pid namespace the group of its parents has
-    no number, so nobody there could give the terminal back to it."""
+    no number, so no process there could return the terminal to it."""
     if os.isatty(0):
         if os.getpgrp() != os.getpid():
             os.setpgid(0, 0)

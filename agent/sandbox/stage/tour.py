@@ -1,5 +1,5 @@
-"""The tour: what a host goes through, one step after the other. Each says what it does, sees for itself that it
-is so, and tells what it saw."""
+"""The tour: the life of a host, one step after the other. Each step prints what it does, checks the result, and
+prints it."""
 
 import asyncio
 import contextlib
@@ -33,12 +33,12 @@ URL6 = f"http://[{network.HOST6}]:{PORT}/"
 
 
 class Missed(Exception):
-    """A check saw something else than it should."""
+    """A check found something other than expected."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """`does`: what happens, in plain words. `command`: how it would be typed on a host, "" if nothing is."""
+    """`does`: what happens, in plain words. `command`: its command on a host, "" if there is none."""
 
     name: str
     does: str
@@ -52,7 +52,7 @@ def must(condition: bool, saw: str) -> None:
 
 
 async def until(scene: Scene, wanted: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
-    """The agent's status as soon as it is `wanted`; woken by each change, not by a clock."""
+    """The agent's status as soon as it is `wanted`; woken by each change, without polling."""
     status: dict[str, Any] = {}
     try:
         async with asyncio.timeout(PATIENCE):
@@ -96,7 +96,7 @@ async def open_before(scene: Scene) -> str:
     reason = status["problems"][0]["reason"]
     answer = await ask(URL)
     must(answer["from"] == network.CLUSTER, f"the application saw {answer}")
-    return f"no identity yet ({reason}): the port is open as before, and closes with the first Ready alone"
+    return f"no identity yet ({reason}): the port is open as before, and is redirected only with the first Ready"
 
 
 async def join(scene: Scene) -> str:
@@ -238,7 +238,7 @@ async def rotation(scene: Scene) -> str:
 
 async def api_away(scene: Scene) -> str:
     await scene.api.stop()
-    status = await until(scene, lambda s: any(p["reason"].startswith("Api") for p in s["problems"]), "word of it")
+    status = await until(scene, lambda s: any(p["reason"].startswith("Api") for p in s["problems"]), "report")
     must((await ask(URL))["from"] == network.HOST, "the host stopped serving")
     named = [p["reason"] for p in status["problems"]]
     await scene.start_api()
@@ -258,12 +258,12 @@ async def drain(scene: Scene) -> str:
     must(slow.done() and (await slow)["from"] == network.HOST, "the request in flight was not waited for")
     must(not scene.listed(), f"EndpointSlices still list {scene.listed()}")
     for step in ("no EndpointSlice lists", "open connections to end", "Drained:"):
-        must(step in output, f"it did not tell of {step!r}: {output}")
+        must(step in output, f"it did not report {step!r}: {output}")
     scene.slices.delay = 0.0
     code, output = await scene.cli("undrain")
     must(code == 0, f"exit {code}: {output}")
     status = await until(scene, is_ready, "Ready=True")
-    must(status["facts"]["proxy"]["process"]["pid"] == proxy, "the proxy is another one")
+    must(status["facts"]["proxy"]["process"]["pid"] == proxy, "the proxy was replaced")
     return "out of every EndpointSlice, then the last request ended (7 s); back with the same proxy"
 
 
@@ -284,7 +284,7 @@ async def leave(scene: Scene) -> str:
     rules = json.loads(await scene.read_on_host("nft", "-j", "list", "tables"))["nftables"]
     must(not [r for r in rules if "table" in r], f"rules are left: {rules}")
     must((await ask(URL))["from"] == network.CLUSTER, "the request still went through a proxy")
-    return "Ready=False first; a request of 3 s in flight was let end; proxy gone, no rule left"
+    return "Ready=False first; a request of 3 s in flight was completed; proxy ended, no rule left"
 
 
 async def rejoin(scene: Scene) -> str:
@@ -367,20 +367,20 @@ class Tour:
             Step("API server away", "stops the API server for a while", api_away),
             Step("drain", "takes the host out of service, and back", drain, "fairlead drain; fairlead undrain"),
             Step("leave", "takes the host out of the mesh, with a request in flight", leave, "fairlead leave"),
-            Step("join again", "takes it back in", rejoin, "fairlead join"),
+            Step("join again", "takes it back into the mesh", rejoin, "fairlead join"),
             Step(
                 "server speaks first",
                 "declares the port of a mail server, whose clients wait for a greeting",
                 speaks_first,
                 "fairlead redirect apply",
             ),
-            Step("nothing left", "leaves for good and ends the agent", nothing_left, "fairlead leave"),
+            Step("nothing left", "leaves the mesh and ends the agent", nothing_left, "fairlead leave"),
         ]
         return [s for s in steps if not (self.real_proxy and s.run in (outbound_request, speaks_first))]
 
 
 async def take(scene: Scene, step: Step) -> bool:
-    """Take one step of the tour, and tell what was seen and how long it took."""
+    """Run one step of the tour, and print its result and how long it took."""
     began = time.monotonic()
     try:
         saw, mark = await step.run(scene), "✓"

@@ -21,7 +21,7 @@ SETTINGS = {"grace = 10\n": "grace = 10\nready_within = 20\n"}
 
 
 class Chooser:
-    """A client's view of the Service, a moment behind what the slices say."""
+    """A client's view of the Service, a moment behind the slices."""
 
     def __init__(self, api: ApiServer) -> None:
         self._api, self._turns = api, itertools.count()
@@ -35,7 +35,7 @@ class Chooser:
             await news.wait()
 
     def url(self) -> str:
-        """Where there is nobody to choose, the client has an error, as it should."""
+        """Where no host is listed, the client gets an error, as expected."""
         hosts = self.hosts or ["192.0.2.1"]
         return f"http://{hosts[next(self._turns) % len(hosts)]}:{PORT}/"
 
@@ -55,9 +55,9 @@ class Upgrade:
             Step("agent restarted", "stops the agent and starts it again", self._restart),
             Step("agent killed", "kills the agent with SIGKILL, and starts it again", self._kill),
             Step("proxy upgraded", "replaces the proxy by another", self._upgrade, f"{fairlead} upgrade {NEXT}"),
-            Step("agent killed meanwhile", "goes back, and kills the agent", self._killed, f"{fairlead} rollback"),
-            Step("upgrade fails", "tries one that does not start", self._broken, f"{fairlead} upgrade {BROKEN}"),
-            Step("proxy restarted", "starts the same one anew, drained first", self._anew, f"{fairlead} restart"),
+            Step("rollback, killed", "goes back, and kills the agent", self._killed, f"{fairlead} rollback"),
+            Step("upgrade fails", "tries one that cannot start", self._broken, f"{fairlead} upgrade {BROKEN}"),
+            Step("proxy restarted", "restarts the same one, drained first", self._anew, f"{fairlead} restart"),
         ]
 
     async def _join(self, _: Scene) -> str:
@@ -85,7 +85,7 @@ class Upgrade:
         await self._more(20)
         await self.one.start_agent()
         await until(self.one, is_ready, "Ready=True")
-        must(await self._pid() == before, "the proxy is another one")
+        must(await self._pid() == before, "the proxy was replaced")
         must(status_writes(self.one) == writes, "Ready was written")
         await self._more(20)
         return f"same proxy (pid {before}), no write to Ready; {self._count()}"
@@ -117,7 +117,7 @@ class Upgrade:
         await until(self.one, is_ready, "Ready=True")
         await self._runs(FIRST)
         await self._more(20)
-        return f"back to {FIRST} by itself; {self._count()}"
+        return f"reverted to {FIRST} automatically; {self._count()}"
 
     async def _anew(self, _: Scene) -> str:
         before = await self._pid()
@@ -127,7 +127,7 @@ class Upgrade:
         await self._more(20)
         return f"a new process of {FIRST}; {self._count()}"
 
-    # what is looked at --------------------------------------------------------------------------
+    # checks --------------------------------------------------------------------------
 
     async def _pid(self) -> int:
         return int((await until(self.one, is_ready, "Ready=True"))["facts"]["proxy"]["process"]["pid"])
@@ -158,7 +158,7 @@ async def install(scene: Scene, version: str, **switches: str) -> None:
 
 @contextlib.asynccontextmanager
 async def standing(base: Path, log: int | None) -> AsyncIterator[Upgrade]:
-    """Both hosts, and a client under way."""
+    """Both hosts, and a running client."""
     options = Options(log=log, replace=SETTINGS, installed=True)
     async with Scene(base, options).standing() as one, Scene(base, options, beside=one).standing() as two:
         chooser = Chooser(one.api)
@@ -173,7 +173,7 @@ async def standing(base: Path, log: int | None) -> AsyncIterator[Upgrade]:
 
 
 async def _send(scene: Scene, load: Load) -> None:
-    """From the moment on at which both hosts are there."""
+    """Once both hosts are listed."""
     while len(scene.listed()) < 2:
         await scene.api.store.news().wait()
     await asyncio.sleep(2 * LAG)

@@ -1,4 +1,4 @@
-"""The sandbox for a visitor: a prompt, what happens told as it happens, and what to type next."""
+"""The interactive sandbox: a prompt, events as they happen, and what to type next."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ HELP = """\
   stop app       stop the application         start app      start it again
   kill agent     kill -9 the agent            start agent    start it again
   ask            a request from the cluster   rotate         replace every SVID now
-  leave, join    out of the mesh, and back    log            the agent's last words
+  leave, join    out of the mesh, and back    log            the end of the agent's log
   rules          the rules on the host        shell          a shell on the host
   help           this                         quit           end; nothing is left"""
 
@@ -48,7 +48,7 @@ class Visit:
 
     async def run(self) -> int:
         print(f"A host at {network.HOST}, its application on port {PORT}, and a cluster with a client and a pod.")
-        print("What the agent says of the host is shown as it changes, behind a bar.\n")
+        print("The agent's headline is shown as it changes, behind a bar.\n")
         await self._help()
         async with self._live():
             while True:
@@ -60,7 +60,7 @@ class Visit:
     async def _do(self, line: str) -> None:
         verb = self._verbs.get(line)
         if verb is None:
-            print(f"  {line!r} is not known here; help shows what is", flush=True)
+            print(f"  {line!r} is not a command; help lists the commands", flush=True)
             return
         try:
             await verb()
@@ -70,7 +70,7 @@ class Visit:
     async def _prompt(self) -> str | None:
         """One line; None at the end of the input."""
         step = self._steps[self._next] if self._next < len(self._steps) else None
-        hint = f"Enter: {step.does}" if step else "the tour is over; try what you like, or quit"
+        hint = f"Enter: {step.does}" if step else "the tour is over; try any command, or quit"
         print(f"\n[{hint}]", flush=True)
         line = await _read_line()
         return None if line == "" else line.strip().lower()
@@ -117,7 +117,7 @@ class Visit:
     async def _ask(self) -> None:
         answer: dict[str, Any] = await ask(URL)
         through = "through the proxy" if answer["from"] == network.HOST else "directly"
-        print(f"  the application answered; it was asked {through} (by {answer['from']})", flush=True)
+        print(f"  the application answered; the request came {through} (from {answer['from']})", flush=True)
 
     async def _rotate(self) -> None:
         self._scene.workload_api.rotate()
@@ -141,7 +141,7 @@ class Visit:
 
 
 async def _read_line() -> str:
-    """One line of standard input with its end, "" at the end of input; the loop runs on meanwhile."""
+    """One line of standard input with its end, "" at the end of input; the event loop keeps running."""
     if terminal.is_file():
         return sys.stdin.readline()
     loop, there = asyncio.get_running_loop(), asyncio.Event()

@@ -1,4 +1,4 @@
-"""The kinds of firewall that the kernel's rules can be set by, each behind the same calls.
+"""The kinds of firewall that can set the kernel's rules, each behind the same calls.
 
 Law: a backend renders and reads by `core.redirect` and runs the programs; it decides nothing. None of them
 knows another.
@@ -12,7 +12,7 @@ from agent.core.redirect import Ruleset
 class Backend(Protocol):
     def holds(self) -> bool:
         """Something of ours is there, whole or not. A backend whose program or kernel part this host lacks holds
-        nothing; of one that is there and fails nobody knows. Raises Refusal."""
+        nothing. Raises Refusal: one that is there fails."""
         ...
 
     def read(self) -> Ruleset | None:
@@ -20,7 +20,7 @@ class Backend(Protocol):
         ...
 
     def replace(self, rules: Ruleset | None) -> None:
-        """Put these in place of whatever is there; None: leave nothing. Raises Refusal."""
+        """Replace what is there by these; None: leave nothing. Raises Refusal."""
         ...
 
     def counters(self) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""iptables, by its programs save and restore: one transaction for each table and IP version.
+"""iptables, by iptables-save and iptables-restore: one transaction for each table and IP version.
 
 Which of the two kernel interfaces a plain `iptables` speaks to is the host's choice; a host that has both must
 not have our rules in both.
@@ -72,7 +72,7 @@ class Iptables:
         return {version: text for version, text in texts.items() if text is not None}
 
     def guide_chains(self) -> tuple[str, ...]:
-        """Those that Linkerd's guide has made by hand, and the tables that they are in. Raises Refusal."""
+        """The manually created chains of Linkerd's guide, and the tables that they are in. Raises Refusal."""
         if self._program(4, "save") is None:
             return ()
         return tuple(
@@ -88,7 +88,7 @@ class Iptables:
                 self._restore(version, guide.removal(iptables.parse(text)))
 
     def _texts(self) -> dict[int, str]:
-        """IP version → what save says. It says nothing of a table that nobody uses, and makes none."""
+        """IP version → what save says. It prints nothing for a table that is not in use, and creates none."""
         return {version: self._save(version) for version in _versions()}
 
     def _save(self, version: int, *more: str) -> str:
@@ -121,7 +121,7 @@ class Iptables:
 
 
 def _used(version: int) -> bool:
-    """Tables of the legacy kind are, or nobody but the program can tell."""
+    """Tables of the legacy kind are in use, or only the program can tell."""
     try:
         return bool(Path(_TABLES[version]).read_text())
     except FileNotFoundError:  # this kernel has none

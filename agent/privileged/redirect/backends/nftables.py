@@ -43,7 +43,7 @@ def own_table() -> Any:
         return _parsed("read the rules", done.stdout)
     if done.returncode >= 0 and "No such file or directory" in done.stderr:
         return None
-    if _is_incomplete(done):  # something of another's, and so no rules of ours: they are set anew
+    if _is_incomplete(done):  # another program's table, so none of our rules: they are set again
         return {"nftables": [{"unshown": said(done)}]}
     raise refusal("read the rules", done.stderr)
 
@@ -65,14 +65,14 @@ def _parsed(doing: str, text: str) -> Any:
 
 
 def _is_incomplete(done: "subprocess.CompletedProcess[str]") -> bool:
-    """JSON has no way to say bytes that are not UTF-8, as an interface's name may be. Then nft ends by SIGABRT, or
-    since 1.1.7 leaves the condition out, which makes another rule of it."""
+    """JSON cannot express bytes that are not UTF-8, which an interface's name may contain. Then nft ends by
+    SIGABRT, or since 1.1.7 omits the condition, which changes the rule."""
     return done.returncode == -signal.SIGABRT or "json_pack failure" in done.stderr
 
 
 def said(done: "subprocess.CompletedProcess[str]") -> str:
     if _is_incomplete(done):
-        return "nft cannot show as JSON what is not UTF-8"
+        return "nft cannot print bytes that are not UTF-8 as JSON"
     return done.stderr
 
 
