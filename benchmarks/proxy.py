@@ -1,4 +1,4 @@
-"""How long a host is without its proxy when that dies, and how many requests it costs: with fairlead, and with a
+"""How long a host has no proxy after the proxy dies, and how many requests fail: with fairlead, and with a
 plain unit of systemd's that only starts it again. python -m benchmarks.proxy (root)
 
 Both on one booted Debian, one after the other: the same program with the same environment as the same user behind
@@ -26,7 +26,7 @@ EVERY, PATIENCE = 0.02, 2.0  # seconds between two requests, and for one of them
 PLAIN = "plain.service"
 _CACHE = "/var/cache/fairlead-python"
 _PYTHON = "/usr/lib/fairlead/bin/python"
-# Without the limit it would stay dead after the fifth death within ten seconds.
+# With the limit it would stay dead after the fifth death within ten seconds.
 _UNIT = """\
 [Unit]
 StartLimitIntervalSec=0
@@ -156,7 +156,7 @@ def _escaped(variable: str) -> str:
 
 
 def as_a_package_has_it(machine: Machine) -> None:
-    """Every module is compiled, the stand-in's too, which looks for none by itself."""
+    """Every module is compiled, the stand-in's too, which does not do so when started."""
     text = machine.read(BINARY).replace(" -IB", f" -IXpycache_prefix={_CACHE}")
     machine.write(BINARY, text, 0o755)
     parts = ("", "_admin", "_identity", "_metrics", "_traffic")

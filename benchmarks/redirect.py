@@ -1,4 +1,4 @@
-"""Prints how long rules take to set and to remove, and what they cost the connections of a host.
+"""Prints how long rules take to set and to remove, and their cost for the connections of a host.
 
     python -m benchmarks.redirect       (root: it makes network namespaces)
 
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def excepting(spec: RedirectSpec, count: int) -> RedirectSpec:
-    """So many networks more that are left alone outbound; half of them of each IP version."""
+    """So many more networks that are exempt outbound; half of them of each IP version."""
     four = [ip_network(f"10.42.{2 * i // 250}.{2 * i % 250 + 1}/32") for i in range(count // 2)]
     six = [ip_network(f"fd42::{2 * i + 0x1000:x}/128") for i in range(count - count // 2)]
     return replace(spec, outbound_except=Exceptions(networks=(*four, *six)))

@@ -1,4 +1,4 @@
-"""A control plane that is a variable. Held to the contract of tests/contract/test_control_plane.py."""
+"""A fake control plane. Held to the contract of tests/contract/test_control_plane.py."""
 
 from agent.core.facts import ControlPlaneFact
 

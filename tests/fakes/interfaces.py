@@ -1,4 +1,4 @@
-"""Interfaces that are a variable. Held to the contract of tests/contract/test_interfaces.py."""
+"""Fake interfaces. Held to the contract of tests/contract/test_interfaces.py."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A phase that is a variable. Held to the contract of tests/contract/test_phase_store.py."""
+"""A fake phase store. Held to the contract of tests/contract/test_phase_store.py."""
 
 from agent.core.facts import PhaseKind
 from agent.ports import Trouble

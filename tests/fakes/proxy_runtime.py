@@ -1,4 +1,4 @@
-"""A proxy that is a variable. Held to the contract of tests/contract/test_proxy_runtime.py."""
+"""A fake proxy. Held to the contract of tests/contract/test_proxy_runtime.py."""
 
 import asyncio
 import dataclasses
@@ -21,7 +21,7 @@ READY = Reading(
     control=Counters(answers=1),
 )
 STARTING = dataclasses.replace(READY, ready=False, certificate_expires=0.0)
-# Started without a Workload API socket: it says "ready" and serves nothing (docs/linkerd.md §12).
+# Started without a Workload API socket: it reports "ready" and serves nothing (docs/linkerd.md §12).
 ZOMBIE = dataclasses.replace(READY, certificate_expires=0.0, inbound_listening=False, outbound_listening=False)
 NOTHING_READ = Reading()
 
@@ -45,7 +45,7 @@ class MemoryHost:
         return self.running
 
     def restart_by_itself(self) -> Process:
-        """As systemd does it, whatever an agent wants."""
+        """As systemd does it, independently of the agent."""
         process = self.spawn()
         self.appeared.set()
         return process

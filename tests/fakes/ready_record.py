@@ -1,4 +1,4 @@
-"""A record that is a variable. Held to the contract of tests/contract/test_ready_record.py."""
+"""A fake record. Held to the contract of tests/contract/test_ready_record.py."""
 
 from agent.ports import Trouble
 

@@ -1,4 +1,4 @@
-"""A kernel that is a variable. Held to the contract of tests/contract/test_redirector.py."""
+"""A fake kernel. Held to the contract of tests/contract/test_redirector.py."""
 
 import asyncio
 from dataclasses import replace
@@ -23,10 +23,10 @@ class MemoryRedirector:
         self.edited = ""  # what of the configuration is not in force
         self.suspended = ""  # why ON is not set again
         self.wall: Fault | Trouble | None = None  # what the host's own firewall does
-        self.deaf = False  # rules are set, and something takes them away at once
+        self.deaf = False  # rules are set, and another program removes them at once
         self.calls: list[str] = []
-        self.changed = asyncio.Event()  # set it: somebody has changed the rules, and the kernel says so
-        self.watched = False  # True: the kernel's word is to be had
+        self.changed = asyncio.Event()  # set it: another program has changed the rules, and the kernel reports it
+        self.watched = False  # True: the kernel reports changes
         self.asked_for_drift = 0
 
     async def check(self) -> LiveRedirect:

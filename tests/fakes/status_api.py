@@ -34,12 +34,12 @@ class MemoryStatusApi:
     # what others do -----------------------------------------------------------------------------
 
     def create(self, workload: Workload) -> Workload:
-        """With a uid of its own and a fresh version, whatever stands in `workload`."""
+        """With a uid of its own and a fresh version, whatever `workload` contains."""
         self._objects += 1
         return self._put(dataclasses.replace(workload, uid=f"uid-{self._objects}"))
 
     def edit(self, **changes: Any) -> Workload:
-        """Somebody else changes fields of the workload."""
+        """Another client changes fields of the workload."""
         assert self.workload is not None
         return self._put(dataclasses.replace(self.workload, **changes))
 
@@ -48,7 +48,7 @@ class MemoryStatusApi:
         self._remember(None)
 
     def end_watches(self) -> None:
-        """The server ends every open watch, quietly."""
+        """The server ends every open watch without an error."""
         self._era += 1
         self._tell()
 

@@ -5,7 +5,7 @@ from agent.ports import Certificates, Trouble
 
 
 class MemoryTrustAnchors:
-    """`mine`, `offer`: what there is, or the reason why it cannot be had. `follow`: what is kept is in force."""
+    """`mine`, `offer`: the anchors, or the reason why there are none. `follow`: what is kept is in force."""
 
     def __init__(self, *mine: bytes, follow: bool = False) -> None:
         self.mine: Certificates | Reason = mine

@@ -17,8 +17,8 @@ def svid(
 
 
 class MemoryWorkloadApi:
-    """Silent until told what to serve. `within`: seconds for the first answer; None: hangs without end.
-    `opened`: when each watch began, on the loop's clock. `open`: watches that have not ended."""
+    """It does not answer until it has something to serve. `within`: seconds for the first answer; None: hangs
+    without end. `opened`: when each watch began, on the loop's clock. `open`: watches that have not ended."""
 
     def __init__(self, within: float | None = 4.0) -> None:
         self.opened: list[float] = []
@@ -29,7 +29,7 @@ class MemoryWorkloadApi:
         self._changed = asyncio.Event()
 
     def serve(self, *svids: Svid) -> None:
-        """Every watch hears this, open or new."""
+        """Every watch gets this, open or new."""
         self._set(svids)
 
     def fail(self, reason: Reason) -> None:
@@ -37,7 +37,7 @@ class MemoryWorkloadApi:
         self._set(reason)
 
     def quiet(self) -> None:
-        """A new watch hears nothing."""
+        """A new watch gets nothing."""
         self._set(None)
 
     async def watch(self) -> AsyncGenerator[Sequence[Svid], None]:

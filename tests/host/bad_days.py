@@ -1,4 +1,4 @@
-"""Every bad day: importing its file enters it in DAYS."""
+"""All fault scenarios: importing a file registers its scenarios in DAYS."""
 
 from tests.host import (
     days_api,

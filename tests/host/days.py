@@ -1,4 +1,4 @@
-"""Bad days of a host, each lived through by the real agent as a process.
+"""Fault scenarios of a host, each run by the real agent as a process.
 
 In none of them does the agent exit, spin, leak, or lie in Ready; `fairlead status` names the reason and the way
 out; and when the trouble is over the host serves.
@@ -16,7 +16,7 @@ from agent.sandbox.stage.client import ask
 from agent.sandbox.stage.scene import Options, Scene
 from agent.sandbox.stage.tour import URL, is_ready, until
 
-LONGEST = 100.0  # seconds for one day
+LONGEST = 100.0  # seconds for one scenario
 TICKS = 100  # of /proc, a second
 
 
@@ -38,7 +38,7 @@ def day(**options: Any) -> Callable[[Callable[[Scene], Awaitable[None]]], Callab
 
 
 async def named(scene: Scene, reason: Reason, *, ready: bool = False) -> None:
-    """The agent lives and is calm, says why, and Ready tells the truth."""
+    """The agent runs without spinning, reports why, and Ready is correct."""
     await until(scene, lambda s: any(p["reason"] == reason.value for p in s["problems"]), reason.value)
     assert (scene.ready()[0] == "True") is ready, scene.ready()
     await calm(scene)
@@ -49,7 +49,7 @@ async def named(scene: Scene, reason: Reason, *, ready: bool = False) -> None:
 
 
 async def calm(scene: Scene) -> None:
-    """It runs, and spends less than half a core: one that spins spends a whole one."""
+    """It runs, and uses less than half a core: a busy loop uses a whole one."""
     assert scene.agent is not None and scene.agent.returncode is None, "the agent has ended"
     stat = Path(f"/proc/{scene.agent.pid}/stat")
     before = _ticks(stat)

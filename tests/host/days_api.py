@@ -1,4 +1,4 @@
-"""Bad days of the API server."""
+"""Fault scenarios of the API server."""
 
 import asyncio
 
@@ -28,7 +28,7 @@ async def api_server_down_at_the_start(scene: Scene) -> None:
 
 @day()
 async def api_server_down_while_things_change(scene: Scene) -> None:
-    """The truth of the moment is written once when it is back."""
+    """The current state is written once when it is reachable again."""
     await serving(scene)
     writes = status_writes(scene)
     await scene.api.stop()
@@ -55,7 +55,7 @@ async def api_answers_401(scene: Scene) -> None:
 
 @day()
 async def api_knows_no_jwt_svid_yet(scene: Scene) -> None:
-    """Its issuer was away when it started: it answers 401 for a while."""
+    """Its issuer was unreachable when it started: it answers 401 for a while."""
     authenticators, scene.api.authenticators = scene.api.authenticators, []
     await started(scene)
     await named(scene, Reason.API_JWT_REFUSED)
@@ -117,7 +117,7 @@ async def api_resets_in_the_middle(scene: Scene) -> None:
 
 @day()
 async def api_conflicts(scene: Scene) -> None:
-    """Others write the object all the time: what is true gets through, and theirs is kept."""
+    """Others write the object all the time: the true state is written, and theirs is kept."""
     scene.api.faults.add(Answer(409), times=3, method="PATCH", path="/status")
     await serving(scene)
 
@@ -137,7 +137,7 @@ async def no_such_external_workload(scene: Scene) -> None:
 
 @day()
 async def no_lease(scene: Scene) -> None:
-    """Named, and Ready untouched."""
+    """It is reported, and Ready does not change."""
     scene.api.delete(LEASES, NAMESPACE, NAME)
     await started(scene)
     await until(scene, is_ready, "Ready=True")

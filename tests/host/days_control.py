@@ -1,4 +1,4 @@
-"""Days on which the control plane is away: from the start, until later, and from later on."""
+"""Fault scenarios: the control plane is unreachable from the start, until later, or from later on."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from agent.sandbox.stage.scene import TRUST_DOMAIN, Scene
 from agent.sandbox.stage.tour import URL, is_ready, until
 from tests.host.days import day, named, serves, serving, started
 
-# A name that this machine's resolver does not have: no question leaves the host.
+# A name that this machine's resolver does not have: no query leaves the host.
 UNKNOWN_NAME = {f'policy = "{network.CLUSTER}:8090"': 'policy = "policy.invalid.:8090"'}
 
 

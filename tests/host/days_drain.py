@@ -1,4 +1,4 @@
-"""Days on which a host drains: an agent that dies meanwhile, rights that are missing, the host's shutdown."""
+"""Fault scenarios of a drain: an agent that dies during it, missing rights, the host's shutdown."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ SLOW = aiohttp.ClientTimeout(total=30)
 
 
 async def in_flight(scene: Scene, seconds: int) -> "asyncio.Task[dict[str, object]]":
-    """A request that takes so long is under way."""
+    """A request that takes so long is in flight."""
     task = asyncio.create_task(ask(f"{URL}slow?seconds={seconds}", SLOW))
     await until(scene, lambda s: bool(s["facts"]["proxy"]["in_flight"]), "connection in flight")
     return task
@@ -31,7 +31,7 @@ async def in_flight(scene: Scene, seconds: int) -> "asyncio.Task[dict[str, objec
 
 @day()
 async def a_drain_outlives_the_agent(scene: Scene) -> None:
-    """It is remembered; the next agent goes on with it, touches no proxy, and a second drain finds it done."""
+    """It is recorded; the next agent continues it, changes no proxy, and a second drain finds it done."""
     await serving(scene)
     scene.slices.delay = 3600
     code, _ = await scene.cli("drain", "--no-wait")
@@ -77,7 +77,7 @@ async def a_host_that_left_neither_drains_nor_serves(scene: Scene) -> None:
 
 @day()
 async def a_shutdown_drains_by_the_agent(scene: Scene) -> None:
-    """What is in flight is let end, the proxy runs on for the applications, and nothing remembers it."""
+    """Requests in flight are completed, the proxy keeps running for the applications, and nothing is recorded."""
     await serving(scene)
     slow = await in_flight(scene, 5)
     code, text = await scene.cli("shutdown-drain")
@@ -108,7 +108,7 @@ async def a_shutdown_drains_as_nobody_but_the_agents_user(scene: Scene) -> None:
     scene.api.allow = lambda ask: ask.resource != "endpointslices" or ask.user != IDENTITY
     await serving(scene)
     await scene.kill_agent()
-    os.chown(scene.prefix / "run/fairlead/fairlead.sock", USER, USER)  # the dead agent was nobody else
+    os.chown(scene.prefix / "run/fairlead/fairlead.sock", USER, USER)  # the dead agent had the same user
     scene.workload_api.register(AGENT_UID)
     scene.workload_api.register(USER, Entry(IDENTITY))
     code, text = await scene.cli("shutdown-drain", wrapper=AS_THE_AGENT)
@@ -118,7 +118,7 @@ async def a_shutdown_drains_as_nobody_but_the_agents_user(scene: Scene) -> None:
 
 @day(replace={"timeout = 30": "timeout = 3"})
 async def a_shutdown_is_not_held_up(scene: Scene) -> None:
-    """Neither by an API server that is away, nor by a connection that never ends; agent or none."""
+    """Neither by an unreachable API server, nor by a connection that never ends; with an agent or without."""
     await serving(scene)
     await scene.api.stop()
     code, text = await scene.cli("shutdown-drain")

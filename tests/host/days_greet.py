@@ -1,4 +1,4 @@
-"""Days of a host whose application speaks first: its clients send nothing until they are greeted."""
+"""Scenarios of a host whose application speaks first: its clients send nothing until they are greeted."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Bad days of kernel, application and the agent itself."""
+"""Fault scenarios of the kernel, the application and the agent."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ async def redirect_off_keeps_tracking_on(scene: Scene) -> None:
 
 @day()
 async def somebody_flushes_the_rules(scene: Scene) -> None:
-    """Repaired at the next look, without a word to the mesh."""
+    """Repaired at the next check, without a write to the API server."""
     await serving(scene)
     writes = status_writes(scene)
     await scene.read_on_host("nft", "flush", "ruleset")
@@ -58,7 +58,7 @@ _LISTENERS = {
 
 
 async def _target(scene: Scene, behaviour: str) -> None:
-    """An application that is none; the probe must end by itself, and the application's return be noticed."""
+    """A server that never answers; the probe must end at its timeout, and notice a real application."""
     program = (
         f"import socket,time,threading\ns=socket.create_server(('{network.HOST}', {PORT}))\n"
         f"def serve(c):\n try:\n  {_LISTENERS[behaviour]}\n except OSError: pass\n"
@@ -124,7 +124,7 @@ async def a_configuration_with_problems(scene: Scene) -> None:
 
 @day()
 async def handover_changes_nothing(scene: Scene) -> None:
-    """SIGTERM is never a way out of the mesh; the Lease is given ten minutes."""
+    """SIGTERM never takes the host out of the mesh; the Lease is given ten minutes."""
     await serving(scene)
     await until(scene, lambda s: s["facts"]["lease"]["renewed_at"] is not None, "a renewal")
     writes, rules = status_writes(scene), await scene.read_on_host("nft", "-s", "list", "ruleset")
@@ -154,7 +154,7 @@ async def leave_is_remembered(scene: Scene) -> None:
 
 @day(replace={"timeout = 30\n": "timeout = 3\n"})
 async def leave_while_the_api_server_is_away(scene: Scene) -> None:
-    """It cannot be announced; after drain.timeout the host gets out all the same."""
+    """It cannot be announced; after drain.timeout the host leaves anyway."""
     await serving(scene)
     await scene.api.stop()
     code, text = await scene.cli("leave")
@@ -166,7 +166,7 @@ async def leave_while_the_api_server_is_away(scene: Scene) -> None:
 
 @day(token=True)
 async def every_source_hangs(scene: Scene) -> None:
-    """Each fact has a first value or a known fault within 5 s all the same: the agent is up, and says so."""
+    """Each fact has a first value or a known fault within 5 s in any case: the agent is up, and reports it."""
     scene.workload_api.silence = True
     scene.api.faults.add(Break.HANG, times=10_000)
     await started(scene)
@@ -218,7 +218,7 @@ async def a_watch_outlives_the_agent(scene: Scene) -> None:
 
 @day()
 async def an_address_that_goes_and_comes_again(scene: Scene) -> None:
-    """As with DHCP: peers that dial it are told in time, and nobody has to do anything for its return."""
+    """As with DHCP: the change is published in time, and its return needs no operator."""
     await serving(scene)
     words = [f"{network.HOST6}/64", "dev", "eth0"]
     await scene.read_on_host("ip", "address", "del", *words)

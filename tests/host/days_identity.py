@@ -1,4 +1,4 @@
-"""Bad days of the Workload API."""
+"""Fault scenarios of the Workload API."""
 
 import socket
 
@@ -78,7 +78,7 @@ async def workload_api_dies_for_longer_than_the_svid_lasts(scene: Scene) -> None
 
 @day()
 async def no_entry_for_the_proxys_user(scene: Scene) -> None:
-    """The agent's own SVID proves nothing about the proxy's; the proxy is not started without."""
+    """The agent's SVID proves nothing about the proxy's; without its own, the proxy is not started."""
     scene.workload_api.register(PROXY_UID)
     await started(scene)
     await named(scene, Reason.PROXY_IDENTITY_MISSING)

@@ -1,4 +1,4 @@
-"""Days on which nothing may be closed: before the first Ready, and on a host that has left."""
+"""Scenarios in which no port may be closed: before the first Ready, and on a host that has left."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ async def more(sent: Load, count: int = 20) -> None:
 
 @day()
 async def the_first_start_closes_nothing(scene: Scene) -> None:
-    """No identity, then a proxy that dies before this host was Ready, and an agent that is started anew."""
+    """No identity, then a proxy that dies before this host was Ready, and an agent that is restarted."""
     await scene.start_app()
     await _listens()
     scene.workload_api.deny = True
@@ -94,7 +94,7 @@ def _blocked(status: "dict[str, object]") -> bool:
 
 @day()
 async def a_host_that_has_left_is_left_alone(scene: Scene) -> None:
-    """A new agent, with the API server away for as long as it may drain, and there again."""
+    """A new agent, with the API server unreachable for as long as it may drain, then reachable again."""
     await serving(scene)
     assert (await scene.cli("leave"))[0] == 0
     await scene.end_agent()

@@ -1,4 +1,4 @@
-"""Bad days of the local application, as its probes see them."""
+"""Fault scenarios of the local application, as its probes see them."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from tests.host.days import calm, day, descriptors, named, serves, started
 
 @day()
 async def application_on_loopback_only(scene: Scene) -> None:
-    """It answers whoever asks on the host, and no peer: it must not pass, and the reason says so."""
+    """It answers clients on the host, and no peer: the probe must fail, and the reason says why."""
     local = await scene.on_host(sys.executable, "-m", "agent.sandbox.stage.app", f"127.0.0.1:{PORT}")
     await scene.start_agent()
     await named(scene, Reason.PROBE_FAILING)
@@ -50,13 +50,14 @@ async def _push(scene: Scene, ttl: str) -> None:
     assert code == 0, text
 
 
-# Deaf to signals, with children and orphans, flooding both outputs; all of them hold the pipe `held` open.
+# It ignores signals, with children and orphans, flooding both outputs; all of them hold the pipe `held` open.
 DEAF = "exec 9>{held}; trap '' TERM INT HUP; yes & (yes >&2 & sleep 99 &); while :; do sleep 1; done"
 
 
 @day()
 async def a_program_as_probe_runs_wild(scene: Scene) -> None:
-    """Each try ends in time and leaves nothing behind; the agent stays calm; when it is well the host serves."""
+    """Each try ends in time and leaves nothing behind; the agent does not spin; once the probe passes, the host
+    serves."""
     held, program = scene.base / "held", scene.base / "probe.sh"
     os.mkfifo(held)
     listening = os.open(held, os.O_RDONLY | os.O_NONBLOCK)
@@ -73,7 +74,7 @@ async def a_program_as_probe_runs_wild(scene: Scene) -> None:
     _replace(program, "#!/bin/sh\nexit 0\n")
     await serves(scene)
     await calm(scene)
-    assert os.read(listening, 1) == b"", "somebody of an earlier try is alive"
+    assert os.read(listening, 1) == b"", "a process of an earlier try is alive"
     os.close(listening)
 
 
@@ -97,7 +98,8 @@ startup = true
 
 @day(extra=SLOW_START)
 async def an_application_that_takes_long_to_start(scene: Scene) -> None:
-    """The probe that would pass is held back until the startup probe has passed; nothing flaps afterwards."""
+    """The probe that would pass is held back until the startup probe has passed; the condition does not flap
+    afterwards."""
     await started(scene)
     status = await until(scene, lambda s: any(p["reason"] == "ProbeFailing" for p in s["problems"]), "a verdict")
     assert [(p["name"], p["passing"]) for p in status["facts"]["probes"]["probes"]] == [

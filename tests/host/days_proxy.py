@@ -1,4 +1,4 @@
-"""Bad days of the proxy."""
+"""Fault scenarios of the proxy."""
 
 import asyncio
 import contextlib
@@ -53,8 +53,8 @@ async def proxy_refuses_its_configuration(scene: Scene) -> None:
 
 @day()
 async def proxy_is_a_zombie(scene: Scene) -> None:
-    """Its identity has panicked: alive, "ready", without a certificate for ever. It is never believed, and
-    replaced after 30 s by one that works."""
+    """Its identity has panicked: alive, "ready", permanently without a certificate. It never counts as ready, and
+    is replaced after 30 s by one that works."""
     proxy.write_executable(scene.base / "linkerd2-proxy", **{proxy.PANIC: "1"})
     await started(scene)
     await named(scene, Reason.PROXY_UNCERTIFIED)
@@ -94,7 +94,7 @@ async def trust_anchors_unusable(scene: Scene) -> None:
 
 @contextlib.asynccontextmanager
 async def _taken(scene: Scene, port: int) -> AsyncIterator[None]:
-    """Somebody else listens on a port of the host."""
+    """Another program listens on a port of the host."""
     program = (
         "import socket,sys,time; s=socket.create_server(('0.0.0.0', int(sys.argv[1])))\n"
         "print('taken', flush=True); time.sleep(999)"
@@ -127,7 +127,7 @@ async def the_admin_port_is_taken(scene: Scene) -> None:
 
 @day()
 async def proxy_killed_under_a_living_agent(scene: Scene) -> None:
-    """Started anew; while it is gone the port is closed, and never open past it."""
+    """It is restarted; until then the port is closed, and never open without the proxy."""
     await serving(scene)
     status = await scene.status()
     os.kill(status["facts"]["proxy"]["process"]["pid"], signal.SIGKILL)
@@ -138,7 +138,7 @@ async def proxy_killed_under_a_living_agent(scene: Scene) -> None:
 @day()
 async def agent_and_proxy_are_killed_together_under_load(scene: Scene) -> None:
     """Requests fail from then until both are back, and at no other time; none reaches the application past the
-    proxy, although nobody is there to close the port."""
+    proxy, although no agent runs to close the port."""
     await serving(scene)
     status = await scene.status()
     seen: list[str] = []
@@ -159,7 +159,7 @@ async def agent_and_proxy_are_killed_together_under_load(scene: Scene) -> None:
 
 
 async def _ask_on(seen: list[str]) -> None:
-    """One request after another, and who answered: the proxy, the application itself, or nobody."""
+    """One request after another, and who answered: the proxy, the application directly, or none."""
     while True:
         try:
             through = (await ask(URL, aiohttp.ClientTimeout(total=2)))["from"] == network.HOST

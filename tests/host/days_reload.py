@@ -1,4 +1,4 @@
-"""Days on which the configuration, or what it leads to, is edited under a host that serves."""
+"""Scenarios in which the configuration, or a file that it names, is edited on a host that serves."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ def _times_unready(scene: Scene) -> str:
 
 @contextlib.asynccontextmanager
 async def _untouched(scene: Scene) -> AsyncIterator[None]:
-    """The same agent, the same proxy, and Ready never moved."""
+    """The same agent, the same proxy, and Ready never changed."""
     assert scene.agent is not None
     before = (scene.agent.pid, await _proxy(scene), _times_unready(scene))
     yield
@@ -58,7 +58,7 @@ async def _reads_it_again(scene: Scene, count: int) -> None:
 
 @day()
 async def the_configuration_is_edited_under_a_host_that_serves(scene: Scene) -> None:
-    """A bad file is refused with every problem; a good one is taken, and touches nothing."""
+    """An invalid file is refused with every problem; a valid one is accepted, and changes nothing else."""
     await serving(scene)
     async with _untouched(scene):
         _edit(scene, "settle = 1\n", 'settle = "soon"\nsettel = 2\n')

@@ -1,5 +1,5 @@
-"""Bad days on which no secret may show anywhere: not in good times, not when the API server throws the token back
-at us, and not in what an agent leaves that dies by a signal that asks for a core file. One for each way in."""
+"""Scenarios in which no secret may show anywhere: not in normal operation, not when the API server returns the
+token in an error, and not after a signal that dumps core. One for each credential."""
 
 import json
 import re
@@ -44,8 +44,8 @@ async def no_token_of_a_kubeconfig_is_said(scene: Scene) -> None:
 
 @day(token=True)
 async def no_token_of_the_identity_is_said(scene: Scene) -> None:
-    """Token mode. While the identity controller is away there is no redirect; then the outbound one is on, and the
-    host is not Ready all the same, and says why. A worthless token is not passed on."""
+    """Token mode. While the identity controller is unreachable there is no redirect; then the outbound one is on,
+    and the host is still not Ready, and reports why. A worthless token is not passed on."""
     given = scene.prefix / "etc/fairlead/identity-token"
     controller = IdentityController(scene.ca, "linkerd", "cluster.local", 3600)
     _token_mode(scene, given)

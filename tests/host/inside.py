@@ -1,4 +1,4 @@
-"""Runs one bad day in private namespaces of its own: python -m tests.host.inside NAME
+"""Runs one fault scenario in its own private namespaces: python -m tests.host.inside NAME
 
 The kernel ends whatever a day started when the day ends, however it ends.
 """

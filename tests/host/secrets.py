@@ -1,6 +1,6 @@
-"""What is secret on a host, and every place where the program says or leaves something.
+"""The secrets of a host, and every output and file of the program.
 
-A new secret joins `secrets`, a new output joins OUTPUTS; the bad day `nothing_secret_is_said` looks for each
+A new secret joins `secrets`, a new output joins OUTPUTS; the scenario `nothing_secret_is_said` looks for each
 of the first in each of the second.
 """
 
@@ -27,7 +27,7 @@ ADMINISTRATORS = (
     "run/fairlead-token/token",
     "run/fairlead-proxy/identity/key.p8",
 )
-# What stands in a kubeconfig, beside the token that its program gives.
+# The contents of a kubeconfig, beside the token that its program gives.
 PLANTED = ("planted-password", "planted-other-token", "planted-variable", "planted-complaint")
 
 
@@ -65,7 +65,7 @@ def _api_server(scene: Scene) -> bytes:
 
 
 def _files(scene: Scene) -> bytes:
-    """All that lies below the host's prefix, names too, and any core file."""
+    """All files below the host's prefix, names too, and any core file."""
     administrators = {scene.prefix / name for name in ADMINISTRATORS}
     found = [p for p in scene.prefix.rglob("*") if p.is_file() and p not in administrators]
     cores = [p for p in Path("/").glob("core*") if p.is_file()]

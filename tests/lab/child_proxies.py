@@ -1,6 +1,6 @@
-"""A host for proxies: private namespaces with a Workload API and a client beside it, where agents come and go.
+"""A host for proxies: private namespaces with a Workload API and a client beside it, where agents start and end.
 
-An agent here is a process that owns a ChildProxy and is told by a pipe what to call. So a test can end one
+An agent here is a process that owns a ChildProxy and receives its calls by a pipe. So a test can end one
 as `kill -9` does and let the next one find what it left. The end of the host is the end of everything in it.
 """
 
@@ -74,7 +74,7 @@ link set eth0 up
 """
 
 
-# Whoever has the real program may hold the stand-in against it.
+# With the real program, the stand-in can be compared to it.
 REAL_BINARY = os.environ.get("LINKERD2_PROXY")
 PROXIES = [pytest.param(name, marks=pytest.mark.real) for name in ("stand-in", "linkerd2-proxy")]
 PROXIES = PROXIES if REAL_BINARY else PROXIES[:1]
@@ -183,7 +183,8 @@ class ProxyHost:
 
     @contextlib.asynccontextmanager
     async def running(self, *argv: str) -> AsyncIterator[str]:
-        """A program runs on the host meanwhile; the first line that it prints. Its standard input ends at last."""
+        """A program runs on the host inside the block; the first line that it prints. Its standard input ends
+        afterwards."""
         process = await asyncio.create_subprocess_exec(
             *self.command(*argv),
             stdin=subprocess.PIPE,

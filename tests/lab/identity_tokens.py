@@ -1,4 +1,4 @@
-"""Tokens of service accounts as Kubernetes gives them; nobody has signed these."""
+"""Tokens of service accounts as Kubernetes issues them, but unsigned."""
 
 import base64
 import json

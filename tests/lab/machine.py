@@ -1,4 +1,4 @@
-"""A machine: systemd, really booted, from a Debian that lies in the cache and that nobody changes.
+"""A machine: systemd, really booted, from a Debian in the cache that is never changed.
 
 A mount namespace, which a keeper process holds, has the Debian with a writable layer in memory over it.
 systemd-nspawn boots in it, in a control group of its own, and in a network namespace with nothing but loopback and
@@ -65,7 +65,7 @@ class Wire:
 
 @dataclass
 class Machine:
-    """`suite`: of Debian. `binds`: (path here, path there), read-only. `wires`: made anew at each boot."""
+    """`suite`: of Debian. `binds`: (path here, path there), read-only. `wires`: made at each boot."""
 
     suite: str = "bookworm"
     binds: Sequence[tuple[Path, str]] = ()
@@ -112,7 +112,7 @@ class Machine:
 
     @contextlib.contextmanager
     def powered(self) -> Iterator[Self]:
-        """Booted for the body. At its end it is gone at once, as at a power cut."""
+        """Booted for the body. At its end it stops at once, as at a power cut."""
         self.boot()
         try:
             yield self
@@ -170,7 +170,7 @@ class Machine:
         )
 
     def _wait_for_boot(self, notices: socket.socket) -> None:
-        """systemd-nspawn tells the pid of the first process, and then that it is ready."""
+        """systemd-nspawn reports the pid of the first process, and then that it is ready."""
         self.leader, deadline = 0, time.monotonic() + BOOT_WITHIN
         while True:
             notices.settimeout(0.2)
@@ -216,13 +216,13 @@ class Machine:
         return [*into, *argv]
 
     def unbooted(self, *argv: str) -> list[str]:
-        """The command line that runs a program in its files alone, as whoever builds an image does."""
+        """The command line that runs a program in its files alone, as a build of an image does."""
         return ["nsenter", f"--mount=/proc/{self._keeper.pid}/ns/mnt", "chroot", str(self._layer), *argv]
 
     def try_run(
         self, *argv: str, user: str = "root", input: str = "", within: float = WITHIN
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program to its end, whatever its exit code; 124 when its time was over."""
+        """Run a program to its end, with any exit code; 124 at its timeout."""
         command = self.command("timeout", "--kill-after=5", f"{within:g}", *argv, user=user)
         return subprocess.run(
             command,
@@ -263,7 +263,7 @@ class Machine:
             time.sleep(0.05)
 
     def journal(self, unit: str = "", lines: int = 1000) -> str:
-        """What units and kernel said since the boot, the last of it."""
+        """The end of the journal of this boot."""
         only = [f"--unit={unit}"] if unit else []
         return self.run("journalctl", "--no-pager", "--boot", f"--lines={lines}", "-o", "short-monotonic", *only)
 

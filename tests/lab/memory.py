@@ -1,4 +1,4 @@
-"""Control groups with little memory, by whichever version of those this kernel counts memory with."""
+"""Control groups with little memory, in the cgroup version that counts memory in this kernel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def group(most: int) -> Iterator[Path]:
 
 
 def _remove(made: Path) -> None:
-    """The kernel lets go of the dead a moment later than everybody else."""
+    """The kernel releases dead processes a moment later."""
     end = time.monotonic() + 30
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Throw-away network namespaces: made by a test, on no network but its own, and gone with it."""
+"""Throw-away network namespaces: made by a test, isolated, and removed with the test."""
 
 import ctypes
 import os
@@ -36,7 +36,8 @@ class Namespace:
         _run(["ip", "-n", self.name, *words.split()])
 
     def inside(self, function: Callable[[], T], uid: int = 0) -> T:
-        """Call it inside. A socket made there stays there, and belongs to `uid`, wherever it is used later.
+        """Call it inside. A socket made there stays there, and belongs to `uid`, even if it is used elsewhere
+        later.
 
         With a uid it should make the socket and no more: that user may not read the interpreter's modules.
         """
@@ -72,12 +73,12 @@ def namespace() -> Iterator[Namespace]:
 
 
 def join(one: Namespace, its: Sequence[str], other: Namespace, others: Sequence[str]) -> str:
-    """Connect two namespaces by a wire; its name in both. `its`, `others`: addresses with prefix lengths."""
+    """Connect two namespaces by a veth pair; its name in both. `its`, `others`: addresses with prefix lengths."""
     name = f"w{secrets.token_hex(3)}"
     _run(["ip", "link", "add", name, "netns", one.name, "type", "veth", "peer", "name", name, "netns", other.name])
     for space, addresses in ((one, its), (other, others)):
         for address in addresses:
-            # An IPv6 address would otherwise be unusable for a second, until nobody has claimed it.
+            # An IPv6 address would otherwise be unusable for a second, until duplicate address detection ends.
             space.ip(f"addr add {address} dev {name}" + (" nodad" if ":" in address else ""))
         space.ip(f"link set {name} up")
     return name

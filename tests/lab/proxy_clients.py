@@ -15,7 +15,7 @@ PORT = 8080
 
 
 class App:
-    """Says who asks, then echoes until the client ends, and then says so."""
+    """Sends the client's address, then echoes until the client ends, and then says so."""
 
     def __init__(self) -> None:
         self._open: set[asyncio.Task[None]] = set()

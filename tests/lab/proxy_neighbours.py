@@ -1,5 +1,5 @@
 """What runs on a machine beside its proxy: a Workload API, an API server, an application, and a program that dials
-out. Whoever is dialled tells whom he sees, so a connection that got past the proxy is known by that.
+out. Each server returns the client's address, so a connection that bypassed the proxy is recognized.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TRUST_DOMAIN = "root.example"
 IDENTITY = f"spiffe://{TRUST_DOMAIN}/vm-1"
 ADDRESS, CLIENT_ADDRESS, PORT = "192.0.2.7", "192.0.2.8", 8080
 OUTSIDE = ("198.51.100.1", 80)  # who is reached through the proxy: the client, by another address
-DIRECT, PROXIED, RESET, SILENT = "direct", "proxied", "reset", "silent"  # what somebody who dials gets
+DIRECT, PROXIED, RESET, SILENT = "direct", "proxied", "reset", "silent"  # what a client gets
 TOKEN = "nobody's"
 SOCKET = "/run/spire/api.sock"
 
@@ -95,7 +95,7 @@ def _dial_out() -> str:
 
 
 def _impatient_agent() -> None:
-    """An agent that waits for seconds where others wait for half a minute."""
+    """An agent that waits for seconds instead of half a minute."""
     from agent.adapters import proxy_unit
     from agent.cli import main
     from agent.loops import proxy

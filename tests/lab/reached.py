@@ -20,9 +20,9 @@ from agent.ports import Trouble
 from agent.privileged import Refusal
 
 PRODUCT = str(Path(reasons.__file__).parents[2]) + "/"
-# Turns a Trouble, whoever made it, into a Fault; the defaults of dataclasses; what reads the words of others.
+# Turns any Trouble into a Fault; the defaults of dataclasses; parsers of other programs' output.
 ECHOES = {f"{PRODUCT}ports.py", f"{PRODUCT}core/reasons.py"}
-# Said elsewhere, and by whom.
+# Given elsewhere, and by which program.
 ELSEWHERE = {
     Reason.HOST_UNREACHABLE: "the watcher, in the cluster",
     Reason.ADDRESSES_PRESENT: "fairlead status alone; tests/core/test_snapshot.py reads it there",

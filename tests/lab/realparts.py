@@ -1,4 +1,5 @@
-"""The real things that the contract tests run against: a kube-apiserver with its etcd, and go-spiffe as a judge.
+"""The real things that the contract tests run against: a kube-apiserver with its etcd, and go-spiffe as the
+reference client.
 
 Building them is packaging/realparts.py's business (`make test` runs it); here they are found and started.
 In a test, take the fixtures of tests/conftest.py instead of these.
@@ -58,7 +59,7 @@ class Answer(NamedTuple):
 class ApiServer:
     """A kube-apiserver on an etcd of its own, from `with` to the end of it; nothing of it is left behind.
 
-    There is no controller manager: a deleted namespace stays Terminating, nobody writes EndpointSlices,
+    There is no controller manager: a deleted namespace stays Terminating, no controller writes EndpointSlices,
     and an ownerReference deletes nothing.
     """
 
@@ -88,7 +89,7 @@ class ApiServer:
     ) -> None:
         self._stop()
 
-    # --- talking to it ---
+    # --- requests ---
 
     def request(
         self,
@@ -163,7 +164,7 @@ class ApiServer:
         answer = self.must("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
         return bool(answer["status"].get("allowed"))
 
-    # --- its life ---
+    # --- start and stop ---
 
     def _start(self, programs: Mapping[str, Path]) -> None:
         tls = self._home / "tls"
@@ -182,7 +183,7 @@ class ApiServer:
         _until(self._is_ready, "kube-apiserver is ready", _READY_WITHIN)
 
     def _etcd_flags(self) -> list[str]:
-        nowhere = "http://127.0.0.1:0"  # one member, one client: nobody ever dials what it advertises
+        nowhere = "http://127.0.0.1:0"  # one member, one client: its advertised address is never dialled
         return [
             f"--data-dir={self._home}/etcd",
             f"--listen-client-urls=unix://{self._home}/etcd.sock",

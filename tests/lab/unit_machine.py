@@ -185,7 +185,7 @@ def booted(binary: str | None = None) -> Iterator[tuple[Machine, netns.Namespace
 
 @asynccontextmanager
 async def agent(machine: Machine) -> AsyncIterator[child_proxies.RemoteRuntime]:
-    """An agent on the machine, as its own user; at the end it dies with no last word."""
+    """An agent on the machine, as its own user; at the end it is killed."""
     settings = replace(child_proxies.SETTINGS, addresses=(ADDRESS,), workload_api=SOCKET)
     command = machine.command(_PYTHON, "-P", "-m", "tests.lab.child_proxies", "agent", user="fairlead")
     process = await asyncio.create_subprocess_exec(
@@ -201,7 +201,7 @@ async def agent(machine: Machine) -> AsyncIterator[child_proxies.RemoteRuntime]:
 
 @contextmanager
 def _outside(client: netns.Namespace) -> Iterator[None]:
-    """The client answers whoever reaches it with the port that he came by."""
+    """The client's server answers each connection with the port that it reached."""
 
     def serve() -> None:
         with contextlib.suppress(OSError):  # shut down
@@ -223,7 +223,7 @@ def _outside(client: netns.Namespace) -> Iterator[None]:
 
 @contextmanager
 def dialling_out(machine: Machine) -> Iterator[list[str]]:
-    """A program of the machine dials without a pause meanwhile; all that it gets."""
+    """A program of the machine dials without a pause inside the block; all that it gets."""
     got: list[str] = []
     command = machine.command(_PYTHON, "-P", "-m", "tests.lab.proxy_neighbours", "dial-out")
     environment = {"PYTHONPATH": installed.LIBRARY}
@@ -323,7 +323,7 @@ def dial(client: netns.Namespace) -> str:
 
 @contextmanager
 def dialling(client: netns.Namespace) -> Iterator[dict[str, float]]:
-    """A client dials again and again meanwhile; all that it got, with the moment of the first such dial, on the
+    """A client dials repeatedly inside the block; all that it got, with the moment of the first such dial, on the
     monotonic clock."""
     got: dict[str, float] = {}
     over = threading.Event()

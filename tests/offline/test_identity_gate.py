@@ -201,7 +201,7 @@ async def test_a_configuration_that_is_corrected_counts_too(root: None, host: Pa
         assert process.stdout is not None
         async with asyncio.timeout(60):
             assert (await process.stdout.readline()).startswith(b"TrustAnchorsUnusable: ")
-            path.write_text("[half")  # as an editor may leave it for a moment
+            path.write_text("[half")  # as an editor may leave it briefly
             path.write_text(right)
             assert await process.stdout.read() == f"usable: {ID}\n".encode()
 

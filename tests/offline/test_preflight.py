@@ -1,4 +1,4 @@
-"""What is proved of the proxy's next start, by the program that proves it."""
+"""The checks of the proxy's next start, by the preflight program."""
 
 import asyncio
 import json

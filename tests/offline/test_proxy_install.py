@@ -1,4 +1,4 @@
-"""Installing the proxy: every form of delivery, what is refused, and that nothing is left of a failure."""
+"""Installing the proxy: every form of delivery, refusals, and the clean-up after a failure."""
 
 import json
 import os

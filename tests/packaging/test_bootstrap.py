@@ -1,4 +1,4 @@
-"""The checkout's own environment is not made anew under a program that runs in it."""
+"""The checkout's environment is not made again while a program runs in it."""
 
 import importlib
 import os
@@ -16,7 +16,7 @@ import bootstrap
 from pathlib import Path
 bootstrap.IN_USE = Path(sys.argv[2])
 bootstrap.has_packages = lambda level: True
-bootstrap.install_project = lambda: print("made anew", flush=True)
+bootstrap.install_project = lambda: print("made again", flush=True)
 bootstrap.prepare("test")
 """
 
@@ -36,7 +36,7 @@ def test_it_waits_until_nothing_runs_in_it(tmp_path: Path) -> None:
     assert maker.stdout is not None
     assert maker.stdout.readline().startswith("waiting until nothing runs in .venv")
     user.communicate("\n", timeout=30)
-    assert maker.communicate(timeout=30)[0] == "made anew\n" and maker.returncode == 0
+    assert maker.communicate(timeout=30)[0] == "made again\n" and maker.returncode == 0
 
 
 def test_all_that_make_runs_in_it_holds_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The real parts start, answer and end; what they judge later is not asked here."""
+"""The real parts start, answer and end; what they judge is tested elsewhere."""
 
 from __future__ import annotations
 

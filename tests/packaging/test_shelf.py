@@ -1,4 +1,4 @@
-"""The cache of the packages' builds does not grow for ever, and is taken from nobody who uses it."""
+"""The cache of the packages' builds does not grow without bound, and keeps what is in use."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def _one(version: str, pattern: str) -> Path:
             fresh = folder.with_name(f".{folder.name}.new")
             build(fresh, version)
             fresh.rename(folder)
-        # To the end of this process: packaging/shelf.py forgets what nobody holds and nobody used for long.
+        # To the end of this process: packaging/shelf.py removes what is not held and was not used for long.
         fcntl.flock(os.open(folder, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_SH)
         os.utime(folder)
     return next(folder.glob(pattern))

@@ -104,7 +104,7 @@ def dpkg(host: Machine, *words: str) -> str:
 
 
 def configure(host: Machine) -> str:
-    """The example, as somebody would put it there; with nobody to drain for, a drain takes its whole time."""
+    """The example, as an administrator would install it; without a mesh a drain takes its whole timeout."""
     example = host.read("/usr/share/doc/fairlead/examples/fairlead.toml")
     text = example.replace("timeout = 60", "timeout = 1").replace("settle = 5", "settle = 1")
     assert text != example

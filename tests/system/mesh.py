@@ -50,7 +50,7 @@ _SPIRE = "/opt/spire"
 _PYTHON = f"/opt/base/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
 _SHEBANG = f"#!/usr/bin/env -S LD_LIBRARY_PATH=/opt/base/lib {_PYTHON} -IB\n"
 _START = "import sys\nsys.path[:0] = ['/opt/tree', '/opt/site']\n"
-# One that a test made deaf does not end at SIGTERM, however often it is told.
+# One that a test made deaf ignores SIGTERM.
 _DEAF = """
 import os, signal
 if os.path.exists("/opt/spire/deaf"):
@@ -115,7 +115,7 @@ class Mesh:
             stack.push_async_callback(controllers.stop)
             await self.api.start(CLUSTER, API_PORT, ssl_context=context)
             stack.push_async_callback(self.api.stop)
-            stack.callback(self.api.cut)  # a host that lost its power says no good-bye
+            stack.callback(self.api.cut)  # a host that lost its power closes no connection
             await self.spire.start()
             stack.push_async_callback(self.spire.stop)
             await stack.enter_async_context(pod(OTHER, PORT))
@@ -155,14 +155,14 @@ class Mesh:
         return sum(one.path.endswith("/status") and one.method != "GET" for one in self.api.requests)
 
     def asked(self) -> str:
-        """Who asked the application, as it says: the host itself, behind the proxy. "": nobody got through."""
+        """Who asked the application, as it says: the host itself, behind the proxy. "": no connection."""
         try:
             return str(self.do(ask(URL))["from"])
         except (aiohttp.ClientError, TimeoutError):
             return ""
 
     def mailed(self) -> str:
-        """Whom the mail server saw. "": nobody was greeted."""
+        """The client address that the mail server saw. "": no greeting."""
         try:
             return self.do(greetings.seen())
         except (OSError, TimeoutError):
@@ -186,7 +186,7 @@ class Mesh:
 
     @contextmanager
     def under_load(self, url: str | Callable[[], str] = URL) -> Iterator[Load]:
-        """Requests come all the while, each over a connection of its own."""
+        """Requests arrive throughout, each over a connection of its own."""
         load = Load(url)
 
         async def begin() -> asyncio.Task[None]:

@@ -1,5 +1,5 @@
 """Boots on which something is wrong, and what an administrator has beside fairlead, on one Debian 12: the boot
-ends, the port is as its policy says, the host says what is the case, and is well by itself when that is over."""
+ends, the port follows its policy, the host reports the cause, and recovers without an operator afterwards."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.system.mesh import (
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
 REDIRECT = "fairlead-redirect.service"
 
-# What a program sees as the time is kept in a file: nobody sets the clock of the machine that this runs on.
+# What a program sees as the time is kept in a file: the clock of this machine is not changed.
 CLOCK = "/etc/clock"
 SHIFTED = f"""\
 [Service]
@@ -96,7 +96,7 @@ def test_boots(member: tuple[Machine, Mesh]) -> None:
 
 
 def neither_an_identity_nor_the_time(machine: Machine, mesh: Mesh) -> None:
-    """By its clock no SVID is valid yet, and then none any more; of the API server's certificate likewise."""
+    """By its clock no SVID is valid yet, and then all have expired; of the API server's certificate likewise."""
     drop_ins = [f"/etc/systemd/system/{unit}.service.d/clock.conf" for unit in ("fairlead", "fairlead-")]
     for path in drop_ins:
         machine.write(path, SHIFTED)
@@ -150,7 +150,7 @@ def a_disk_that_is_full(machine: Machine, mesh: Mesh) -> None:
 
 
 def no_folder_for_its_sockets(machine: Machine, mesh: Mesh) -> None:
-    """Taken away under a living agent, and before one starts. A dead agent's clients see that at once."""
+    """Removed under a running agent, and before one starts. A dead agent's clients see that at once."""
 
     def taken_away() -> None:
         machine.run("rm", "-r", "/run/fairlead")
@@ -220,7 +220,7 @@ def booted(machine: Machine) -> None:
 
 
 def shut(machine: Machine, mesh: Mesh) -> None:
-    """Nobody is let past a proxy that is not there, and nobody tries again and again."""
+    """No connection bypasses a missing proxy, and no start is retried in a loop."""
     assert (pid(machine, PROXY), mesh.asked(), mesh.ready()[0]) == (0, "", "False")
     assert machine.try_run("fairlead", "redirect", "show").stdout.startswith("inbound block, outbound released\n")
     nothing_restarts(machine)
@@ -238,7 +238,7 @@ def well(machine: Machine, mesh: Mesh) -> None:
 
 
 def problems(machine: Machine) -> dict[str, str]:
-    """What the host says is the case: each reason, and the detail."""
+    """What the host reports: each reason, and the detail."""
     told = machine.try_run("fairlead", "status", "--json").stdout
     return {each["reason"]: each["detail"] for each in json.loads(told)["problems"]} if told else {"": "no answer"}
 

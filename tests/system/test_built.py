@@ -1,4 +1,4 @@
-"""What is in the packages, before anybody installs them."""
+"""The contents of the packages, before any installation."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def tree(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_two_builds_give_the_same_bytes(deb: Path, tmp_path: Path) -> None:
-    """The second from nothing but the root: interpreter, wheels and byte code are made anew."""
+    """The second from nothing but the root: interpreter, wheels and byte code are made again."""
     root = ("--root", str(where("python-bookworm")))
     said = built.build(tmp_path / "again", __version__, *root, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert "glibc 2.36, systemd 252 or newer: not on Debian 11, Ubuntu 22.04, RHEL 9," in said

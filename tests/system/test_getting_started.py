@@ -28,7 +28,7 @@ def test_the_page_as_far_as_there_is_no_cluster() -> None:
 
 
 def _started(host: Machine) -> None:
-    """The redirect that was set and kept before is not suspended, and refuses nobody: there is no proxy."""
+    """The redirect that was set and kept before is not suspended, and refuses no connection: there is no proxy."""
     assert host.show("fairlead", "UnitFileState", "ActiveState") == {
         "UnitFileState": "enabled",
         "ActiveState": "active",

@@ -1,4 +1,4 @@
-"""What the .deb does to a host, on a really booted Debian 12 and 13: nothing that was not asked for."""
+"""What the .deb does to a host, on a really booted Debian 12 and 13: nothing that was not requested."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_an_upgrade_touches_nothing_but_the_agent(host: Machine) -> None:
 
 
 def test_two_versions_back_and_down_again(debian: Machine) -> None:
-    """Whatever way a version is reached, the host is the same."""
+    """The host is the same, however a version was reached."""
     install(debian)
     there = state(debian)
     install(debian, OLDEST)

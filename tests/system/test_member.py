@@ -82,7 +82,7 @@ def the_start_of_the_page(machine: Machine, mesh: Mesh) -> None:
 
 
 def it_leaves_and_says_so(machine: Machine, mesh: Mesh) -> None:
-    """A proxy that was stopped and a redirect that was taken away by that order are no fault and no problem."""
+    """A proxy that was stopped and a redirect that was removed by that order are neither a fault nor a problem."""
     machine.run("fairlead", "leave")
     seen = machine.try_run("fairlead", "status")
     assert (seen.returncode, mesh.asked()) == (3, CLUSTER)
@@ -95,7 +95,7 @@ def it_leaves_and_says_so(machine: Machine, mesh: Mesh) -> None:
 
 
 def a_verb_is_given_during_a_reload(machine: Machine) -> None:
-    """The agent takes up what `redirect apply` approved, and answers meanwhile: no verb ends with 69."""
+    """The agent adopts what `redirect apply` approved, and keeps answering: no verb ends with 69."""
     text = machine.read(CONFIG)
     wider = text.replace(
         'outbound_networks = ["10.42.0.0/16"]', 'outbound_networks = ["10.42.0.0/16", "10.43.0.0/16"]'
@@ -108,7 +108,7 @@ def a_verb_is_given_during_a_reload(machine: Machine) -> None:
 
 
 def an_agent_comes_and_goes(machine: Machine, mesh: Mesh) -> None:
-    """No request fails, and the mesh is told nothing: there is nothing to tell."""
+    """No request fails, and nothing is published: nothing has changed."""
     proxy, there, writes = pid(machine, PROXY), rules(machine), mesh.status_writes()
     with mesh.under_load() as load:
         for happens in (kill, restart, upgrade):
@@ -148,7 +148,7 @@ def a_server_that_speaks_first_becomes_opaque(machine: Machine, mesh: Mesh) -> N
 
 
 def a_reboot_on_which_spire_comes_late(machine: Machine, mesh: Mesh) -> None:
-    """And nobody has made the folders below /run. The boot waits for neither, and the port is closed till then."""
+    """And the folders below /run do not exist. The boot waits for neither, and the port is closed till then."""
     mesh.do(mesh.spire.stop())
     machine.path("/usr/lib/tmpfiles.d/fairlead.conf").unlink()
     machine.reboot()

@@ -1,4 +1,4 @@
-"""The maintainer scripts where more has happened than an installation: by hand, or in no running system."""
+"""The maintainer scripts after manual changes, and without a running system."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ WAIT, READY = "fairlead-wait.service", "fairlead-ready.target"
 
 class Unit(configparser.RawConfigParser):
     """Key names as written; a key that stands more than once would be an error here, but for the one that
-    must: system calls are first allowed by groups, and then taken away again."""
+    must: system calls are first allowed by groups, and then removed again."""
 
     optionxform = staticmethod(str)  # type: ignore[assignment]
 
@@ -172,7 +172,7 @@ def test_systemd_alone_restarts_the_proxy_and_its_gate_holds_no_boot() -> None:
 
 
 def test_who_wants_the_mesh_waits_for_it_and_starts_either_way() -> None:
-    """Nobody is made to wait: neither is enabled, and what waits is ordered before no target of the boot's own."""
+    """No boot waits: neither is enabled, and what waits is ordered before no target of the boot's own."""
     target, wait = unit(READY), unit(WAIT)
     assert (target["Unit"]["Requires"], target["Unit"]["After"]) == (WAIT, WAIT)
     assert "Install" not in target and "Install" not in wait

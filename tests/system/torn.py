@@ -1,4 +1,4 @@
-"""An upgrade that is killed in the middle, and what it leaves: the whole of one version, whichever."""
+"""An upgrade that is killed in the middle, and what it leaves: exactly one complete version."""
 
 from __future__ import annotations
 
