@@ -70,7 +70,7 @@ def _log_level(args: argparse.Namespace) -> int:
 
 def _is_current(status: Status, version: str) -> bool:
     change = status["facts"]["replacement"]
-    over = change is None or change["stage"] in ENDS
+    over = change != "unknown" and (change is None or change["stage"] in ENDS)
     return over and status["proxy_version"] == version and status["facts"]["proxy"] != "unknown"
 
 
@@ -80,8 +80,8 @@ def follow_replacement(
     """Follow it to its end, across a restart of the agent: the next agent continues it."""
     said = ""
     for status in statuses(client, deadline, first, restarts=True):
-        change: dict[str, Any] | None = status["facts"]["replacement"]
-        if change is not None:  # an agent that has just started has not read the record yet
+        change = status["facts"]["replacement"]
+        if isinstance(change, dict):  # an agent that has just started has not read the record yet
             over = change["stage"] in ENDS and (serves(status) or status["phase"] != "member")
             said = show(status, args, over, said)
             if args.no_wait or over or change["stage"] in ENDS[1:]:

@@ -308,34 +308,51 @@ class ReadyOnceFact:
 
 @dataclass(frozen=True)
 class AgentFact:
-    """`ready_at`: when every fact but the probes' had a first value; None before."""
+    """`ready_at`: when every fact but the probes' had a first value."""
 
-    ready_at: float | None = None
+    ready_at: float
 
 
 @dataclass(frozen=True)
 class Facts:
+    """What is known of the host. Each field has one writer, and is UNKNOWN until that has written it."""
+
     identity: Maybe[IdentityFact] = UNKNOWN
     proxy: Maybe[ProxyFact] = UNKNOWN
     redirect: Maybe[RedirectFact] = UNKNOWN
     probes: Maybe[ProbesFact] = UNKNOWN
     workload: Maybe[WorkloadFact] = UNKNOWN
     lease: Maybe[LeaseFact] = UNKNOWN
-    agent: AgentFact = field(default_factory=AgentFact)
+    agent: Maybe[AgentFact] = UNKNOWN
     slices: Maybe[SlicesFact] = UNKNOWN
     anchors: Maybe[AnchorsFact] = UNKNOWN
     ready_once: Maybe[ReadyOnceFact] = UNKNOWN
     control_plane: Maybe[ControlPlaneFact] = UNKNOWN
-    replacement: Replacement | None = None
-    started_with: StartedWith | None = None  # None: not read so far
-    configuration: Fault | None = None  # why an edited file was refused
-    folders: Fault | None = None  # what is wrong with those that fairlead writes in
+    replacement: Maybe[Replacement | None] = UNKNOWN  # None: there was none
+    started_with: Maybe[StartedWith] = UNKNOWN
+    configuration: Maybe[Fault | None] = UNKNOWN  # why an edited file was refused
+    folders: Maybe[Fault | None] = UNKNOWN  # what is wrong with those that fairlead writes in
     addresses: Maybe[AddressesFact] = UNKNOWN
+
+    @property
+    def ready_at(self) -> float | None:
+        """When the agent reported READY=1; None before."""
+        return None if self.agent is UNKNOWN else self.agent.ready_at
+
+    @property
+    def change(self) -> Replacement | None:
+        """The replacement of the proxy that is known of, under way or over."""
+        return None if self.replacement is UNKNOWN else self.replacement
+
+    @property
+    def replacing(self) -> bool:
+        """A replacement is known to be under way."""
+        return self.change is not None and not self.change.over
 
     def all_known_but_probes(self) -> bool:
         cells: Mapping[str, object] = vars(self)
         # Slices are read only while the host goes; a failure policy waits for the record, and nothing else does.
-        later = ("probes", "slices", "ready_once", "control_plane")
+        later = ("probes", "slices", "ready_once", "control_plane", "agent", "started_with")
         return not any(value is UNKNOWN for name, value in cells.items() if name not in later)
 
 

@@ -61,7 +61,9 @@ def restart_at(spec: Spec, facts: Facts, now: float) -> float | None:
 
 def _of_this_process(facts: Facts) -> StartedWith | None:
     started, proxy = facts.started_with, facts.proxy
-    return started if started and proxy is not UNKNOWN and proxy.process == started.process else None
+    if started is UNKNOWN or proxy is UNKNOWN:
+        return None
+    return started if proxy.process == started.process else None
 
 
 def _has_others(started: StartedWith, facts: Facts) -> bool:

@@ -79,7 +79,9 @@ def decide(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> Verdict
         return Verdict(Goals(reason=Reason.PHASE_UNREADABLE))
     change = facts.replacement
     match phase.kind:
-        case PhaseKind.MEMBER | PhaseKind.DRAINED if change is not None and not change.over:
+        case PhaseKind.MEMBER | PhaseKind.DRAINED if change is UNKNOWN:
+            goals = _recalling(spec, phase, facts, now)
+        case PhaseKind.MEMBER | PhaseKind.DRAINED if change is not UNKNOWN and change and not change.over:
             goals = _replacing(spec, change, facts, now)
         case PhaseKind.MEMBER:
             goals = _serving(spec, facts, now, *_advertise(spec, facts, now))
@@ -200,6 +202,15 @@ def _serving(spec: Spec, facts: Facts, now: float, advertise: Advertise, reason:
     return Goals(ProxyGoal.RUNNING if running else ProxyGoal.HOLD, inbound, outbound, advertise, reason)
 
 
+def _recalling(spec: Spec, phase: Phase, facts: Facts, now: float) -> Goals:
+    """While it is not known whether a replacement of the proxy is under way, only a known fault is published."""
+    if phase.kind is PhaseKind.DRAINED:
+        return Goals(advertise=Advertise.NO, reason=Reason.DRAINING)
+    advertise, reason = _advertise(spec, facts, now)
+    known = advertise is Advertise.NO
+    return Goals(advertise=advertise if known else Advertise.HOLD, reason=reason if known else Reason.STARTING)
+
+
 def _redirect(spec: Spec, facts: Facts, now: float) -> tuple[RedirectGoal, RedirectGoal]:
     """ON while the proxy is proved ready, the failure policy on a known fault, HOLD while unsure."""
     if not spec.redirect:
@@ -267,7 +278,7 @@ def may_hold(spec: Spec, facts: Facts, now: float) -> bool:
     limited time. A new boot inherits nothing."""
     if facts.lease is not UNKNOWN and facts.lease.boot_id not in (UNKNOWN, "", spec.boot_id):
         return False
-    ready_at = facts.agent.ready_at
+    ready_at = facts.ready_at
     return ready_at is None or now < ready_at + max(HOLD_WINDOW, spec.probe_window)
 
 
@@ -377,8 +388,8 @@ def _recheck_after(spec: Spec, phase: Phase, facts: Facts, now: float) -> float 
 def _deadlines(spec: Spec, phase: Phase, facts: Facts) -> list[float]:
     """Every moment at which time alone may change the goals."""
     found = [phase.since + spec.settle, phase.since + spec.drain_timeout]
-    if facts.replacement is not None:
-        found.append(facts.replacement.since + spec.drain_timeout)
+    if facts.change is not None:
+        found.append(facts.change.since + spec.drain_timeout)
     if facts.identity is not UNKNOWN:
         found.append(facts.identity.expires_at - margin_of(facts))
     if facts.anchors is not UNKNOWN and facts.anchors.expires_at is not None:
@@ -389,6 +400,6 @@ def _deadlines(spec: Spec, phase: Phase, facts: Facts) -> list[float]:
         found.append(facts.workload.unready_since + spec.settle)
     if facts.slices is not UNKNOWN and facts.slices.unlisted_since is not None:
         found.append(facts.slices.unlisted_since + HEARD_WITHIN)
-    if facts.agent.ready_at is not None:
-        found.append(facts.agent.ready_at + max(HOLD_WINDOW, spec.probe_window))
+    if facts.ready_at is not None:
+        found.append(facts.ready_at + max(HOLD_WINDOW, spec.probe_window))
     return found

@@ -45,7 +45,7 @@ def headline(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: f
         return "Left: this host is out of the mesh"
     if phase.kind is not PhaseKind.MEMBER and (phase.kind is not PhaseKind.DRAINED or not _active(facts)):
         return _going(spec, phase, facts, goals, now)
-    change = facts.replacement
+    change = facts.change
     if change is not None and not change.over:
         return f"Replacing the proxy{_by(change)}: {_replacing(spec, change, facts, goals, now)}"
     match goals.advertise:
@@ -78,7 +78,7 @@ def _by(change: Replacement) -> str:
 
 
 def _active(facts: Facts) -> bool:
-    return facts.replacement is not None and not facts.replacement.over
+    return facts.replacing
 
 
 def _replacing(spec: Spec, change: Replacement, facts: Facts, goals: Goals, now: float) -> str:
@@ -152,8 +152,7 @@ def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
         yield facts.redirect.edited
         yield facts.redirect.firewall
     yield _outcome(facts)
-    yield facts.configuration
-    yield facts.folders
+    yield from (fault for fault in (facts.configuration, facts.folders) if fault is not UNKNOWN)
     yield from outdated.remarks(facts)
     yield from _differences(spec, facts)
     yield policy.ports_standing(spec, facts)
@@ -168,7 +167,7 @@ def _differences(spec: Spec, facts: Facts) -> tuple[Fault, ...]:
 
 def _outcome(facts: Facts) -> Fault | None:
     """Of the last replacement, where it is not what was wanted."""
-    change = facts.replacement
+    change = facts.change
     match None if change is None else change.stage:
         case Stage.BACK_AGAIN:
             return Fault(Reason.PROXY_WENT_BACK, change.detail if change else "")

@@ -52,7 +52,7 @@ class Orders:
         previous = versions.linked(Path(self._prefix), versions.PREVIOUS)
         if not previous:
             raise Trouble(Reason.PROXY_BINARY_UNUSABLE, "there is no previous version", remedy=_CHOOSE)
-        change = self._board.facts.value.replacement
+        change = self._board.facts.value.change
         tried = change is not None and change.stage in (Stage.BACK_AGAIN, Stage.CLEARED)
         if change is not None and tried and change.wanted == previous:
             why = f"{previous} did not become ready when it was tried"

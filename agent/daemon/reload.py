@@ -49,6 +49,7 @@ class Reload:
         self._asked.set()
 
     async def run(self) -> None:
+        self._publish(None)  # this configuration is in force
         approval = asyncio.create_task(self._approval())
         try:
             while True:

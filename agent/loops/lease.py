@@ -67,7 +67,7 @@ class LeaseLoop:
     async def _ready(self) -> None:
         waiter = Waiter(self._board.facts)
         try:
-            while self._board.facts.value.agent.ready_at is None:
+            while self._board.facts.value.ready_at is None:
                 await waiter.wait()
         finally:
             waiter.close()

@@ -23,7 +23,7 @@ class NotifyLoop:
 
     def _tell(self, now: float) -> None:
         facts = self._board.facts.value
-        if not self._ready and facts.agent.ready_at is not None:
+        if not self._ready and facts.ready_at is not None:
             self._ready = True
             self._notifier.notify("READY=1")
         headline = snapshot.headline(self._spec, self._board.phase.value, facts, self._board.goals.value, now)

@@ -67,7 +67,7 @@ class OutdatedLoop:
         if proxy is UNKNOWN or proxy.state is not ProxyState.READY:
             return None
         known = facts.started_with
-        return None if known is not None and known.process == proxy.process else proxy.process
+        return None if known is not UNKNOWN and known.process == proxy.process else proxy.process
 
     async def _turn(self) -> float | None:
         """Seconds until the restart; None: none is due."""
@@ -76,8 +76,7 @@ class OutdatedLoop:
         if due is None or phase is UNKNOWN or phase.kind not in (PhaseKind.MEMBER, PhaseKind.DRAINED):
             return None
         assert facts.anchors is not UNKNOWN
-        under_way = facts.replacement is not None and not facts.replacement.over
-        if under_way or facts.anchors.in_force == self._restarted_for:
+        if facts.replacement is UNKNOWN or facts.replacing or facts.anchors.in_force == self._restarted_for:
             return None
         if now < due:
             return due - now
@@ -93,5 +92,5 @@ class OutdatedLoop:
     def _tell(self, refused: Fault | None) -> None:
         """Record why it is not restarted although the restart is due."""
         started = self._board.facts.value.started_with
-        if started is not None and started.refused != refused:
+        if started is not UNKNOWN and started.refused != refused:
             self._publish(dataclasses.replace(started, refused=refused))

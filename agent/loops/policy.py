@@ -23,7 +23,7 @@ class PolicyLoop:
 
     def _decide(self, now: float) -> float | None:
         board = self._board
-        if board.facts.value.agent.ready_at is None and board.facts.value.all_known_but_probes():
+        if board.facts.value.ready_at is None and board.facts.value.all_known_but_probes():
             self._publish(AgentFact(ready_at=now))
         verdict = policy.decide(self._spec, board.phase.value, board.facts.value, now)
         board.goals.set(verdict.goals)

@@ -42,7 +42,7 @@ class ReplacementLoop:
         waiter = Waiter(self._board.facts, self._board.goals, self._board.phase)
         self._enter(self._recalled())
         while True:
-            change = self._board.facts.value.replacement
+            change = self._board.facts.value.change
             news = None if change is None or change.over or self._paused() else await self._news(change)
             if change is not None and self._is_over(change):
                 self._clear(change)
@@ -58,7 +58,7 @@ class ReplacementLoop:
 
     def must_be_over(self) -> None:
         """Raises Trouble: one is under way."""
-        change = self._board.facts.value.replacement
+        change = self._board.facts.value.change
         if change is not None and not change.over:
             remedy = "follow it to its end: fairlead status --watch"
             raise Trouble(Reason.PROXY_REPLACING, f"one is under way: {change.stage.value}", remedy=remedy)

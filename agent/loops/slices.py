@@ -51,9 +51,8 @@ class SlicesLoop:
     def _asked(self) -> float | None:
         """Since when Ready is not True while this host, or its proxy, drains; None: no reading is needed."""
         phase, fact = self._board.phase.value, self._board.facts.value.workload
-        change = self._board.facts.value.replacement
         going = phase is not UNKNOWN and phase.kind is not PhaseKind.MEMBER
-        going = going or (change is not None and not change.over)
+        going = going or self._board.facts.value.replacing
         return fact.unready_since if going and fact is not UNKNOWN else None
 
     async def _look(self) -> SlicesFact:

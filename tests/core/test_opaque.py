@@ -73,7 +73,7 @@ FIRST = replace(SPEC, inbound_failure=Failure.CLOSED_AFTER_READY)
 def joining(spec: Spec, facts: Facts, inbound: str | None = "released", once: bool | None = False) -> RedirectGoal:
     """The inbound goal of a host whose proxy is ready."""
     found = replace(
-        facts,
+        world.settled(facts),
         identity=world.identity("usable"),
         anchors=world.ANCHORED,
         proxy=world.proxy("ready"),

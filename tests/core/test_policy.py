@@ -40,10 +40,9 @@ def every_point() -> Iterator[tuple[f.Maybe[f.Phase], f.Facts, Goals]]:
         AGES,
     )
     for identity, proxy, redirect, probes, workload, (lease, ready_at) in axes:
-        facts = f.Facts(
-            identity, proxy, redirect, probes, workload, lease, f.AgentFact(ready_at), BLIND, world.ANCHORED
-        )
-        facts = dataclasses.replace(facts, addresses=world.PRESENT)
+        agent = f.UNKNOWN if ready_at is None else f.AgentFact(ready_at)
+        facts = f.Facts(identity, proxy, redirect, probes, workload, lease, agent, BLIND, world.ANCHORED)
+        facts = dataclasses.replace(world.settled(facts), addresses=world.PRESENT)
         for phase in PHASES:
             if phase.since == LONG_AGO and phase.kind in (f.PhaseKind.MEMBER, f.PhaseKind.DRAINED):
                 continue  # the drain limit is nothing to them
@@ -112,7 +111,21 @@ def serving(**changes: object) -> f.Facts:
         anchors=world.ANCHORED,
         addresses=world.PRESENT,
     )
-    return dataclasses.replace(facts, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(world.settled(facts), **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [f.PhaseKind.MEMBER, f.PhaseKind.DRAINED])
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_nothing_is_changed_before_it_is_known_whether_the_proxy_is_being_replaced(
+    proxy: str | None, kind: f.PhaseKind
+) -> None:
+    goals = decide(serving(replacement=f.UNKNOWN, proxy=world.proxy(proxy)), kind=kind)
+    assert (goals.proxy, goals.inbound, goals.outbound) == (ProxyGoal.HOLD, RedirectGoal.HOLD, RedirectGoal.HOLD)
+    assert goals.advertise is not Advertise.YES
+    known = kind is f.PhaseKind.DRAINED or isinstance(
+        policy.proxy_standing(serving(proxy=world.proxy(proxy)), NOW), Fault
+    )
+    assert (goals.advertise is Advertise.NO) is known
 
 
 def test_all_well_is_ready() -> None:

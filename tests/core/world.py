@@ -5,6 +5,7 @@ hold window, the settling time and the drain limit are over. What a shutdown ask
 a walk starts in: it ends with the boot.
 """
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -74,10 +75,15 @@ class Step(NamedTuple):
 # knowledge → facts → goals -------------------------------------------------------------------------
 
 
+def settled(facts: f.Facts) -> f.Facts:
+    """A host on which nothing was changed, as far as nothing else is said."""
+    return dataclasses.replace(facts, replacement=None, configuration=None, folders=None)
+
+
 def facts(known: Known, boot: int) -> f.Facts:
     everything = None not in known[:7]
     ready_at = (LONG_AGO if known.window_over else JUST_NOW) if everything or known.window_over else None
-    return f.Facts(
+    found = f.Facts(
         identity=identity(known.svid),
         anchors=ANCHORED,
         addresses=PRESENT,
@@ -86,10 +92,11 @@ def facts(known: Known, boot: int) -> f.Facts:
         probes=probes(known.app),
         workload=workload(known.mesh, known.settled),
         lease=lease(known.lease),
-        agent=f.AgentFact(ready_at),
+        agent=f.UNKNOWN if ready_at is None else f.AgentFact(ready_at),
         slices=slices(known.settled),
         ready_once=f.UNKNOWN if known.once is None else f.ReadyOnceFact(known.once),
     )
+    return settled(found)
 
 
 def identity(word: str | None) -> f.Maybe[f.IdentityFact]:

@@ -170,7 +170,7 @@ async def every_source_hangs(scene: Scene) -> None:
     scene.workload_api.silence = True
     scene.api.faults.add(Break.HANG, times=10_000)
     await started(scene)
-    status = await until(scene, lambda s: s["facts"]["agent"]["ready_at"] is not None, "READY=1")
+    status = await until(scene, lambda s: s["facts"]["agent"] != "unknown", "READY=1")
     assert {p["reason"] for p in status["problems"]} >= {"WorkloadApiSilent", "ApiTimeout"}
     await calm(scene)
     scene.workload_api.silence = False

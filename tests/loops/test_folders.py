@@ -24,7 +24,7 @@ async def test_what_is_wrong_is_said_until_it_is_over() -> None:
     found, board = Folders(), Board()
     async with running(FoldersLoop(found.look, board.setter("folders"), None).run()):
         await asyncio.sleep(EVERY)
-        assert board.facts.value == Facts() and board.version == 0
+        assert board.facts.value == Facts(folders=None)
         found.trouble = FULL
         await asyncio.sleep(EVERY)
         assert board.facts.value.folders == Fault(Reason.STATE_UNWRITABLE, "no space is left for it")

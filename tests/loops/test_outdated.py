@@ -35,6 +35,7 @@ class Host:
         self.readable, self.rememberable = True, True
         self.unfit: Trouble | None = None
         self.reads = self.restarts = 0
+        self.board.setter("replacement")(None)
         self.loop = OutdatedLoop(
             self._read,
             lambda: WANTED,

@@ -14,6 +14,7 @@ from tests.loops.running import running
 async def test_it_beats_and_decides_at_each_change() -> None:
     board, loop = Board(), asyncio.get_running_loop()
     board.phase.set(Phase(PhaseKind.MEMBER))
+    board.setter("replacement")(None)
     async with running(PolicyLoop(SPEC, board, board.setter("agent")).run()):
         for _ in range(20):
             await asyncio.sleep(30)
@@ -30,12 +31,13 @@ async def test_ready_is_when_every_fact_but_the_probes_has_a_first_value() -> No
     board = Board()
     async with running(PolicyLoop(SPEC, board, board.setter("agent")).run()):
         known = serving()
-        for field in ("identity", "anchors", "proxy", "redirect", "addresses", "workload", "lease"):
+        changed = ("replacement", "configuration", "folders")
+        for field in ("identity", "anchors", "proxy", "redirect", "addresses", "workload", "lease", *changed):
             await asyncio.sleep(1)
-            assert board.facts.value.agent.ready_at is None
+            assert board.facts.value.ready_at is None
             board.setter(field)(getattr(known, field))
         await asyncio.sleep(1)
-        assert board.facts.value.agent.ready_at is not None
+        assert board.facts.value.ready_at is not None
         assert board.facts.value.probes is UNKNOWN
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from agent.core.conditions import PREFIX
 from agent.core.facts import (
+    UNKNOWN,
     AgentFact,
     Condition,
     Control,
@@ -108,7 +109,7 @@ async def test_anothers_edit_is_corrected_once_and_named(scene: Scene) -> None:
         await asyncio.sleep(1)
         assert scene.mesh == [("True", "HostReady")] and len(scene.api.patches) == 2
         assert scene.fact.edited is not None and scene.fact.edited.reason is Reason.STATUS_EDITED
-        scene.board.setter("agent")(AgentFact())
+        scene.board.setter("agent")(UNKNOWN)
         await asyncio.sleep(3 * 3600)
         scene.board.goals.set(NO)
         await asyncio.sleep(1)
