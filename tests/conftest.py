@@ -41,6 +41,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
     config.pluginmanager.register(Reached(config))
     if not hasattr(config, "workerinput"):
+        from tests.lab.slowest import Slowest
+
+        config.pluginmanager.register(Slowest())
         _compile()
     if config.getoption("--no-real") and os.environ.get("CI"):
         raise pytest.UsageError("cannot leave out the real parts: this is CI\nRun without --no-real.")

@@ -32,7 +32,7 @@ class Host:
     def __init__(self) -> None:
         self.board = Board()
         self.environment: Mapping[str, str | None] = RUNNING
-        self.readable, self.rememberable = True, True
+        self.readable, self.writable = True, True
         self.unfit: Trouble | None = None
         self.reads = self.restarts = 0
         self.board.setter("replacement")(None)
@@ -54,7 +54,7 @@ class Host:
     async def _restart(self) -> None:
         if self.unfit is not None:
             raise self.unfit
-        if not self.rememberable:
+        if not self.writable:
             raise Trouble(Reason.PROXY_REPLACEMENT_FAILED, "no space")
         self.restarts += 1
 
@@ -156,7 +156,7 @@ async def test_it_waits_while_the_next_might_not_come_up(host: Host, why: str) -
         case "replacing":
             host.tell(replacement=Replacement("2", "1", Stage.STARTING))
         case "disk":
-            host.rememberable = False
+            host.writable = False
     async with running(host.loop.run()):
         await asyncio.sleep(1)
         if why == "proxy":
@@ -164,7 +164,7 @@ async def test_it_waits_while_the_next_might_not_come_up(host: Host, why: str) -
         await asyncio.sleep(2 * TURN)
         assert host.restarts == 0
         host.board.phase.set(f.Phase(f.PhaseKind.MEMBER, 0.0))
-        host.rememberable = True
+        host.writable = True
         host.tell(anchors=good.anchors, identity=good.identity, proxy=good.proxy, replacement=None)
         await asyncio.sleep(2 * AGAIN)
         assert host.restarts == 1
