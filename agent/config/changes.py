@@ -12,21 +12,21 @@ class Takes(enum.Enum):
     LOG = "nothing: the agent sets it in the running proxy at once"
     PROXY = "a restart of the proxy: `fairlead reload --restart-proxy`"
     REDIRECT = "approval by root: `fairlead redirect apply`"
-    ANEW = "that the host joins again: `fairlead leave`, `systemctl restart fairlead`, `fairlead join`"
+    JOIN = "that the host joins again: `fairlead leave`, `systemctl restart fairlead`, `fairlead join`"
 
 
-_LIVE, _PROXY, _REDIRECT, _ANEW = {Takes.LIVE}, {Takes.PROXY}, {Takes.REDIRECT}, {Takes.ANEW}
+_LIVE, _PROXY, _REDIRECT, _JOIN = {Takes.LIVE}, {Takes.PROXY}, {Takes.REDIRECT}, {Takes.JOIN}
 
 # By table or by key; a key beats its table.
 TAKES: Mapping[str, set[Takes]] = {
-    "workload.name": _ANEW,
-    "workload.namespace": _ANEW,
+    "workload.name": _JOIN,
+    "workload.namespace": _JOIN,
     "workload": _PROXY,
     "workload.ports": _PROXY | _REDIRECT,
     "host": _PROXY | _REDIRECT,
     "host.address_translated": _LIVE,
     "identity": _PROXY,
-    "identity.mode": _ANEW,
+    "identity.mode": _JOIN,
     "identity.hint": _LIVE,
     "identity.trust_anchors": _LIVE,
     "identity.anchors_source": _LIVE,
@@ -37,8 +37,8 @@ TAKES: Mapping[str, set[Takes]] = {
     "proxy": _PROXY,
     "proxy.log": {Takes.LOG},
     "proxy.ready_within": _LIVE,
-    "proxy.user": _ANEW,
-    "proxy.runtime": _ANEW,
+    "proxy.user": _JOIN,
+    "proxy.runtime": _JOIN,
     "control_plane": _PROXY,
     "control_plane.destination": _PROXY | _REDIRECT,
     "control_plane.policy": _PROXY | _REDIRECT,

@@ -76,7 +76,7 @@ class Reload:
         `changed`, the keys that were; `proxy` and `redirect`, those that wait; `restarting`; `count`."""
         found, problems = self._read()
         keys = () if found is None else changed(self._present, found)
-        problems += [_another(key) for key in keys if Takes.ANEW in takes(key)]
+        problems += [_another(key) for key in keys if Takes.JOIN in takes(key)]
         self._say(problems, keys)
         if found is None or problems:
             return self._answer(problems=[vars(problem) for problem in problems])
@@ -142,4 +142,4 @@ def _cause(error: OSError | UnicodeDecodeError) -> str:
 
 
 def _another(key: str) -> Problem:
-    return Problem(key, "cannot change while the host is a member", f"it takes {Takes.ANEW.value}")
+    return Problem(key, "cannot change while the host is a member", f"it takes {Takes.JOIN.value}")

@@ -47,4 +47,4 @@ def test_the_programs_find_no_fault_with_what_is_rendered(
         for kind in ("nft", "legacy"):
             saved = iptables.parse(host.run(f"{family}-{kind}-save"))
             text = iptables.restore(saved, rules, version)
-            host.run(f"{family}-{kind}-restore", "--test", "--noflush", input=text)
+            host.run(f"{family}-{kind}-restore", "--wait", "5", "--test", "--noflush", input=text)

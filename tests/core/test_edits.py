@@ -38,8 +38,8 @@ def test_others_conditions_are_others() -> None:
 def test_the_watcher_and_another_object_are_no_edits() -> None:
     gone = Condition("Ready", "Unknown", "HostUnreachable")
     assert HOME.seen(workload(gone), 1).fault is None
-    anew = HOME.seen(workload(uid="b"), 1)
-    assert (anew.uid, anew.fault, anew.pending) == ("b", None, False)
+    again = HOME.seen(workload(uid="b"), 1)
+    assert (again.uid, again.fault, again.pending) == ("b", None, False)
 
 
 def test_an_edit_is_named_and_corrected_at_once_and_then_ever_later() -> None:

@@ -44,7 +44,7 @@ def test_the_same_file_changes_nothing() -> None:
         ("drain", "settle", 7.0, {Takes.LIVE}),
         ("proxy", "log", "debug", {Takes.LOG}),
         ("proxy", "cores", 3, {Takes.PROXY}),
-        ("proxy", "user", "other", {Takes.ANEW}),
+        ("proxy", "user", "other", {Takes.JOIN}),
         ("workload", "ports", (1234,), {Takes.PROXY, Takes.REDIRECT}),
         ("redirect", "outbound", "all", {Takes.REDIRECT}),
         ("identity", "anchors_window", 5.0, {Takes.LIVE}),

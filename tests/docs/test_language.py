@@ -1,4 +1,4 @@
-"""Words: spelling, and phrases that say in a private way what the field has a term for. CONTRIBUTING.md, Language."""
+"""Words: spelling, and private phrases for which the field has a term. See Language in CONTRIBUTING.md."""
 
 import re
 import subprocess

@@ -84,9 +84,9 @@ def test_make_lock_writes_each() -> None:
 @pytest.mark.parametrize("path", LOCKS)
 def test_a_lock_holds_what_is_asked_for_and_no_more(path: str) -> None:
     wanted, found = written()[path], locked(path)
-    assert set(found) == needed(wanted), "write it anew: make lock"
+    assert set(found) == needed(wanted), "write it again: make lock"
     for one in map(Requirement, wanted):
-        assert one.specifier.contains(found[canonicalize_name(one.name)]), f"{one}: write it anew: make lock"
+        assert one.specifier.contains(found[canonicalize_name(one.name)]), f"{one}: write it again: make lock"
 
 
 @pytest.mark.parametrize("path", LOCKS[:3])

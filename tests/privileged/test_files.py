@@ -92,7 +92,7 @@ def test_nothing_is_written_where_others_could_have_put_a_link(root: None, tmp_p
     folder = tmp_path / "lib"
     folder.mkdir()
     folder.chmod(0o777)
-    with pytest.raises(Refusal, match="others than its owner"):
+    with pytest.raises(Refusal, match="users other than its owner"):
         files.write(folder / "phase", "left\n")
     folder.chmod(0o755)
     (folder / "phase.new").symlink_to(tmp_path / "victim")

@@ -258,7 +258,7 @@ def test_by_iptables_none_are_on_trial_where_nothing_keeps_the_time(
     for around, why in (
         (no_systemd, "does not run here"),
         ((*elsewhere, "sh"), "is not in this network namespace"),
-        (systemd.around, "systemd-run says: no bus"),
+        (systemd.around, "systemd-run failed: no bus"),
     ):
         reason, detail = refused(host, TRIAL, *around)
         assert reason == "RedirectUnsupported"
