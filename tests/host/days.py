@@ -67,6 +67,13 @@ def descriptors(scene: Scene) -> int:
     return len(list(Path(f"/proc/{scene.agent.pid}/fd").iterdir()))
 
 
+async def no_more_descriptors(scene: Scene, before: int, spare: int = 2) -> None:
+    """A few more may be open at the moment, for a connection or a program; what leaks stays open."""
+    async with asyncio.timeout(60):
+        while descriptors(scene) > before + spare:
+            await asyncio.sleep(0.05)
+
+
 async def serves(scene: Scene) -> None:
     await until(scene, is_ready, "Ready=True")
     assert (await ask(URL))["from"] == network.HOST, "through the proxy"

@@ -12,7 +12,7 @@ from agent.sandbox.stage import network
 from agent.sandbox.stage.client import ask
 from agent.sandbox.stage.scene import NAME, NAMESPACE, PORT, Scene
 from agent.sandbox.stage.tour import URL, is_ready, status_writes, until
-from tests.host.days import calm, day, descriptors, named, serves, serving, started
+from tests.host.days import calm, day, descriptors, named, no_more_descriptors, serves, serving, started
 
 
 @day()
@@ -69,7 +69,7 @@ async def _target(scene: Scene, behaviour: str) -> None:
     await named(scene, Reason.PROBE_FAILING)
     before = descriptors(scene)
     await asyncio.sleep(3)
-    assert descriptors(scene) <= before + 2, "descriptors leak"
+    await no_more_descriptors(scene, before, 2)
     target.kill()
     await target.wait()
     await scene.start_app()

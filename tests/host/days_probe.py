@@ -9,7 +9,7 @@ from agent.core.reasons import Reason
 from agent.sandbox.stage import network
 from agent.sandbox.stage.scene import PORT, Scene
 from agent.sandbox.stage.tour import is_ready, until
-from tests.host.days import calm, day, descriptors, named, serves, started
+from tests.host.days import calm, day, descriptors, named, no_more_descriptors, serves, started
 
 
 @day()
@@ -70,7 +70,7 @@ async def a_program_as_probe_runs_wild(scene: Scene) -> None:
     await named(scene, Reason.PROBE_FAILING)
     before = descriptors(scene)
     await asyncio.sleep(3)
-    assert descriptors(scene) <= before + 5, "descriptors leak"
+    await no_more_descriptors(scene, before, 5)
     _replace(program, "#!/bin/sh\nexit 0\n")
     await serves(scene)
     await calm(scene)
