@@ -8,7 +8,7 @@ from pathlib import Path
 from agent.config import Config, ConfigError, IdentityConfig, RedirectConfig, parse
 from agent.core import releases, token
 from agent.core.failure import Failure
-from agent.core.policy import Spec
+from agent.core.health import Spec
 from agent.core.probe import first_verdicts_within
 from agent.core.proxy import ProxySettings
 from agent.host import Host

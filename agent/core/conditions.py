@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from agent.core import policy
 from agent.core.facts import UNKNOWN, Condition, Facts, Maybe, Phase, PhaseKind, Workload
 from agent.core.goals import Advertise, Goals
-from agent.core.policy import Spec, Standing, Sure
+from agent.core.health import Spec, Standing, Sure
+from agent.core.policy_identity import identity_remarks
 from agent.core.reasons import REGISTRY, Fault, Reason, Severity
+from agent.core.standings import ports_standing
 
 READY = "Ready"
 PREFIX = "fairlead.dev/"
@@ -81,11 +83,11 @@ def _remark(name: str, spec: Spec, facts: Facts, now: float) -> Fault | None:
     """A warning that becomes the reason of a condition that is True."""
     match name:
         case "RedirectActive":
-            ports = policy.ports_standing(spec, facts)
+            ports = ports_standing(spec, facts)
             unclear = None if facts.redirect is UNKNOWN else facts.redirect.firewall
             return ports if isinstance(ports, Fault) else unclear
         case "IdentityValid":
-            return next((fault for fault in policy.identity_remarks(facts, now) if fault.reason in LASTING), None)
+            return next((fault for fault in identity_remarks(facts, now) if fault.reason in LASTING), None)
     return None
 
 

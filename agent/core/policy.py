@@ -36,38 +36,25 @@ An SVID is good only under the trust anchors in force. An SVID that they do not 
 running proxy refuses it and keeps serving with the previous one, as it does while the source is silent.
 """
 
-from agent.core import anchors, control_plane, failure, flaps, opaque
-from agent.core.facts import UNKNOWN, Facts, Level, Maybe, Phase, PhaseKind, ProxyState, Workload
-from agent.core.failure import Failure
+from agent.core import anchors, control_plane, flaps
+from agent.core.facts import UNKNOWN, Facts, Maybe, Phase, PhaseKind
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal, Verdict
 from agent.core.health import Spec, Standing, Sure
-from agent.core.matching import addresses_standing, differences
-from agent.core.policy_drain import (
-    HEARD_WITHIN,
-    NO_WORKLOAD,
-    announced,
-    has_drained,
-    has_left,
-    nothing_to_lose,
-    quiet,
-    stopped,
+from agent.core.levels import (
+    is_open,
+    kept_open,
+    left_levels,
+    outbound_failed,
+    outbound_is,
+    redirect_standing,
+    wanted_levels,
 )
-from agent.core.policy_identity import identity_remarks, identity_standing, margin_of, svid_usable, untrusted
-from agent.core.reasons import Fault, Reason, Severity
+from agent.core.matching import addresses_standing
+from agent.core.policy_drain import HEARD_WITHIN, announced, nothing_to_lose, quiet, stopped
+from agent.core.policy_identity import identity_standing, margin_of, svid_usable
+from agent.core.reasons import Fault, Reason
 from agent.core.replacement import STOPPING, Replacement, Stage
-
-__all__ = [
-    "HEARD_WITHIN",
-    "Spec",
-    "Standing",
-    "Sure",
-    "announced",
-    "has_drained",
-    "has_left",
-    "identity_remarks",
-    "svid_usable",
-    "untrusted",
-]
+from agent.core.standings import probes_standing, proxy_standing, workload_standing
 
 # After READY=1 an unknown fact holds Ready at least this long (design: truth of Ready).
 HOLD_WINDOW = 60.0
@@ -110,95 +97,12 @@ def standings(spec: Spec, facts: Facts, now: float) -> dict[str, Standing]:
     }
 
 
-def proxy_standing(facts: Facts, now: float) -> Standing:
-    fact = facts.proxy
-    if fact is UNKNOWN:
-        return Sure.UNSURE
-    match fact.state:
-        case ProxyState.READY:
-            expires = fact.certificate_expires_at
-            expired = expires is None or now >= expires
-            return Fault(Reason.PROXY_CERTIFICATE_EXPIRED) if expired else Sure.GOOD
-        case ProxyState.UNREADABLE:
-            return Sure.UNSURE
-        case ProxyState.STOPPED:
-            return fact.fault or Fault(Reason.PROXY_STOPPED)
-        case ProxyState.STARTING:
-            return fact.fault or Fault(Reason.PROXY_STARTING)
-        case ProxyState.STOPPING:
-            return Fault(Reason.PROXY_STOPPING)
-        case ProxyState.NOT_READY:
-            return fact.fault or Fault(Reason.PROXY_STARTING)
-
-
-def redirect_standing(spec: Spec, facts: Facts) -> Standing:
-    fact = facts.redirect
-    if fact is UNKNOWN:
-        return Sure.UNSURE
-    if fact.fault is not None:
-        return fact.fault
-    if UNKNOWN in (fact.inbound, fact.outbound):
-        return Sure.UNSURE
-    if not spec.redirect:  # peers dial 4143 directly, which still needs connection tracking
-        return Fault(Reason.REDIRECT_PENDING) if fact.inbound is Level.OFF else Sure.GOOD
-    if fact.inbound is Level.BLOCK:
-        return Fault(Reason.REDIRECT_BLOCKED, _effect(spec, Level.BLOCK))
-    if isinstance(awaited := opaque.awaited(spec, facts), Fault):
-        return awaited
-    outbound = _outbound(spec, facts)  # before the control plane's answer the failure policy is the intended level
-    as_intended = fact.inbound is Level.ON and (outbound is RedirectGoal.HOLD or _outbound_is(facts, outbound))
-    if as_intended and fact.firewall is not None and fact.firewall.entry.severity is Severity.FAULT:
-        return fact.firewall
-    return Sure.GOOD if as_intended else Fault(Reason.REDIRECT_PENDING, _effect(spec, fact.inbound))
-
-
-def _effect(spec: Spec, inbound: Maybe[Level]) -> str:
-    return failure.effect(inbound, failure.to_ports(spec.ports))
-
-
-def probes_standing(facts: Facts) -> Standing:
-    fact = facts.probes
-    if fact is UNKNOWN:
-        return Sure.UNSURE
-    for probe in fact.probes:
-        if probe.passing is False:
-            return Fault(Reason.PROBE_FAILING, f"{probe.name}: {probe.detail}")
-    return Sure.UNSURE if any(p.passing is UNKNOWN for p in fact.probes) else Sure.GOOD
-
-
-def workload_standing(spec: Spec, facts: Facts) -> Standing:
-    """Whether the ExternalWorkload that was last read is this host's. An API server that is not reachable does not
-    remove Ready: the last reading stays valid."""
-    fact = facts.workload
-    if fact is UNKNOWN:
-        return Sure.UNSURE
-    if fact.seen is not None:
-        return _matches(spec, fact.seen)
-    if fact.fault is not None and fact.fault.reason in NO_WORKLOAD:
-        return fact.fault
-    return Sure.UNSURE
-
-
-def ports_standing(spec: Spec, facts: Facts) -> Standing:
-    """Whether the ExternalWorkload lists the ports that are redirected. Ready does not depend on it."""
-    if facts.workload is UNKNOWN or facts.workload.seen is None:
-        return Sure.GOOD
-    theirs, here = sorted(facts.workload.seen.ports), sorted(spec.ports)
-    return Sure.GOOD if theirs == here else Fault(Reason.PORTS_MISMATCH, f"{theirs} there, {here} here")
-
-
-def _matches(spec: Spec, seen: Workload) -> Standing:
-    """The reason is that of the first difference; the detail has all of them."""
-    found = differences(spec, seen)
-    return Fault(found[0].reason, "; ".join(fault.detail for fault in found)) if found else Sure.GOOD
-
-
 # goals ---------------------------------------------------------------------------------------------
 
 
 def _serving(spec: Spec, facts: Facts, now: float, advertise: Advertise, reason: Reason) -> Goals:
     running = svid_usable(spec, facts, now)
-    inbound, outbound = _redirect(spec, facts, now)
+    inbound, outbound = wanted_levels(spec, facts, now)
     return Goals(ProxyGoal.RUNNING if running else ProxyGoal.HOLD, inbound, outbound, advertise, reason)
 
 
@@ -209,47 +113,6 @@ def _recalling(spec: Spec, phase: Phase, facts: Facts, now: float) -> Goals:
     advertise, reason = _advertise(spec, facts, now)
     known = advertise is Advertise.NO
     return Goals(advertise=advertise if known else Advertise.HOLD, reason=reason if known else Reason.STARTING)
-
-
-def _redirect(spec: Spec, facts: Facts, now: float) -> tuple[RedirectGoal, RedirectGoal]:
-    """ON while the proxy is proved ready, the failure policy on a known fault, HOLD while unsure."""
-    if not spec.redirect:
-        return RedirectGoal.RELEASED, RedirectGoal.RELEASED
-    match proxy_standing(facts, now):
-        case Sure.GOOD:
-            return _inbound(spec, facts), _outbound(spec, facts)
-        case Sure.UNSURE:
-            return RedirectGoal.HOLD, RedirectGoal.HOLD
-        case Fault():
-            return _failed(spec.inbound_failure, facts), _outbound_failed(spec, facts)
-
-
-def _inbound(spec: Spec, facts: Facts) -> RedirectGoal:
-    """While the proxy is ready."""
-    if (awaited := opaque.awaited(spec, facts)) is None:
-        return RedirectGoal.ON
-    return RedirectGoal.HOLD if awaited is UNKNOWN else RedirectGoal.RELEASED
-
-
-def _outbound(spec: Spec, facts: Facts) -> RedirectGoal:
-    """While the proxy is ready: ON once the policy controller has answered it."""
-    failed = _outbound_failed(spec, facts)
-    if not spec.outbound:
-        return failed
-    level = control_plane.outbound(
-        control_plane.proved(facts), UNKNOWN if failed is RedirectGoal.HOLD else Level(failed.value)
-    )
-    return RedirectGoal.HOLD if level is UNKNOWN else RedirectGoal(level.value)
-
-
-def _outbound_failed(spec: Spec, facts: Facts) -> RedirectGoal:
-    return _failed(spec.outbound_failure if spec.outbound else Failure.OPEN, facts)
-
-
-def _failed(policy: Failure, facts: Facts) -> RedirectGoal:
-    once = facts.ready_once
-    found = failure.level(policy, UNKNOWN if once is UNKNOWN else once.recorded)
-    return RedirectGoal.HOLD if found is UNKNOWN else RedirectGoal(found.value)
 
 
 def _advertise(spec: Spec, facts: Facts, now: float) -> tuple[Advertise, Reason]:
@@ -288,7 +151,7 @@ def may_hold(spec: Spec, facts: Facts, now: float) -> bool:
 def _leaving(spec: Spec, phase: Phase, facts: Facts, now: float, reason: Reason) -> Goals:
     """The steps in order; each waits for the fact that the previous one is done."""
     left = phase.kind is PhaseKind.LEFT
-    levels = left_levels(facts, now) if left else _kept_open(facts, _redirect(spec, facts, now))
+    levels = left_levels(facts, now) if left else kept_open(facts, wanted_levels(spec, facts, now))
     draining = _draining(spec, phase.since, facts, now, levels, reason)
     if draining is not None and not nothing_to_lose(spec, phase, facts, now):
         return draining
@@ -297,39 +160,8 @@ def _leaving(spec: Spec, phase: Phase, facts: Facts, now: float, reason: Reason)
     if stopped(facts):
         return Goals(ProxyGoal.STOPPED, RedirectGoal.OFF, RedirectGoal.OFF, Advertise.NO, reason)
     levels = left_levels(facts, now, drained=True)
-    proxy = ProxyGoal.STOPPED if _open(facts) else ProxyGoal.DRAINED
+    proxy = ProxyGoal.STOPPED if is_open(facts) else ProxyGoal.DRAINED
     return Goals(proxy, *levels, Advertise.NO, reason)
-
-
-def left_levels(facts: Facts, now: float, *, drained: bool = False) -> tuple[RedirectGoal, RedirectGoal]:
-    """Of a host that leaves the mesh: a redirect that serves may stay until the host is drained."""
-    serving = Fault(Reason.LEFT) if drained else proxy_standing(facts, now)
-
-    def level(live: Maybe[Level]) -> RedirectGoal:
-        if live in (UNKNOWN, Level.OFF) or (live is Level.ON and serving is Sure.UNSURE):
-            return RedirectGoal.HOLD
-        return RedirectGoal.ON if live is Level.ON and serving is Sure.GOOD else RedirectGoal.RELEASED
-
-    inbound, outbound = _live(facts)
-    return level(inbound), level(outbound)
-
-
-def _kept_open(facts: Facts, wanted: tuple[RedirectGoal, RedirectGoal]) -> tuple[RedirectGoal, RedirectGoal]:
-    """An open or unknown level stays unchanged."""
-    keep = {UNKNOWN, Level.OFF, Level.RELEASED}
-    inbound, outbound = (
-        RedirectGoal.HOLD if live in keep else goal for live, goal in zip(_live(facts), wanted, strict=True)
-    )
-    return inbound, outbound
-
-
-def _live(facts: Facts) -> tuple[Maybe[Level], Maybe[Level]]:
-    fact = facts.redirect
-    return (UNKNOWN, UNKNOWN) if fact is UNKNOWN else (fact.inbound, fact.outbound)
-
-
-def _open(facts: Facts) -> bool:
-    return set(_live(facts)) <= {Level.OFF, Level.RELEASED}
 
 
 def _draining(
@@ -354,7 +186,7 @@ def _replacing(spec: Spec, change: Replacement, facts: Facts, now: float) -> Goa
     reason = Reason.PROXY_REPLACING
     if change.stage not in STOPPING:
         return _serving(spec, facts, now, Advertise.NO, reason)
-    levels = _redirect(spec, facts, now)
+    levels = wanted_levels(spec, facts, now)
     if change.stage is Stage.LEAVING and not stopped(facts):
         draining = _draining(spec, change.since, facts, now, levels, reason)
         if draining is not None:
@@ -362,17 +194,9 @@ def _replacing(spec: Spec, change: Replacement, facts: Facts, now: float) -> Goa
     if stopped(facts):
         return Goals(ProxyGoal.STOPPED, *levels, Advertise.NO, reason)
     # Outbound connections no longer go to a proxy that is about to stop.
-    outbound = _outbound_failed(spec, facts)
-    proxy = ProxyGoal.STOPPED if _outbound_is(facts, outbound) else ProxyGoal.DRAINED
+    outbound = outbound_failed(spec, facts)
+    proxy = ProxyGoal.STOPPED if outbound_is(facts, outbound) else ProxyGoal.DRAINED
     return Goals(proxy, levels[0], outbound, Advertise.NO, reason)
-
-
-def _outbound_is(facts: Facts, goal: RedirectGoal) -> bool:
-    live = _live(facts)[1]
-    if live is UNKNOWN:
-        return False
-    reached = {Level.OFF.value, Level.RELEASED.value} if goal is RedirectGoal.RELEASED else {goal.value}
-    return live.value in reached
 
 
 # time ----------------------------------------------------------------------------------------------

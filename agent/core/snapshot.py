@@ -9,9 +9,12 @@ from agent.core import conditions, control_plane, matching, opaque, outdated, po
 from agent.core.attempts import LastAttempt
 from agent.core.facts import UNKNOWN, Facts, Maybe, Phase, PhaseKind, ProxyState
 from agent.core.goals import Advertise, Goals, ProxyGoal
-from agent.core.policy import Spec, Standing, Sure
+from agent.core.health import Spec, Standing, Sure
+from agent.core.policy_drain import announced, has_drained, has_left
+from agent.core.policy_identity import identity_remarks, untrusted
 from agent.core.reasons import REGISTRY, Fault, Reason
 from agent.core.replacement import Replacement, Stage
+from agent.core.standings import ports_standing
 
 # What a standing is called when it is good.
 _GOOD = {
@@ -28,8 +31,8 @@ def snapshot(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: f
         "phase": "unknown" if phase is UNKNOWN else phase.kind.value,
         "ready": _published(facts),
         "headline": headline(spec, phase, facts, goals, now),
-        "drained": policy.has_drained(spec, phase, facts, now),
-        "left": policy.has_left(phase, facts),
+        "drained": has_drained(spec, phase, facts, now),
+        "left": has_left(phase, facts),
         "facts": plain(facts, now),
         "goals": plain(goals, now),
         "conditions": [_condition(name, s) for name, s in _standings(spec, phase, facts, now).items()],
@@ -41,7 +44,7 @@ def headline(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: f
     """One line for people: what this host is to the mesh, and why."""
     if phase is UNKNOWN:
         return "Unknown: " + REGISTRY[Reason.PHASE_UNREADABLE].text
-    if policy.has_left(phase, facts):
+    if has_left(phase, facts):
         return "Left: this host is out of the mesh"
     if phase.kind is not PhaseKind.MEMBER and (phase.kind is not PhaseKind.DRAINED or not _active(facts)):
         return _going(spec, phase, facts, goals, now)
@@ -68,7 +71,7 @@ _GOING = {PhaseKind.DRAINED: "Draining", PhaseKind.LEFT: "Leaving", PhaseKind.SH
 def _going(spec: Spec, phase: Phase, facts: Facts, goals: Goals, now: float) -> str:
     if phase.kind is PhaseKind.LEFT and goals.proxy is ProxyGoal.STOPPED:
         return "Leaving: stopping the proxy, then taking the redirect away"
-    if policy.has_drained(spec, phase, facts, now) and phase.kind is not PhaseKind.LEFT:
+    if has_drained(spec, phase, facts, now) and phase.kind is not PhaseKind.LEFT:
         return "Drained: no request comes here any more, and the proxy runs on"
     return f"{_GOING[phase.kind]}: {_step(spec, facts, now)}"
 
@@ -97,7 +100,7 @@ def _replacing(spec: Spec, change: Replacement, facts: Facts, goals: Goals, now:
 
 def _step(spec: Spec, facts: Facts, now: float) -> str:
     slices = facts.slices
-    if policy.announced(spec, facts, now):
+    if announced(spec, facts, now):
         count = None if facts.proxy is UNKNOWN else facts.proxy.in_flight
         return f"waiting for open connections to end ({'?' if count is None else count} in flight)"
     if slices is not UNKNOWN and slices.listed is True:
@@ -139,8 +142,8 @@ def problems(spec: Spec, facts: Facts, now: float, phase: Maybe[Phase] = UNKNOWN
 
 
 def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
-    yield policy.untrusted(facts)
-    yield from policy.identity_remarks(facts, now)
+    yield untrusted(facts)
+    yield from identity_remarks(facts, now)
     yield from control_plane.remarks(facts)
     here = (facts.identity, facts.proxy, facts.redirect, facts.addresses)
     for fact in (*here, facts.workload, facts.lease, facts.slices, facts.ready_once):
@@ -155,7 +158,7 @@ def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
     yield from (fault for fault in (facts.configuration, facts.folders) if fault is not UNKNOWN)
     yield from outdated.remarks(facts)
     yield from _differences(spec, facts)
-    yield policy.ports_standing(spec, facts)
+    yield ports_standing(spec, facts)
     yield opaque.mismatch(spec, facts)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from agent.core.backoff import Backoff
 from agent.core.conditions import vouched_boot
 from agent.core.facts import UNKNOWN, LeaseFact, Maybe, PhaseKind
-from agent.core.policy import Spec
+from agent.core.health import Spec
 from agent.core.reasons import Fault
 from agent.loops.board import ALIVE_WITHIN, Board, Waiter
 from agent.ports import Lease, StatusApi, Trouble

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from agent.core import policy, snapshot
+from agent.core import snapshot
+from agent.core.health import Spec
 from agent.loops.board import ALIVE_WITHIN, Board, Waiter
 from agent.ports import Notifier
 
@@ -10,7 +11,7 @@ from agent.ports import Notifier
 class NotifyLoop:
     """`watchdog`: the manager's limit in seconds; None: no limit."""
 
-    def __init__(self, notifier: Notifier, spec: policy.Spec, board: Board, watchdog: float | None) -> None:
+    def __init__(self, notifier: Notifier, spec: Spec, board: Board, watchdog: float | None) -> None:
         self._notifier, self._spec, self._board, self._watchdog = notifier, spec, board, watchdog
         self._said = ""
         self._ready = False

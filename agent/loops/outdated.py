@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from agent.core import outdated
 from agent.core.facts import UNKNOWN, PhaseKind, Process, ProxyState, StartedWith
-from agent.core.policy import Spec
+from agent.core.health import Spec
 from agent.core.reasons import Fault
 from agent.loops.board import Board, Waiter
 from agent.ports import Trouble

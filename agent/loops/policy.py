@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from agent.core import policy
 from agent.core.facts import AgentFact
+from agent.core.health import Spec
 from agent.loops.board import Board, Waiter
 
 # The watchdog and the Lease depend on this: it runs at least this often, in seconds, even without a change.
@@ -12,7 +13,7 @@ BEAT = 5.0
 
 
 class PolicyLoop:
-    def __init__(self, spec: policy.Spec, board: Board, publish: Callable[[AgentFact], None]) -> None:
+    def __init__(self, spec: Spec, board: Board, publish: Callable[[AgentFact], None]) -> None:
         self._spec, self._board, self._publish = spec, board, publish
 
     async def run(self) -> None:

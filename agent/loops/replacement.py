@@ -10,12 +10,14 @@ import contextlib
 import dataclasses
 from collections.abc import Callable
 
-from agent.core import policy
 from agent.core.facts import UNKNOWN, PhaseKind, ProxyFact, ProxyState
 from agent.core.goals import ProxyGoal
-from agent.core.policy import Spec, Standing, Sure
+from agent.core.health import Spec, Standing, Sure
+from agent.core.levels import redirect_standing
+from agent.core.policy_drain import has_left
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import STOPPING, News, Replacement, Stage, after
+from agent.core.standings import proxy_standing
 from agent.loops.board import Board, Waiter
 from agent.ports import ReplacementStore, Trouble
 
@@ -89,7 +91,7 @@ class ReplacementLoop:
             case Stage.FAILED if all(standing is Sure.GOOD for standing in self._standings()):
                 return True
             case Stage.FAILED | Stage.BACK_AGAIN:
-                return policy.has_left(phase, self._board.facts.value)
+                return has_left(phase, self._board.facts.value)
         return False
 
     def _clear(self, change: Replacement) -> None:
@@ -101,7 +103,7 @@ class ReplacementLoop:
 
     def _standings(self) -> list[Standing]:
         facts = self._board.facts.value
-        return [policy.proxy_standing(facts, self._now()), policy.redirect_standing(self._spec, facts)]
+        return [proxy_standing(facts, self._now()), redirect_standing(self._spec, facts)]
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -5,15 +5,16 @@ from typing import Any
 
 import structlog
 
-from agent.core import failure, policy, snapshot
+from agent.core import failure, snapshot
 from agent.core.facts import Level
 from agent.core.goals import Goals, ProxyGoal, RedirectGoal
+from agent.core.health import Spec
 from agent.core.reasons import Fault, Severity, component
 from agent.loops.board import Board, Waiter
 
 
 class ReportLoop:
-    def __init__(self, spec: policy.Spec, board: Board) -> None:
+    def __init__(self, spec: Spec, board: Board) -> None:
         self._spec, self._board = spec, board
         self._log = structlog.get_logger()
         self._headline = ""

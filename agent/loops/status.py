@@ -13,7 +13,7 @@ from agent.core.backoff import Backoff
 from agent.core.conditions import Word
 from agent.core.facts import UNKNOWN, Workload, WorkloadFact
 from agent.core.foreign_edits import Edits, unreachable
-from agent.core.policy import Spec
+from agent.core.health import Spec
 from agent.core.reasons import Fault, Reason
 from agent.core.write_budget import Heard
 from agent.loops.board import Board, Waiter

@@ -15,8 +15,10 @@ from pathlib import Path
 from agent import __version__
 from agent.adapters import helper, kube, phase, proxy_reading
 from agent.config import Config, derived
-from agent.core import policy, proxy, snapshot
+from agent.core import proxy, snapshot
 from agent.core.facts import UNKNOWN, Phase, PhaseKind, ProxyFact, ProxyState
+from agent.core.health import Spec
+from agent.core.policy_drain import has_drained
 from agent.core.reasons import Fault, Reason
 from agent.loops import policy as policy_loop
 from agent.loops import slices, status
@@ -47,7 +49,7 @@ async def _drain(config: Config, prefix: str, seconds: float, tell: Tell) -> boo
     board.phase.set(Phase(PhaseKind.SHUTTING_DOWN, now()))
     waiter, said = Waiter(board.facts, board.phase, board.goals), ""
     async with asyncio.timeout(seconds), _looking(config, spec, board):
-        while not policy.has_drained(spec, board.phase.value, board.facts.value, now()):
+        while not has_drained(spec, board.phase.value, board.facts.value, now()):
             step = snapshot.headline(spec, board.phase.value, board.facts.value, board.goals.value, now())
             if step != said:
                 said = step
@@ -57,7 +59,7 @@ async def _drain(config: Config, prefix: str, seconds: float, tell: Tell) -> boo
 
 
 @contextlib.asynccontextmanager
-async def _looking(config: Config, spec: policy.Spec, board: Board) -> AsyncIterator[None]:
+async def _looking(config: Config, spec: Spec, board: Board) -> AsyncIterator[None]:
     api = kube.KubeApi(
         credential.credential(config),
         namespace=config.workload.namespace,

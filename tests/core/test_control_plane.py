@@ -4,11 +4,12 @@ import dataclasses
 
 import pytest
 
-from agent.core import control_plane, policy
+from agent.core import control_plane
 from agent.core import facts as f
 from agent.core.facts import UNKNOWN, Control, ControlPlaneFact, Counters, Level, Maybe
 from agent.core.goals import Advertise, ProxyGoal, RedirectGoal
 from agent.core.health import Sure
+from agent.core.levels import redirect_standing
 from agent.core.reasons import Fault, Reason
 from agent.core.snapshot import problems
 from tests.core import world
@@ -133,7 +134,7 @@ def test_ready_and_outbound_wait_for_the_first_answer() -> None:
         RedirectGoal.ON,
         RedirectGoal.RELEASED,
     )
-    assert policy.redirect_standing(SPEC, facts) is Sure.GOOD, "it is as intended"
+    assert redirect_standing(SPEC, facts) is Sure.GOOD, "it is as intended"
     unknown = decide(serving(proxy=proxy(None)))
     assert (unknown.advertise, unknown.outbound) == (Advertise.HOLD, RedirectGoal.HOLD)
 

@@ -8,10 +8,12 @@ import pytest
 
 from agent.adapters.kube import shapes
 from agent.core import facts as f
-from agent.core import policy, snapshot
+from agent.core import snapshot
 from agent.core.goals import Goals
+from agent.core.health import Sure
 from agent.core.matching import differences
 from agent.core.reasons import Fault, Reason
+from agent.core.standings import workload_standing
 from tests.core import world
 from tests.core.test_policy import serving
 from tests.core.world import NOW, SPEC
@@ -30,10 +32,7 @@ def test_cases_workload_address() -> None:
     listed = shapes.workload(json.loads(CASE.read_text().splitlines()[0])).addresses
     assert listed == ("2001:DB8::10",)
     spec = dataclasses.replace(SPEC, addresses=("2001:db8::10",))
-    assert (
-        policy.workload_standing(spec, serving(workload=f.WorkloadFact(seen(addresses=listed))))
-        is policy.Sure.GOOD
-    )
+    assert workload_standing(spec, serving(workload=f.WorkloadFact(seen(addresses=listed)))) is Sure.GOOD
 
 
 @pytest.mark.parametrize(
@@ -56,7 +55,7 @@ def test_cases_addresses_of_the_workload_are_values(here: str, there: str, same:
 def test_every_difference_is_named() -> None:
     other = seen(identity="spiffe://td/web", server_name="web.sni", addresses=("10.9.0.3", "10.9.0.2"))
     facts = serving(workload=f.WorkloadFact(other))
-    standing = policy.workload_standing(SPEC, facts)
+    standing = workload_standing(SPEC, facts)
     assert isinstance(standing, Fault) and standing.reason is Reason.WORKLOAD_IDENTITY_MISMATCH
     for named in ("spiffe://td/web", "web.sni", "10.9.0.3"):
         assert named in standing.detail

@@ -10,6 +10,7 @@ from agent.core.facts import UNKNOWN, Facts, WorkloadFact
 from agent.core.failure import Failure
 from agent.core.goals import RedirectGoal
 from agent.core.health import Spec
+from agent.core.levels import redirect_standing
 from agent.core.reasons import Fault, Reason
 from tests.core import world
 
@@ -118,7 +119,7 @@ def test_opaque_or_not_an_unknown_record_changes_nothing_before_the_annotation()
 
 def test_opaque_ports_that_wait_for_the_annotation_are_named_with_the_command() -> None:
     waiting = replace(facts(), redirect=world.redirect("released", "on"), ready_once=f.ReadyOnceFact(False))
-    found = policy.redirect_standing(FIRST, waiting)
+    found = redirect_standing(FIRST, waiting)
     assert isinstance(found, Fault) and found.reason is Reason.REDIRECT_PENDING
     assert (
         found.way_out

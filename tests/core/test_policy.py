@@ -10,7 +10,10 @@ from agent.core import anchors, policy
 from agent.core import facts as f
 from agent.core.failure import Failure
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal
+from agent.core.health import Spec, Sure
+from agent.core.policy_identity import identity_remarks, svid_usable, untrusted
 from agent.core.reasons import Fault, Reason
+from agent.core.standings import ports_standing, proxy_standing
 from tests.core import world
 from tests.core.world import FAR, ID, JUST_NOW, LONG_AGO, NOW, SPEC
 
@@ -79,7 +82,7 @@ def check(phase: f.Phase, facts: f.Facts, goals: Goals) -> None:
     if leaving and redirect is not f.UNKNOWN and redirect.inbound in (f.Level.OFF, f.Level.RELEASED):
         assert goals.inbound not in (RedirectGoal.ON, RedirectGoal.BLOCK)
     if goals.proxy is ProxyGoal.RUNNING:
-        assert not leaving and policy.svid_usable(SPEC, facts, NOW)
+        assert not leaving and svid_usable(SPEC, facts, NOW)
     if goals.proxy in (ProxyGoal.STOPPED, ProxyGoal.DRAINED):
         assert leaving
     if goals.advertise is Advertise.YES:
@@ -123,7 +126,7 @@ def test_nothing_is_changed_before_it_is_known_whether_the_proxy_is_being_replac
     assert (goals.proxy, goals.inbound, goals.outbound) == (ProxyGoal.HOLD, RedirectGoal.HOLD, RedirectGoal.HOLD)
     assert goals.advertise is not Advertise.YES
     known = kind is f.PhaseKind.DRAINED or isinstance(
-        policy.proxy_standing(serving(proxy=world.proxy(proxy)), NOW), Fault
+        proxy_standing(serving(proxy=world.proxy(proxy)), NOW), Fault
     )
     assert (goals.advertise is Advertise.NO) is known
 
@@ -133,7 +136,7 @@ def test_all_well_is_ready() -> None:
     assert goals == Goals(ProxyGoal.RUNNING, RedirectGoal.ON, RedirectGoal.ON, Advertise.YES, Reason.HOST_READY)
 
 
-def decide(facts: f.Facts, spec: policy.Spec = SPEC, kind: f.PhaseKind = f.PhaseKind.MEMBER) -> Goals:
+def decide(facts: f.Facts, spec: Spec = SPEC, kind: f.PhaseKind = f.PhaseKind.MEMBER) -> Goals:
     return policy.decide(spec, f.Phase(kind, JUST_NOW), facts, NOW).goals
 
 
@@ -271,12 +274,12 @@ def test_an_svid_that_the_anchors_do_not_cover_starts_no_proxy_and_stops_none() 
     """The proxy has refused it too, and serves on with the one before."""
     assert decide(serving(anchors=UNCOVERED, proxy=world.proxy("stopped"))).proxy is ProxyGoal.HOLD
     assert decide(serving(anchors=UNCOVERED)).advertise is Advertise.YES
-    assert policy.untrusted(serving(anchors=UNCOVERED)) == Fault(Reason.IDENTITY_UNTRUSTED, ID)
+    assert untrusted(serving(anchors=UNCOVERED)) == Fault(Reason.IDENTITY_UNTRUSTED, ID)
 
 
 def test_a_verdict_on_an_earlier_svid_is_none_on_this_one() -> None:
     facts = serving(anchors=dataclasses.replace(world.ANCHORED, untrusted="of another"))
-    assert policy.untrusted(facts) is None and policy.svid_usable(SPEC, facts, NOW)
+    assert untrusted(facts) is None and svid_usable(SPEC, facts, NOW)
 
 
 def test_unknown_anchors_hold() -> None:
@@ -306,13 +309,13 @@ def test_an_overdue_svid_and_its_anchors_are_remarked_on_and_leave_ready_alone()
     fault = Fault(Reason.TRUST_ANCHORS_PROPOSED)
     ending = dataclasses.replace(world.ANCHORED, expires_at=NOW + 86400, fault=fault)
     facts = serving(identity=fact, anchors=ending)
-    assert [fault.reason for fault in policy.identity_remarks(facts, NOW)] == [
+    assert [fault.reason for fault in identity_remarks(facts, NOW)] == [
         Reason.TRUST_ANCHORS_EXPIRING,
         Reason.TRUST_ANCHORS_PROPOSED,
         Reason.IDENTITY_OVERDUE,
     ]
     assert decide(facts).advertise is Advertise.YES
-    assert policy.identity_remarks(serving(), NOW) == []
+    assert identity_remarks(serving(), NOW) == []
 
 
 def test_the_moment_from_which_anchors_are_announced_is_waited_for() -> None:
@@ -332,7 +335,7 @@ def test_time_alone_is_waited_for() -> None:
 
 def test_the_order_of_ports_is_nothing() -> None:
     spec = dataclasses.replace(SPEC, ports=(8080, 9090))
-    assert policy.ports_standing(spec, serving(workload=other(ports=(9090, 8080)))) is policy.Sure.GOOD
+    assert ports_standing(spec, serving(workload=other(ports=(9090, 8080)))) is Sure.GOOD
 
 
 def test_the_end_of_the_proxys_certificate_is_waited_for_where_there_is_no_svid() -> None:

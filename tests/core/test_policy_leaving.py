@@ -8,6 +8,7 @@ from agent.core import facts as f
 from agent.core import policy
 from agent.core.failure import Failure
 from agent.core.goals import ProxyGoal, RedirectGoal
+from agent.core.policy_drain import HEARD_WITHIN, has_drained
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import Replacement, Stage
 from tests.core import world
@@ -23,7 +24,7 @@ def test_shutdown_leaves_closed_ports_closed() -> None:
 
 
 LISTED, UNLISTED = f.SlicesFact(listed=True), f.SlicesFact(False, LONG_AGO)
-JUST_UNLISTED = f.SlicesFact(False, NOW - policy.HEARD_WITHIN / 2)
+JUST_UNLISTED = f.SlicesFact(False, NOW - HEARD_WITHIN / 2)
 API_AWAY = f.SlicesFact(fault=Fault(Reason.API_UNREACHABLE))
 TOLD, JUST_TOLD = world.workload("False", settled=True), world.workload("False")
 
@@ -51,8 +52,8 @@ def test_a_drain_waits_for_what_the_mesh_was_told(
 ) -> None:
     facts = serving(workload=workload, slices=slices)
     for kind in (f.PhaseKind.DRAINED, f.PhaseKind.LEFT, f.PhaseKind.SHUTTING_DOWN):
-        assert policy.has_drained(SPEC, f.Phase(kind, JUST_NOW), facts, NOW) is drained
-    assert not policy.has_drained(SPEC, f.Phase(f.PhaseKind.MEMBER), facts, NOW)
+        assert has_drained(SPEC, f.Phase(kind, JUST_NOW), facts, NOW) is drained
+    assert not has_drained(SPEC, f.Phase(f.PhaseKind.MEMBER), facts, NOW)
 
 
 @pytest.mark.parametrize("workload", [f.UNKNOWN, world.workload("away"), world.workload("True")])
@@ -62,21 +63,21 @@ def test_a_shutdown_without_a_proxy_gives_the_api_server_only_its_time_to_hear(
     """Nothing is in flight, and the next boot inherits nothing; only `leave` must be published."""
     gone = serving(proxy=world.proxy("stopped"), workload=workload, slices=API_AWAY)
     asked = f.Phase(f.PhaseKind.SHUTTING_DOWN, NOW)
-    assert not policy.has_drained(SPEC, asked, gone, NOW + SPEC.settle - 0.01)
+    assert not has_drained(SPEC, asked, gone, NOW + SPEC.settle - 0.01)
     verdict = policy.decide(SPEC, asked, gone, NOW)
     assert verdict.recheck_after == SPEC.settle and verdict.goals.proxy is ProxyGoal.HOLD
-    assert policy.has_drained(SPEC, asked, gone, NOW + SPEC.settle)
+    assert has_drained(SPEC, asked, gone, NOW + SPEC.settle)
     assert policy.decide(SPEC, asked, gone, NOW + SPEC.settle).goals.proxy is ProxyGoal.DRAINED
     serves = dataclasses.replace(gone, proxy=READY)
-    assert not policy.has_drained(SPEC, asked, serves, NOW + SPEC.settle)
+    assert not has_drained(SPEC, asked, serves, NOW + SPEC.settle)
     for kind in (f.PhaseKind.DRAINED, f.PhaseKind.LEFT):
-        assert not policy.has_drained(SPEC, f.Phase(kind, NOW), gone, NOW + SPEC.settle)
+        assert not has_drained(SPEC, f.Phase(kind, NOW), gone, NOW + SPEC.settle)
 
 
 def test_a_drain_waits_for_the_last_connection() -> None:
     phase = f.Phase(f.PhaseKind.DRAINED, JUST_NOW)
     busy = serving(workload=TOLD, slices=UNLISTED, proxy=world.proxy("ready", flying=1))
-    assert not policy.has_drained(SPEC, phase, busy, NOW)
+    assert not has_drained(SPEC, phase, busy, NOW)
     assert policy.decide(SPEC, phase, busy, NOW).goals.proxy is ProxyGoal.RUNNING
 
 
@@ -180,4 +181,4 @@ def test_the_limit_of_a_replacements_drain_is_waited_for() -> None:
 def test_the_moment_at_which_peers_have_heard_is_waited_for() -> None:
     facts = serving(workload=TOLD, slices=f.SlicesFact(False, NOW))
     verdict = policy.decide(SPEC, f.Phase(f.PhaseKind.LEFT, JUST_NOW), facts, NOW)
-    assert verdict.recheck_after == policy.HEARD_WITHIN
+    assert verdict.recheck_after == HEARD_WITHIN

@@ -6,6 +6,7 @@ import pytest
 from agent.core import facts as f
 from agent.core import policy, snapshot
 from agent.core.goals import Goals
+from agent.core.health import Spec
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import Replacement, Stage
 from tests.core import world
@@ -49,7 +50,7 @@ def test_each_problem_comes_once_with_its_way_out() -> None:
 def test_ports_that_differ_are_named_and_leave_ready_alone() -> None:
     seen = world.workload("True")
     assert isinstance(seen, f.WorkloadFact) and seen.seen is not None
-    spec = policy.Spec(SPEC.identity, SPEC.server_name, SPEC.addresses, (8080, 9090), "boot1")
+    spec = Spec(SPEC.identity, SPEC.server_name, SPEC.addresses, (8080, 9090), "boot1")
     goals = decide(serving(), spec)
     problems = snapshot.problems(spec, serving(), NOW)
     assert [p.reason for p in problems] == [Reason.PORTS_MISMATCH]

@@ -8,6 +8,7 @@ import pytest
 from agent.core import conditions, policy, token
 from agent.core import facts as f
 from agent.core.goals import Advertise, ProxyGoal, RedirectGoal
+from agent.core.health import Sure
 from agent.core.proxy import ProxySettings, Refused, environment
 from agent.core.reasons import Fault, Reason
 from tests.core import world
@@ -114,7 +115,7 @@ def test_without_a_token_the_proxys_certificate_counts(proxy: str, good: bool) -
     fault = Fault(Reason.IDENTITY_TOKEN_UNREADABLE)
     known = dataclasses.replace(facts(proxy=world.proxy(proxy)), identity=f.IdentityFact(fault=fault))
     standing = policy.standings(SPEC, known, NOW)["IdentityValid"]
-    assert standing == (policy.Sure.GOOD if good else fault)
+    assert standing == (Sure.GOOD if good else fault)
     assert policy.decide(SPEC, MEMBER, known, NOW).goals.proxy is ProxyGoal.HOLD, "none is started without one"
 
 

@@ -14,12 +14,13 @@ from agent.core import conditions, policy
 from agent.core import facts as f
 from agent.core.failure import Failure
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal
+from agent.core.health import Spec
 from agent.core.reasons import Fault, Reason
 
 NOW = 10_000.0
 LONG_AGO, JUST_NOW, FAR = NOW - 5_000, NOW - 1, NOW + 5_000
 ID = "spiffe://td/db"
-SPEC = policy.Spec(ID, "db.sni", ("10.9.0.2",), (8080,), boot_id="boot1")
+SPEC = Spec(ID, "db.sni", ("10.9.0.2",), (8080,), boot_id="boot1")
 SVID = f.Svid(ID, "EC P-256", 0, 0, chain=(b"leaf",))
 PRESENT = f.AddressesFact(())  # this host has its addresses
 ANCHORED = f.AnchorsFact("digest")  # the anchors in force cover the SVID
@@ -174,9 +175,9 @@ def goals(known: Known, boot: int, phase_word: str, late: bool) -> Goals:
 
 
 @functools.cache
-def _spec(boot: int) -> policy.Spec:
+def _spec(boot: int) -> Spec:
     boot_id, by_default = f"boot{boot}", Failure.CLOSED_AFTER_READY
-    return policy.Spec(ID, "db.sni", ("10.9.0.2",), (8080,), boot_id, inbound_failure=by_default)
+    return Spec(ID, "db.sni", ("10.9.0.2",), (8080,), boot_id, inbound_failure=by_default)
 
 
 # steps ---------------------------------------------------------------------------------------------

@@ -3,9 +3,9 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.core import policy
 from agent.core.facts import AgentFact, LeaseFact, Phase, PhaseKind
 from agent.core.goals import Advertise, Goals
+from agent.core.health import Spec
 from agent.core.reasons import Reason
 from agent.loops.board import Board
 from agent.loops.lease import BOOT_ID, LeaseLoop
@@ -22,7 +22,7 @@ class Scene:
         self.api, self.board = MemoryStatusApi(), Board()
         self.api.lease = Lease()
         publish: Callable[[LeaseFact], None] = self.board.setter("lease")
-        spec = policy.Spec("spiffe://td/db", "db.sni", (), (), boot_id="boot2")
+        spec = Spec("spiffe://td/db", "db.sni", (), (), boot_id="boot2")
         wall, about = lambda: "2026-01-01T00:00:00.000000Z", lambda: {"fairlead.dev/proxy-version": "2.366.0"}
         self.loop = LeaseLoop(self.api, spec, self.board, publish, "db-1", wall, lambda: 0.0, about)
 
