@@ -1,4 +1,4 @@
-"""The commands of README and docs/ as they are shown, on one booted machine: a page after another."""
+"""The commands of README and docs/ as they are shown, on a booted machine: one page after another."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ exec /usr/lib/fairlead/*/bin/python -c 'import json, sys; print(json.load(sys.st
 """
 
 
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
-    with on_host.booted(SUITES[0]) as host:
+@pytest.fixture(params=SUITES)
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    with on_host.booted(request.param) as host:
         host.write("/usr/local/bin/sudo", SUDO, mode=0o755)
         host.write("/usr/local/bin/jq", JQ, mode=0o755)
         on_host.put(host, built.deb())

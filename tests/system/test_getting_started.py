@@ -15,8 +15,9 @@ from tests.system.host import SUITES, install
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
 
 
-def test_the_page_as_far_as_there_is_no_cluster() -> None:
-    with on_host.booted(SUITES[0]) as host:
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_page_as_far_as_there_is_no_cluster(suite: str) -> None:
+    with on_host.booted(suite) as host:
         install(host)
         for step in page.steps(built.ROOT / "docs/getting-started.md"):
             if not step.needs:
