@@ -35,6 +35,13 @@ def test_nothing_is_listed_that_no_document_shows() -> None:
     assert all(any(reason(command) == why for command in EVERY) for why in ELSEWHERE.values())
 
 
+@pytest.mark.parametrize("words", [words for words, why in ELSEWHERE.items() if "tests/" in why])
+def test_another_test_runs_what_it_is_said_to_run(words: str) -> None:
+    path = re.search(r"tests/\S+\.py", ELSEWHERE[words])
+    verb = ", ".join(f'"{word}"' for word in words.partition("fairlead ")[2].split())
+    assert path and verb in (ROOT / path[0]).read_text(), words
+
+
 @pytest.mark.parametrize("command", OURS, ids=lambda command: command.text)
 def test_each_command_of_fairlead_parses_as_shown(command: blocks.Command) -> None:
     words = shlex.split(command.text.partition(" | ")[0], comments=True)[1:]

@@ -37,7 +37,8 @@ RUN: dict[str, dict[str, int]] = {
     },
 }
 
-_MEMBER = "needs a mesh: tests/system/test_member.py does it beside a cluster"
+_MEMBER, _REPLACED = "tests/system/test_member.py", "tests/contract/test_proxy_unit_agent.py"
+_PROVED = "tests/contract/test_proxy_unit_proof.py"
 # By the first words of a command.
 ELSEWHERE = {
     "make ": "in a source tree",
@@ -48,11 +49,11 @@ ELSEWHERE = {
     "for user in fairlead ": "on SPIRE's server, as an administrator",
     "for unit in fairlead.service ": "on SPIRE's server, by unit",
     "sudo -u fairlead-proxy fairlead identity-gate ": "needs SPIRE: tests/offline/test_identity_gate.py does it",
-    "fairlead drain ": _MEMBER + ": drain",
-    "fairlead leave ": _MEMBER + ": leave",
-    "fairlead proxy upgrade ": _MEMBER + ": upgrade",
-    "fairlead proxy rollback ": _MEMBER + ": rollback",
-    "fairlead proxy restart ": _MEMBER + ": restart",
+    "fairlead drain ": f"needs a mesh: {_MEMBER} does it",
+    "fairlead leave ": f"needs a mesh: {_MEMBER} does it",
+    "fairlead proxy upgrade ": f"needs a mesh: {_REPLACED} does it",
+    "fairlead proxy rollback ": f"needs a mesh: {_REPLACED} does it",
+    "fairlead proxy restart ": f"needs a mesh: {_PROVED} does it",
 }
 
 

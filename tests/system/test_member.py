@@ -53,6 +53,7 @@ def test_a_life(member: tuple[Machine, Mesh]) -> None:
     machine.wait_until(lambda: active(machine) == EVERY, "each unit active, by one start")
     assert mesh.asked() == HOST, "through the proxy"
 
+    it_is_drained_and_returns(machine, mesh)
     it_leaves_and_says_so(machine, mesh)
     a_verb_is_given_during_a_reload(machine)
     an_agent_comes_and_goes(machine, mesh)
@@ -79,6 +80,16 @@ def the_start_of_the_page(machine: Machine, mesh: Mesh) -> None:
         mesh.do(load.reached(load.sent + 20))
     assert load.failed == []
     assert json.loads(machine.run("fairlead", "redirect", "show", "--json"))["suspended"] == ""
+
+
+def it_is_drained_and_returns(machine: Machine, mesh: Mesh) -> None:
+    """Peers choose another host, and the proxy keeps serving."""
+    proxy = pid(machine, PROXY)
+    machine.run("fairlead", "drain", within=120)
+    assert (mesh.ready()[0], mesh.listed(), mesh.asked()) == ("False", {OTHER}, HOST)
+    machine.run("fairlead", "undrain")
+    until_ready(machine, mesh)
+    assert pid(machine, PROXY) == proxy
 
 
 def it_leaves_and_says_so(machine: Machine, mesh: Mesh) -> None:
