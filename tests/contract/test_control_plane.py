@@ -1,6 +1,6 @@
 """The look at the control plane from this host: on loopback, where no name is proved, and without a name.
 
-What TLS says is seen where the control plane is elsewhere: tests/host/days_control.py.
+What TLS says is seen where the control plane is elsewhere: tests/host/scenarios_control.py.
 """
 
 import asyncio

@@ -12,7 +12,7 @@ from agent.sandbox.stage import network
 from agent.sandbox.stage.greetings import MYSQL, SMTP, annotate, greeted, greeted_meshed, start
 from agent.sandbox.stage.scene import NAME, NAMESPACE, PORT, Scene
 from agent.sandbox.stage.tour import is_ready, until
-from tests.host.days import day, named
+from tests.host.scenario import named, scenario
 
 TCP = {'kind = "http"\npath = "/healthz"': 'kind = "tcp"'}
 OPAQUE = {**TCP, f"ports = [{PORT}]": f"ports = [{PORT}]\nopaque_ports = [{PORT}]"}
@@ -87,7 +87,7 @@ async def joined(scene: Scene, clients: Clients) -> None:
     assert (await greeted_meshed(network.HOST, PORT, scene.ca)).startswith(clients.greeting)
 
 
-@day(replace=OPAQUE)
+@scenario(replace=OPAQUE)
 async def a_mysql_server_that_is_opaque_joins_and_leaves(scene: Scene) -> None:
     annotate(scene.api, str(PORT))
     async with nobody_lost(scene, MYSQL) as clients, open_all_along():
@@ -97,7 +97,7 @@ async def a_mysql_server_that_is_opaque_joins_and_leaves(scene: Scene) -> None:
         assert code == 0, output
 
 
-@day(replace=OPAQUE)
+@scenario(replace=OPAQUE)
 async def an_smtp_server_waits_for_its_annotation_and_joins(scene: Scene) -> None:
     """Its configuration says opaque, and the mesh does not know it yet."""
     async with nobody_lost(scene, SMTP) as clients, open_all_along():
@@ -109,7 +109,7 @@ async def an_smtp_server_waits_for_its_annotation_and_joins(scene: Scene) -> Non
         await joined(scene, clients)
 
 
-@day(replace=TCP)
+@scenario(replace=TCP)
 async def an_smtp_server_that_is_not_opaque_is_not_redirected(scene: Scene) -> None:
     """Until root says so."""
     async with nobody_lost(scene, SMTP) as clients:
@@ -127,7 +127,7 @@ async def an_smtp_server_that_is_not_opaque_is_not_redirected(scene: Scene) -> N
     await until(scene, lambda s: s["facts"]["redirect"]["inbound"] == "on", "the redirect")
 
 
-@day(replace=OPAQUE)
+@scenario(replace=OPAQUE)
 async def the_annotation_of_an_opaque_port_is_removed_and_comes_back(scene: Scene) -> None:
     """The proxy's environment does not help once the policy controller has answered."""
     program.write_executable(scene.base / "linkerd2-proxy", LINKERD2_PROXY_INBOUND_DETECT_TIMEOUT="300ms")

@@ -21,17 +21,17 @@ TICKS = 100  # of /proc, a second
 
 
 @dataclass(frozen=True)
-class Day:
+class Scenario:
     run: Callable[[Scene], Awaitable[None]]
     options: Options = field(default_factory=Options)
 
 
-DAYS: dict[str, Day] = {}
+SCENARIOS: dict[str, Scenario] = {}
 
 
-def day(**options: Any) -> Callable[[Callable[[Scene], Awaitable[None]]], Callable[[Scene], Awaitable[None]]]:
+def scenario(**options: Any) -> Callable[[Callable[[Scene], Awaitable[None]]], Callable[[Scene], Awaitable[None]]]:
     def add(run: Callable[[Scene], Awaitable[None]]) -> Callable[[Scene], Awaitable[None]]:
-        DAYS[run.__name__] = Day(run, Options(**options))
+        SCENARIOS[run.__name__] = Scenario(run, Options(**options))
         return run
 
     return add

@@ -11,7 +11,7 @@ from agent.sandbox.stage import network
 from agent.sandbox.stage.client import ask
 from agent.sandbox.stage.scene import TRUST_DOMAIN, Scene
 from agent.sandbox.stage.tour import URL, is_ready, until
-from tests.host.days import day, named, serves, serving, started
+from tests.host.scenario import named, scenario, serves, serving, started
 
 # A name that this machine's resolver does not have: no query leaves the host.
 UNKNOWN_NAME = {f'policy = "{network.CLUSTER}:8090"': 'policy = "policy.invalid.:8090"'}
@@ -37,7 +37,7 @@ async def _own_work_goes_on(scene: Scene) -> None:
 _FETCH = "import sys,urllib.request as u; print(u.urlopen(sys.argv[1], timeout=5).read().decode())"
 
 
-@day()
+@scenario()
 async def the_control_plane_is_away_from_the_start_and_comes_later(scene: Scene) -> None:
     await scene.controllers.stop()
     await started(scene)
@@ -60,7 +60,7 @@ def _condition(scene: Scene) -> tuple[str, str]:
     return (mine[0]["status"], mine[0]["reason"]) if mine else ("", "")
 
 
-@day()
+@scenario()
 async def the_control_plane_is_lost_later(scene: Scene) -> None:
     """A warning, and nothing else: not with this agent, and not with the next one."""
     await serving(scene)
@@ -77,7 +77,7 @@ async def the_control_plane_is_lost_later(scene: Scene) -> None:
     await until(scene, lambda s: is_ready(s) and not s["problems"], "no trouble")
 
 
-@day()
+@scenario()
 async def a_proxy_that_starts_while_the_control_plane_is_away(scene: Scene) -> None:
     """The answer to the one before it is none to this one."""
     await serving(scene)
@@ -92,7 +92,7 @@ async def a_proxy_that_starts_while_the_control_plane_is_away(scene: Scene) -> N
     await _levels(scene, "on")
 
 
-@day(replace=UNKNOWN_NAME)
+@scenario(replace=UNKNOWN_NAME)
 async def the_name_of_the_policy_controller_has_no_address(scene: Scene) -> None:
     await started(scene)
     await named(scene, Reason.CONTROL_PLANE_UNRESOLVED)
@@ -101,7 +101,7 @@ async def the_name_of_the_policy_controller_has_no_address(scene: Scene) -> None
     await _levels(scene, "released")
 
 
-@day()
+@scenario()
 async def another_mesh_answers_in_the_place_of_the_control_plane(scene: Scene) -> None:
     await scene.controllers.stop()
     stranger = Controllers(Authority(TRUST_DOMAIN), network.CLUSTER, scene.api)
@@ -114,7 +114,7 @@ async def another_mesh_answers_in_the_place_of_the_control_plane(scene: Scene) -
     await serves(scene)
 
 
-@day(replace={f'destination = "{network.CLUSTER}:8086"': f'destination = "{network.CLUSTER}:8087"'})
+@scenario(replace={f'destination = "{network.CLUSTER}:8086"': f'destination = "{network.CLUSTER}:8087"'})
 async def the_destination_controller_cannot_be_reached(scene: Scene) -> None:
     """Only a warning: it is asked when something goes out."""
     scene.controllers.silent = True
@@ -128,7 +128,7 @@ async def the_destination_controller_cannot_be_reached(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def the_policy_controller_accepts_and_does_not_answer(scene: Scene) -> None:
     scene.controllers.silent = True
     await started(scene)

@@ -12,24 +12,24 @@ from agent.sandbox.stage import network
 from agent.sandbox.stage.client import ask
 from agent.sandbox.stage.scene import NAME, NAMESPACE, PORT, Scene
 from agent.sandbox.stage.tour import URL, is_ready, status_writes, until
-from tests.host.days import calm, day, descriptors, named, no_more_descriptors, serves, serving, started
+from tests.host.scenario import calm, descriptors, named, no_more_descriptors, scenario, serves, serving, started
 
 
-@day()
+@scenario()
 async def no_right_to_nftables(scene: Scene) -> None:
     await scene.start_app()
     await scene.start_agent("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin")
     await named(scene, Reason.REDIRECT_FORBIDDEN)
 
 
-@day()
+@scenario()
 async def no_connection_tracking_before(scene: Scene) -> None:
     """A bare host without any rule: the proxy could not find out where a connection was going."""
     assert "table" not in await scene.read_on_host("nft", "list", "ruleset")
     await serving(scene)
 
 
-@day(replace={"[redirect]\n": '[redirect]\nmode = "off"\n'})
+@scenario(replace={"[redirect]\n": '[redirect]\nmode = "off"\n'})
 async def redirect_off_keeps_tracking_on(scene: Scene) -> None:
     await started(scene)
     await until(scene, is_ready, "Ready=True")
@@ -37,7 +37,7 @@ async def redirect_off_keeps_tracking_on(scene: Scene) -> None:
     assert "ct state" in await scene.read_on_host("nft", "list", "ruleset")
 
 
-@day()
+@scenario()
 async def somebody_flushes_the_rules(scene: Scene) -> None:
     """Repaired at the next check, without a write to the API server."""
     await serving(scene)
@@ -76,22 +76,22 @@ async def _target(scene: Scene, behaviour: str) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def probe_target_hangs(scene: Scene) -> None:
     await _target(scene, "hangs")
 
 
-@day()
+@scenario()
 async def probe_target_resets(scene: Scene) -> None:
     await _target(scene, "resets")
 
 
-@day()
+@scenario()
 async def probe_target_never_ends_its_answer(scene: Scene) -> None:
     await _target(scene, "never_ends")
 
 
-@day()
+@scenario()
 async def a_socket_left_by_a_dead_agent(scene: Scene) -> None:
     await serving(scene)
     await scene.kill_agent()
@@ -102,7 +102,7 @@ async def a_socket_left_by_a_dead_agent(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def two_agents(scene: Scene) -> None:
     await serving(scene)
     code, text = await scene.cli("run")
@@ -110,7 +110,7 @@ async def two_agents(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def a_configuration_with_problems(scene: Scene) -> None:
     file = scene.prefix / "etc/fairlead/fairlead.toml"
     file.write_text(file.read_text().replace(f"ports = [{PORT}]", "ports = [22]\nprots = 1"))
@@ -122,7 +122,7 @@ async def a_configuration_with_problems(scene: Scene) -> None:
     assert code == 64 and "No such file" in text
 
 
-@day()
+@scenario()
 async def handover_changes_nothing(scene: Scene) -> None:
     """SIGTERM never takes the host out of the mesh; the Lease is given ten minutes."""
     await serving(scene)
@@ -137,7 +137,7 @@ async def handover_changes_nothing(scene: Scene) -> None:
     assert status_writes(scene) == writes
 
 
-@day()
+@scenario()
 async def leave_is_remembered(scene: Scene) -> None:
     """Over a restart of the agent; join takes it back."""
     await serving(scene)
@@ -152,7 +152,7 @@ async def leave_is_remembered(scene: Scene) -> None:
     await serves(scene)
 
 
-@day(replace={"timeout = 30\n": "timeout = 3\n"})
+@scenario(replace={"timeout = 30\n": "timeout = 3\n"})
 async def leave_while_the_api_server_is_away(scene: Scene) -> None:
     """It cannot be announced; after drain.timeout the host leaves anyway."""
     await serving(scene)
@@ -164,7 +164,7 @@ async def leave_while_the_api_server_is_away(scene: Scene) -> None:
     await until(scene, lambda s: s["ready"]["status"] == "False", "Ready=False")
 
 
-@day(token=True)
+@scenario(token=True)
 async def every_source_hangs(scene: Scene) -> None:
     """Each fact has a first value or a known fault within 5 s in any case: the agent is up, and reports it."""
     scene.workload_api.silence = True
@@ -178,7 +178,7 @@ async def every_source_hangs(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def the_service_manager_is_told(scene: Scene) -> None:
     path = scene.base / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -194,7 +194,7 @@ async def the_service_manager_is_told(scene: Scene) -> None:
         await scene.end_agent()
 
 
-@day()
+@scenario()
 async def a_watch_outlives_the_agent(scene: Scene) -> None:
     """`status --watch` goes on over a restart of the agent."""
     await serving(scene)
@@ -216,7 +216,7 @@ async def a_watch_outlives_the_agent(scene: Scene) -> None:
     await watch.wait()
 
 
-@day()
+@scenario()
 async def an_address_that_goes_and_comes_again(scene: Scene) -> None:
     """As with DHCP: the change is published in time, and its return needs no operator."""
     await serving(scene)

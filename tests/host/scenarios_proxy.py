@@ -16,7 +16,7 @@ from agent.sandbox.stage import network
 from agent.sandbox.stage.client import ask
 from agent.sandbox.stage.scene import Scene
 from agent.sandbox.stage.tour import URL, is_ready, until
-from tests.host.days import day, named, serves, serving, started
+from tests.host.scenario import named, scenario, serves, serving, started
 
 
 def _program(scene: Scene, text: str) -> None:
@@ -36,7 +36,7 @@ async def _fails(scene: Scene, text: str, reason: Reason) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def proxy_binary_missing(scene: Scene) -> None:
     binary = scene.base / "linkerd2-proxy"
     away = binary.rename(scene.base / "elsewhere")
@@ -46,12 +46,12 @@ async def proxy_binary_missing(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def proxy_refuses_its_configuration(scene: Scene) -> None:
     await _fails(scene, "#!/bin/sh\nexit 64\n", Reason.PROXY_CONFIGURATION_REFUSED)
 
 
-@day()
+@scenario()
 async def proxy_is_a_zombie(scene: Scene) -> None:
     """Its identity has panicked: alive, "ready", permanently without a certificate. It never counts as ready, and
     is replaced after 30 s by one that works."""
@@ -66,7 +66,7 @@ async def proxy_is_a_zombie(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def proxy_crashes_again_and_again(scene: Scene) -> None:
     """Backoff: a few starts, each further from the one before."""
     good = (scene.base / "linkerd2-proxy").read_text()
@@ -82,7 +82,7 @@ async def proxy_crashes_again_and_again(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def trust_anchors_unusable(scene: Scene) -> None:
     anchors = scene.prefix / "etc/fairlead/anchors.pem"
     anchors.write_text("nothing\n")
@@ -109,7 +109,7 @@ async def _taken(scene: Scene, port: int) -> AsyncIterator[None]:
     await holder.wait()
 
 
-@day()
+@scenario()
 async def the_proxys_port_is_taken(scene: Scene) -> None:
     async with _taken(scene, 4143):
         await started(scene)
@@ -117,7 +117,7 @@ async def the_proxys_port_is_taken(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def the_admin_port_is_taken(scene: Scene) -> None:
     async with _taken(scene, 4191):
         await started(scene)
@@ -125,7 +125,7 @@ async def the_admin_port_is_taken(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def proxy_killed_under_a_living_agent(scene: Scene) -> None:
     """It is restarted; until then the port is closed, and never open without the proxy."""
     await serving(scene)
@@ -135,7 +135,7 @@ async def proxy_killed_under_a_living_agent(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def agent_and_proxy_are_killed_together_under_load(scene: Scene) -> None:
     """Requests fail from then until both are back, and at no other time; none reaches the application past the
     proxy, although no agent runs to close the port."""
@@ -175,7 +175,7 @@ async def _until_said(seen: list[str], word: str, count: int) -> None:
             await asyncio.sleep(0.02)
 
 
-@day()
+@scenario()
 async def the_proxys_log_level_is_set_while_it_runs(scene: Scene) -> None:
     """And a filter that the proxy does not take changes nothing."""
     await serving(scene)
@@ -188,7 +188,7 @@ async def the_proxys_log_level_is_set_while_it_runs(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def a_proxy_of_ones_own_is_restarted_and_never_exchanged(scene: Scene) -> None:
     await serving(scene)
     before = (await scene.status())["facts"]["proxy"]["process"]["pid"]

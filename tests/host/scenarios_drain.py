@@ -11,7 +11,7 @@ from agent.sandbox.stage import network
 from agent.sandbox.stage.client import ask
 from agent.sandbox.stage.scene import AGENT_UID, IDENTITY, Scene
 from agent.sandbox.stage.tour import URL, is_ready, until
-from tests.host.days import day, serves, serving
+from tests.host.scenario import scenario, serves, serving
 
 USER = 2101
 # As the unit has it.
@@ -29,7 +29,7 @@ async def in_flight(scene: Scene, seconds: int) -> "asyncio.Task[dict[str, objec
     return task
 
 
-@day()
+@scenario()
 async def a_drain_outlives_the_agent(scene: Scene) -> None:
     """It is recorded; the next agent continues it, changes no proxy, and a second drain finds it done."""
     await serving(scene)
@@ -51,7 +51,7 @@ async def a_drain_outlives_the_agent(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def a_drain_without_the_right_to_see_slices(scene: Scene) -> None:
     """It waits drain.settle instead, and says so."""
     scene.api.allow = lambda ask: ask.resource != "endpointslices" or ask.user != IDENTITY
@@ -63,7 +63,7 @@ async def a_drain_without_the_right_to_see_slices(scene: Scene) -> None:
     assert (await scene.cli("undrain"))[0] == 0
 
 
-@day()
+@scenario()
 async def a_host_that_left_neither_drains_nor_serves(scene: Scene) -> None:
     await serving(scene)
     assert (await scene.cli("leave"))[0] == 0
@@ -75,7 +75,7 @@ async def a_host_that_left_neither_drains_nor_serves(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def a_shutdown_drains_by_the_agent(scene: Scene) -> None:
     """Requests in flight are completed, the proxy keeps running for the applications, and nothing is recorded."""
     await serving(scene)
@@ -90,7 +90,7 @@ async def a_shutdown_drains_by_the_agent(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def a_shutdown_drains_without_an_agent(scene: Scene) -> None:
     await serving(scene)
     scene.slices.delay = 1.0
@@ -102,7 +102,7 @@ async def a_shutdown_drains_without_an_agent(scene: Scene) -> None:
     assert scene.ready() == ("False", "ShuttingDown") and not scene.listed()
 
 
-@day()
+@scenario()
 async def a_shutdown_drains_as_nobody_but_the_agents_user(scene: Scene) -> None:
     """The agent's own entry is all that it needs: there is none for root. Nor any right to see slices."""
     scene.api.allow = lambda ask: ask.resource != "endpointslices" or ask.user != IDENTITY
@@ -116,7 +116,7 @@ async def a_shutdown_drains_as_nobody_but_the_agents_user(scene: Scene) -> None:
     assert scene.ready() == ("False", "ShuttingDown") and not scene.listed()
 
 
-@day(replace={"timeout = 30": "timeout = 3"})
+@scenario(replace={"timeout = 30": "timeout = 3"})
 async def a_shutdown_is_not_held_up(scene: Scene) -> None:
     """Neither by an unreachable API server, nor by a connection that never ends; with an agent or without."""
     await serving(scene)

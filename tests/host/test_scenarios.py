@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.bad_days import DAYS
+from tests.host.scenarios import SCENARIOS
 
 ROOT = Path(__file__).parents[2]
 LONGEST = 240  # seconds of one scenario, set-up and clean-up included
 
 
-@pytest.mark.parametrize("name", DAYS)
-def test_bad_day(root: None, name: str) -> None:
-    command = [sys.executable, "-m", "tests.host.inside", name]
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_fault_scenario(root: None, name: str) -> None:
+    command = [sys.executable, "-m", "tests.host.run_scenario", name]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONGEST, env={**os.environ})
     assert done.returncode == 0, done.stderr[-6000:]

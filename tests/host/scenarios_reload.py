@@ -15,7 +15,7 @@ from agent.sandbox.identity.ca import Authority
 from agent.sandbox.stage import network
 from agent.sandbox.stage.scene import Scene
 from agent.sandbox.stage.tour import is_ready, until
-from tests.host.days import day, descriptors, named, no_more_descriptors, serves, serving
+from tests.host.scenario import descriptors, named, no_more_descriptors, scenario, serves, serving
 
 
 def _edit(scene: Scene, old: str, new: str) -> None:
@@ -56,7 +56,7 @@ async def _reads_it_again(scene: Scene, count: int) -> None:
             await asyncio.sleep(0.05)
 
 
-@day()
+@scenario()
 async def the_configuration_is_edited_under_a_host_that_serves(scene: Scene) -> None:
     """An invalid file is refused with every problem; a valid one is accepted, and changes nothing else."""
     await serving(scene)
@@ -73,7 +73,7 @@ async def the_configuration_is_edited_under_a_host_that_serves(scene: Scene) -> 
         assert (code, text) == (0, "the configuration has not changed\n"), text
 
 
-@day()
+@scenario()
 async def what_the_agent_reads_anew_leaks_nothing(scene: Scene) -> None:
     """By the signal that `systemctl reload` sends."""
     await serving(scene)
@@ -88,7 +88,7 @@ async def what_the_agent_reads_anew_leaks_nothing(scene: Scene) -> None:
     await no_more_descriptors(scene, seen[0])
 
 
-@day()
+@scenario()
 async def an_edit_that_the_proxy_must_read_waits_for_its_restart(scene: Scene) -> None:
     await serving(scene)
     async with _untouched(scene):
@@ -115,7 +115,7 @@ def _pending(status: dict[str, Any]) -> bool:
     return Reason.RESTART_PENDING in {problem["reason"] for problem in status["problems"]}
 
 
-@day()
+@scenario()
 async def an_edit_that_makes_another_host_is_refused(scene: Scene) -> None:
     await serving(scene)
     async with _untouched(scene):
@@ -127,7 +127,7 @@ async def an_edit_that_makes_another_host_is_refused(scene: Scene) -> None:
         await until(scene, lambda s: not s["problems"], "nothing to say")
 
 
-@day(replace={"[api]": "anchors_window = 0\n\n[api]"})
+@scenario(replace={"[api]": "anchors_window = 0\n\n[api]"})
 async def new_trust_anchors_restart_the_proxy_by_themselves(scene: Scene) -> None:
     await serving(scene)
     before = await _proxy(scene)

@@ -6,10 +6,10 @@ from agent.core.reasons import Reason
 from agent.sandbox.identity.workload_api import Entry
 from agent.sandbox.stage.scene import AGENT_UID, IDENTITY, PROXY_UID, Scene
 from agent.sandbox.stage.tour import status_writes, until
-from tests.host.days import day, descriptors, named, serves, serving, started
+from tests.host.scenario import descriptors, named, scenario, serves, serving, started
 
 
-@day()
+@scenario()
 async def workload_api_absent_then_there(scene: Scene) -> None:
     await scene.workload_api.stop()
     await started(scene)
@@ -18,7 +18,7 @@ async def workload_api_absent_then_there(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def workload_api_refuses(scene: Scene) -> None:
     await scene.workload_api.stop()
     path = scene.base / "workload-api.sock"
@@ -31,7 +31,7 @@ async def workload_api_refuses(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def workload_api_denies(scene: Scene) -> None:
     scene.workload_api.deny = True
     await started(scene)
@@ -40,7 +40,7 @@ async def workload_api_denies(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def workload_api_is_silent(scene: Scene) -> None:
     scene.workload_api.silence = True
     await started(scene)
@@ -49,7 +49,7 @@ async def workload_api_is_silent(scene: Scene) -> None:
     await serves(scene)
 
 
-@day(svid_ttl=600.0)
+@scenario(svid_ttl=600.0)
 async def workload_api_dies_later(scene: Scene) -> None:
     """The SVID lasts: nothing changes for the host."""
     await serving(scene)
@@ -63,7 +63,7 @@ async def workload_api_dies_later(scene: Scene) -> None:
     assert descriptors(scene) <= before + 2, "descriptors leak"
 
 
-@day(svid_ttl=10.0)
+@scenario(svid_ttl=10.0)
 async def workload_api_dies_for_longer_than_the_svid_lasts(scene: Scene) -> None:
     """Unready before the SVID has expired; Ready again, by the same proxy, when it comes back."""
     await serving(scene)
@@ -76,7 +76,7 @@ async def workload_api_dies_for_longer_than_the_svid_lasts(scene: Scene) -> None
     assert (await scene.status())["facts"]["proxy"]["process"]["pid"] == pid
 
 
-@day()
+@scenario()
 async def no_entry_for_the_proxys_user(scene: Scene) -> None:
     """The agent's SVID proves nothing about the proxy's; without its own, the proxy is not started."""
     scene.workload_api.register(PROXY_UID)
@@ -87,7 +87,7 @@ async def no_entry_for_the_proxys_user(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def another_identity(scene: Scene) -> None:
     scene.workload_api.register(AGENT_UID, Entry(f"{IDENTITY}-other"))
     await started(scene)

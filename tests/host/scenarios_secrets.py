@@ -14,24 +14,24 @@ from agent.sandbox.identity.controller import IdentityController
 from agent.sandbox.stage import network
 from agent.sandbox.stage.scene import API_PORT, PROXY_UID, TOKEN, Scene
 from agent.sandbox.stage.tour import until
-from tests.host.days import day, named, serves, serving, started
+from tests.host.scenario import named, scenario, serves, serving, started
 from tests.host.secrets import OUTPUTS, Keys, secrets
 from tests.lab import identity_tokens
 
 CONTROLLER = f"{network.CLUSTER}:8080"
 
 
-@day(svid_ttl=10.0, token=True)
+@scenario(svid_ttl=10.0, token=True)
 async def no_token_is_said(scene: Scene) -> None:
     await _nothing_secret_is_said(scene, Reason.API_UNAUTHORIZED)
 
 
-@day(svid_ttl=10.0)
+@scenario(svid_ttl=10.0)
 async def no_jwt_is_said(scene: Scene) -> None:
     await _nothing_secret_is_said(scene, Reason.API_JWT_REFUSED)
 
 
-@day(svid_ttl=10.0, token=True)
+@scenario(svid_ttl=10.0, token=True)
 async def no_token_of_a_kubeconfig_is_said(scene: Scene) -> None:
     """A program gives it; other users of the same file have a password, a token, a variable."""
     etc = scene.prefix / "etc/fairlead"
@@ -42,7 +42,7 @@ async def no_token_of_a_kubeconfig_is_said(scene: Scene) -> None:
     await _nothing_secret_is_said(scene, Reason.API_UNAUTHORIZED)
 
 
-@day(token=True)
+@scenario(token=True)
 async def no_token_of_the_identity_is_said(scene: Scene) -> None:
     """Token mode. While the identity controller is unreachable there is no redirect; then the outbound one is on,
     and the host is still not Ready, and reports why. A worthless token is not passed on."""

@@ -12,7 +12,7 @@ from agent.sandbox.stage import network
 from agent.sandbox.stage.client import Load, ask
 from agent.sandbox.stage.scene import Scene
 from agent.sandbox.stage.tour import URL, is_ready, load, until
-from tests.host.days import day, serves, serving
+from tests.host.scenario import scenario, serves, serving
 
 
 @contextlib.asynccontextmanager
@@ -30,7 +30,7 @@ async def more(sent: Load, count: int = 20) -> None:
         await sent.reached(sent.sent + count)
 
 
-@day()
+@scenario()
 async def the_first_start_closes_nothing(scene: Scene) -> None:
     """No identity, then a proxy that dies before this host was Ready, and an agent that is restarted."""
     await scene.start_app()
@@ -68,7 +68,7 @@ def _released(status: "dict[str, object]") -> bool:
     return bool(facts["redirect"] != "unknown" and facts["redirect"]["inbound"] == "released")
 
 
-@day()
+@scenario()
 async def from_the_first_ready_on_a_port_is_closed(scene: Scene) -> None:
     """Also by an agent that has just started."""
     await serving(scene)
@@ -92,7 +92,7 @@ def _blocked(status: "dict[str, object]") -> bool:
     return bool(facts["redirect"]["inbound"] == "block")
 
 
-@day()
+@scenario()
 async def a_host_that_has_left_is_left_alone(scene: Scene) -> None:
     """A new agent, with the API server unreachable for as long as it may drain, then reachable again."""
     await serving(scene)
@@ -111,7 +111,7 @@ async def a_host_that_has_left_is_left_alone(scene: Scene) -> None:
     assert (await ask(URL))["from"] == network.CLUSTER
 
 
-@day()
+@scenario()
 async def leaving_refuses_no_plain_client(scene: Scene) -> None:
     """Before, while and after: the port is open before the proxy stops."""
     await serving(scene)

@@ -9,10 +9,10 @@ from agent.sandbox.stage import network
 from agent.sandbox.stage.client import ask
 from agent.sandbox.stage.scene import NAME, NAMESPACE, Scene
 from agent.sandbox.stage.tour import URL, is_ready, status_writes, until
-from tests.host.days import calm, day, descriptors, named, serves, serving, started
+from tests.host.scenario import calm, descriptors, named, scenario, serves, serving, started
 
 
-@day()
+@scenario()
 async def api_server_down_at_the_start(scene: Scene) -> None:
     """The data plane does not wait for it."""
     await scene.api.stop()
@@ -26,7 +26,7 @@ async def api_server_down_at_the_start(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def api_server_down_while_things_change(scene: Scene) -> None:
     """The current state is written once when it is reachable again."""
     await serving(scene)
@@ -48,12 +48,12 @@ async def _answers(scene: Scene, answer: Answer, reason: Reason) -> None:
     await serves(scene)
 
 
-@day(token=True)
+@scenario(token=True)
 async def api_answers_401(scene: Scene) -> None:
     await _answers(scene, Answer(401), Reason.API_UNAUTHORIZED)
 
 
-@day()
+@scenario()
 async def api_knows_no_jwt_svid_yet(scene: Scene) -> None:
     """Its issuer was unreachable when it started: it answers 401 for a while."""
     authenticators, scene.api.authenticators = scene.api.authenticators, []
@@ -63,17 +63,17 @@ async def api_knows_no_jwt_svid_yet(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def api_answers_403(scene: Scene) -> None:
     await _answers(scene, Answer(403), Reason.API_FORBIDDEN)
 
 
-@day()
+@scenario()
 async def api_answers_503(scene: Scene) -> None:
     await _answers(scene, Answer(503), Reason.API_FAILING)
 
 
-@day()
+@scenario()
 async def api_forbids_only_the_write(scene: Scene) -> None:
     scene.api.allow = lambda asked: asked.resource != "externalworkloads/status"
     await started(scene)
@@ -82,7 +82,7 @@ async def api_forbids_only_the_write(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def api_throttles(scene: Scene) -> None:
     """What it asks for is honoured: no second request of a kind before Retry-After is over."""
     scene.api.faults.add(Answer(429, retry_after="5"), times=10_000)
@@ -95,7 +95,7 @@ async def api_throttles(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def api_hangs(scene: Scene) -> None:
     scene.api.faults.add(Break.HANG, times=10_000)
     await started(scene)
@@ -104,7 +104,7 @@ async def api_hangs(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def api_resets_in_the_middle(scene: Scene) -> None:
     await serving(scene)
     before = descriptors(scene)
@@ -115,14 +115,14 @@ async def api_resets_in_the_middle(scene: Scene) -> None:
     assert descriptors(scene) <= before + 2, "descriptors leak"
 
 
-@day()
+@scenario()
 async def api_conflicts(scene: Scene) -> None:
     """Others write the object all the time: the true state is written, and theirs is kept."""
     scene.api.faults.add(Answer(409), times=3, method="PATCH", path="/status")
     await serving(scene)
 
 
-@day()
+@scenario()
 async def no_such_external_workload(scene: Scene) -> None:
     made = scene.workload()
     scene.api.delete(EXTERNAL_WORKLOADS, NAMESPACE, NAME)
@@ -135,7 +135,7 @@ async def no_such_external_workload(scene: Scene) -> None:
     await serves(scene)
 
 
-@day()
+@scenario()
 async def no_lease(scene: Scene) -> None:
     """It is reported, and Ready does not change."""
     scene.api.delete(LEASES, NAMESPACE, NAME)
@@ -144,7 +144,7 @@ async def no_lease(scene: Scene) -> None:
     await named(scene, Reason.LEASE_MISSING, ready=True)
 
 
-@day(token=True)
+@scenario(token=True)
 async def a_token_that_is_not_there_yet(scene: Scene) -> None:
     token = scene.prefix / "etc/fairlead/token"
     text = token.read_text()

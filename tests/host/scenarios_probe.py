@@ -9,10 +9,10 @@ from agent.core.reasons import Reason
 from agent.sandbox.stage import network
 from agent.sandbox.stage.scene import PORT, Scene
 from agent.sandbox.stage.tour import is_ready, until
-from tests.host.days import calm, day, descriptors, named, no_more_descriptors, serves, started
+from tests.host.scenario import calm, descriptors, named, no_more_descriptors, scenario, serves, started
 
 
-@day()
+@scenario()
 async def application_on_loopback_only(scene: Scene) -> None:
     """It answers clients on the host, and no peer: the probe must fail, and the reason says why."""
     local = await scene.on_host(sys.executable, "-m", "agent.sandbox.stage.app", f"127.0.0.1:{PORT}")
@@ -29,7 +29,7 @@ async def application_on_loopback_only(scene: Scene) -> None:
 PUSH = '[[probe]]\nname = "beat"\nkind = "push"\nttl = 30\n'
 
 
-@day(extra=PUSH)
+@scenario(extra=PUSH)
 async def an_application_stops_pushing(scene: Scene) -> None:
     await started(scene)
     await until(scene, lambda s: s["facts"]["agent"] != "unknown", "READY=1")
@@ -54,7 +54,7 @@ async def _push(scene: Scene, ttl: str) -> None:
 DEAF = "exec 9>{held}; trap '' TERM INT HUP; yes & (yes >&2 & sleep 99 &); while :; do sleep 1; done"
 
 
-@day()
+@scenario()
 async def a_program_as_probe_runs_wild(scene: Scene) -> None:
     """Each try ends in time and leaves nothing behind; the agent does not spin; once the probe passes, the host
     serves."""
@@ -96,7 +96,7 @@ startup = true
 '''
 
 
-@day(extra=SLOW_START)
+@scenario(extra=SLOW_START)
 async def an_application_that_takes_long_to_start(scene: Scene) -> None:
     """The probe that would pass is held back until the startup probe has passed; the condition does not flap
     afterwards."""
