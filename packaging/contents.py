@@ -98,12 +98,12 @@ def plain(stage: Path, version: str, page: str) -> Iterator[Entry]:
     yield Entry("/etc/needrestart/conf.d/fairlead.conf", FILES / "needrestart.conf", kind="config|noreplace")
     yield Entry("/etc/ufw/applications.d/fairlead", ROOT / "config/ufw/fairlead", kind="config|noreplace")
     yield Entry("/usr/lib/firewalld/services/fairlead.xml", ROOT / "config/firewalld/fairlead.xml")
-    yield from _documents(stage, page)
+    yield from documents(stage, page)
     yield from _manuals(stage, version)
     yield from _completions(stage)
 
 
-def _documents(stage: Path, page: str) -> Iterator[Entry]:
+def documents(stage: Path, page: str) -> Iterator[Entry]:
     for folder in (
         DOC,
         f"{DOC}/config",
@@ -156,7 +156,7 @@ def parser() -> Any:
     sys.path.insert(0, str(ROOT))
     main = importlib.import_module("agent.cli.main")
     verbs = [verb for verb in main.VERBS if verb not in VERBS_NOT_FOR_HOSTS]
-    return main._parser(verbs)
+    return main.build_parser(verbs)
 
 
 def agent(stage: Path, version: str) -> Path:

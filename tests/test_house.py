@@ -1,5 +1,6 @@
 """The house rules are tests: style, types, who may import whom, sizes, and documents that match the code."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -40,3 +41,12 @@ def test_the_lock_files_name_no_place() -> None:
         text = lock.read_text()
         assert "://" not in text and "--index" not in text, lock
         assert "--hash=sha256:" in text, lock
+
+
+def test_no_module_imports_a_private_name_of_another() -> None:
+    """Ruff's SLF sees attributes alone. Modules whose own name is private are generated code of a library."""
+    for path in PYTHON:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                private = [name.name for name in node.names if name.name.startswith("_")]
+                assert not private, f"{path}:{node.lineno}"

@@ -149,7 +149,7 @@ class ChildProxy:
 
     def _environment(self) -> dict[str, str]:
         try:
-            return proxy.environment(self._settings(), _read_anchors(self._paths.trust_anchors))
+            return proxy.environment(self._settings(), read_anchors(self._paths.trust_anchors))
         except proxy.Refused as refused:
             raise Trouble(refused.fault.reason, refused.fault.detail) from refused
 
@@ -345,7 +345,7 @@ async def _readable(fd: int) -> None:
 # what a start needs --------------------------------------------------------------------------------
 
 
-def _read_anchors(paths: Sequence[Path]) -> str:
+def read_anchors(paths: Sequence[Path]) -> str:
     """The PEM as it stands, once it was seen to hold a certificate. Raises Trouble."""
     path = next((path for path in paths if path.exists()), paths[-1])
     try:

@@ -2,8 +2,7 @@
 
 import argparse
 
-from agent.cli.kit.follow import arguments as _arguments
-from agent.cli.kit.follow import follow, must_not_have_left
+from agent.cli.kit.follow import follow, follow_arguments, must_not_have_left
 from agent.cli.kit.until import Status
 
 HELP = "stop new connections to this host, and keep the proxy running"
@@ -18,7 +17,7 @@ Exit 0: drained; 75: --timeout has expired, and the drain continues without this
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    _arguments(parser, "it is done", 120.0)
+    follow_arguments(parser, "it is done", 120.0)
 
 
 def run(args: argparse.Namespace) -> int:

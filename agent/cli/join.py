@@ -3,8 +3,7 @@
 import argparse
 
 from agent.cli import redirect
-from agent.cli.kit.follow import arguments as _arguments
-from agent.cli.kit.follow import follow, serves
+from agent.cli.kit.follow import follow, follow_arguments, serves
 
 HELP = "add this host to the mesh again"
 DESCRIPTION = """\
@@ -16,7 +15,7 @@ connections of clients outside the mesh would fail. --force redirects it anyway;
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    _arguments(parser, "the host is Ready", 120.0)
+    follow_arguments(parser, "the host is Ready", 120.0)
     parser.add_argument(
         "--force", action="store_true", help="include ports whose server speaks first and that are not opaque"
     )

@@ -2,8 +2,7 @@
 
 import argparse
 
-from agent.cli.kit.follow import arguments as _arguments
-from agent.cli.kit.follow import follow
+from agent.cli.kit.follow import follow, follow_arguments
 
 HELP = "remove this host from the mesh"
 DESCRIPTION = """\
@@ -15,7 +14,7 @@ The host stays out of the mesh across restarts and reboots, until `fairlead join
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    _arguments(parser, "it is done", 240.0)
+    follow_arguments(parser, "it is done", 240.0)
 
 
 def run(args: argparse.Namespace) -> int:

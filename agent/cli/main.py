@@ -52,7 +52,7 @@ The agent itself is `fairlead run`, started by systemd."""
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     _escape_output()
-    parser = _parser(arguments[:1])
+    parser = build_parser(arguments[:1])
     if not arguments:
         parser.print_help()
         return Exit.OK
@@ -85,7 +85,7 @@ class _Parser(argparse.ArgumentParser):
         super()._check_value(action, value)
 
 
-def _parser(first: Sequence[str]) -> argparse.ArgumentParser:
+def build_parser(first: Sequence[str]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="fairlead",
         description=DESCRIPTION,

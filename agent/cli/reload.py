@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found), flush=True)
     if found["problems"]:
-        return _refused(found, args)
+        return print_refusal(found, args)
     if not args.json:
         _tell(found)
     if args.no_wait:
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     return follow_replacement(client, status, args, "restart the proxy", deadline)
 
 
-def _refused(found: dict[str, Any], args: argparse.Namespace) -> int:
+def print_refusal(found: dict[str, Any], args: argparse.Namespace) -> int:
     for problem in () if args.json else found["problems"]:
         where = ": ".join(part for part in (found["file"], problem["key"]) if part)
         complain(f"{where}: {problem['cause']}", problem["remedy"])

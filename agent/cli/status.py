@@ -90,7 +90,7 @@ def _lines(status: dict[str, Any], now: float) -> Iterator[tuple[str, int, str]]
         if mark != INTENDED:
             detail += _attempts(status, condition["type"])
         yield f"  {mark} {condition['type']:<{NAME}} {detail}", INDENT, mark
-    yield f"    {'API credential':<{NAME}} {_credential(status['credential'])}", INDENT, ""
+    yield f"    {'API credential':<{NAME}} {credential_line(status['credential'])}", INDENT, ""
     yield from _lease(status)
     for problem in status["problems"]:
         detail = f" ({problem['detail']})" if problem["detail"] else ""
@@ -172,7 +172,7 @@ def _anchors(fact: Any) -> str:
     return f", anchors {fact['in_force'][:12]} for {duration(fact['expires_at'])}"
 
 
-def _credential(credential: dict[str, Any]) -> str:
+def credential_line(credential: dict[str, Any]) -> str:
     """Its source and how long it is valid; never its value."""
     words = [credential["kind"]]
     words += [f"{name} {credential[name]}" for name in ("audience", "file", "context", "by") if name in credential]

@@ -2,8 +2,7 @@
 
 import argparse
 
-from agent.cli.kit.follow import arguments as _arguments
-from agent.cli.kit.follow import follow, must_not_have_left, serves
+from agent.cli.kit.follow import follow, follow_arguments, must_not_have_left, serves
 
 HELP = "end a drain"
 DESCRIPTION = """\
@@ -12,7 +11,7 @@ The command waits for that, up to --timeout. It does nothing on a host that is a
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    _arguments(parser, "the host is Ready", 120.0)
+    follow_arguments(parser, "the host is Ready", 120.0)
 
 
 def run(args: argparse.Namespace) -> int:

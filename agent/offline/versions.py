@@ -134,7 +134,7 @@ def _put(prefix: Path, place: Path, version: str, sha256: str) -> None:
                 raise Unusable(f"another {version} is installed, with the SHA-256 {there}", remedy)
             return
         place.rename(home)
-        roots._sync(home.parent)
+        roots.sync_folder(home.parent)
 
 
 def remove(prefix: Path, version: str) -> None:

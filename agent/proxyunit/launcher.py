@@ -32,7 +32,7 @@ def become(prefix: Path, folder: Path) -> int:
             cause = f"this is uid {os.getuid()}, and proxy.user is {found.uid}; set User= of the unit by a drop-in"
             return _say(folder, REFUSED, cause)
         starts.begin(folder)
-        return _execute(found, folder)
+        return execute(found, folder)
     except (Refusal, proxy.Refused) as error:
         return _say(folder, REFUSED, str(error))
     except KeyError:
@@ -41,7 +41,7 @@ def become(prefix: Path, folder: Path) -> int:
         return _say(folder, FAILED, f"{error.filename or ''}: {error.strerror}")
 
 
-def _execute(found: launch.Launch, folder: Path) -> int:
+def execute(found: launch.Launch, folder: Path) -> int:
     """Returns only where it fails."""
     try:
         os.execve(found.binary, [found.binary], dict(found.environment))  # noqa: S606 - no shell is wanted

@@ -119,8 +119,8 @@ def test_before_the_first_renewal_the_lease_says_when_it_is_tried() -> None:
 
 def test_the_credential_says_when_its_source_is_asked_again() -> None:
     kinds = {"kind": "spiffe", "audience": "kubernetes"}
-    assert status._credential({**kinds, "retry_at": 12.3}).endswith("none received yet, next try in 12 s")
-    assert status._credential({**kinds, "expires_at": 60.0, "retry_at": -1.0}).endswith(", 60 s left")
+    assert status.credential_line({**kinds, "retry_at": 12.3}).endswith("none received yet, next try in 12 s")
+    assert status.credential_line({**kinds, "expires_at": 60.0, "retry_at": -1.0}).endswith(", 60 s left")
 
 
 def test_json_has_seconds_from_now() -> None:

@@ -97,4 +97,4 @@ def test_a_named_controller_may_be_an_address_of_this_host() -> None:
     """The guard lets the proxy reach the control plane there, as it does for the other controllers."""
     more = '\nidentity = "192.0.2.10:8443"\n\n[redirect]'
     found = config.parse(text().replace("\n[redirect]", more, 1))
-    assert set(specification._control_ports(found.control_plane)) == {8086, 8090, 8443}
+    assert set(specification.control_ports(found.control_plane)) == {8086, 8090, 8443}

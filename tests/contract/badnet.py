@@ -26,7 +26,7 @@ class BadNet:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
@@ -73,7 +73,7 @@ class BadNet:
 async def bad_net(port: int) -> AsyncIterator[BadNet]:
     """In front of a port of this machine."""
     net = BadNet(port)
-    server = await asyncio.start_server(net._serve, "127.0.0.1")
+    server = await asyncio.start_server(net.serve, "127.0.0.1")
     net.port = server.sockets[0].getsockname()[1]
     try:
         yield net

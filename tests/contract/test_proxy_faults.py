@@ -14,7 +14,7 @@ from agent.core.proxy_end import lost_a_worker
 from agent.core.reasons import Fault, Reason
 from agent.sandbox.proxy import program as standin
 from tests.lab import memory
-from tests.lab.child_proxies import BASE, IDENTITY, SETTINGS, UID, Options, ProxyHost, _only_child
+from tests.lab.child_proxies import BASE, IDENTITY, SETTINGS, UID, Options, ProxyHost, only_child
 
 pytestmark = pytest.mark.real
 
@@ -67,7 +67,7 @@ async def test_a_proxy_that_leaks_is_killed_for_want_of_memory_and_not_by_somebo
     with memory.group(192 << 20) as group:
         async with host.agent(Options(binary=str(BASE / "leaking"))) as runtime, asyncio.timeout(90):
             await runtime.adopt()
-            (group / "cgroup.procs").write_text(str(_only_child(runtime.process.pid)))
+            (group / "cgroup.procs").write_text(str(only_child(runtime.process.pid)))
             process = await runtime.start()
             assert (await runtime.wait(process)).reason is Reason.PROXY_OUT_OF_MEMORY
             process = await runtime.start()

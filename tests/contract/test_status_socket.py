@@ -83,7 +83,7 @@ async def test_a_change_is_waited_for(agent: Agent) -> None:
 
 async def test_a_wait_ends(agent: Agent) -> None:
     for wait in ("0", "-1", "0.01"):
-        assert await agent.client(lambda c, w=wait: c._ask("GET", f"/v1/status?after=0&wait={w}"))  # type: ignore[misc]
+        assert await agent.client(lambda c, w=wait: c.ask("GET", f"/v1/status?after=0&wait={w}"))  # type: ignore[misc]
     assert await agent.client(lambda c: c.status(after=agent.board.version + 1, wait=30)), (
         "another version: at once"
     )

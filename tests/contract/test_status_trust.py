@@ -50,20 +50,20 @@ async def test_an_intermediate_may_be_the_authority(world: EmbeddedWorld, tmp_pa
 def signed(root: Authority, other: Authority) -> str:
     """PEM of the other one's key and name, by this root."""
     own, now = x509.load_pem_x509_certificate(other.pem.encode()), datetime.now(UTC)
-    builder = x509.CertificateBuilder().subject_name(own.subject).issuer_name(root._name)
+    builder = x509.CertificateBuilder().subject_name(own.subject).issuer_name(root.name)
     builder = builder.public_key(own.public_key()).serial_number(x509.random_serial_number())
     builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
     for extension in own.extensions:
         if not isinstance(extension.value, x509.AuthorityKeyIdentifier):
             builder = builder.add_extension(extension.value, extension.critical)
-    by = x509.AuthorityKeyIdentifier.from_issuer_public_key(root._key.public_key())
-    made = builder.add_extension(by, critical=False).sign(root._key, hashes.SHA256())
+    by = x509.AuthorityKeyIdentifier.from_issuer_public_key(root.key.public_key())
+    made = builder.add_extension(by, critical=False).sign(root.key, hashes.SHA256())
     return made.public_bytes(Encoding.PEM).decode()
 
 
 def test_a_peer_that_vanished_is_noticed_within_a_minute() -> None:
     """A watch rests for five; only the kernel's keepalive probes distinguish a quiet peer from a dead one."""
-    with calls._socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))) as made:
+    with calls.keepalive_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))) as made:
         assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         idle, pause, count = (
             made.getsockopt(socket.IPPROTO_TCP, option)

@@ -61,4 +61,4 @@ def test_cases_a_child_is_started_with_anchors_of_any_editor(tmp_path: Path) -> 
     from agent.sandbox.identity.ca import Authority
 
     (tmp_path / "anchors.pem").write_bytes("# Zürich\n".encode("latin-1") + Authority("td").pem.encode())
-    assert "BEGIN CERTIFICATE" in proxy_child._read_anchors([tmp_path / "anchors.pem"])
+    assert "BEGIN CERTIFICATE" in proxy_child.read_anchors([tmp_path / "anchors.pem"])

@@ -70,7 +70,7 @@ async def test_a_file_that_is_no_toml_is_named(tmp_path: Path, capsys: pytest.Ca
     answer = await reload.order({})
     assert said[-1] is not None and said[-1].detail.startswith(f"{path}: not valid TOML")
     with pytest.raises(Failure, match=f"1 problem in {path}"):
-        cli_reload._refused(dict(answer), argparse.Namespace(json=False))
+        cli_reload.print_refusal(dict(answer), argparse.Namespace(json=False))
     assert capsys.readouterr().err.startswith(f"fairlead: {path}: not valid TOML")
 
 

@@ -45,7 +45,7 @@ def test_another_test_runs_what_it_is_said_to_run(words: str) -> None:
 @pytest.mark.parametrize("command", OURS, ids=lambda command: command.text)
 def test_each_command_of_fairlead_parses_as_shown(command: blocks.Command) -> None:
     words = shlex.split(command.text.partition(" | ")[0], comments=True)[1:]
-    assert main._parser(words[:1]).parse_args(words).run
+    assert main.build_parser(words[:1]).parse_args(words).run
 
 
 @pytest.mark.parametrize("text", MENTIONED)
@@ -53,6 +53,6 @@ def test_each_command_that_is_mentioned_parses(text: str, capsys: pytest.Capture
     """Or lacks only its arguments, where the verb alone is named."""
     words = shlex.split(re.sub(r"\[(\w+)\]", r"\1", text))
     try:
-        main._parser(words[:1]).parse_args(words)
+        main.build_parser(words[:1]).parse_args(words)
     except SystemExit as ended:
         assert ended.code == 0 or "arguments are required" in capsys.readouterr().err, text

@@ -20,7 +20,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         patch.syspath_prepend(str(ROOT / "packaging"))
         contents = importlib.import_module("contents")
 
-        found = {one.destination for one in contents._documents(tmp_path_factory.mktemp("stage"), "page")}
+        found = {one.destination for one in contents.documents(tmp_path_factory.mktemp("stage"), "page")}
         assert str(contents.ROOT) == str(ROOT)
     for name in ("contents", "manual", "wheels", "interpreter"):
         sys.modules.pop(name, None)

@@ -31,7 +31,7 @@ def edited() -> str:
 @pytest.mark.parametrize("command", OURS)
 def test_each_command_of_fairlead_parses(command: str) -> None:
     words = shlex.split(command, comments=True)[1:]
-    assert main._parser(words[:1]).parse_args(words).run
+    assert main.build_parser(words[:1]).parse_args(words).run
 
 
 def test_the_page_has_no_hole() -> None:

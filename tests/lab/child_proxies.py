@@ -138,14 +138,14 @@ class ProxyHost:
         return Space(f"/proc/{self._pid}/root/run/netns/client")
 
     async def __aenter__(self) -> Self:
-        command = [*namespaces._UNSHARE, sys.executable, "-m", "tests.lab.child_proxies", "keep", str(self._ttl)]
-        environment = {**os.environ, namespaces._INSIDE: "1"}
+        command = [*namespaces.UNSHARE, sys.executable, "-m", "tests.lab.child_proxies", "keep", str(self._ttl)]
+        environment = {**os.environ, namespaces.INSIDE: "1"}
         self._keeper = await asyncio.create_subprocess_exec(
             *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=environment
         )
         assert self._keeper.stdout
         assert await self._keeper.stdout.readline() == b"up\n"
-        self._pid = _only_child(self._keeper.pid)
+        self._pid = only_child(self._keeper.pid)
         return self
 
     async def __aexit__(
@@ -217,7 +217,7 @@ class ProxyHost:
             await runtime.close()
 
 
-def _only_child(pid: int) -> int:
+def only_child(pid: int) -> int:
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
 
 
@@ -328,7 +328,7 @@ def _settle() -> "Authority":
     return authority
 
 
-async def _keep(ttl: float) -> None:
+async def keep(ttl: float) -> None:
     from agent.sandbox.identity.workload_api import Entry, WorkloadApiServer
 
     entries = {UID: (Entry(IDENTITY),)}
@@ -337,7 +337,7 @@ async def _keep(ttl: float) -> None:
         await asyncio.Event().wait()
 
 
-async def _be_an_agent() -> None:
+async def run_agent() -> None:
     lines = asyncio.StreamReader(limit=1 << 24)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     options: Options | UnitOptions = pickle.loads(base64.b64decode(await lines.readline()))
@@ -374,6 +374,6 @@ if __name__ == "__main__":
 
     match sys.argv[1:]:
         case ["keep", ttl]:
-            asyncio.run(child_proxies._keep(float(ttl)))
+            asyncio.run(child_proxies.keep(float(ttl)))
         case ["agent"]:
-            asyncio.run(child_proxies._be_an_agent())
+            asyncio.run(child_proxies.run_agent())

@@ -50,7 +50,7 @@ class Reached:
         @functools.wraps(make)
         def noting(made: Any, *args: Any, **named: Any) -> None:
             make(made, *args, **named)
-            path = sys._getframe(1).f_code.co_filename
+            path = sys._getframe(1).f_code.co_filename  # noqa: SLF001 - documented; a quick look at the caller alone
             if path.startswith(PRODUCT) and path not in ECHOES and made.reason is not None:
                 self._found.add(str(made.reason))
 

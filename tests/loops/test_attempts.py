@@ -31,7 +31,7 @@ async def test_the_workload_api_is_tried_again_and_a_stream_ends_that() -> None:
     api = MemoryWorkloadApi()
     api.fail(Reason.WORKLOAD_API_ABSENT)
     desk = test_identity.Desk(api)
-    seen = desk.loop._attempts.seen
+    seen = desk.attempts.seen
     async with running(desk.loop.run()):
         await asyncio.sleep(0.1)
         assert seen["IdentityValid"] == LastAttempt(0.0, 0.2, failed=True)

@@ -7,6 +7,7 @@ import pytest
 from agent.core import identity
 from agent.core.facts import IdentityFact, Svid
 from agent.core.reasons import Fault, Reason
+from agent.loops.attempts import Attempts
 from agent.loops.identity import IdentityLoop
 from agent.ports import WorkloadApi
 from tests.fakes.workload_api import ID, MemoryWorkloadApi, svid
@@ -19,7 +20,8 @@ class Desk:
     def __init__(self, api: WorkloadApi, jitter: Callable[[], float] = lambda: 1.0) -> None:
         self.facts: list[IdentityFact] = []
         self.wall = 0.0
-        self.loop = IdentityLoop(api, ID, self.facts.append, self._wall_now, jitter)
+        self.attempts = Attempts()
+        self.loop = IdentityLoop(api, ID, self.facts.append, self._wall_now, jitter, attempts=self.attempts)
 
     def _wall_now(self) -> float:
         return asyncio.get_running_loop().time() + self.wall

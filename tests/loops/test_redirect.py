@@ -19,8 +19,10 @@ FAILED = Trouble(Reason.REDIRECT_FAILED, "nft is tired")
 
 
 class Scene:
-    def __init__(self, inbound: Level = OFF, outbound: Level = OFF) -> None:
-        self.kernel = MemoryRedirector(LiveRedirect(inbound, outbound))
+    def __init__(
+        self, inbound: Level = OFF, outbound: Level = OFF, kernel: type[MemoryRedirector] = MemoryRedirector
+    ) -> None:
+        self.kernel = kernel(LiveRedirect(inbound, outbound))
         self.board = Board()
         self.told: list[RedirectFact] = []
         self.loop = RedirectLoop(self.kernel, self.board, self.publish, lambda: 0.0)
@@ -225,12 +227,11 @@ class Refusing(MemoryRedirector):
 
 async def test_a_fault_stays_while_the_next_try_is_made() -> None:
     """Asking a server takes 1.5 s of each attempt: the reason stays during this time."""
-    scene = Scene(RELEASED, RELEASED)
-    scene.loop._redirector = kernel = Refusing(LiveRedirect(RELEASED, RELEASED))
+    scene = Scene(RELEASED, RELEASED, Refusing)
     async with scene.playing():
         scene.goals(RedirectGoal.ON)
         await asyncio.sleep(100)
-        assert kernel.calls.count("refused") > 3
+        assert scene.kernel.calls.count("refused") > 3
         refused = Fault(Reason.SERVER_SPEAKS_FIRST, "port 25")
         assert scene.told == [fact(RELEASED, RELEASED), fact(RELEASED, RELEASED, refused)]
 

@@ -121,7 +121,7 @@ async def test_a_name_that_nobody_knows() -> None:
             raise OSError(-2, "Name or service not known")
         return []
 
-    found = await preflight._names(SETTINGS, resolve)
+    found = await preflight.resolve_names(SETTINGS, resolve)
     assert found == Fault(
         Reason.CONTROL_PLANE_UNRESOLVED, "linkerd-policy.linkerd.svc.cluster.local.: Name or service not known"
     )

@@ -94,14 +94,14 @@ def test_ipv4_goes_back_when_ipv6_cannot_follow(space: Namespace, monkeypatch: p
     backend = iptables.Iptables("legacy")
     released = ruleset(BOTH, Level.RELEASED, Level.RELEASED)
     space.inside(lambda: backend.replace(released))
-    real = backend._restore
+    real = backend.restore
 
     def fails(version: int, text: str, *more: str) -> None:
         if version == 6 and not more:
             raise Refusal("cannot set the rules: no")
         real(version, text, *more)
 
-    monkeypatch.setattr(backend, "_restore", fails)
+    monkeypatch.setattr(backend, "restore", fails)
     with pytest.raises(Refusal):
         space.inside(lambda: backend.replace(RULES))
     assert space.inside(backend.read) == released

@@ -60,7 +60,7 @@ def test_what_the_launcher_said_is_more_exact_than_its_exit_code(
 ) -> None:
     missing = Launch("/no/such/linkerd2-proxy", {}, 0)
     for count in (3, 4):
-        assert launcher._execute(missing, folder) == 127
+        assert launcher.execute(missing, folder) == 127
         (folder / starts.ENDED).write_text("101.0 exit-code exited 127\n")
         (folder / starts.STARTS).write_text(json.dumps({"crashes": count - 1, "began": 100.0}))
         starts.pause(folder)
@@ -72,7 +72,7 @@ def test_what_the_launcher_said_is_more_exact_than_its_exit_code(
 def test_a_file_that_is_no_program_is_named(folder: Path, tmp_path: Path) -> None:
     program = tmp_path / "linkerd2-proxy"
     program.write_text("no program")
-    assert launcher._execute(Launch(str(program), {}, 0), folder) == 126
+    assert launcher.execute(Launch(str(program), {}, 0), folder) == 126
     found = recorded(folder)
     assert found is not None and found.detail == f"{program}: Permission denied"
 

@@ -95,7 +95,7 @@ class Caller:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(socket_factory=_socket, limit=8),
+                connector=aiohttp.TCPConnector(socket_factory=keepalive_socket, limit=8),
                 headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
@@ -225,7 +225,7 @@ def _cause(error: OSError | aiohttp.ClientError) -> str:
 # bytes --------------------------------------------------------------------------------------------
 
 
-def _socket(info: aiohttp.AddrInfoType) -> socket.socket:
+def keepalive_socket(info: aiohttp.AddrInfoType) -> socket.socket:
     family, kind, protocol, _, _ = info
     made = socket.socket(family=family, type=kind, proto=protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

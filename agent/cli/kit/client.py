@@ -37,20 +37,20 @@ class Client:
         """The status now; with `after`, as soon as its version is past that, or when `wait` seconds (60 at
         most) are over. `within`: seconds for the answer, if that is shorter than this client's timeout."""
         target = "/v1/status" + ("" if after is None else f"?after={after}&wait={wait:.3f}")
-        return self._ask("GET", target, within=within)
+        return self.ask("GET", target, within=within)
 
     def phase(self, phase: str) -> dict[str, Any]:
-        return self._ask("POST", "/v1/phase", {"phase": phase})
+        return self.ask("POST", "/v1/phase", {"phase": phase})
 
     def order(self, name: str, **words: str | bool) -> dict[str, Any]:
         """The status, or another answer of the order."""
-        return self._ask("POST", f"/v1/orders/{name}", words)
+        return self.ask("POST", f"/v1/orders/{name}", words)
 
     def push(self, probe: str, ttl: float | None) -> dict[str, Any]:
         """A heartbeat of the application; without `ttl` (seconds), the configured maximum."""
-        return self._ask("POST", f"/v1/probes/{quote(probe, safe='')}", {} if ttl is None else {"ttl": ttl})
+        return self.ask("POST", f"/v1/probes/{quote(probe, safe='')}", {} if ttl is None else {"ttl": ttl})
 
-    def _ask(self, method: str, target: str, body: object = None, within: float = math.inf) -> dict[str, Any]:
+    def ask(self, method: str, target: str, body: object = None, within: float = math.inf) -> dict[str, Any]:
         """An agent that reloads its configuration closes unanswered requests. A request that may be repeated is
         sent again, at most AGAIN times."""
         again = 0 if target.startswith("/v1/orders/") else AGAIN

@@ -15,7 +15,7 @@ from agent.cli.main import prefix_argument
 LATE = "it continues; see: fairlead status --watch"
 
 
-def arguments(parser: argparse.ArgumentParser, until: str, timeout: float) -> None:
+def follow_arguments(parser: argparse.ArgumentParser, until: str, timeout: float) -> None:
     prefix_argument(parser)
     parser.add_argument("--no-wait", action="store_true", help=f"do not wait until {until}")
     parser.add_argument("--json", action="store_true", help="each step as one line of JSON")

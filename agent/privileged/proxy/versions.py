@@ -51,7 +51,7 @@ def must_be_installed(prefix: Path, version: str) -> None:
     home = folder(prefix) / version
     try:
         for path in (home.parent, home, home / BINARY):
-            files._only_roots(path, path.lstat())
+            files.require_root_only(path, path.lstat())
         if not stat.S_ISDIR(home.lstat().st_mode) or not stat.S_ISREG((home / BINARY).lstat().st_mode):
             raise Refusal(f"cannot use the proxy {version}: {home} is not what was installed there")
     except OSError as error:
@@ -67,6 +67,6 @@ def link(prefix: Path, name: str, version: str) -> None:
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(version)
         fresh.rename(path)
-        files._sync(path.parent)
+        files.sync_folder(path.parent)
     except OSError as error:
         raise Refusal(f"cannot link {path} to {version}: {error.strerror}") from None

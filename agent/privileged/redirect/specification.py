@@ -100,7 +100,7 @@ def _stated(found: config.Config) -> dict[str, object]:
         "host.addresses": found.host.addresses,
         "proxy.user": found.proxy.user,
         "api.server": found.api.server,
-        "control_plane": sorted(_control_ports(found.control_plane)),
+        "control_plane": sorted(control_ports(found.control_plane)),
         **{f"redirect.{key}": value for key, value in vars(found.redirect).items()},
     }
 
@@ -159,7 +159,7 @@ def _spec(found: config.Config, exempt: Exempt | None = None) -> RedirectSpec:
         ),
         ssh_ports=exempt.ssh | {SSH_PORT},
         published=exempt.published,
-        control_ports=frozenset(_control_ports(found.control_plane)),
+        control_ports=frozenset(control_ports(found.control_plane)),
         guarded=off and bool(found.workload.ports),
     )
 
@@ -168,7 +168,7 @@ def _ports(ranges: Iterable[tuple[int, int]]) -> frozenset[int]:
     return frozenset(port for first, last in ranges for port in range(first, last + 1))
 
 
-def _control_ports(found: config.ControlPlaneConfig) -> Iterable[int]:
+def control_ports(found: config.ControlPlaneConfig) -> Iterable[int]:
     for named, usual in zip((found.destination, found.policy), _CONTROL_PORTS, strict=True):
         yield int(named.rpartition(":")[2]) if named else usual
     if found.identity:  # token mode; unnamed it is a pod, and never an address of this host

@@ -25,9 +25,9 @@ def read(path: Path) -> str:
 def read_bytes(path: Path) -> bytes:
     """The same, for what may be in any encoding."""
     try:
-        _only_roots(path.parent, path.parent.stat())
+        require_root_only(path.parent, path.parent.stat())
         with path.open("rb") as file:
-            _only_roots(path, os.fstat(file.fileno()))
+            require_root_only(path, os.fstat(file.fileno()))
             text = file.read(MOST + 1)
         if len(text) > MOST:
             raise Refusal(f"cannot read {path}: longer than {MOST} bytes")
@@ -41,14 +41,14 @@ def write(path: Path, text: str) -> None:
     fresh = path.with_name(path.name + ".new")
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        _only_roots(path.parent, path.parent.stat())
+        require_root_only(path.parent, path.parent.stat())
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644), "w") as file:
             os.fchmod(file.fileno(), 0o644)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         fresh.rename(path)
-        _sync(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise Refusal(f"cannot write {path}: {error.strerror}") from None
 
@@ -57,7 +57,7 @@ def remove(path: Path) -> None:
     """Once this returns it stays gone. Under `lock` alone."""
     try:
         path.unlink()
-        _sync(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise Refusal(f"cannot remove {path}: {error.strerror}") from None
 
@@ -79,14 +79,14 @@ def lock(prefix: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _only_roots(path: Path, found: os.stat_result) -> None:
+def require_root_only(path: Path, found: os.stat_result) -> None:
     if found.st_uid != 0:
         raise Refusal(f"cannot trust {path}: it belongs to uid {found.st_uid}, not to root")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise Refusal(f"cannot trust {path}: users other than its owner may write it")
 
 
-def _sync(directory: Path) -> None:
+def sync_folder(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

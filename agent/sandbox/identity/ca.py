@@ -42,8 +42,8 @@ class Authority:
 
     def __init__(self, trust_domain: str) -> None:
         self.trust_domain = trust_domain
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _name(f"root of {trust_domain}")
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = _name(f"root of {trust_domain}")
         self._certificate = self._root()
         self.der = self._certificate.public_bytes(Encoding.DER)
         self.pem = self._certificate.public_bytes(Encoding.PEM).decode()
@@ -93,10 +93,10 @@ class Authority:
     def _root(self) -> x509.Certificate:
         # The URI of the trust domain stands on the CA too: X509-SVID standard, §2.
         uri = x509.UniformResourceIdentifier(f"spiffe://{self.trust_domain}")
-        builder = self._issue(self._name, self._key.public_key(), [uri], *_window(BACKDATED, ROOT_TTL))
+        builder = self._issue(self.name, self.key.public_key(), [uri], *_window(BACKDATED, ROOT_TTL))
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         builder = builder.add_extension(_key_usage(signs_certificates=True), critical=True)
-        return builder.sign(self._key, hashes.SHA256())
+        return builder.sign(self.key, hashes.SHA256())
 
     def _leaf(
         self,
@@ -110,7 +110,7 @@ class Authority:
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(_key_usage(signs_certificates=False), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        return builder.sign(self._key, hashes.SHA256())
+        return builder.sign(self.key, hashes.SHA256())
 
     def _issue(
         self,
@@ -121,11 +121,11 @@ class Authority:
         end: datetime,
     ) -> x509.CertificateBuilder:
         """What every certificate has in common."""
-        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
-            .issuer_name(self._name)
+            .issuer_name(self.name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(start)

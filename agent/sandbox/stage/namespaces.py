@@ -11,20 +11,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 # Mount, pid and network namespaces; --kill-child: the death of unshare is the death of everything inside.
-_UNSHARE = ("unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc")
-_INSIDE = "FAIRLEAD_SANDBOX_INSIDE"
+UNSHARE = ("unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc")
+INSIDE = "FAIRLEAD_SANDBOX_INSIDE"
 
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x1000, 0x4000, 0x40000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def inside() -> bool:
-    return _INSIDE in os.environ
+    return INSIDE in os.environ
 
 
 def run_inside(command: Sequence[str]) -> int:
     """Run `command`, which must call `settle` first, in private namespaces; its exit code."""
-    return subprocess.run([*_UNSHARE, *command], env={**os.environ, _INSIDE: "1"}).returncode
+    return subprocess.run([*UNSHARE, *command], env={**os.environ, INSIDE: "1"}).returncode
 
 
 def settle(*readable: Path) -> Path:

@@ -51,13 +51,13 @@ class Iptables:
         before, texts = self.read(), self._texts()
         inputs = _inputs(texts, rules)
         for version, text in inputs.items():
-            self._restore(version, text, "--test")
+            self.restore(version, text, "--test")
         for done, (version, text) in enumerate(inputs.items()):
             try:
-                self._restore(version, text)
+                self.restore(version, text)
             except Refusal:
                 if done and not (before and before.foreign):
-                    self._restore(4, _inputs(self._texts(), before)[4])
+                    self.restore(4, _inputs(self._texts(), before)[4])
                 raise
 
     def counters(self) -> list[dict[str, object]]:
@@ -85,7 +85,7 @@ class Iptables:
         """Raises Refusal."""
         if self.guide_chains():
             for version, text in self._texts().items():
-                self._restore(version, guide.removal(iptables.parse(text)))
+                self.restore(version, guide.removal(iptables.parse(text)))
 
     def _texts(self) -> dict[int, str]:
         """IP version → what save says. It prints nothing for a table that is not in use, and creates none."""
@@ -100,7 +100,7 @@ class Iptables:
             raise programs.refusal(f"read the rules by {program}", done.stderr, _NEEDS)
         return done.stdout
 
-    def _restore(self, version: int, text: str, *more: str) -> None:
+    def restore(self, version: int, text: str, *more: str) -> None:
         if not text:
             return
         done = programs.run(self._need(version, "restore"), *_WAIT, "--noflush", *more, input=text)
