@@ -22,7 +22,9 @@ def write_atomically(path: Path, content: str | bytes, mode: int = 0o644) -> Non
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    with path.open("wb") as file:
+    path.unlink(missing_ok=True)  # of a process that died, or a trap of another user who may write the folder
+    created = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, created, 0o600), "wb") as file:
         os.fchmod(file.fileno(), mode)
         file.write(content)
         file.flush()

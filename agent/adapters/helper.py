@@ -26,6 +26,8 @@ MOST = 1 << 20  # bytes of an answer
 PROGRAM = (sys.executable, "-S", "-P", "-m", "agent.privileged.helper")
 _ENVIRONMENT = {**spawn.ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[2])}
 
+_UNREACHABLE = "systemctl restart fairlead-helper.socket"
+
 Answer = Mapping[str, Any]
 
 
@@ -82,9 +84,8 @@ class Helper:
             connection.close()
             if os.geteuid() == 0 and isinstance(error, FileNotFoundError | ConnectionRefusedError):
                 return None
-            raise Trouble(
-                failure, f"cannot reach the privileged helper at {self._socket}: {_cause(error)}"
-            ) from None
+            detail = f"cannot reach the privileged helper at {self._socket}: {_cause(error)}"
+            raise Trouble(failure, detail, remedy=_UNREACHABLE) from None
         except BaseException:
             connection.close()
             raise

@@ -15,7 +15,7 @@ class Held(Exception):
 def only_one(path: Path) -> Iterator[None]:
     """Hold the lock at `path` for the body. Raises Held, or OSError where the file cannot be made."""
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -195,7 +195,7 @@ class Parts:
 
     def _folders(self) -> Loop:
         host = self.context.host
-        found = folders.HostFolders(host.agent_state, host.socket, host.helper_socket)
+        found = folders.HostFolders(host.agent_state, host.socket)
         # A service manager to which this process reports that it is ready also starts the next one.
         end = self._ending.end if "NOTIFY_SOCKET" in os.environ else None
         return folders_loop.FoldersLoop(found.look, self.context.board.setter("folders"), end)

@@ -86,6 +86,11 @@ class Host:
         """Not below the agent's folder: its user could put another file there."""
         return self.prefix / "run/fairlead-helper.lock"
 
+    @property
+    def helper_socket(self) -> Path:
+        """The socket of the privileged helper, in a folder of root: systemd gives it an owner by its name."""
+        return self.prefix / "run/fairlead-helper/helper.sock"
+
     # the agent's
 
     @property
@@ -109,11 +114,6 @@ class Host:
     def socket(self) -> Path:
         """The status socket."""
         return self.agent_run / "fairlead.sock"
-
-    @property
-    def helper_socket(self) -> Path:
-        """The socket of the privileged helper."""
-        return self.agent_run / "helper.sock"
 
     @property
     def agent_lock(self) -> Path:

@@ -120,5 +120,7 @@ def _uptime() -> float:
 def _write(path: Path, text: str) -> None:
     with suppress(OSError):  # a count that cannot be written does not prevent a start
         fresh = path.with_name(f".{path.name}")
-        fresh.write_text(f"{text}\n")
+        fresh.unlink(missing_ok=True)
+        with fresh.open("x") as file:
+            file.write(f"{text}\n")
         fresh.replace(path)

@@ -82,7 +82,6 @@ def test_its_users_share_nothing(host: Machine) -> None:
         "/var/lib/fairlead",
         "/var/lib/fairlead/agent",
         "/var/lib/fairlead/proxy",
-        "/run/fairlead",
         "/run/fairlead-token",
     ]
     assert host.run("stat", "--format=%n %a %U:%G", *asked).splitlines() == [
@@ -90,7 +89,6 @@ def test_its_users_share_nothing(host: Machine) -> None:
         "/var/lib/fairlead 755 root:root",
         "/var/lib/fairlead/agent 750 fairlead:fairlead",
         "/var/lib/fairlead/proxy 755 root:root",
-        "/run/fairlead 755 fairlead:fairlead",
         "/run/fairlead-token 2750 fairlead:fairlead-proxy",
     ]
 
@@ -274,7 +272,7 @@ def test_whatever_starts_in_an_upgrade_is_of_one_version(debian: Machine) -> Non
 KNOCK = """
 import socket
 with socket.socket(socket.AF_UNIX) as helper:
-    helper.connect("/run/fairlead/helper.sock")
+    helper.connect("/run/fairlead-helper/helper.sock")
     helper.sendall(b'{"verb": "redirect check"}\\n')
     helper.shutdown(socket.SHUT_WR)
     print(helper.makefile().read())

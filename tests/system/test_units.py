@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.host import Host
 from agent.privileged import DEADLINE
 from agent.privileged.helper.request import parse
 from agent.privileged.helper.verbs import VERBS
@@ -75,6 +76,7 @@ def test_no_unit_tells_the_interpreter_where_its_modules_are() -> None:
 
 def test_the_helper_is_shut_to_others() -> None:
     socket = unit(SOCKET)["Socket"]
+    assert socket["ListenStream"] == str(Host().helper_socket)
     assert (socket["SocketUser"], socket["SocketMode"], socket["Accept"]) == ("fairlead", "0600", "yes")
     assert (socket["MaxConnections"], socket["TriggerLimitIntervalSec"]) == ("16", "0")
     request = unit(HELPER)
@@ -191,9 +193,6 @@ def test_the_agent_is_nobody_and_comes_back_for_ever() -> None:
         "notify",
         "always",
         "0",
-    )
-    assert service["RuntimeDirectoryPreserve"] == "yes", (
-        "or its stop would take the privileged helper's socket away"
     )
     assert int(service["WatchdogSec"]) > 0
 

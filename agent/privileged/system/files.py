@@ -64,8 +64,7 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def lock(prefix: Path) -> Iterator[None]:
-    """Wait until no other helper writes. The file is not below /run/fairlead: that directory belongs to the agent,
-    which could put its own file there and hold it."""
+    """Wait until no other helper writes."""
     path = Host(prefix).helper_lock
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
