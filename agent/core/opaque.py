@@ -12,6 +12,7 @@ from agent.core.health import Spec
 from agent.core.reasons import Fault, Reason
 
 ANNOTATION = "config.linkerd.io/opaque-ports"
+RESTART = "fairlead proxy restart"
 PortRange = tuple[int, int]  # first and last
 _PORTS = range(1, 65536)
 
@@ -93,14 +94,16 @@ def annotate(workload: str, seen: Workload | None, missing: Iterable[int]) -> st
     return f"kubectl annotate externalworkload {name} -n {namespace} --overwrite {ANNOTATION}={value}"
 
 
-def declare(workload: str, already: Iterable[int], found: Iterable[int]) -> str:
+def declare(workload: str, already: Iterable[int], found: Iterable[int], *, running: bool = False) -> str:
     """What makes these ports opaque in both places, if the annotation is not known. Without --overwrite kubectl
-    refuses to replace an annotation with other ports, and prints it."""
+    refuses to replace an annotation with other ports, and prints it. `running`: a proxy runs, which must read
+    them."""
     namespace, _, name = workload.partition("/")
     ports = sorted({*already, *found})
     value = ",".join(map(str, ports))
     command = f"kubectl annotate externalworkload {name} -n {namespace} {ANNOTATION}={value}"
-    return f"{command}; set workload.opaque_ports = {ports}; then: fairlead redirect apply"
+    restart = f"{RESTART}; " if running else ""
+    return f"{command}; set workload.opaque_ports = {ports}; then: {restart}fairlead redirect apply"
 
 
 def _text(one: PortRange) -> str:

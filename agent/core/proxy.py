@@ -68,7 +68,7 @@ class ProxySettings:
         return frozenset(ip_address(address).version for address in self.addresses)
 
 
-_PREFIX = "LINKERD2_PROXY_"
+PREFIX = "LINKERD2_PROXY_"
 
 # the environment -----------------------------------------------------------------------------------
 
@@ -103,7 +103,7 @@ def environment(settings: ProxySettings, trust_anchors_pem: str) -> dict[str, st
         "SHUTDOWN_GRACE_PERIOD": f"{settings.grace}s",
     }
     # What an operator adds comes last: it may override a default, never the contract.
-    return {f"{_PREFIX}{name}": value for name, value in values.items() if value} | dict(settings.extra)
+    return {f"{PREFIX}{name}": value for name, value in values.items() if value} | dict(settings.extra)
 
 
 def _by_workload_api(settings: ProxySettings, version: tuple[int, ...]) -> dict[str, str]:
@@ -222,9 +222,9 @@ def why_not_extra(name: str, value: str) -> str | None:
         return "is empty, which is not the same as unset for the proxy; leave it out"
     if name in _OTHERS:
         return None
-    short = name.removeprefix(_PREFIX)
+    short = name.removeprefix(PREFIX)
     if short == name:
-        return f"is not the proxy's: its variables begin with {_PREFIX}"
+        return f"is not the proxy's: its variables begin with {PREFIX}"
     if short in _OF_A_KEY:
         return f"is set by the key {_OF_A_KEY[short]}"
     if _CONTRACT.fullmatch(short):

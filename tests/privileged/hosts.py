@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import http.server
+import json
 import os
 import select
 import shutil
@@ -189,7 +190,8 @@ class Listeners:
 
 @dataclass
 class Admin:
-    """What the admin port answers: HTTP status, and what `/metrics` says of the certificate."""
+    """What the admin port answers: HTTP status, what `/metrics` says of the certificate, and the ports that it was
+    started with."""
 
     live: int = 200
     ready: int = 200
@@ -197,6 +199,7 @@ class Admin:
     expires: float = 4102444800.0  # seconds since the epoch
     answered: bool = True  # by the policy controller
     hangs: bool = False
+    ports: str = "8080"
     over: threading.Event = field(default_factory=threading.Event)
 
     def answer(self, path: str) -> tuple[int, str]:
@@ -207,6 +210,8 @@ class Admin:
                 return self.live, "live"
             case "/ready":
                 return self.ready, "ready"
+            case "/env.json":
+                return 200, json.dumps({"LINKERD2_PROXY_INBOUND_PORTS": self.ports})
         policy = 'addr="linkerd-policy.linkerd.svc.cluster.local:8090",tls="true",status_code="200"'
         text = f"control_identity_cert_expiration_timestamp_seconds {self.expires}\n"
         text += f"control_response_latency_ms_count{{{policy}}} {int(self.answered)}\n# EOF\n"

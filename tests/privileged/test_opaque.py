@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.privileged.asking import apply, ask
-from tests.privileged.hosts import APP, REDIRECTED, Host, Listeners
+from tests.privileged.hosts import APP, REDIRECTED, Admin, Host, Listeners
 from tests.privileged.levels import ARM, NOW, ON, RESTORE, TRIAL, done, levels, refused
 
 pytestmark = pytest.mark.real
@@ -44,10 +44,14 @@ def greeting(host: Host, greets: bytes) -> Iterator[None]:
 
 
 @pytest.fixture
-def proxied(host: Host, ears: Listeners) -> Host:
+def admin(host: Host, ears: Listeners) -> Admin:
+    return ears.add_proxy(host.space)
+
+
+@pytest.fixture
+def proxied(host: Host, admin: Admin) -> Host:
     """A host with a proxy, none of whose ports was redirected yet."""
     (host.prefix / REDIRECTED).unlink()
-    ears.add_proxy(host.space)
     return host
 
 
@@ -83,7 +87,7 @@ def test_the_remedy_makes_the_port_opaque_and_keeps_those_that_are(
         _, answer = ask(proxied, NOW)
     assert answer["remedy"] == (
         f"kubectl annotate externalworkload db-1 -n shop config.linkerd.io/opaque-ports={value};"
-        f" set workload.opaque_ports = {listed}; then: fairlead redirect apply"
+        f" set workload.opaque_ports = {listed}; then: fairlead proxy restart; fairlead redirect apply"
     )
 
 
@@ -99,6 +103,22 @@ def test_an_operator_accepts_a_server_that_speaks_first_before_the_agent_redirec
 def test_an_opaque_port_is_redirected(proxied: Host, greets: bytes) -> None:
     opaque(proxied)
     with greeting(proxied, greets):
+        assert levels(proxied, REDIRECT) == ON
+
+
+@pytest.mark.parametrize("request_", [REDIRECT, ARM, NOW, TRIAL], ids=["apply", "arm", "operator", "trial"])
+def test_an_opaque_port_that_the_proxy_was_not_started_with_waits_for_its_restart(
+    proxied: Host, admin: Admin, request_: dict[str, str]
+) -> None:
+    """It would detect the protocol of the port's first connection, and of the first one after each 90 s."""
+    opaque(proxied)
+    admin.ports = "25,9000-9001"
+    done(proxied, RELEASE)
+    with greeting(proxied, SMTP):
+        code, answer = ask(proxied, request_)
+        assert (code, answer["reason"]) == (1, "ServerSpeaksFirst")
+        assert answer["remedy"] == "fairlead proxy restart; then: fairlead redirect apply"
+        admin.ports = "8000-8090"
         assert levels(proxied, REDIRECT) == ON
 
 

@@ -153,6 +153,10 @@ def a_server_that_speaks_first_becomes_opaque(machine: Machine, mesh: Mesh) -> N
     assert mesh.mailed() == CLUSTER
     mesh.call(greetings.annotate, mesh.api, str(MAIL_PORT))
     machine.write(CONFIG, greetings.declared(text, [MAIL_PORT]))
+    refused = machine.try_run("fairlead", "redirect", "apply")
+    assert refused.returncode == 1 and "fairlead proxy restart" in refused.stderr, refused.stderr
+    assert (mesh.mailed(), mesh.asked()) == (CLUSTER, HOST)
+    machine.run("fairlead", "proxy", "restart", within=120)
     machine.run("fairlead", "redirect", "apply")
     assert (mesh.mailed(), mesh.asked()) == (HOST, HOST)
     assert mesh.ready() == READY

@@ -5,10 +5,11 @@ Law: a part that cannot be read (a timeout, a 403) is not a fault. Then readines
 what is live.
 """
 
+import json
 import time
 from typing import Final
 
-from agent.core import control_plane, proxy
+from agent.core import control_plane, opaque, proxy
 from agent.core.facts import UNKNOWN, Maybe, ProxyState
 from agent.core.redirect import RedirectSpec
 from agent.privileged import Refusal
@@ -31,6 +32,19 @@ def must_hold(spec: RedirectSpec, policy: str = "") -> Maybe[bool]:
         detail = f"cannot redirect: {fault.entry.text}" + (f" ({fault.detail})" if fault.detail else "")
         raise Refusal(detail, fault.reason)
     return UNKNOWN if reading.control is UNKNOWN else control_plane.answered(reading.control)
+
+
+def started_with() -> Maybe[tuple[opaque.PortRange, ...]]:
+    """The ports of INBOUND_PORTS in the environment that the running proxy reports. UNKNOWN: none runs, or it
+    cannot be read."""
+    status, text = _page("/env.json")
+    try:
+        environment = json.loads(text) if status == 200 else None
+    except ValueError:
+        environment = None
+    if not isinstance(environment, dict):
+        return UNKNOWN
+    return opaque.ranges(str(environment.get(proxy.PREFIX + "INBOUND_PORTS", "")), {})
 
 
 def _reading(spec: RedirectSpec, owners: listeners.Owners, policy: str) -> proxy.Reading:

@@ -14,12 +14,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from agent.config import Config
 from agent.core import opaque
-from agent.core.facts import Level
+from agent.core.facts import UNKNOWN, Level
 from agent.core.reasons import Reason
 from agent.core.redirect import Address
 from agent.host import Host
 from agent.privileged import Refusal
+from agent.privileged.proxy import readiness
 from agent.privileged.redirect import records
 from agent.privileged.system import configuration, files
 
@@ -27,18 +29,34 @@ WITHIN: Final = 1.5  # seconds for all ports together; nothing is sent
 
 
 def must_be_opaque(prefix: Path, source: Path, inbound: Level) -> None:
-    """Raises Refusal: a server on a port that was never redirected speaks first, and the port is not opaque."""
+    """Raises Refusal: a server on a port that was never redirected speaks first, and the port is not opaque for
+    the running proxy."""
     if inbound is not Level.ON:
         return
     config = configuration.read(source)
-    asked = set(config.workload.ports) - set(config.workload.opaque_ports) - _redirected(prefix, source)
-    found = speak_first(config.host.addresses, sorted(asked))
-    if found:
+    new, declared = set(config.workload.ports) - _redirected(prefix, source), set(config.workload.opaque_ports)
+    known = readiness.started_with() if new else UNKNOWN
+    _must_be_declared(config, new - declared, running=known is not UNKNOWN)
+    if known is not UNKNOWN:
+        _must_be_known(config, (new & declared) - set(opaque.within(new, known)))
+
+
+def _must_be_declared(config: Config, ports: set[int], *, running: bool) -> None:
+    if found := speak_first(config.host.addresses, sorted(ports)):
         listed = ", ".join(map(str, found))
         detail = f"cannot redirect: the server on port {listed} speaks first, and workload.opaque_ports lacks it"
         name = f"{config.workload.namespace}/{config.workload.name}"
-        remedy = opaque.declare(name, config.workload.opaque_ports, found)
+        remedy = opaque.declare(name, config.workload.opaque_ports, found, running=running)
         raise Refusal(detail, Reason.SERVER_SPEAKS_FIRST, remedy)
+
+
+def _must_be_known(config: Config, ports: set[int]) -> None:
+    """linkerd2-proxy asks for the policy of a port that it was not started with at the port's first connection,
+    and forgets it after 90 s without one. Until the answer the port is not opaque (seen on v2.366.0)."""
+    if found := speak_first(config.host.addresses, sorted(ports)):
+        listed = ", ".join(map(str, found))
+        detail = f"cannot redirect: the server on port {listed} speaks first, and the proxy was started without it"
+        raise Refusal(detail, Reason.SERVER_SPEAKS_FIRST, f"{opaque.RESTART}; then: fairlead redirect apply")
 
 
 def remember(prefix: Path, source: Path, inbound: Level) -> None:

@@ -2,21 +2,23 @@
 
 TLS under the names of Linkerd's controllers. A request is one line, and so is each response: the opaque ports of
 the ExternalWorkload by its annotation alone, sent again when they change (docs/linkerd.md §12). The rest of the
-policy is in the proxy's environment.
+policy is in the proxy's environment. linkerd2-proxy itself begins with HTTP/2 and gets the API that it knows.
 """
 
 import asyncio
 import json
 import ssl
 import tempfile
+from collections.abc import AsyncIterator
 
 from agent.core import opaque, token
 from agent.sandbox.api.server import EXTERNAL_WORKLOADS, ApiServer
 from agent.sandbox.identity.ca import Authority
+from agent.sandbox.proxy import policy_api
+from agent.sandbox.proxy.policy import POLICY, WATCH
 
 POLICY_PORT, DESTINATION_PORT = 8090, 8086
 NAME = token.identity("linkerd-destination", "linkerd", "linkerd", "cluster.local")
-WATCH, POLICY = "watch", "policy"
 
 
 class Controllers:
@@ -30,9 +32,11 @@ class Controllers:
         self._address, self._context = address, _context(authority, names)
         self._servers: list[asyncio.Server] = []
         self._streams: set[asyncio.StreamWriter] = set()
+        self._policy_api = policy_api.PolicyApi(self._watched)
         self.silent, self.asked = False, 0
 
     async def start(self) -> None:
+        await self._policy_api.start()
         for port in (POLICY_PORT, DESTINATION_PORT):
             server = await asyncio.start_server(self._serve, self._address, port, ssl=self._context)
             self._servers.append(server)
@@ -41,6 +45,7 @@ class Controllers:
         """Every stream is cut, as when the pod dies."""
         for server in self._servers:
             server.close()
+        await self._policy_api.stop()
         for writer in self._streams:
             writer.transport.abort()
         self._servers.clear()
@@ -48,7 +53,10 @@ class Controllers:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._streams.add(writer)
         try:
-            word, _, workload = (await reader.readline()).decode().partition(" ")
+            line = await reader.readline()
+            word, _, workload = line.decode().partition(" ")
+            if line.startswith(policy_api.PREFACE):
+                await self._policy_api.serve(line, reader, writer)
             if word == WATCH:
                 self.asked += 1
                 await self._answer(reader, writer, json.loads(workload))
@@ -70,11 +78,15 @@ class Controllers:
                 following.cancel()
 
     async def _follow(self, writer: asyncio.StreamWriter, workload: dict[str, str]) -> None:
+        async for ports in self._watched(workload):
+            writer.write(f"{POLICY} {ports}\n".encode())
+
+    async def _watched(self, workload: dict[str, str]) -> AsyncIterator[str]:
         said = None
         while True:
             news, ports = self._api.store.news(), self._opaque_ports(workload)
             if ports != said:
-                writer.write(f"{POLICY} {ports}\n".encode())
+                yield ports
             said = ports
             await news.wait()
 

@@ -11,11 +11,12 @@ import ssl
 from ipaddress import ip_address
 
 from agent.core import opaque
-from agent.sandbox.proxy.controllers import POLICY, WATCH
 from agent.sandbox.proxy.metrics import Metrics
 from agent.sandbox.proxy.settings import Settings
 
+WATCH, POLICY = "watch", "policy"  # what a line of a request and of a response begins with
 ANSWERED = "STANDIN_ANSWERED"  # count one answer without asking, and keep the environment's opaque ports
+IDLE = 90.0  # seconds; INBOUND_DISCOVERY_IDLE_TIMEOUT
 PAUSE = 0.3  # seconds between two tries; the proxy's own grow to 10 s
 WITHIN = 3.0  # seconds for an answer
 
@@ -26,9 +27,18 @@ class PolicyClient:
         host, _, port = settings.policy.rpartition(":")
         self._host, self._port = host.strip("[]"), int(port)
         self._opaque = settings.opaque_ports
+        self._kept: dict[int, float] = {}  # other ports → until when their policy is kept
 
     def is_opaque(self, port: int) -> bool:
-        return bool(opaque.within([port], self._opaque))
+        """For a connection that is accepted now. The policy of a port that `INBOUND_PORTS` lacks is asked for at
+        its first connection, to which the environment's applies, and kept for a while after the last one."""
+        known = opaque.within([port], self._settings.inbound_ports) or self._discovered(port)
+        return bool(opaque.within([port], self._opaque if known else self._settings.opaque_ports))
+
+    def _discovered(self, port: int) -> bool:
+        now = asyncio.get_running_loop().time()
+        known, self._kept[port] = now < self._kept.get(port, now), now + IDLE
+        return known
 
     async def follow(self) -> None:
         """Until cancelled."""

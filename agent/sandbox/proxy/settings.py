@@ -38,8 +38,8 @@ class TokenSettings:
 @dataclass(frozen=True)
 class Settings:
     """`inbound_ips`: original destinations that are served; empty: all. `inbound_policy`: whom they are served
-    to. `opaque_ports`: until the policy controller answers. `detect_within`: seconds for the first bytes of a
-    connection. `grace`: seconds."""
+    to. `inbound_ports`: whose policy is read at the start. `opaque_ports`: until the policy controller answers.
+    `detect_within`: seconds for the first bytes of a connection. `grace`: seconds."""
 
     workload_api: str  # "" in token mode
     token: "TokenSettings | None"
@@ -54,6 +54,7 @@ class Settings:
     admin: Address
     inbound_ips: frozenset[str]
     inbound_policy: str
+    inbound_ports: tuple[PortRange, ...]
     opaque_ports: tuple[PortRange, ...]
     detect_within: float
     grace: float
@@ -64,7 +65,6 @@ def parse(environment: Mapping[str, str]) -> Settings:
     """Raises Invalid."""
     env = _Environment(environment)
     env.check_control_plane()
-    env.check_inbound_ports()
     return Settings(
         workload_api=env.workload_api(),
         token=None if env.workload_api() else env.token(),
@@ -79,6 +79,7 @@ def parse(environment: Mapping[str, str]) -> Settings:
         admin=env.address("ADMIN_LISTEN_ADDR", "127.0.0.1:4191"),
         inbound_ips=env.addresses("INBOUND_IPS"),
         inbound_policy=env.inbound_policy(),
+        inbound_ports=ranges(env.inbound_ports(), {}),
         opaque_ports=ranges(env.get("INBOUND_PORTS_DISABLE_PROTOCOL_DETECTION") or "", {}),
         detect_within=env.duration("INBOUND_DETECT_TIMEOUT", "10s"),
         grace=env.duration("SHUTDOWN_GRACE_PERIOD", "2m"),
@@ -185,7 +186,8 @@ class _Environment:
             raise self.bad(name, "InvalidPortPolicy")
         return value
 
-    def check_inbound_ports(self) -> None:
+    def inbound_ports(self) -> str:
         ports = self.get("INBOUND_PORTS")
         if ports is not None and not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", ports):
             raise self.bad("INBOUND_PORTS", "NotAnInteger")
+        return ports or ""

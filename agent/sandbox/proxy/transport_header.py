@@ -6,7 +6,7 @@ It follows the TLS handshake, under its own ALPN: a preface, a length, and a mes
 import asyncio
 
 ALPN = "transport.l5d.io/v1"
-_PREFACE = b"proxy.l5d.io/connect\r\n\r\n"
+_PREFACE = ALPN.encode() + b"\r\n\r\n"
 _PORT = b"\x08"  # field 1, a varint
 _LARGEST = 1024  # bytes of a message
 
