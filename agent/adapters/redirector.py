@@ -105,14 +105,18 @@ def _drain(notices: socket.socket) -> None:
 
 
 def _fault(answer: Mapping[str, Any]) -> Fault | None:
+    """The worst of what the firewall does."""
     if untracked := answer.get("untracked"):
         return Fault(Reason.CONNECTIONS_UNTRACKED, str(untracked))
-    match answer.get("verdict"):
-        case "accepted":
-            return None
-        case "refused":
-            return Fault(Reason.FIREWALL_CLOSED, str(answer.get("detail", "")), str(answer.get("commands", "")))
-    return Fault(Reason.FIREWALL_UNCLEAR, str(answer.get("detail", "")))
+    verdict, detail = answer.get("verdict"), str(answer.get("detail", ""))
+    if verdict == "refused":
+        return Fault(Reason.FIREWALL_CLOSED, detail, str(answer.get("commands", "")))
+    if outbound := answer.get("outbound_refused"):
+        return Fault(Reason.FIREWALL_CLOSED, str(outbound))
+    if verdict != "accepted":
+        return Fault(Reason.FIREWALL_UNCLEAR, detail)
+    outbound = answer.get("outbound_unknown")
+    return Fault(Reason.FIREWALL_UNCLEAR, str(outbound)) if outbound else None
 
 
 def _live(answer: Mapping[str, Any]) -> LiveRedirect:

@@ -12,6 +12,7 @@ from agent.cli.main import prefix_argument
 from agent.core import text
 
 if TYPE_CHECKING:
+    from agent.core.redirect.departure import Departure
     from agent.offline.redirect import Redirect
 
 HELP = "show the redirect rules, and how they differ from the live rules"
@@ -45,6 +46,7 @@ def as_json(found: "Redirect") -> dict[str, Any]:
             "verdict": found.admission.verdict.value,
             "text": found.admission.words,
             "commands": list(found.admission.commands),
+            "outbound": [_departure(one) for one in found.departures],
         },
         "refused": _fault(found.refused),
         "refusals": list(found.refusals),
@@ -76,6 +78,7 @@ def render(found: "Redirect") -> Iterator[str]:
     yield ""
     yield found.admission.words
     yield from (f"  {command}" for command in found.admission.commands)
+    yield from (one.words for one in found.departures)
     if found.absent:
         yield ""
         yield f"{found.absent.reason}: {found.absent.entry.text} ({found.absent.detail})"
@@ -128,6 +131,10 @@ def difference(found: "Redirect") -> list[str]:
         return []
     live, planned = list(rules.lines(found.live.rules)), list(rules.lines(found.planned))
     return list(difflib.unified_diff(live, planned, lineterm="", n=1))[2:]
+
+
+def _departure(found: "Departure") -> dict[str, Any]:
+    return {"version": found.version, "verdict": found.verdict.value, "text": found.words}
 
 
 def _fault(fault: Any) -> dict[str, str] | None:

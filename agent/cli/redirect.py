@@ -100,9 +100,10 @@ def _apply(args: argparse.Namespace) -> int:
 
 
 def _warn_of_firewall(args: argparse.Namespace) -> int:
-    """The redirect is set. If peers cannot reach the proxy, the verb still fails."""
+    """The redirect is set. If peers or outbound connections cannot reach the proxy, the verb still fails."""
     found = ask(args, "ask the host's firewall", "redirect firewall")
     closed, untracked = found["verdict"] == "refused", found.get("untracked")
+    refused, unclear = found.get("outbound_refused"), found.get("outbound_unknown")
     if untracked:
         print(f"warning: {untracked}", file=sys.stderr)
     if found["verdict"] != "accepted":
@@ -110,7 +111,12 @@ def _warn_of_firewall(args: argparse.Namespace) -> int:
         print(f"warning: the host's firewall: {words}: {found['detail']}", file=sys.stderr)
     for line in str(found.get("commands", "")).split("; ") if closed else ():
         print(f"  → {line}", file=sys.stderr)
-    return Exit.FAILED if closed or untracked else Exit.OK
+    if refused:
+        print(f"warning: the host's firewall: blocks outbound connections: {refused}", file=sys.stderr)
+    if unclear:
+        words = "it is unknown whether it accepts outbound connections"
+        print(f"warning: the host's firewall: {words}: {unclear}", file=sys.stderr)
+    return Exit.FAILED if closed or untracked or refused else Exit.OK
 
 
 def _plain(args: argparse.Namespace, verb: str) -> int:

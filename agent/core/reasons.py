@@ -214,13 +214,13 @@ REGISTRY: Mapping[Reason, Entry] = {
     ),
     Reason.FIREWALL_CLOSED: Entry(
         _FAULT,
-        "the host's own firewall keeps peers from the proxy's inbound port",
-        "fairlead plan names the rule and the command that opens the port",
+        "the host's own firewall keeps peers, or outbound connections, from the proxy",
+        "fairlead plan names the rule, and the command that opens the inbound port",
     ),
     Reason.FIREWALL_UNCLEAR: Entry(
         _WARN,
-        "it is not known whether the host's own firewall lets peers reach the proxy's inbound port",
-        "fairlead plan names the rule that fairlead does not understand; try a connection from a peer",
+        "it is not known whether the host's own firewall lets peers and outbound connections reach the proxy",
+        "fairlead plan names the rule that fairlead does not understand; try a connection",
     ),
     Reason.CONNECTIONS_UNTRACKED: Entry(
         _FAULT,

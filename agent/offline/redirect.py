@@ -10,13 +10,14 @@ from agent.core.facts import Level
 from agent.core.reasons import Fault, Reason
 from agent.core.redirect import RedirectSpec, Ruleset, levels, ruleset
 from agent.core.redirect.admission import Admission, Seen
+from agent.core.redirect.departure import Departure
 from agent.core.redirect.spec import differences_from_guide
 from agent.core.redirect.timed import Live
 from agent.host import Host
 from agent.offline.helper import Refused
 from agent.ports import Trouble
 from agent.privileged import Refusal
-from agent.privileged.redirect import admission, greetings, guide, live, records, specification
+from agent.privileged.redirect import admission, departures, greetings, guide, live, records, specification
 from agent.privileged.system import configuration, listeners, session
 
 
@@ -33,6 +34,7 @@ class Redirect:
     outbound: Level
     as_planned: bool  # what is live is a level of these very rules
     admission: Admission  # whether the host's own firewall lets peers in
+    departures: tuple[Departure, ...] = ()  # whether it lets outbound connections reach the proxy
     edited: Fault | None = None  # the configuration is not the one in force
     refused: Fault | None = None
     unread: Fault | None = None
@@ -67,6 +69,7 @@ def read(prefix: str) -> Redirect:
         *_levels(source, found),
         as_planned=Level.PARTIAL not in levels(spec, found.rules),
         admission=admission.admission(firewall, spec, redirected.outbound_networks or control.cluster_networks),
+        departures=tuple(departures.judged(firewall, spec)),
         edited=_edited(root, source),
         refused=None if off else _refused(root, firewall),
         unread=unread,
@@ -120,7 +123,7 @@ def _refused(root: Path, firewall: Seen | Refusal) -> Fault | None:
     try:
         wanted = specification.approved(root, session.ports())
         admission.tracked(firewall, wanted)
-        admission.outward(firewall, wanted)
+        departures.must_pass(firewall, wanted)
         greetings.must_be_opaque(root, root, Level.ON)
     except Refusal as refusal:
         return _fault(refusal)

@@ -296,6 +296,17 @@ def test_apply_warns_of_a_firewall_that_cannot_be_told(host: Host, proxy: None) 
     assert (code, output.splitlines()[0]) == (0, "set: inbound on, outbound on")
     assert errors.startswith("warning: the host's firewall: it is unknown whether it accepts peers: "), errors
     assert "→" not in errors
+    host.space.run("nft", "delete table inet own")
+    rule = "add table inet own; add chain inet own out { type filter hook output priority 0; policy accept; }"
+    host.space.run("nft", f"{rule}; add rule inet own out ip daddr 127.0.0.1 meta mark 7 drop")
+    code, _, errors = fairlead(host, "redirect apply")
+    assert code == 0 and "unknown whether it accepts outbound connections: not understood: inet own out" in errors
+    assert "IPv4 outbound connections reach the proxy: cannot tell (not understood: inet own out" in good(
+        host, "plan"
+    )
+    host.space.run("nft", "insert rule inet own out ip daddr 127.0.0.1 drop")
+    code, output, _ = fairlead(host, "plan --json")
+    assert (code, json.loads(output)["firewall"]["outbound"][0]["verdict"]) == (1, "refused")
 
 
 def test_apply_where_inbound_is_not_on_asks_no_firewall(host: Host) -> None:

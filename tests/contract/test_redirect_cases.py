@@ -14,7 +14,7 @@ from agent.core.redirect import ruleset
 from agent.core.redirect.admission import Admission
 from agent.core.redirect.walk import Verdict
 from agent.privileged import Refusal
-from agent.privileged.redirect import admission, kernel, specification
+from agent.privileged.redirect import admission, departures, kernel, specification
 from tests.privileged.asking import ask
 from tests.privileged.firewalls import force
 from tests.privileged.hosts import APP, FAMILIES, INBOUND, OUTBOUND, Host, Listeners, dial, wired_host
@@ -84,7 +84,7 @@ def refused(host: Host) -> str:
     def ask() -> str:
         try:
             admission.tracked(seen(), spec)
-            admission.outward(seen(), spec)
+            departures.must_pass(seen(), spec)
         except Refusal as refusal:
             return refusal.detail
         return ""

@@ -192,8 +192,9 @@ def vmap(left: object, *pairs: tuple[object, object]) -> dict[str, object]:
 TO_C = {"jump": {"target": "c"}}
 LOCAL = {"match": {"op": "==", "left": {"fib": {"result": "type", "flags": ["daddr"]}}, "right": "local"}}
 PEER_IN_SET = when("saddr", "@peers", "ip")
+EVERY = [{"prefix": {"addr": "198.51.100.0", "len": 24}}]
+NAMED = {"set": {"family": "inet", "table": "t", "name": "peers", "type": "ipv4_addr", "elem": EVERY}}
 STATE, IN = {"ct": {"key": "state"}}, {"meta": {"key": "iifname"}}
-NAMED = {"set": {"family": "inet", "table": "t", "name": "peers", "type": "ipv4_addr", "elem": ["198.51.100.7"]}}
 
 
 @pytest.mark.parametrize(

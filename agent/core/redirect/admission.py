@@ -6,7 +6,7 @@ The firewall sees 4143: connections to declared ports are redirected before its 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.core.redirect import firewall, firewall_iptables
+from agent.core.redirect import firewall, firewall_iptables, named_addresses, parts
 from agent.core.redirect.firewall import BaseChain
 from agent.core.redirect.passage import Leg, passage
 from agent.core.redirect.rules import Network
@@ -29,6 +29,7 @@ class Admission:
     commands: tuple[str, ...] = ()
     why: str = ""  # it cannot be told
     rule: str = ""  # that refuses, or is not understood
+    where: str = ""  # the parts of the peers' networks that have this verdict; "": all of them
 
     @property
     def words(self) -> str:
@@ -36,10 +37,21 @@ class Admission:
             case Verdict.ACCEPTED:
                 return f"the host's firewall lets peers reach port {self.port}: open"
             case Verdict.REFUSED:
-                what = f"the host's firewall keeps peers from port {self.port}: closed"
+                what = f"the host's firewall keeps peers{self._in} from port {self.port}: closed"
                 return f"{what}{self._by}; to open it, add this:"
             case Verdict.UNKNOWN:
-                return f"whether the host's firewall lets peers reach port {self.port}: cannot tell{self._because}"
+                what = f"whether the host's firewall lets peers{self._in} reach port {self.port}: cannot tell"
+                return f"{what}{self._because}"
+
+    @property
+    def cause(self) -> str:
+        """In short."""
+        what = self.rule or self.why
+        return f"{what} (for peers{self._in})" if self.where else what
+
+    @property
+    def _in(self) -> str:
+        return f" in {self.where}" if self.where else ""
 
     @property
     def _by(self) -> str:
@@ -51,16 +63,43 @@ class Admission:
 
 
 def admission(seen: Seen, arrivals: Sequence[Arrival], networks: Iterable[Network]) -> Admission:
-    """`arrivals`: examples of what must come in, at least one. `networks`: where peers are, for the commands."""
-    found = together(outcome(seen, arrival) for arrival in arrivals)
-    port = arrivals[0].port or 0
+    """`arrivals`: examples of what must come in, at least one, from each network. `networks`: where peers are.
+    Each part of a network that rules name is judged."""
+    given = list(networks)
+    told = [(part, arrival, outcome(seen, arrival)) for part, arrival in spread(seen, arrivals, given)]
+    found = together(one for _, _, one in told)
+    port, where = arrivals[0].port or 0, where_it_is(found.verdict, [(part, one) for part, _, one in told])
     match found.verdict:
         case Verdict.REFUSED:
-            commands = tuple(_commands(seen, arrivals, list(networks)))
-            return Admission(found.verdict, port, commands, rule=found.rule)
+            commands = tuple(_commands(seen, [arrival for _, arrival, _ in told], given))
+            return Admission(found.verdict, port, commands, rule=found.rule, where=where)
         case Verdict.UNKNOWN:
-            return Admission(found.verdict, port, why=f"not understood: {found.rule}", rule=found.rule)
+            why = f"not understood: {found.rule}"
+            return Admission(found.verdict, port, why=why, rule=found.rule, where=where)
+    if crowded := crowd(seen, given):
+        return Admission(Verdict.UNKNOWN, port, why=crowded)
     return Admission(found.verdict, port)
+
+
+def spread(
+    seen: Seen, arrivals: Sequence[Arrival], networks: Iterable[Network], apart: Sequence[Network] = ()
+) -> list[tuple[parts.Part | None, Arrival]]:
+    """Each arrival from (or to) every part of its network that rules name. `apart`: as in `parts`."""
+    named = named_addresses.conditions(seen.listing, seen.saved.values())
+    return list(dict.fromkeys(parts.spread(arrivals, networks, named, apart)))
+
+
+def where_it_is(verdict: Verdict, told: Sequence[tuple[parts.Part | None, Outcome]]) -> str:
+    """The parts that have this verdict; "": all of them."""
+    hit = {part for part, found in told if part and found.verdict is verdict}
+    return "" if hit == {part for part, _ in told if part} else parts.shown(hit)
+
+
+def crowd(seen: Seen, networks: Iterable[Network]) -> str:
+    """Why not every part is judged; "": each is."""
+    named = named_addresses.conditions(seen.listing, seen.saved.values())
+    found = next((one for one in networks if len(parts.split(one, named)) > parts.MOST), None)
+    return f"rules name more than {parts.MOST} parts of {found}" if found else ""
 
 
 def outcome(seen: Seen, arrival: Arrival) -> Outcome:

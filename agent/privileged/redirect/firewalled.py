@@ -4,7 +4,7 @@ from pathlib import Path
 
 from agent.core.redirect.walk import Verdict
 from agent.privileged import Refusal
-from agent.privileged.redirect import admission, live, specification
+from agent.privileged.redirect import admission, departures, live, specification
 from agent.privileged.system import configuration
 
 
@@ -15,9 +15,13 @@ def judge(prefix: Path) -> dict[str, object]:
     networks = config.redirect.outbound_networks or config.control_plane.cluster_networks
     seen = admission.seen()
     found = admission.admission(seen, spec, networks)
-    answer: dict[str, object] = {"verdict": found.verdict.value, "detail": found.rule or found.why}
+    answer: dict[str, object] = {"verdict": found.verdict.value, "detail": found.cause}
     if found.verdict is Verdict.REFUSED:
         answer["commands"] = "; ".join(found.commands)
+    outbound = departures.judged(seen, spec)
+    for verdict in (Verdict.REFUSED, Verdict.UNKNOWN):
+        if causes := [one.fault for one in outbound if one.verdict is verdict]:
+            answer[f"outbound_{verdict.value}"] = "; ".join(causes)
     try:
         admission.tracked(seen, spec, networks)
     except Refusal as refusal:

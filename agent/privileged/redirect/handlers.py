@@ -14,6 +14,7 @@ from agent.core.redirect.trial import Event, Impossible, Stage, after, agent_may
 from agent.privileged import Answer, Refusal
 from agent.privileged.redirect import (
     admission,
+    departures,
     greetings,
     guide,
     host_rules,
@@ -326,7 +327,7 @@ def _new(prefix: Path, wanted: Levels, session: frozenset[int] = frozenset()) ->
         firewall = admission.seen(admission.OUTWARD)
         admission.tracked(firewall, spec)
         if wanted[1] is Level.ON:
-            admission.outward(firewall, spec)
+            departures.must_pass(firewall, spec)
     return spec
 
 
