@@ -26,8 +26,8 @@ from tests.contract import status_worlds
 from tests.core.test_policy import serving
 from tests.core.world import SPEC
 from tests.lab.realparts import ApiServer
-from tests.loops.hour import an_hour, falls
 from tests.loops.running import running
+from tests.loops.virtual_hour import an_hour, falls
 
 ROUNDS = {1.0: 5, 10.0: 2}
 

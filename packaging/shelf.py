@@ -15,7 +15,7 @@ FEW = 6  # of each kind, which are kept however old they are
 
 def hold(place: Path) -> Path:
     """Mark it as used now, and hold it until this process ends: no build removes it (as in
-    tests/system/built.py)."""
+    tests/system/built_packages.py)."""
     fcntl.flock(os.open(place, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_SH)
     os.utime(place)
     return place

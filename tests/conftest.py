@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    from tests.lab.reached import Reached
+    from tests.lab.reached_reasons import Reached
 
     config.pluginmanager.register(Reached(config))
     if not hasattr(config, "workerinput"):

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.adapters import files, memory, proxy_reading, spawn
+from agent.adapters import files, oom_kills, proxy_reading, spawn
 from agent.core import gate_record as gate
 from agent.core import procfs, proxy, proxy_end, text_files
 from agent.core.facts import UNKNOWN, Maybe, Process
@@ -54,7 +54,7 @@ class _Handle:
     process: Process
     pidfd: int
     child: subprocess.Popen[bytes] | None  # None: adopted
-    counters: memory.Counters
+    counters: oom_kills.Counters
     oom_kills: tuple[int, int]  # in its control group, at the last look but one and at the last
     log_read: int = 0  # bytes
     worker_lost: bool = False
@@ -112,8 +112,8 @@ class ChildProxy:
 
     def _hold(self, process: Process, pidfd: int, child: "subprocess.Popen[bytes] | None") -> Process:
         self.close()
-        counters = memory.counters_of(process.pid)
-        self._handle = _Handle(process, pidfd, child, counters, (memory.kills(counters),) * 2)
+        counters = oom_kills.counters_of(process.pid)
+        self._handle = _Handle(process, pidfd, child, counters, (oom_kills.kills(counters),) * 2)
         return process
 
     def close(self) -> None:
@@ -228,7 +228,7 @@ class ChildProxy:
         await _readable(handle.pidfd)
         # The counter does not name the killed process: it was the proxy if SIGKILL ended it. Its end takes
         # a moment more than the count, and a look may lie between them.
-        out_of_memory = memory.kills(handle.counters) > handle.oom_kills[0]
+        out_of_memory = oom_kills.kills(handle.counters) > handle.oom_kills[0]
         if handle.child is None and not out_of_memory:
             return Fault(Reason.PROXY_CRASHED, "exit status unknown: adopted")
         code = -signal.SIGKILL if handle.child is None else handle.child.wait()
@@ -255,7 +255,7 @@ class ChildProxy:
 
     async def inspect(self, process: Process) -> Reading:
         handle, settings = self._held(process), self._settings()
-        handle.oom_kills = handle.oom_kills[1], memory.kills(handle.counters)
+        handle.oom_kills = handle.oom_kills[1], oom_kills.kills(handle.counters)
         reading = await proxy_reading.read(settings)
         return dataclasses.replace(reading, worker_lost=self._worker_lost(handle, settings.version))
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from agent.adapters import memory, proxy_reading, unit_bus
+from agent.adapters import oom_kills, proxy_reading, unit_bus
 from agent.adapters.helper import Helper
 from agent.adapters.unit_bus import BusError, UnitState
 from agent.core import gate_record, procfs
@@ -24,7 +24,7 @@ from agent.ports import Trouble
 
 UNIT = "fairlead-proxy.service"
 # It lasts as long as the unit is busy with the end of its process.
-OOM_KILLS = memory.counters(*2 * [f"system.slice/{UNIT}"])
+OOM_KILLS = oom_kills.counters(*2 * [f"system.slice/{UNIT}"])
 GATE_SAYS = 5.0  # seconds after which a waiting start is reported with its cause
 ENDED_WITHIN = 20.0  # seconds for systemd to say how a process has ended
 LOGS_EVERY = 30.0  # seconds
@@ -105,7 +105,7 @@ class UnitProxy:
         """At once, before the unit's ExecStopPost= has run: a loop that does not know of the end would take the
         failure policy for drift."""
         await self._gone(process)
-        if memory.kills(OOM_KILLS):
+        if oom_kills.kills(OOM_KILLS):
             return exit_fault(-9, out_of_memory=True)
         fault = _UNKNOWN_END
         with suppress(BusError, TimeoutError):

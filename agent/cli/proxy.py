@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from agent.cli import proxy_agent, proxy_look
+from agent.cli import proxy_agent, proxy_inspection
 from agent.cli.check_config import load
 from agent.cli.kit.exits import Exit, Failure, must_be_root
 from agent.cli.main import prefix_argument
@@ -69,7 +69,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         one.set_defaults(act=act)
 
     proxy_agent.arguments(verbs)
-    proxy_look.arguments(verbs)
+    proxy_inspection.arguments(verbs)
     for one in verbs.choices.values():  # accepted before and after the verb
         prefix_argument(one, argparse.SUPPRESS)
 

@@ -5,7 +5,7 @@ import enum
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agent.core import conditions, control_plane, matching, opaque, outdated, policy
+from agent.core import conditions, control_plane, matching, opaque, policy, restart_pending
 from agent.core.attempts import LastAttempt
 from agent.core.facts import UNKNOWN, Facts, Maybe, Phase, PhaseKind, ProxyState
 from agent.core.goals import Advertise, Goals, ProxyGoal
@@ -156,7 +156,7 @@ def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
         yield facts.redirect.firewall
     yield _outcome(facts)
     yield from (fault for fault in (facts.configuration, facts.folders) if fault is not UNKNOWN)
-    yield from outdated.remarks(facts)
+    yield from restart_pending.remarks(facts)
     yield from _differences(spec, facts)
     yield ports_standing(spec, facts)
     yield opaque.mismatch(spec, facts)

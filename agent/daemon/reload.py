@@ -15,7 +15,7 @@ from agent import config as configuration
 from agent.adapters import proxy_reading
 from agent.config import Config, Problem, derived
 from agent.config.changes import Takes, changed, takes
-from agent.core import outdated, proxy
+from agent.core import proxy, restart_pending
 from agent.core.facts import UNKNOWN, ProxyState
 from agent.core.reasons import Fault, Reason
 from agent.host import Host
@@ -82,7 +82,7 @@ class Reload:
             return self._answer(problems=[vars(problem) for problem in problems])
         waits = [key for key in keys if Takes.PROXY in takes(key)]
         waits += await self._log_filter(found.proxy.log, keys)
-        restarting = bool(words.get("restart_proxy")) and bool(waits or self._is_outdated())
+        restarting = bool(words.get("restart_proxy")) and bool(waits or self._restart_is_pending())
         if restarting:
             await self._restart({"force": bool(words.get("force"))})
         if keys:
@@ -129,8 +129,8 @@ class Reload:
             return ["proxy.log"]
         return []
 
-    def _is_outdated(self) -> bool:
-        return any(outdated.remarks(self._board.facts.value))
+    def _restart_is_pending(self) -> bool:
+        return any(restart_pending.remarks(self._board.facts.value))
 
 
 def _told(problem: Problem) -> str:

@@ -28,20 +28,20 @@ from agent.adapters import (
 from agent.config import Config, derived
 from agent.core import failure
 from agent.core import proxy as proxy_core
-from agent.daemon import clocks, identities, orders, proxies, reload, shown
+from agent.daemon import clocks, identities, orders, proxies, published_state, reload
 from agent.daemon.context import Context
 from agent.loops import (
     addresses,
     events,
     lease,
     notify,
-    outdated,
     policy,
     probe,
     proxy,
     ready_once,
     redirect,
     report,
+    restart_pending,
     slices,
     status,
 )
@@ -113,7 +113,7 @@ class Parts:
     @cached_property
     def lease(self) -> lease.LeaseLoop:
         it = self.context
-        annotations = partial(shown.lease_annotations, it)
+        annotations = partial(published_state.lease_annotations, it)
         publish, name = it.board.setter("lease"), socket.gethostname()
         return lease.LeaseLoop(
             self.api, it.spec, it.board, publish, name, clocks.exact_wall, random.random, annotations
@@ -158,7 +158,7 @@ class Parts:
             "status": status.StatusLoop(self.api, spec, board, fact("workload"), clocks.wall, dice),
             "lease": self.lease,
             "replacement": self.replacement,
-            "outdated": self._outdated(),
+            "restart_pending": self._restart_pending(),
             "control_plane": self._control_plane(),
             "reload": self.reload,
             "folders": self._folders(),
@@ -187,11 +187,13 @@ class Parts:
         publish, grace = it.board.setter("proxy"), float(it.config.proxy.grace)
         return proxy.ProxyLoop(self.runtime, it.board, publish, uid, time.time, random.random, grace)
 
-    def _outdated(self) -> Loop:
+    def _restart_pending(self) -> Loop:
         it, restart = self.context, partial(self.orders.restart, {})
         publish = it.board.setter("started_with")
         wanted = partial(proxies.wanted_environment, it)
-        return outdated.OutdatedLoop(proxy_reading.environment, wanted, it.spec, it.board, publish, restart)
+        return restart_pending.RestartPendingLoop(
+            proxy_reading.environment, wanted, it.spec, it.board, publish, restart
+        )
 
     def _folders(self) -> Loop:
         host = self.context.host
@@ -205,7 +207,7 @@ class Parts:
     def socket(self) -> status_socket.StatusSocket:
         it = self.context
         pushes = {spec.name: spec.ttl for spec in it.config.probes if spec.kind == "push"}
-        snapshot = partial(shown.snapshot, it)
+        snapshot = partial(published_state.snapshot, it)
         asked, push = self.phase.ask, self.probe.push
         return status_socket.StatusSocket(
             it.host.socket, snapshot, it.board.changed, asked, pushes, push, self._by_name()

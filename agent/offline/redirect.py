@@ -17,7 +17,15 @@ from agent.host import Host
 from agent.offline.helper import Refused
 from agent.ports import Trouble
 from agent.privileged import Refusal
-from agent.privileged.redirect import admission, departures, greetings, guide, live, records, specification
+from agent.privileged.redirect import (
+    admission,
+    departures,
+    greetings,
+    guide_chains,
+    live_rules,
+    records,
+    specification,
+)
 from agent.privileged.system import configuration, listeners, session
 
 
@@ -59,8 +67,8 @@ def read(prefix: str) -> Redirect:
     planned = ruleset(spec, Level.RELEASED, Level.RELEASED) if off else ruleset(spec, Level.ON, outbound)
     found, unread = _live(root)
     firewall = admission.seen()
-    source = live.source(root, found)
-    hand_made = () if unread else guide.chains()
+    source = live_rules.source(root, found)
+    hand_made = () if unread else guide_chains.chains()
     differences = differences_from_guide(spec) if redirected.mode == "linkerd-guide" else ()
     return Redirect(
         spec,
@@ -114,7 +122,7 @@ def _edited(root: Path, source: Path) -> Fault | None:
 
 def _live(root: Path) -> tuple[Live, Fault | None]:
     try:
-        return live.read(root), None
+        return live_rules.read(root), None
     except Refusal as refusal:
         return Live(None), _fault(refusal)
 

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent.offline import gate, identity
-from agent.proxyunit import starts
+from agent.proxyunit import failed_starts
 
 
 def main(arguments: Sequence[str]) -> int:
     prefix, within = "", math.inf
     match arguments:
         case []:
-            starts.pause(Path(os.environ["RUNTIME_DIRECTORY"]))
+            failed_starts.pause(Path(os.environ["RUNTIME_DIRECTORY"]))
         case ["--within", seconds]:
             within = float(seconds)
         case ["--prefix", prefix, "--within", seconds]:

@@ -20,7 +20,7 @@ from agent.core import proxy
 from agent.core.reasons import Fault, Reason
 from agent.privileged import Refusal
 from agent.privileged.proxy import launch
-from agent.proxyunit import starts
+from agent.proxyunit import failed_starts
 
 REFUSED, FAILED, NOT_EXECUTABLE, ABSENT = 64, 1, 126, 127
 
@@ -31,7 +31,7 @@ def become(prefix: Path, folder: Path) -> int:
         if os.getuid() != found.uid:
             cause = f"this is uid {os.getuid()}, and proxy.user is {found.uid}; set User= of the unit by a drop-in"
             return _say(folder, REFUSED, cause)
-        starts.begin(folder)
+        failed_starts.begin(folder)
         return execute(found, folder)
     except (Refusal, proxy.Refused) as error:
         return _say(folder, REFUSED, str(error))
@@ -60,7 +60,7 @@ _REASONS = {
 
 def _say(folder: Path, code: int, cause: str) -> int:
     print(f"cannot start the proxy: {cause}", file=sys.stderr, flush=True)
-    starts.record(folder, Fault(_REASONS[code], cause))
+    failed_starts.record(folder, Fault(_REASONS[code], cause))
     return code
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent.sandbox.stage import first_day, namespaces, terminal, upgrade
+from agent.sandbox.stage.interactive import Visit
 from agent.sandbox.stage.scene import Options, Scene
 from agent.sandbox.stage.tour import Step, Tour, take
-from agent.sandbox.stage.visit import Visit
 
 
 def run(*, check: bool, proxy: Path | None, verbose: bool, scenario: str = "tour") -> int:

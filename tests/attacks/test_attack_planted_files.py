@@ -12,7 +12,7 @@ import pytest
 
 from agent.adapters import files, instance
 from agent.core.reasons import Fault, Reason
-from agent.proxyunit import starts
+from agent.proxyunit import failed_starts
 
 ATTACKER = 2109
 
@@ -29,7 +29,7 @@ def _locked(folder: Path) -> None:
     ("planted", "act"),
     [
         (f".token.{os.getpid()}", lambda folder: files.write_atomically(folder / "token", "new", 0o640)),
-        (".gate.json", lambda folder: starts.record(folder, Fault(Reason.PROXY_CRASHED))),
+        (".gate.json", lambda folder: failed_starts.record(folder, Fault(Reason.PROXY_CRASHED))),
         ("agent.lock", _locked),
     ],
 )

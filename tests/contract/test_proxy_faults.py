@@ -13,7 +13,7 @@ from agent.core.proxy import ProxySettings, Reading
 from agent.core.proxy_end import lost_a_worker
 from agent.core.reasons import Fault, Reason
 from agent.sandbox.proxy import program as standin
-from tests.lab import memory
+from tests.lab import memory_cgroup
 from tests.lab.child_proxies import BASE, IDENTITY, SETTINGS, UID, Options, ProxyHost, only_child
 
 pytestmark = pytest.mark.real
@@ -64,7 +64,7 @@ async def test_a_proxy_whose_worker_died_says_so_in_its_log(
 
 async def test_a_proxy_that_leaks_is_killed_for_want_of_memory_and_not_by_somebody(host: ProxyHost) -> None:
     standin.write_executable(host.path("leaking"), **{standin.LEAK: "64"})
-    with memory.group(192 << 20) as group:
+    with memory_cgroup.group(192 << 20) as group:
         async with host.agent(Options(binary=str(BASE / "leaking"))) as runtime, asyncio.timeout(90):
             await runtime.adopt()
             (group / "cgroup.procs").write_text(str(only_child(runtime.process.pid)))
@@ -78,7 +78,7 @@ async def test_a_proxy_that_leaks_is_killed_for_want_of_memory_and_not_by_somebo
 async def test_one_that_was_adopted_too(host: ProxyHost) -> None:
     standin.write_executable(host.path("leaking"), **{standin.LEAK: "64"})
     options = Options(binary=str(BASE / "leaking"))
-    with memory.group(192 << 20) as group:
+    with memory_cgroup.group(192 << 20) as group:
         async with host.agent(options) as first:
             process = await first.start()
             await host.run("sh", "-c", f"echo {process.pid} > {group}/cgroup.procs")

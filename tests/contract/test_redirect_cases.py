@@ -15,8 +15,8 @@ from agent.core.redirect.admission import Admission
 from agent.core.redirect.walk import Verdict
 from agent.privileged import Refusal
 from agent.privileged.redirect import admission, departures, kernel, specification
-from tests.privileged.asking import ask
 from tests.privileged.firewalls import force
+from tests.privileged.helper_requests import ask
 from tests.privileged.hosts import APP, FAMILIES, INBOUND, OUTBOUND, Host, Listeners, dial, wired_host
 
 CASES = Path(__file__).parents[1] / "cases"

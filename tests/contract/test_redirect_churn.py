@@ -17,8 +17,8 @@ import pytest
 from agent.core.facts import Level
 from agent.core.redirect import levels
 from agent.privileged.redirect import kernel, specification
-from tests.privileged.asking import REMOVE, REPOSITORY, apply
 from tests.privileged.firewalls import force
+from tests.privileged.helper_requests import REMOVE, REPOSITORY, apply
 from tests.privileged.hosts import (
     APP,
     FAMILIES,

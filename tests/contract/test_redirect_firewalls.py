@@ -11,9 +11,9 @@ from agent.core.facts import Level
 from agent.core.redirect import levels, ruleset
 from agent.core.redirect.firewall import Arrival, Verdict, input_verdict
 from agent.privileged.redirect import admission, kernel, specification
-from tests.privileged.asking import ask
 from tests.privileged.firewall_daemons import Ufw, firewalld
 from tests.privileged.firewalls import force
+from tests.privileged.helper_requests import ask
 from tests.privileged.hosts import (
     APP,
     FAMILIES,

@@ -13,7 +13,7 @@ import pytest
 from agent.core.facts import Level
 from agent.core.redirect import Inbound, Published, levels, ruleset
 from agent.core.redirect.firewall import Arrival, Verdict, input_verdict
-from agent.privileged.redirect import guide, kernel, published, specification
+from agent.privileged.redirect import guide_chains, kernel, published, specification
 from tests.lab.netns import Namespace, namespace
 from tests.privileged.firewalls import BACKENDS, FIREWALLD, GUIDE, OPENED, docker, leftovers
 from tests.privileged.hosts import (
@@ -276,14 +276,14 @@ def test_a_change_of_backend_takes_the_others_rules_away(host: Host, backend: st
 
 
 def test_the_guides_chains_are_found_and_taken_away(host: Host) -> None:
-    assert host.space.inside(guide.chains) == ()
+    assert host.space.inside(guide_chains.chains) == ()
     host.space.run("sh", "-ec", GUIDE)
     docker(host, 8443, CONTAINER[4])
-    assert host.space.inside(guide.chains) == (
+    assert host.space.inside(guide_chains.chains) == (
         "iptables-nft IPv4 PROXY_INIT_OUTPUT",
         "iptables-nft IPv4 PROXY_INIT_REDIRECT",
     )
-    host.space.inside(guide.remove)
-    assert host.space.inside(guide.chains) == ()
+    host.space.inside(guide_chains.remove)
+    assert host.space.inside(guide_chains.chains) == ()
     left = host.space.run("iptables-nft-save")
     assert "PROXY_INIT" not in left and "8443" in left

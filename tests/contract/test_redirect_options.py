@@ -12,8 +12,8 @@ from agent.core.facts import Level
 from agent.core.redirect import levels, ruleset
 from agent.privileged.redirect import kernel, specification
 from tests.lab.netns import Namespace
-from tests.privileged.asking import CHECK, apply, ask
 from tests.privileged.firewalls import force
+from tests.privileged.helper_requests import CHECK, apply, ask
 from tests.privileged.hosts import (
     APP,
     INBOUND,

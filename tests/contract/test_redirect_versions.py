@@ -19,11 +19,11 @@ SUITES = {
     "rules": ("tests/contract/test_redirect_rules.py",),
     "packets": ("tests/contract/test_redirect_packets.py", "-k", "inbound or outbound"),
     "trials": (
-        "tests/privileged/test_redirect_safely.py",
+        "tests/privileged/test_redirect_transaction.py",
         "-k",
         "confirmed_rules_stay or operator_may or counted",
     ),
-    "others": ("tests/privileged/test_others.py", "-k", "interface or our_table"),
+    "others": ("tests/privileged/test_foreign_rules.py", "-k", "interface or our_table"),
     "neighbours": ("tests/contract/test_redirect_neighbours.py", "-k", "damage or published_ports_are_found"),
 }
 

@@ -17,8 +17,8 @@ from agent.loops.board import Board
 from agent.loops.status import StatusLoop
 from agent.sandbox.api.faults import Answer, Break, Raw
 from tests.contract import status_worlds
-from tests.contract.badnet import BadNet, bad_net
 from tests.contract.faultproxy import FaultProxy, fault_proxy
+from tests.contract.faulty_network import FaultyNetwork, faulty_network
 from tests.contract.status_worlds import HttpWorld
 from tests.core.world import SPEC
 from tests.loops.running import running
@@ -34,7 +34,7 @@ class Scene:
     """`proxy` counts what the loop asks; `made` is the version of the object before the loop's first write."""
 
     world: HttpWorld
-    net: BadNet
+    net: FaultyNetwork
     proxy: FaultProxy
     board: Board
     made: str
@@ -109,7 +109,7 @@ async def scene(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 async def started(world: HttpWorld, folder: Path) -> AsyncIterator[Scene]:
     """The loop, and between it and the server first the network, then the proxy."""
     board, made = Board(), (await world.raw())["metadata"]["resourceVersion"]
-    async with fault_proxy(world, folder) as proxy, bad_net(proxy.port) as net:
+    async with fault_proxy(world, folder) as proxy, faulty_network(proxy.port) as net:
         api = world.client(
             server=f"https://127.0.0.1:{net.port}",
             ca_file=str(proxy.ca_file),

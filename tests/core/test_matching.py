@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.kube import shapes
+from agent.adapters.kube import json_values
 from agent.core import facts as f
 from agent.core import snapshot
 from agent.core.goals import Goals
@@ -29,7 +29,7 @@ def seen(**changes: object) -> f.Workload:
 
 def test_cases_workload_address() -> None:
     """The API server keeps an address as it was written."""
-    listed = shapes.workload(json.loads(CASE.read_text().splitlines()[0])).addresses
+    listed = json_values.workload(json.loads(CASE.read_text().splitlines()[0])).addresses
     assert listed == ("2001:DB8::10",)
     spec = dataclasses.replace(SPEC, addresses=("2001:db8::10",))
     assert workload_standing(spec, serving(workload=f.WorkloadFact(seen(addresses=listed)))) is Sure.GOOD

@@ -6,26 +6,28 @@ import shlex
 import pytest
 
 from agent.cli import main
-from tests.lab import blocks
-from tests.lab.blocks import ROOT
-from tests.system.documented import ELSEWHERE, RUN, SELF_TESTED, reason
+from tests.lab import document_commands
+from tests.lab.document_commands import ROOT
+from tests.system.documented_commands import ELSEWHERE, RUN, SELF_TESTED, reason
 
-EVERY = [command for command in blocks.every() if command.page not in SELF_TESTED]
-OURS = [command for command in blocks.every() if command.text.startswith("fairlead ")]
+EVERY = [command for command in document_commands.every() if command.page not in SELF_TESTED]
+OURS = [command for command in document_commands.every() if command.text.startswith("fairlead ")]
 # In running text: `fairlead VERB …`.
 MENTIONED = sorted(
     {
         found
-        for path in (*blocks.PAGES, *ROOT.glob("agent/cli/*.py"), *ROOT.glob("config/**/*.toml"))
+        for path in (*document_commands.PAGES, *ROOT.glob("agent/cli/*.py"), *ROOT.glob("config/**/*.toml"))
         for found in re.findall(r"`fairlead ([a-z][^`\n]*)`", path.read_text())
     }
 )
 
 
 @pytest.mark.parametrize("command", EVERY, ids=lambda command: f"{command.page}: {command.text.splitlines()[0]}")
-def test_each_command_is_run_or_excepted(command: blocks.Command) -> None:
+def test_each_command_is_run_or_excepted(command: document_commands.Command) -> None:
     runs = command.text in RUN.get(command.page, {})
-    assert runs != bool(reason(command)), f"{command}: run it in tests/system/documented.py, or say why not"
+    assert runs != bool(reason(command)), (
+        f"{command}: run it in tests/system/documented_commands.py, or say why not"
+    )
 
 
 def test_nothing_is_listed_that_no_document_shows() -> None:
@@ -43,7 +45,7 @@ def test_another_test_runs_what_it_is_said_to_run(words: str) -> None:
 
 
 @pytest.mark.parametrize("command", OURS, ids=lambda command: command.text)
-def test_each_command_of_fairlead_parses_as_shown(command: blocks.Command) -> None:
+def test_each_command_of_fairlead_parses_as_shown(command: document_commands.Command) -> None:
     words = shlex.split(command.text.partition(" | ")[0], comments=True)[1:]
     assert main.build_parser(words[:1]).parse_args(words).run
 

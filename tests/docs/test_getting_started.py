@@ -10,11 +10,11 @@ import yaml
 
 from agent import config
 from agent.cli import main
-from agent.sandbox.stage import first_day, page
+from agent.sandbox.stage import document_steps, first_day
 from agent.sandbox.stage.tour import Missed
 
 ROOT = Path(__file__).parents[2]
-STEPS = page.steps(ROOT / "docs/getting-started.md")
+STEPS = document_steps.steps(ROOT / "docs/getting-started.md")
 OURS = [step.command for step in STEPS if step.command.startswith("fairlead ")]
 MINIMAL = (ROOT / "config/minimal.toml").read_text()
 

@@ -30,7 +30,7 @@ from agent.core.reasons import Fault
 from agent.ports import ProxyRuntime, Trouble
 from agent.sandbox.proxy import program
 from agent.sandbox.stage import namespaces
-from tests.lab import netns, reached
+from tests.lab import netns, reached_reasons
 
 if TYPE_CHECKING:  # an agent starts in a third of the time without what only the keeper needs
     from agent.sandbox.identity.ca import Authority
@@ -297,7 +297,7 @@ class RemoteRuntime:
         ok, value = await future
         if ok:
             return value
-        reached.answered(value[0])
+        reached_reasons.answered(value[0])
         raise Trouble(*value)
 
     async def _read(self) -> None:

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from subprocess import PIPE
 
-from tests.lab import child_proxies, installed, memory, netns
+from tests.lab import child_proxies, installed, memory_cgroup, netns
 from tests.lab.machine import Machine, Wire
 from tests.lab.proxy_neighbours import (
     ADDRESS,
@@ -258,7 +258,7 @@ def little_memory(machine: Machine) -> Iterator[Callable[[int], None]]:
     with contextlib.ExitStack() as stack:
         stack.callback(machine.systemctl, "daemon-reload")
         stack.callback(machine.path(drop_in).unlink)
-        group = stack.enter_context(memory.group(192 << 20)) if memory.V1.is_dir() else None
+        group = stack.enter_context(memory_cgroup.group(192 << 20)) if memory_cgroup.V1.is_dir() else None
         if group is not None:
             machine.run("sh", "-euc", _MEMORY_V1, group.name, PROXY)
             stack.callback(machine.run, "sh", "-euc", _NO_MEMORY_V1, group.name, PROXY)

@@ -15,8 +15,8 @@ from agent.offline import artefact, versions
 from agent.offline.artefact import IN_IMAGE, Unusable
 from agent.privileged import Refusal
 from agent.privileged.proxy import versions as links
-from tests.lab import deliveries
-from tests.lab.deliveries import image, layout, packed, program, release, sha256, tar
+from tests.lab import proxy_deliveries
+from tests.lab.proxy_deliveries import image, layout, packed, program, release, sha256, tar
 
 OWNER = (2102, 2102)
 
@@ -159,7 +159,7 @@ def member(name: str, kind: bytes, target: str) -> tarfile.TarInfo:
     return found
 
 
-TOP = f"linkerd2-proxy-v2.366.0-linux-{deliveries.HERE}"
+TOP = f"linkerd2-proxy-v2.366.0-linux-{proxy_deliveries.HERE}"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_proxy_install_checks_each_blob(delivery: Path) -> None:
 
 
 def test_proxy_install_takes_the_image_of_this_platform(delivery: Path) -> None:
-    digest = layout(delivery, image(), architecture=deliveries.ELSEWHERE)
+    digest = layout(delivery, image(), architecture=proxy_deliveries.ELSEWHERE)
     with pytest.raises(Unusable, match="there is no image for linux/"):
         artefact.take(delivery, digest, delivery / "out")
 

@@ -14,10 +14,10 @@ import pytest
 
 from agent.offline import archive, artefact
 from agent.offline.artefact import Unusable
-from tests.lab import deliveries
-from tests.lab.deliveries import layout, program, sha256
+from tests.lab import proxy_deliveries
+from tests.lab.proxy_deliveries import layout, program, sha256
 
-TOP = f"linkerd2-proxy-v2.366.0-linux-{deliveries.HERE}"
+TOP = f"linkerd2-proxy-v2.366.0-linux-{proxy_deliveries.HERE}"
 EMPTY = b"\0" * (2 * tarfile.BLOCKSIZE)
 MEMORY = 512 << 20  # bytes of address space that a refusal may take
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.privileged.asking import CHECK, ask
+from tests.privileged.helper_requests import CHECK, ask
 from tests.privileged.hosts import APP, FAMILIES, INBOUND, Host, Listeners, dial
 
 V4 = FAMILIES[0]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from agent.adapters.helper import PROGRAM
 from agent.host import Host as Paths
-from tests.privileged.asking import REPOSITORY
+from tests.privileged.helper_requests import REPOSITORY
 from tests.privileged.hosts import Host
 
 

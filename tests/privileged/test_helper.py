@@ -11,7 +11,7 @@ import pytest
 
 from agent.adapters.helper import PROGRAM
 from tests.lab.netns import namespace
-from tests.privileged.asking import CHECK, REMOVE, REPOSITORY, apply, ask, start
+from tests.privileged.helper_requests import CHECK, REMOVE, REPOSITORY, apply, ask, start
 from tests.privileged.hosts import APP, Host, files, listening
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.privileged.asking import apply, ask
+from tests.privileged.helper_requests import apply, ask
 from tests.privileged.hosts import APP, REDIRECTED, Admin, Host, Listeners
 from tests.privileged.levels import ARM, NOW, ON, RESTORE, TRIAL, done, levels, refused
 

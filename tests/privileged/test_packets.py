@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from agent.core.facts import Level
-from agent.core.redirect import Exceptions, Inbound, RedirectSpec, segments
+from agent.core.redirect import Exceptions, Inbound, RedirectSpec, tcp_segments
 from agent.privileged.redirect import tun
 from agent.privileged.redirect.packets import Packets
 from agent.privileged.redirect.tun import Answer, Place, Wire
@@ -89,7 +89,7 @@ def test_who_is_silent_is_asked_once_more(monkeypatch: pytest.MonkeyPatch) -> No
         far.setblocking(False)
         near.setblocking(False)
         assert Wire(near.fileno(), {4: ip_address("192.0.2.1")}).dial([(HERE, 8080)]) == {}
-        sent = [segments.read(far.recv(1 << 16)) for _ in range(2)]
-        assert sent[0] == sent[1] and sent[0] is not None and sent[0].flags == segments.SYN
+        sent = [tcp_segments.read(far.recv(1 << 16)) for _ in range(2)]
+        assert sent[0] == sent[1] and sent[0] is not None and sent[0].flags == tcp_segments.SYN
         with pytest.raises(BlockingIOError):
             far.recv(1)

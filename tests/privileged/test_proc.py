@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.redirect import Outbound, RedirectSpec
-from agent.privileged.redirect import neighbours
+from agent.privileged.redirect import resolvers_gateways
 from agent.privileged.system import listeners
 
 SPEC = RedirectSpec(proxy_uid=7)
@@ -50,25 +50,25 @@ def test_whether_anything_goes_out_through_the_proxy(
 
 def test_resolvers_are_those_of_libc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "resolv.conf"
-    monkeypatch.setattr(neighbours, "_RESOLVERS", file)
-    assert neighbours.resolvers() == frozenset()
+    monkeypatch.setattr(resolvers_gateways, "_RESOLVERS", file)
+    assert resolvers_gateways.resolvers() == frozenset()
     file.write_text("search a.example\nnameserver 192.0.2.53\nnameserver fe80::1%eth0\nnameserver nonsense\n")
-    assert neighbours.resolvers() == {ip_address("192.0.2.53"), ip_address("fe80::1")}
+    assert resolvers_gateways.resolvers() == {ip_address("192.0.2.53"), ip_address("fe80::1")}
 
 
 def test_gateways_are_the_next_hops_of_default_routes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     four, six = tmp_path / "route", tmp_path / "ipv6_route"
-    monkeypatch.setattr(neighbours, "_ROUTES", four)
-    monkeypatch.setattr(neighbours, "_ROUTES6", six)
+    monkeypatch.setattr(resolvers_gateways, "_ROUTES", four)
+    monkeypatch.setattr(resolvers_gateways, "_ROUTES6", six)
     four.write_text(
         "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\n"
         "eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\n"
         "eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\n"
     )
-    assert neighbours.gateways() == {ip_address("192.0.2.1")}
+    assert resolvers_gateways.gateways() == {ip_address("192.0.2.1")}
     zero, via = "0" * 32, ip_address("fd09::1").packed.hex()
     six.write_text(
         f"{zero} 00 {zero} 00 {via} 00000400 00000001 00000000 00000003 eth0\n"
         f"{ip_address('fd42::').packed.hex()} 40 {zero} 00 {via} 00000400 00000001 00000000 00000003 eth0\n"
     )
-    assert neighbours.gateways() == {ip_address("192.0.2.1"), ip_address("fd09::1")}
+    assert resolvers_gateways.gateways() == {ip_address("192.0.2.1"), ip_address("fd09::1")}

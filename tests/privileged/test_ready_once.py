@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.privileged.asking import CHECK, apply, ask
+from tests.privileged.helper_requests import CHECK, apply, ask
 from tests.privileged.hosts import CONFIG, Host, Listeners
 from tests.privileged.levels import ARM, BLOCKED, FAILED, NOW, OFF, ON, RELEASED, RESTORE, done, levels
 

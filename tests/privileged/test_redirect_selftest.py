@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core import procfs
-from agent.core.redirect import segments
-from agent.core.redirect.segments import SYN, Segment
+from agent.core.redirect import tcp_segments
+from agent.core.redirect.tcp_segments import SYN, Segment
 from agent.privileged.redirect import tun
-from tests.privileged.asking import REPOSITORY, apply, ask, start
 from tests.privileged.firewalls import BACKENDS, FIREWALLD, force
+from tests.privileged.helper_requests import REPOSITORY, apply, ask, start
 from tests.privileged.hosts import (
     APP,
     INBOUND,
@@ -256,12 +256,15 @@ ports, numbers = st.integers(1, 65535), st.integers(0, 2**32 - 1)
 def test_a_segment_is_read_as_it_was_packed(a: Any, b: Any, port: int, to_port: int, sequence: int) -> None:
     four = Segment(a, port, b, to_port, SYN, sequence)
     six = replace(four, source=ip_address(bytes(12) + a.packed), destination=ip_address(bytes(12) + b.packed))
-    assert (segments.read(segments.packed(four)), segments.read(segments.packed(six))) == (four, six)
+    assert (tcp_segments.read(tcp_segments.packed(four)), tcp_segments.read(tcp_segments.packed(six))) == (
+        four,
+        six,
+    )
 
 
 @given(st.binary(max_size=80))
 def test_whatever_comes_is_a_segment_or_none(packet: bytes) -> None:
-    found = segments.read(packet)
+    found = tcp_segments.read(packet)
     assert found is None or len(packet) >= 40
 
 

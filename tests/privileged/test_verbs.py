@@ -13,9 +13,9 @@ from agent.core.facts import Level
 from agent.core.redirect import Action, Ruleset, levels
 from agent.core.redirect.timed import Live, Trial
 from agent.privileged import Refusal
+from agent.privileged.helper.parameters import NO_TRIAL
 from agent.privileged.helper.request import Request
 from agent.privileged.helper.verbs import VERBS, Who
-from agent.privileged.helper.words import NO_TRIAL
 from agent.privileged.redirect import specification as policy
 from agent.privileged.redirect.packets import Findings
 from tests.privileged.hosts import files
@@ -66,12 +66,12 @@ def host() -> Iterator[tuple[Path, Kernel]]:
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory())
         for module, stand_ins in (
-            ("redirect.live", {name: getattr(kernel, name) for name in LIVE}),
+            ("redirect.live_rules", {name: getattr(kernel, name) for name in LIVE}),
             ("system.listeners", {"streams": lambda spec: 0}),
             ("proxy.readiness", {"must_hold": kernel.must_hold}),
             ("system.sshd", {"ports": frozenset}),
             ("redirect.packets", {"opened": lambda spec, ssh: nullcontext(Findings(""))}),
-            ("redirect.guide", {"chains": tuple, "remove": lambda: None}),
+            ("redirect.guide_chains", {"chains": tuple, "remove": lambda: None}),
             ("redirect.counters", {"read": lambda prefix: []}),
         ):
             stack.enter_context(mock.patch.multiple(f"agent.privileged.{module}", **stand_ins))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agent import __version__
 from tests.lab.machine import Machine
-from tests.system import built
+from tests.system import built_packages
 
 SUITES = ("bookworm", "trixie")
 CONFIG = "/etc/fairlead/fairlead.toml"
@@ -94,7 +94,7 @@ def put(host: Machine, package: Path) -> str:
 
 def install(host: Machine, version: str = __version__) -> str:
     """What dpkg said. Its standard input is closed, so that a question would be an error."""
-    return dpkg(host, "--install", put(host, built.deb(version)))
+    return dpkg(host, "--install", put(host, built_packages.deb(version)))
 
 
 def dpkg(host: Machine, *words: str) -> str:

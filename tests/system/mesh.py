@@ -33,9 +33,9 @@ from agent.sandbox.stage.client import Load, ask
 from agent.sandbox.stage.pod import pod
 from agent.sandbox.stage.scene import AUDIENCE, IDENTITY, ISSUER, NAME, NAMESPACE, PORT, TRUST_DOMAIN
 from agent.sandbox.stage.upgrade import Chooser
-from tests.lab import deliveries, netns
+from tests.lab import netns, proxy_deliveries
 from tests.lab.machine import Machine, Wire
-from tests.system.built import ROOT
+from tests.system.built_packages import ROOT
 from tests.system.host import CONFIG
 
 T = TypeVar("T")
@@ -232,7 +232,7 @@ def admit(machine: Machine, mesh: Mesh) -> None:
     text = scene.configuration(NAME, network.FIRST, Path(CONFIG).parent, Path(_SPIRE) / "api.sock")
     machine.write(CONFIG, text)
     with tempfile.TemporaryDirectory() as folder:
-        release, digest = deliveries.release(Path(folder), binary=_PROXY.encode())
+        release, digest = proxy_deliveries.release(Path(folder), binary=_PROXY.encode())
         shutil.copy(release, machine.path("/root"))
     # As docs/proxy.md has it: a release and the list of checksums that lies beside it.
     machine.write(f"/root/{release.name}.txt", f"{digest}  {release.name}\n")

@@ -15,7 +15,7 @@ from agent import __version__
 from agent.sandbox.identity.workload_api import Entry
 from agent.sandbox.stage.scene import IDENTITY
 from tests.lab.machine import Machine
-from tests.system import built
+from tests.system import built_packages
 from tests.system import mesh as beside_it
 from tests.system.host import CONFIG, install, put
 from tests.system.mesh import (
@@ -279,7 +279,7 @@ def policy(machine: Machine, word: str) -> None:
 def as_in_a_repository(machine: Machine) -> None:
     """The package of this tree, where apt finds it; an administrator has said that what is there may come by
     itself."""
-    package = built.deb()
+    package = built_packages.deb()
     content = package.read_bytes()
     control = subprocess.run(
         ["dpkg-deb", "--field", package], capture_output=True, text=True, check=True, env={**os.environ}

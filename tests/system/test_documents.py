@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import deliveries
+from tests.lab import proxy_deliveries
 from tests.lab.machine import Machine
-from tests.system import built
+from tests.system import built_packages
 from tests.system import host as on_host
-from tests.system.documented import RUN
+from tests.system.documented_commands import RUN
 from tests.system.host import SUITES, configure
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
@@ -28,16 +28,16 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     with on_host.booted(request.param) as host:
         host.write("/usr/local/bin/sudo", SUDO, mode=0o755)
         host.write("/usr/local/bin/jq", JQ, mode=0o755)
-        on_host.put(host, built.deb())
+        on_host.put(host, built_packages.deb())
         yield host
 
 
 def _delivered(host: Machine) -> dict[str, str]:
     """A release and an image of the stand-in; what the page's placeholder stands for."""
     here = host.path("/root")
-    archive, digest = deliveries.release(here)
+    archive, digest = proxy_deliveries.release(here)
     archive.with_name(archive.name + ".txt").write_text(f"{digest}  {archive.name}\n")
-    return {"MANIFEST-DIGEST": deliveries.layout(Path(here / "image"), deliveries.image())}
+    return {"MANIFEST-DIGEST": proxy_deliveries.layout(Path(here / "image"), proxy_deliveries.image())}
 
 
 def _nothing(host: Machine) -> dict[str, str]:

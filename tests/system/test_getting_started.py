@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from agent.sandbox.stage import page
+from agent.sandbox.stage import document_steps
 from tests.lab.machine import Machine
-from tests.system import built
+from tests.system import built_packages
 from tests.system import host as on_host
 from tests.system.host import SUITES, install
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
 def test_the_page_as_far_as_there_is_no_cluster(suite: str) -> None:
     with on_host.booted(suite) as host:
         install(host)
-        for step in page.steps(built.ROOT / "docs/getting-started.md"):
+        for step in document_steps.steps(built_packages.ROOT / "docs/getting-started.md"):
             if not step.needs:
                 _take(host, step)
         _started(host)
@@ -38,7 +38,7 @@ def _started(host: Machine) -> None:
     assert (found["inbound"], found["suspended"]) == ("released", "")
 
 
-def _take(host: Machine, step: page.Step) -> None:
+def _take(host: Machine, step: document_steps.Step) -> None:
     done = host.try_run("sh", "-c", step.command)
     assert done.returncode == step.code, f"{step.command}\n{done.stdout}{done.stderr}"
     assert step.output in done.stdout + done.stderr, step.command

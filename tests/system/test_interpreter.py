@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import built
+from tests.system import built_packages
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
 # What needs no development tool. `--no-real`: the rows on the real parts run elsewhere.
@@ -28,7 +28,7 @@ SUITES = {
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("package")
-    subprocess.run(["dpkg-deb", "-x", str(built.deb()), str(folder)], check=True, env={**os.environ})
+    subprocess.run(["dpkg-deb", "-x", str(built_packages.deb()), str(folder)], check=True, env={**os.environ})
     (found,) = (folder / "usr/lib/fairlead").glob("*-*/bin/python")
     for path in (folder, *folder.parents):  # tests become other users
         if path.stat().st_uid == os.getuid() and path != Path("/"):
@@ -39,10 +39,10 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("suite", SUITES)
 def test_the_packaged_interpreter_passes(python: Path, suite: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("CI", "PYTEST"))}
-    environment["PYTHONPATH"] = os.pathsep.join([str(built.ROOT), sysconfig.get_path("purelib")])
+    environment["PYTHONPATH"] = os.pathsep.join([str(built_packages.ROOT), sysconfig.get_path("purelib")])
     done = subprocess.run(
         [str(python), "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *SUITES[suite]],
-        cwd=built.ROOT,
+        cwd=built_packages.ROOT,
         env=environment,
         capture_output=True,
         text=True,

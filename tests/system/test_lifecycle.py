@@ -13,7 +13,7 @@ import pytest
 
 from agent import __version__
 from tests.lab.machine import Machine
-from tests.system import built, torn
+from tests.system import built_packages, interrupted_upgrade
 from tests.system import host as on_host
 from tests.system.host import CONFIG, SUITES, active, dpkg, install, put, state
 
@@ -219,7 +219,7 @@ def test_a_configuration_file_of_the_package_that_was_edited_is_kept(debian: Mac
 def test_an_interrupted_installation_is_repaired(debian: Machine, moment: str, over: str) -> None:
     """dpkg is killed in the middle of unpacking, or of the maintainer script."""
     before = state(debian)
-    package = put(debian, built.deb())
+    package = put(debian, built_packages.deb())
     if over:
         install(debian, over)
         configured(debian)
@@ -234,7 +234,7 @@ def test_an_interrupted_installation_is_repaired(debian: Machine, moment: str, o
 
 
 def test_an_interrupted_configuration_is_ended_by_dpkg_itself(debian: Machine) -> None:
-    killed_at(debian, "half-configured", put(debian, built.deb()))
+    killed_at(debian, "half-configured", put(debian, built_packages.deb()))
     dpkg(debian, "--configure", "--pending")
     assert debian.try_run("dpkg", "--audit").stdout == ""
 
@@ -256,15 +256,17 @@ def killed_at(machine: Machine, moment: str, package: str) -> None:
 def test_whatever_starts_in_an_upgrade_is_of_one_version(debian: Machine) -> None:
     """dpkg is killed at each of these moments; the next installation clears up."""
     before = state(debian)
-    package, home = put(debian, built.deb()), debian.path("/usr/lib/fairlead")
+    package, home = put(debian, built_packages.deb()), debian.path("/usr/lib/fairlead")
     install(debian, OLDER)
     configured(debian)
-    for happens in torn.MOMENTS.values():
-        torn.killed_when(partial(happens, home), debian.command("dpkg", "--install", package))
-        assert debian.run("fairlead", "--version") == f"fairlead {torn.version(home)}\n"
+    for happens in interrupted_upgrade.MOMENTS.values():
+        interrupted_upgrade.killed_when(partial(happens, home), debian.command("dpkg", "--install", package))
+        assert debian.run("fairlead", "--version") == f"fairlead {interrupted_upgrade.version(home)}\n"
         assert json.loads(debian.run(PYTHON, "-IS", "-c", KNOCK, user="fairlead"))["ok"] is True
         install(debian, OLDER)
-        assert torn.version(home) == OLDER and len(list(home.iterdir())) == 2, "and nothing of the other"
+        assert interrupted_upgrade.version(home) == OLDER and len(list(home.iterdir())) == 2, (
+            "and nothing of the other"
+        )
     dpkg(debian, "--purge", "fairlead")
     assert state(debian) == before
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from agent.sandbox.stage import greetings, page
+from agent.sandbox.stage import document_steps, greetings
 from agent.sandbox.stage.greetings import MAIL_PORT
 from tests.lab.machine import Machine
 from tests.system import mesh as beside_it
-from tests.system.built import ROOT
+from tests.system.built_packages import ROOT
 from tests.system.host import CONFIG, SUITES, active, dpkg, install, state
 from tests.system.mesh import (
     AGENT,
@@ -72,7 +72,7 @@ def the_start_of_the_page(machine: Machine, mesh: Mesh) -> None:
     client of the application sees an error on that way."""
     with mesh.under_load() as load:
         mesh.do(load.reached(20))
-        for step in page.steps(ROOT / "docs/getting-started.md"):
+        for step in document_steps.steps(ROOT / "docs/getting-started.md"):
             if step.section.startswith("7. ") and not step.needs:
                 machine.run("sh", "-c", step.command)
         assert machine.show(AGENT, "UnitFileState") == {"UnitFileState": "enabled"}

@@ -14,7 +14,7 @@ import pytest
 
 from agent import __version__
 from tests.lab.machine import Machine
-from tests.system import built, torn
+from tests.system import built_packages, interrupted_upgrade
 from tests.system import host as on_host
 from tests.system.host import CONFIG, configure, put, state
 
@@ -58,22 +58,22 @@ def rpm(machine: Machine, *words: str) -> str:
 
 def test_a_life(host: Machine) -> None:
     before = state(host)
-    rpm(host, "--install", put(host, built.rpm(OLDER)))
+    rpm(host, "--install", put(host, built_packages.rpm(OLDER)))
     assert host.run("fairlead", "--version") == f"fairlead {OLDER}\n"
     assert host.systemctl("list-units", "--plain", "--no-legend", "--state=active", "fairlead*") == ""
 
     text = configure(host)
     host.systemctl("start", *STARTED)
     units = {unit: host.show(unit, "InvocationID") for unit in STARTED}
-    upgrade, home = ("--upgrade", put(host, built.rpm())), host.path("/usr/lib/fairlead")
-    for happens in torn.MOMENTS.values():
-        torn.killed_when(partial(happens, home), host.command(*RPM, *upgrade))
-        assert host.run("fairlead", "--version") == f"fairlead {torn.version(home)}\n"
+    upgrade, home = ("--upgrade", put(host, built_packages.rpm())), host.path("/usr/lib/fairlead")
+    for happens in interrupted_upgrade.MOMENTS.values():
+        interrupted_upgrade.killed_when(partial(happens, home), host.command(*RPM, *upgrade))
+        assert host.run("fairlead", "--version") == f"fairlead {interrupted_upgrade.version(home)}\n"
         # NAME;SECOND, of the second in which it began: rpm never clears its own away, and stumbles over them where
         # it is started again in the same one.
         host.run("find", "/usr", "/etc", "-name", "*;*", "-delete")
     rpm(host, *upgrade)
-    assert torn.version(home) == __version__ and len(list(home.iterdir())) == 2
+    assert interrupted_upgrade.version(home) == __version__ and len(list(home.iterdir())) == 2
     assert host.run("fairlead", "--version") == f"fairlead {__version__}\n"
     assert {unit: host.show(unit, "InvocationID") for unit in STARTED} == units
     assert host.read(CONFIG) == text

@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab import netns
 from tests.lab.machine import Machine
-from tests.system import built
+from tests.system import built_packages
 from tests.system import host as on_host
 from tests.system.host import SUITES, active, configure, dpkg, install, state
 
@@ -38,7 +38,7 @@ def test_an_image_is_built_and_boots(suite: str) -> None:
     """In a folder, without a running systemd and without /proc, on a host with rules of its own."""
     with Machine(suite=suite) as image, netns.namespace() as around:
         around.run("nft", "add table inet fairlead")
-        (image.path("/root") / "fairlead.deb").write_bytes(built.deb().read_bytes())
+        (image.path("/root") / "fairlead.deb").write_bytes(built_packages.deb().read_bytes())
         for step in ("--install", "--purge", "--install"):
             what = "/root/fairlead.deb" if step == "--install" else "fairlead"
             command = around.command(*image.unbooted("dpkg", step, what))

@@ -7,7 +7,7 @@ fields are "" or ().
 
 from collections.abc import AsyncGenerator, Sequence
 
-from agent.adapters.kube import calls, roots, shapes, token_request
+from agent.adapters.kube import calls, json_values, roots, token_request
 from agent.adapters.kube.access import Credential, TokenFile
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
@@ -53,7 +53,7 @@ class KubeApi:
 
     async def read(self) -> Workload:
         path = f"{self._workloads}/{self._name}"
-        return shapes.workload(await self._caller.call("GET", path, Reason.WORKLOAD_MISSING))
+        return json_values.workload(await self._caller.call("GET", path, Reason.WORKLOAD_MISSING))
 
     async def patch_conditions(self, workload: Workload, conditions: Sequence[Condition]) -> Workload:
         """The version is the guard: kube-apiserver ignores a uid that is sent to /status, but a recreated
@@ -83,9 +83,9 @@ class KubeApi:
 
     async def _patch(self, subresource: str, workload: Workload, conditions: Sequence[Condition]) -> Workload:
         guard = {"uid": workload.uid, "resourceVersion": workload.resource_version}
-        body = {"metadata": guard, "status": {"conditions": [shapes.condition_json(c) for c in conditions]}}
+        body = {"metadata": guard, "status": {"conditions": [json_values.condition_json(c) for c in conditions]}}
         path = f"{self._workloads}/{self._name}{subresource}"
-        return shapes.workload(await self._caller.call("PATCH", path, Reason.WORKLOAD_MISSING, body))
+        return json_values.workload(await self._caller.call("PATCH", path, Reason.WORKLOAD_MISSING, body))
 
     async def watch(self, resource_version: str) -> AsyncGenerator[Workload | None, None]:
         query = {
@@ -101,23 +101,23 @@ class KubeApi:
                     return
                 await caller.refuse(response, Reason.WORKLOAD_MISSING)
                 async for line in calls.lines(response.content):
-                    event = shapes.object(line)
-                    body = shapes.part(event, "object")
+                    event = json_values.object(line)
+                    body = json_values.part(event, "object")
                     match event.get("type"):
                         case "ADDED" | "MODIFIED":
-                            yield shapes.workload(body)
+                            yield json_values.workload(body)
                         case "DELETED":
                             yield None
                         case "ERROR" if body.get("code") == 410:
                             return
                         case "ERROR":
-                            said = calls.hidden(shapes.text(body, "message"), response)
+                            said = calls.hidden(json_values.text(body, "message"), response)
                             raise Trouble(Reason.API_FAILING, f"the watch ended: {said}")
 
     # the Lease ----------------------------------------------------------------------------------
 
     async def read_lease(self) -> Lease:
-        return shapes.lease(await self._caller.call("GET", self._lease, Reason.LEASE_MISSING))
+        return json_values.lease(await self._caller.call("GET", self._lease, Reason.LEASE_MISSING))
 
     async def renew_lease(self, lease: Lease) -> Lease:
         spec = {
@@ -126,7 +126,7 @@ class KubeApi:
             "leaseDurationSeconds": lease.duration,
         }
         body = {"metadata": {"annotations": dict(lease.annotations)}, "spec": spec}
-        return shapes.lease(await self._caller.call("PATCH", self._lease, Reason.LEASE_MISSING, body))
+        return json_values.lease(await self._caller.call("PATCH", self._lease, Reason.LEASE_MISSING, body))
 
     # EndpointSlices -----------------------------------------------------------------------------
 
@@ -135,16 +135,18 @@ class KubeApi:
         query = {"labelSelector": SLICES, "limit": "200"}
         while True:
             page = await self._caller.call("GET", self._slices, Reason.API_REFUSED, query=query)
-            if any(shapes.lists(body, self._namespace, self._name) for body in shapes.parts(page, "items")):
+            if any(
+                json_values.lists(body, self._namespace, self._name) for body in json_values.parts(page, "items")
+            ):
                 return True
-            if not (more := shapes.text(shapes.part(page, "metadata"), "continue")):
+            if not (more := json_values.text(json_values.part(page, "metadata"), "continue")):
                 return False
             query["continue"] = more
 
     # Events -------------------------------------------------------------------------------------
 
     async def post_event(self, event: Event) -> None:
-        body = shapes.event_json(event, self._namespace, self._name)
+        body = json_values.event_json(event, self._namespace, self._name)
         await self._caller.call("POST", self._events, Reason.API_REFUSED, body)
 
     async def repeat_event(self, name: str, count: int, last: str) -> None:

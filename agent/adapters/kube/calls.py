@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager, contextmanager
 
 import aiohttp
 
-from agent.adapters.kube import shapes, tls
+from agent.adapters.kube import json_values, tls
 from agent.adapters.kube.access import Credential
-from agent.adapters.kube.shapes import Json
+from agent.adapters.kube.json_values import Json
 from agent.core.reasons import Reason
 from agent.ports import Trouble
 
@@ -55,7 +55,7 @@ class Caller:
                 self.answer(method, path, body=body, query=query) as response,
             ):
                 await self.refuse(response, missing)
-                return shapes.object(await _capped(response.content))
+                return json_values.object(await _capped(response.content))
 
     @asynccontextmanager
     async def answer(

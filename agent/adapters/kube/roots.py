@@ -1,6 +1,6 @@
 """The mesh's trust anchors as the cluster publishes them, for every namespace's proxies, in one ConfigMap."""
 
-from agent.adapters.kube import calls, shapes
+from agent.adapters.kube import calls, json_values
 from agent.core.reasons import Reason
 from agent.ports import Trouble
 
@@ -16,6 +16,6 @@ class TrustRoots:
     async def read(self) -> str:
         """PEM. Raises Trouble (API_*, TRUST_ANCHORS_MISSING)."""
         found = await self._caller.call("GET", self._path, Reason.TRUST_ANCHORS_MISSING)
-        if pem := shapes.text(shapes.part(found, "data"), KEY):
+        if pem := json_values.text(json_values.part(found, "data"), KEY):
             return pem
         raise Trouble(Reason.TRUST_ANCHORS_MISSING, f"{NAME} has no {KEY}")

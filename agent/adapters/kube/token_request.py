@@ -1,6 +1,6 @@
 """A token for Linkerd's identity controller, asked of the API server for one service account."""
 
-from agent.adapters.kube import calls, shapes
+from agent.adapters.kube import calls, json_values
 from agent.core.reasons import Reason
 from agent.core.token import AUDIENCE
 from agent.ports import Trouble
@@ -21,6 +21,6 @@ class TokenRequest:
             "spec": {"audiences": [AUDIENCE], "expirationSeconds": LIFETIME},
         }
         found = await self._caller.call("POST", self._path, Reason.IDENTITY_TOKEN_UNREADABLE, body)
-        if text := shapes.text(shapes.part(found, "status"), "token"):
+        if text := json_values.text(json_values.part(found, "status"), "token"):
             return text
         raise Trouble(Reason.IDENTITY_TOKEN_UNREADABLE, "the API server answered without a token")

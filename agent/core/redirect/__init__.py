@@ -3,7 +3,6 @@
 Law: every backend and the tracer use only the values of `rules`, so that rules mean the same in each of them.
 """
 
-from agent.core.redirect.intended import levels, ruleset, settle
 from agent.core.redirect.rules import Action, Chain, Match, Network, Rule, Ruleset, canonical
 from agent.core.redirect.spec import (
     SSH_PORT,
@@ -17,6 +16,7 @@ from agent.core.redirect.spec import (
     refused_ports,
     swallowed,
 )
+from agent.core.redirect.wanted_rules import levels, ruleset, settle
 
 __all__ = [
     "SSH_PORT",

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
-from agent.core.redirect.intended import SKELETON
 from agent.core.redirect.iptables_words import target
 from agent.core.redirect.rules import Action, Match, Network, Rule, Ruleset, spans
+from agent.core.redirect.wanted_rules import SKELETON
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from agent.core.redirect.intended import SKELETON
 from agent.core.redirect.iptables import PLACES
+from agent.core.redirect.wanted_rules import SKELETON
 
 _COUNTED = re.compile(r'\[(\d+):(\d+)\] -A (\S+) (?:.* )?--comment ("[^"]*"|\S+)')
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields, replace
 from ipaddress import ip_network
 from itertools import groupby
 
-from agent.core.redirect.intended import SKELETON
 from agent.core.redirect.iptables import PLACES, Place, Saved, chain_of, parse
 from agent.core.redirect.rules import Action, Match, Rule, Ruleset, canonical
+from agent.core.redirect.wanted_rules import SKELETON
 
 _FLAGS = ("FIN,SYN,RST,ACK", "SYN")
 # A rule before ours may refuse more than we do, never admit more. fail2ban's chains refuse or return.

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from agent.privileged import Answer, Refusal
+from agent.privileged.helper.parameters import listed
 from agent.privileged.helper.verbs import VERBS, Verb
-from agent.privileged.helper.words import listed
 
 LIMIT: Final = 4096  # bytes of one request, its line end included
 

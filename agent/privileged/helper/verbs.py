@@ -13,8 +13,8 @@ from typing import Final
 from agent.core.facts import Level
 from agent.core.reasons import Reason
 from agent.privileged import DEADLINE, Answer
-from agent.privileged.helper import words as may
-from agent.privileged.helper.words import NO_TRIAL, NONE, YES, Words
+from agent.privileged.helper import parameters as may
+from agent.privileged.helper.parameters import NO_TRIAL, NONE, YES, Words
 from agent.privileged.proxy import anchors, versions
 from agent.privileged.redirect import counters, firewalled, greetings, handlers, membership
 from agent.privileged.units import probe, proxy

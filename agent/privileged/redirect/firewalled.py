@@ -4,13 +4,13 @@ from pathlib import Path
 
 from agent.core.redirect.walk import Verdict
 from agent.privileged import Refusal
-from agent.privileged.redirect import admission, departures, live, specification
+from agent.privileged.redirect import admission, departures, live_rules, specification
 from agent.privileged.system import configuration
 
 
 def judge(prefix: Path) -> dict[str, object]:
     """Reads only. Raises Refusal: the configuration cannot be read."""
-    source = live.source(prefix, live.read(prefix))
+    source = live_rules.source(prefix, live_rules.read(prefix))
     spec, config = specification.spec(source), configuration.read(source)
     networks = config.redirect.outbound_networks or config.control_plane.cluster_networks
     seen = admission.seen()

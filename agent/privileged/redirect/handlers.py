@@ -16,9 +16,9 @@ from agent.privileged.redirect import (
     admission,
     departures,
     greetings,
-    guide,
+    guide_chains,
     host_rules,
-    live,
+    live_rules,
     records,
     specification,
     transaction,
@@ -38,8 +38,8 @@ _OFF: Levels = (Level.OFF, Level.OFF)
 
 
 def check(prefix: Path) -> Answer:
-    found = live.read(prefix)
-    return _answer(prefix, found, _live_levels(live.source(prefix, found), found))
+    found = live_rules.read(prefix)
+    return _answer(prefix, found, _live_levels(live_rules.source(prefix, found), found))
 
 
 # the agent's ---------------------------------------------------------------------------------------
@@ -50,16 +50,16 @@ def check(prefix: Path) -> Answer:
 def apply(prefix: Path, inbound: Level, outbound: Level) -> Answer:
     """Bring the kernel to these levels, and return what it holds afterwards."""
     with files.lock(prefix):
-        return _bring(prefix, live.read(prefix), settle(inbound, outbound))
+        return _bring(prefix, live_rules.read(prefix), settle(inbound, outbound))
 
 
 def arm(prefix: Path) -> Answer:
     """ON, if the proxy is proved ready. A host that has left is unchanged."""
     with files.lock(prefix):
-        before = live.read(prefix)
+        before = live_rules.read(prefix)
         if records.left(prefix):
-            return _answer(prefix, before, _live_levels(live.source(prefix, before), before))
-        return _bring(prefix, before, wanted_levels.ready(prefix, live.source(prefix, before)))
+            return _answer(prefix, before, _live_levels(live_rules.source(prefix, before), before))
+        return _bring(prefix, before, wanted_levels.ready(prefix, live_rules.source(prefix, before)))
 
 
 def failed(prefix: Path) -> Answer:
@@ -69,10 +69,10 @@ def failed(prefix: Path) -> Answer:
 
 
 def _failed(prefix: Path) -> Answer:
-    before = live.read(prefix)
+    before = live_rules.read(prefix)
     if before.rules is None and records.left(prefix):
         return _answer(prefix, before, _OFF)
-    return _bring(prefix, before, wanted_levels.failed(prefix, live.source(prefix, before)))
+    return _bring(prefix, before, wanted_levels.failed(prefix, live_rules.source(prefix, before)))
 
 
 def one_way(prefix: Path, direction: str, level: Level) -> Answer:
@@ -87,10 +87,10 @@ def one_way(prefix: Path, direction: str, level: Level) -> Answer:
 
 
 def _one_way(prefix: Path, direction: str, level: Level) -> Answer:
-    before = live.read(prefix)
+    before = live_rules.read(prefix)
     if direction == "both":
         return _bring(prefix, before, (level, level))
-    source = live.source(prefix, before)
+    source = live_rules.source(prefix, before)
     found, policies = _live_levels(source, before), wanted_levels.failed(prefix, source)
     inbound, outbound = (p if f is Level.PARTIAL else f for f, p in zip(found, policies, strict=True))
     wanted = (level, outbound) if direction == "inbound" else (inbound, level)
@@ -105,7 +105,7 @@ def _one_blocked(prefix: Path, direction: str, source: Path) -> Levels:
 
 def _bring(prefix: Path, before: Live, wanted: Levels) -> Answer:
     held = records.suspension(prefix)
-    source = live.source(prefix, before)
+    source = live_rules.source(prefix, before)
     spec, found = (_new if source == prefix else _spec)(source, wanted), wanted
     over = before.trial is not None and not before.on_trial
     if levels(spec, before.rules) != wanted or over:
@@ -167,10 +167,10 @@ def _or_by_force(prefix: Path, wanted: Callable[[Path], Levels], act: Callable[[
 def restore(prefix: Path) -> Answer:
     """The redirect that was last approved, at the current level; nothing after `leave`."""
     with host_rules.request(prefix, left_alone=True), files.lock(prefix):
-        found, held = live.read(prefix), records.suspension(prefix)
+        found, held = live_rules.read(prefix), records.suspension(prefix)
         stage = records.stage(held, on_trial=found.on_trial)
         if records.left(prefix) or stage in (Stage.ON_TRIAL, Stage.REMOVED):
-            return _levels(_live_levels(live.source(prefix, found), found))
+            return _levels(_live_levels(live_rules.source(prefix, found), found))
         act = partial(_restored, prefix, found, held)
         return _or_by_force(prefix, partial(wanted_levels.failed, prefix), act)
 
@@ -216,7 +216,7 @@ def apply_configured(
         spec = _new(prefix, wanted, session)
         if not force:
             greetings.must_be_opaque(prefix, prefix, wanted[0])
-        before = live.read(prefix)
+        before = live_rules.read(prefix)
         if seconds is None or (levels(spec, before.rules) == wanted and not before.on_trial):
             return _tested(_keep(prefix, spec, before, wanted))
         found = transaction.put_on_trial(prefix, spec, before, wanted, seconds)
@@ -237,23 +237,23 @@ def adopt_guide(prefix: Path, session: frozenset[int] = frozenset()) -> Answer:
     """The configuration in place of the manually created chains of Linkerd's guide. Our rules come first in the
     kernel, so there is no gap."""
     with files.lock(prefix):
-        chains = guide.chains()
+        chains = guide_chains.chains()
         wanted = wanted_levels.now(prefix, prefix, session)
-        found = _keep(prefix, _new(prefix, wanted, session), live.read(prefix), wanted)
-        guide.remove()
+        found = _keep(prefix, _new(prefix, wanted, session), live_rules.read(prefix), wanted)
+        guide_chains.remove()
         return {**_tested(found), "adopted": list(chains)}
 
 
 def confirm(prefix: Path) -> Answer:
     """Keep what is on trial."""
     with files.lock(prefix):
-        found = live.read(prefix)
+        found = live_rules.read(prefix)
         _possible(prefix, found, Event.CONFIRM)
         source = records.tried(prefix)
         transaction.for_good(prefix, source, found.rules)
         records.suspend(prefix, None)
         records.approve(prefix, source)
-        reached = _live_levels(source, live.read(prefix))
+        reached = _live_levels(source, live_rules.read(prefix))
         greetings.remember(prefix, source, reached[0])
         return _levels(reached)
 
@@ -263,13 +263,13 @@ def revert(prefix: Path, *, due: bool = False) -> Answer:
     with files.lock(prefix):
         if due:
             return _levels(_time_is_over(prefix))
-        found = live.read(prefix)
+        found = live_rules.read(prefix)
         _possible(prefix, found, Event.REVERT)
         assert found.trial is not None
         source = records.approved(prefix)
         transaction.for_good(prefix, source, found.trial.before)
         records.suspend(prefix, Suspension(Cause.REVERTED, "an operator reverted it"))
-        return _levels(_live_levels(source, live.read(prefix)))
+        return _levels(_live_levels(source, live_rules.read(prefix)))
 
 
 def _time_is_over(prefix: Path) -> Levels:
@@ -279,7 +279,7 @@ def _time_is_over(prefix: Path) -> Levels:
         raise Refusal(f"cannot revert the redirect: {found.left} s are left")
     if found is not None:
         transaction.for_good(prefix, source, found.before)
-    return _live_levels(source, live.read(prefix))
+    return _live_levels(source, live_rules.read(prefix))
 
 
 def _possible(prefix: Path, found: Live, event: Event) -> None:
@@ -296,16 +296,16 @@ def remove(prefix: Path, *, now: bool) -> Answer:
     """Remove every rule. While the proxy has open streams, RELEASED: tracking stays until they have ended, and the
     request is repeated. A host that did not leave stays without rules until an operator acts."""
     with files.lock(prefix):
-        if live.read(prefix).rules is None:
+        if live_rules.read(prefix).rules is None:
             return _levels(_OFF)
         streams = 0 if now else listeners.streams(specification.NOTHING)
         source = records.approved(prefix)
         transaction.for_good(prefix, source, transaction.released())
         if not streams:
-            live.replace(source, None)
+            live_rules.replace(source, None)
         if not records.left(prefix):
             records.suspend(prefix, Suspension(Cause.REMOVED, "an operator removed the rules"))
-        answer = _levels(levels(specification.NOTHING, live.read(prefix).rules))
+        answer = _levels(levels(specification.NOTHING, live_rules.read(prefix).rules))
         return {**answer, "streams": streams} if streams else answer
 
 
@@ -337,7 +337,7 @@ def _live_levels(source: Path, found: Live) -> Levels:
 
 def _answer(prefix: Path, before: Live, found: Levels) -> Answer:
     """For the agent, which reports what waits for an operator."""
-    edited, held = specification.edited(prefix, live.source(prefix, before)), records.suspension(prefix)
+    edited, held = specification.edited(prefix, live_rules.source(prefix, before)), records.suspension(prefix)
     answer = _levels(found) | ({"edited": edited} if edited else {})
     if held is not None:
         answer["suspended"] = f"{held.cause.value}: {held.detail}"

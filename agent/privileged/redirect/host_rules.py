@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
-from agent.core.redirect import Published, decisive
+from agent.core.redirect import Published, relevant_sets
 from agent.host import Host
 from agent.privileged import Refusal
 from agent.privileged.redirect.backends import nftables
@@ -83,12 +83,12 @@ def saved(kind: str) -> dict[int, str]:
 
 def _listing(hooks: frozenset[str]) -> object:
     found = once("terse", lambda: nftables.listed("read the host's firewall", "-t", "list", "ruleset"))
-    found = decisive.with_flags(found, {table: _flags(*table) for table in decisive.misprinted(found)})
-    sets: dict[decisive.Name, object] = {}
-    while more := decisive.named_sets(found, hooks) - sets.keys():
+    found = relevant_sets.with_flags(found, {table: _flags(*table) for table in relevant_sets.misprinted(found)})
+    sets: dict[relevant_sets.Name, object] = {}
+    while more := relevant_sets.named_sets(found, hooks) - sets.keys():
         sets |= {name: _set(name) for name in more}
-        found = decisive.with_sets(found, sets)
-    return decisive.marked(found, sets)
+        found = relevant_sets.with_sets(found, sets)
+    return relevant_sets.marked(found, sets)
 
 
 def _flags(family: str, table: str) -> list[str]:
@@ -100,7 +100,7 @@ def _flags(family: str, table: str) -> list[str]:
     return found[1].replace(" ", "").split(",") if found else []
 
 
-def _set(name: decisive.Name) -> object:
+def _set(name: relevant_sets.Name) -> object:
     """None: it no longer exists, or is too large."""
     kind, family, table, own = name
     within = _WITHIN if _current.get() else None

@@ -13,7 +13,15 @@ from agent.core.reasons import Reason
 from agent.core.redirect import RedirectSpec, Ruleset, levels, ruleset, selftest
 from agent.core.redirect.timed import Live
 from agent.privileged import Refusal
-from agent.privileged.redirect import live, neighbours, packets, records, specification, trial, wanted_levels
+from agent.privileged.redirect import (
+    live_rules,
+    packets,
+    records,
+    resolvers_gateways,
+    specification,
+    trial,
+    wanted_levels,
+)
 from agent.privileged.redirect.packets import Findings, Packets
 from agent.privileged.redirect.records import Cause, Suspension
 from agent.privileged.redirect.wanted_levels import Levels
@@ -40,9 +48,9 @@ def put(prefix: Path, source: Path, spec: RedirectSpec, before: Live, wanted: Le
     Raises Refusal."""
     if lets_go(wanted):
         if wanted == _OFF:
-            live.replace(source, released())
+            live_rules.replace(source, released())
         for_good(prefix, source, ruleset(spec, *wanted))
-        return Done(levels(spec, live.by(source).rules))
+        return Done(levels(spec, live_rules.by(source).rules))
     ssh = sshd.ports()
     with packets.opened(spec, ssh) as dialled:
         for_good(prefix, source, ruleset(spec, *wanted))
@@ -60,7 +68,7 @@ def put_on_trial(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels,
     with packets.opened(spec, ssh) as dialled:
         source = records.put_on_trial(prefix)
         try:
-            live.put_on_trial(prefix, new, _before(before), seconds)
+            live_rules.put_on_trial(prefix, new, _before(before), seconds)
         except Refusal:
             records.suspend(prefix, held)
             trial.end(prefix)
@@ -76,11 +84,11 @@ def carry_on(prefix: Path, source: Path, spec: RedirectSpec, before: Live, wante
         return put(prefix, source, spec, before, wanted)
     then = _approved_at(prefix, wanted) or _before(before)
     if lets_go(wanted):
-        live.carry_on(prefix, before, new, then)
-        return Done(levels(spec, live.by(source).rules))
+        live_rules.carry_on(prefix, before, new, then)
+        return Done(levels(spec, live_rules.by(source).rules))
     ssh = sshd.ports()
     with packets.opened(spec, ssh) as dialled:
-        live.carry_on(prefix, before, new, then)
+        live_rules.carry_on(prefix, before, new, then)
         return _or_back(prefix, source, spec, before, wanted, dialled, ssh)
 
 
@@ -100,7 +108,7 @@ def _approved_at(prefix: Path, wanted: Levels) -> Ruleset | None:
 
 def for_good(prefix: Path, source: Path, rules: Ruleset | None) -> None:
     """Set these permanently; a trial ends. Raises Refusal."""
-    live.replace(source, rules)
+    live_rules.replace(source, rules)
     trial.end(prefix)
 
 
@@ -131,7 +139,7 @@ def _or_back(
     ssh: frozenset[int],
 ) -> Done:
     try:
-        after = live.by(source).rules
+        after = live_rules.by(source).rules
         problems = list(_traced(spec, after, wanted, ssh))
         tested = dialled.findings(wanted[0]) if isinstance(dialled, Packets) else dialled
     except Exception:  # untested rules redirect nothing; closed ports stay closed
@@ -151,7 +159,7 @@ def _or_back(
 
 
 def _traced(spec: RedirectSpec, after: Ruleset | None, wanted: Levels, ssh: frozenset[int]) -> Iterator[str]:
-    around = selftest.Around(ssh, neighbours.resolvers(), neighbours.gateways())
+    around = selftest.Around(ssh, resolvers_gateways.resolvers(), resolvers_gateways.gateways())
     yield from selftest.harms(spec, after, around)
     if levels(spec, after) == wanted:
         yield from selftest.misses(spec, after, *wanted)

@@ -22,8 +22,8 @@ from ipaddress import ip_address, ip_network
 from typing import Final
 
 from agent.core import procfs
-from agent.core.redirect import Address, Network, segments
-from agent.core.redirect.segments import ACK, RST, SYN, Segment
+from agent.core.redirect import Address, Network, tcp_segments
+from agent.core.redirect.tcp_segments import ACK, RST, SYN, Segment
 from agent.privileged.system import programs, subnets
 from agent.privileged.system.listeners import tables
 
@@ -79,7 +79,7 @@ class Wire:
             until = time.monotonic() + PATIENCE / 2
             while asked.keys() - heard.keys() and (left := until - time.monotonic()) > 0:
                 if select.select([self._tun], [], [], left)[0]:
-                    found = segments.read(os.read(self._tun, _PACKET))
+                    found = tcp_segments.read(os.read(self._tun, _PACKET))
                     if found and found.to_port in asked and found.flags & (RST | ACK):
                         heard[found.to_port] = not found.flags & RST
         return heard
@@ -97,7 +97,7 @@ class Wire:
 
     def _send(self, segment: Segment) -> None:
         try:
-            os.write(self._tun, segments.packed(segment))
+            os.write(self._tun, tcp_segments.packed(segment))
         except OSError as error:  # another program has set it down
             raise Impossible(f"cannot send through {NAME}: {error.strerror}") from None
 

@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 
 from agent.sandbox.proxy import program
-from agent.sandbox.stage import namespaces, network, page
+from agent.sandbox.stage import document_steps, namespaces, network
 from agent.sandbox.stage.client import Load, ask
 from agent.sandbox.stage.scene import API_PORT, PROXY_UID, TOKEN, Options, Scene
 from agent.sandbox.stage.tour import PATIENCE, Missed, Step, is_ready, must, until
@@ -62,19 +62,19 @@ class Way:
     its place, or why nothing; "" where the command itself runs."""
 
     pattern: str
-    act: Callable[[Host, page.Step], Awaitable[None]] | None
+    act: Callable[[Host, document_steps.Step], Awaitable[None]] | None
     instead: str = ""
 
 
 # how a command runs --------------------------------------------------------------------------------
 
 
-async def _typed(host: Host, step: page.Step) -> None:
+async def _typed(host: Host, step: document_steps.Step) -> None:
     code, output = await host.scene.run_on_host("sh", "-c", host.here(step.command))
     _expected(host, step, code, output)
 
 
-async def _fairlead(host: Host, step: page.Step) -> None:
+async def _fairlead(host: Host, step: document_steps.Step) -> None:
     words = shlex.split(host.here(step.command))[1:]
     code, output = await _run(host, *words)
     _expected(host, step, code, output)
@@ -85,7 +85,7 @@ async def _run(host: Host, *words: str) -> tuple[int, str]:
     return await host.scene.run_on_host(*fairlead)
 
 
-def _expected(host: Host, step: page.Step, code: int, output: str) -> None:
+def _expected(host: Host, step: document_steps.Step, code: int, output: str) -> None:
     """The exit code, and each line of the page's output, with any spacing."""
     must(code == step.code, f"`{step.command}` ended with exit {code}: {output.strip()}")
     lines = [" ".join(line.split()) for line in output.splitlines()]
@@ -93,30 +93,30 @@ def _expected(host: Host, step: page.Step, code: int, output: str) -> None:
         must(" ".join(line.split()) in lines, f"`{step.command}` did not print {line!r}: {output.strip()}")
 
 
-async def _package(host: Host, step: page.Step) -> None:
+async def _package(host: Host, step: document_steps.Step) -> None:
     host.scene.make_folders()
 
 
-async def _spire(host: Host, step: page.Step) -> None:
+async def _spire(host: Host, step: document_steps.Step) -> None:
     host.scene.workload_api.deny = False
 
 
-async def _workload(host: Host, step: page.Step) -> None:
+async def _workload(host: Host, step: document_steps.Step) -> None:
     host.scene.create_workload(network.HOST)
 
 
-async def _lease(host: Host, step: page.Step) -> None:
+async def _lease(host: Host, step: document_steps.Step) -> None:
     host.scene.create_lease()
 
 
-async def _file(host: Host, step: page.Step) -> None:
+async def _file(host: Host, step: document_steps.Step) -> None:
     """What `kubectl` prints, in the file that the comment names."""
     contents = {"trust-anchors.pem": host.scene.ca.pem, "api-ca.pem": host.scene.ca.pem, "token": TOKEN}
     path = Path(host.here(step.command.rpartition("# ")[2]))
     await asyncio.to_thread(path.write_text, contents[path.name])
 
 
-async def _install(host: Host, step: page.Step) -> None:
+async def _install(host: Host, step: document_steps.Step) -> None:
     """A tarball as the release has it, with the stand-in in it."""
     tarball, checksums = (Path(word) for word in shlex.split(host.here(step.command))[3::2])
     binary = host.share / "linkerd2-proxy"
@@ -127,11 +127,11 @@ async def _install(host: Host, step: page.Step) -> None:
     await _fairlead(host, step)
 
 
-async def _start(host: Host, step: page.Step) -> None:
+async def _start(host: Host, step: document_steps.Step) -> None:
     await host.scene.start_agent()
 
 
-async def _status(host: Host, step: page.Step) -> None:
+async def _status(host: Host, step: document_steps.Step) -> None:
     """Once the host is Ready, with what it says until then."""
     said = ""
 
@@ -150,24 +150,24 @@ async def _status(host: Host, step: page.Step) -> None:
     must(host.client.seen[network.HOST] > before, "no request of the client went through the proxy")
 
 
-async def _condition(host: Host, step: page.Step) -> None:
+async def _condition(host: Host, step: document_steps.Step) -> None:
     must(host.scene.ready() == ("True", "HostReady"), f"the API server has {host.scene.ready()}")
 
 
-async def _slices(host: Host, step: page.Step) -> None:
+async def _slices(host: Host, step: document_steps.Step) -> None:
     async with asyncio.timeout(PATIENCE):
         while host.scene.listed() != [network.HOST]:
             await host.scene.api.store.news().wait()
 
 
-async def _leave(host: Host, step: page.Step) -> None:
+async def _leave(host: Host, step: document_steps.Step) -> None:
     await _fairlead(host, step)
     before = host.client.seen[network.CLUSTER]
     await _asked(host, 20)
     must(host.client.seen[network.CLUSTER] > before, "no request of the client reached the application directly")
 
 
-async def _purge(host: Host, step: page.Step) -> None:
+async def _purge(host: Host, step: document_steps.Step) -> None:
     await host.scene.end_agent()
     left = [one for one in network.processes_on_host() if "agent.sandbox.stage.app" not in one]
     must(not left, f"processes are left: {left}")
@@ -212,7 +212,7 @@ def way(command: str) -> Way:
     raise Missed(f"the scenario does not know the page's command `{command}`")
 
 
-def _kind(command: page.Step) -> tuple[bool, str]:
+def _kind(command: document_steps.Step) -> tuple[bool, str]:
     """Whether it does anything here, and why not."""
     one = way(command.command)
     return (True, "") if one.act else (False, one.instead)
@@ -228,11 +228,11 @@ class FirstDay:
     def steps(self) -> list[Step]:
         """The page's sections, with the client's requests before the first one."""
         found = [Step("before", "starts an application, and a client that asks it all the time", self._before)]
-        for title, commands in groupby(page.steps(PAGE), lambda step: step.section):
+        for title, commands in groupby(document_steps.steps(PAGE), lambda step: step.section):
             found.append(self._section(title, list(commands)))
         return found
 
-    def _section(self, title: str, commands: list[page.Step]) -> Step:
+    def _section(self, title: str, commands: list[document_steps.Step]) -> Step:
         async def run(_: Scene) -> str:
             try:
                 await self._take_all(commands)
@@ -245,7 +245,7 @@ class FirstDay:
         count = f"{len(commands)} command{'s' if len(commands) > 1 else ''}"
         return Step(name, f"section {number} of docs/getting-started.md, {count}", run)
 
-    async def _take_all(self, commands: list[page.Step]) -> None:
+    async def _take_all(self, commands: list[document_steps.Step]) -> None:
         for (ours, reason), some in groupby(commands, _kind):
             if not ours:
                 print(f"      – not run here ({len(list(some))}): {reason}", flush=True)
@@ -253,7 +253,7 @@ class FirstDay:
             for command in some:
                 await self._take(command)
 
-    async def _take(self, command: page.Step) -> None:
+    async def _take(self, command: document_steps.Step) -> None:
         one = way(command.command)
         assert one.act is not None
         prompt = "" if command.command.startswith(("admin$", "spire$")) else "# "

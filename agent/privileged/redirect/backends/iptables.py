@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from agent.core.redirect import Ruleset, guide, iptables, iptables_counts, iptables_read
+from agent.core.redirect import Ruleset, guide_chains, iptables, iptables_counts, iptables_read
 from agent.privileged import Refusal
 from agent.privileged.system import programs
 
@@ -78,14 +78,14 @@ class Iptables:
         return tuple(
             f"iptables-{self._kind} IPv{version} {name}"
             for version, text in self._texts().items()
-            for name in guide.guide_chains(iptables.parse(text))
+            for name in guide_chains.guide_chains(iptables.parse(text))
         )
 
     def remove_guide_chains(self) -> None:
         """Raises Refusal."""
         if self.guide_chains():
             for version, text in self._texts().items():
-                self.restore(version, guide.removal(iptables.parse(text)))
+                self.restore(version, guide_chains.removal(iptables.parse(text)))
 
     def _texts(self) -> dict[int, str]:
         """IP version → what save says. It prints nothing for a table that is not in use, and creates none."""

@@ -2,8 +2,8 @@
 
 import pytest
 
-from agent.core.redirect import guide, iptables
-from agent.core.redirect.guide import removal
+from agent.core.redirect import guide_chains, iptables
+from agent.core.redirect.guide_chains import removal
 from agent.core.redirect.iptables import parse
 from tests.core.iptables_tables import Tables
 
@@ -24,12 +24,12 @@ COMMIT
 
 def test_they_are_recognised_and_taken_away_with_every_jump() -> None:
     tables = Tables()
-    assert guide.guide_chains(iptables.parse(tables.saved())) == ()
-    assert guide.removal(iptables.parse(tables.saved())) == ""
+    assert guide_chains.guide_chains(iptables.parse(tables.saved())) == ()
+    assert guide_chains.removal(iptables.parse(tables.saved())) == ""
     tables.run(TYPED)
     saved = iptables.parse(tables.saved())
-    assert guide.guide_chains(saved) == ("PROXY_INIT_OUTPUT", "PROXY_INIT_REDIRECT")
-    tables.run(guide.removal(saved))
+    assert guide_chains.guide_chains(saved) == ("PROXY_INIT_OUTPUT", "PROXY_INIT_REDIRECT")
+    tables.run(guide_chains.removal(saved))
     assert "PROXY_INIT" not in tables.saved()
     assert "-j DOCKER" in tables.saved()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.lab.blocks import Command
+from tests.lab.document_commands import Command
 
 # Pages whose own test runs each of their commands.
 SELF_TESTED = {"docs/getting-started.md": "tests/system/test_getting_started.py"}

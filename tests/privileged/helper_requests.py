@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from agent.adapters.helper import PROGRAM
-from tests.lab import reached
+from tests.lab import reached_reasons
 from tests.privileged.hosts import Host
 
 REPOSITORY = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def ask(host: Host, request: bytes | dict[str, str], *around: str) -> tuple[int,
     assert errors == b""
     assert output.endswith(b"\n")
     answer: dict[str, object] = json.loads(output)
-    reached.answered(answer.get("reason"))
+    reached_reasons.answered(answer.get("reason"))
     return helper.returncode, answer
 
 

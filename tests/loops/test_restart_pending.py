@@ -6,20 +6,20 @@ from collections.abc import Mapping
 
 import pytest
 
-from agent.core import anchors, outdated
+from agent.core import anchors, restart_pending
 from agent.core import facts as f
 from agent.core.reasons import Reason
 from agent.core.replacement import Replacement, Stage
 from agent.loops.board import Board
-from agent.loops.outdated import AGAIN, OutdatedLoop
+from agent.loops.restart_pending import AGAIN, RestartPendingLoop
 from agent.ports import Trouble
 from tests.core import world
 from tests.core.world import SPEC
 from tests.loops.running import running
 
 OLD, NEW = anchors.pem([b"old"]), anchors.pem([b"new"])
-WANTED = {"LINKERD2_PROXY_CORES": "2", outdated.ANCHORS: NEW, "LINKERD2_PROXY_LOG": "info"}
-RUNNING = {"LINKERD2_PROXY_CORES": "1", outdated.ANCHORS: OLD, "LINKERD2_PROXY_LOG": "debug", "HOME": "/"}
+WANTED = {"LINKERD2_PROXY_CORES": "2", restart_pending.ANCHORS: NEW, "LINKERD2_PROXY_LOG": "info"}
+RUNNING = {"LINKERD2_PROXY_CORES": "1", restart_pending.ANCHORS: OLD, "LINKERD2_PROXY_LOG": "debug", "HOME": "/"}
 FIRST, SECOND = f.Process(1, 1, "b"), f.Process(2, 2, "b")
 TURN = 100.0
 
@@ -36,7 +36,7 @@ class Host:
         self.unfit: Trouble | None = None
         self.reads = self.restarts = 0
         self.board.setter("replacement")(None)
-        self.loop = OutdatedLoop(
+        self.loop = RestartPendingLoop(
             self._read,
             lambda: WANTED,
             SPEC,
@@ -66,7 +66,7 @@ class Host:
         self.tell(proxy=f.ProxyFact(state, process, certificate_expires_at=1e9))
 
     def remarks(self) -> set[Reason]:
-        return {fault.reason for fault in outdated.remarks(self.board.facts.value)}
+        return {fault.reason for fault in restart_pending.remarks(self.board.facts.value)}
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ async def test_while_the_next_would_not_work_it_is_not_restarted_and_that_is_nam
         await asyncio.sleep(TURN + 3 * AGAIN)
         assert host.restarts == 0
         [pending] = [
-            r for r in outdated.remarks(host.board.facts.value) if r.reason is Reason.TRUST_ANCHORS_PENDING
+            r for r in restart_pending.remarks(host.board.facts.value) if r.reason is Reason.TRUST_ANCHORS_PENDING
         ]
         assert pending.detail.endswith("; not restarted: the next one would not work")
         assert pending.way_out == "correct the anchors"
@@ -137,7 +137,7 @@ async def test_while_the_next_would_not_work_it_is_not_restarted_and_that_is_nam
 
 
 async def test_settings_alone_wait_for_an_operator(host: Host) -> None:
-    host.environment = {**RUNNING, outdated.ANCHORS: NEW}
+    host.environment = {**RUNNING, restart_pending.ANCHORS: NEW}
     async with running(host.loop.run()):
         await asyncio.sleep(3 * TURN)
         assert host.restarts == 0 and host.remarks() == {Reason.RESTART_PENDING}
@@ -171,5 +171,5 @@ async def test_it_waits_while_the_next_might_not_come_up(host: Host, why: str) -
 
 
 def test_an_environment_without_anchors_says_nothing_of_them() -> None:
-    assert outdated.digest({}) == outdated.digest({outdated.ANCHORS: "nonsense"}) == ""
-    assert outdated.differing({"LINKERD2_PROXY_X": "1"}, {"OTEL": "2"}) == ("LINKERD2_PROXY_X", "OTEL")
+    assert restart_pending.digest({}) == restart_pending.digest({restart_pending.ANCHORS: "nonsense"}) == ""
+    assert restart_pending.differing({"LINKERD2_PROXY_X": "1"}, {"OTEL": "2"}) == ("LINKERD2_PROXY_X", "OTEL")

@@ -3,7 +3,7 @@
 from ipaddress import ip_address
 from typing import Any
 
-from agent.core.redirect import decisive
+from agent.core.redirect import relevant_sets
 from agent.core.redirect.firewall import Arrival, Verdict, input_verdict
 
 HERE = {"family": "inet", "table": "t"}
@@ -61,21 +61,21 @@ INPUT, OUTPUT = frozenset({"input"}), frozenset({"output"})
 
 
 def test_a_set_decides_where_a_rule_on_the_way_refers_to_it() -> None:
-    assert decisive.named_sets(LISTING, OUTPUT) == {FAR}
-    assert decisive.named_sets(LISTING, INPUT) == {PORTS}
+    assert relevant_sets.named_sets(LISTING, OUTPUT) == {FAR}
+    assert relevant_sets.named_sets(LISTING, INPUT) == {PORTS}
 
 
 def test_a_map_leads_to_more() -> None:
-    found = decisive.with_sets(LISTING, {PORTS: LISTED[PORTS]})
-    assert decisive.named_sets(found, INPUT) == {PORTS, PEERS}
+    found = relevant_sets.with_sets(LISTING, {PORTS: LISTED[PORTS]})
+    assert relevant_sets.named_sets(found, INPUT) == {PORTS, PEERS}
 
 
 def test_a_set_that_was_not_read_is_not_known() -> None:
     """Peers are accepted if the set is read; else the result is unknown: an unread set does not count as empty."""
     entries = [entry for entry in LISTING["nftables"] if not {"@banned", "@far"} & set(str(entry).split("'"))]
-    whole = decisive.marked(decisive.with_sets({"nftables": entries}, LISTED), LISTED)
+    whole = relevant_sets.marked(relevant_sets.with_sets({"nftables": entries}, LISTED), LISTED)
     part = {PORTS: LISTED[PORTS], PEERS: None}
-    partly = decisive.marked(decisive.with_sets({"nftables": entries}, part), part)
+    partly = relevant_sets.marked(relevant_sets.with_sets({"nftables": entries}, part), part)
     near, far = (Arrival("w0", ip_address(one), ip_address("10.9.0.2")) for one in ("10.9.0.1", "10.8.0.1"))
     assert input_verdict(whole, near) is Verdict.ACCEPTED
     assert input_verdict(whole, far) is Verdict.REFUSED
@@ -89,4 +89,4 @@ def test_fairleads_own_table_is_not_followed() -> None:
         {"chain": {**own, "name": "c", "hook": "input"}},
         {"rule": {**own, "chain": "c", "expr": [equals("saddr", "@trial")]}},
     ]
-    assert decisive.named_sets({"nftables": entries}, INPUT) == set()
+    assert relevant_sets.named_sets({"nftables": entries}, INPUT) == set()

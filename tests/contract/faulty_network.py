@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class BadNet:
+class FaultyNetwork:
     """`delay`: seconds before each piece. `silent`: nothing passes, nothing is closed. `refuse`: every
     new connection is reset at once."""
 
@@ -70,9 +70,9 @@ class BadNet:
 
 
 @asynccontextmanager
-async def bad_net(port: int) -> AsyncIterator[BadNet]:
+async def faulty_network(port: int) -> AsyncIterator[FaultyNetwork]:
     """In front of a port of this machine."""
-    net = BadNet(port)
+    net = FaultyNetwork(port)
     server = await asyncio.start_server(net.serve, "127.0.0.1")
     net.port = server.sockets[0].getsockname()[1]
     try:

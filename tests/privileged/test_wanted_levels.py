@@ -4,7 +4,7 @@ end."""
 import pytest
 
 from agent.core.reasons import Reason
-from tests.privileged.asking import CHECK, REMOVE, apply
+from tests.privileged.helper_requests import CHECK, REMOVE, apply
 from tests.privileged.hosts import INBOUND, OUTBOUND, PROXY_UID, Host, Listeners, admin_port
 from tests.privileged.levels import (
     APPLICATION,

@@ -16,10 +16,10 @@ import pytest
 from agent import __version__
 from agent.cli import main
 from tests.lab.realparts import where
-from tests.system import built
+from tests.system import built_packages
 
 pytestmark = pytest.mark.real
-ROOT = built.ROOT
+ROOT = built_packages.ROOT
 VERBS = sorted(verb for verb in main.VERBS if verb != "sandbox")
 
 
@@ -37,7 +37,7 @@ def library(tree: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def deb() -> Path:
-    return built.deb()
+    return built_packages.deb()
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,9 @@ def tree(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_two_builds_give_the_same_bytes(deb: Path, tmp_path: Path) -> None:
     """The second from nothing but the root: interpreter, wheels and byte code are made again."""
     root = ("--root", str(where("python-bookworm")))
-    said = built.build(tmp_path / "again", __version__, *root, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    said = built_packages.build(tmp_path / "again", __version__, *root, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert "glibc 2.36, systemd 252 or newer: not on Debian 11, Ubuntu 22.04, RHEL 9," in said
-    for first in (deb, built.rpm()):
+    for first in (deb, built_packages.rpm()):
         assert first.read_bytes() == (tmp_path / "again" / first.name).read_bytes(), first.name
 
 
@@ -90,7 +90,14 @@ def test_it_lies_in_few_places(tree: Path) -> None:
 
 def test_the_link_is_turned_when_the_whole_tree_is_there(deb: Path) -> None:
     """dpkg and rpm lay down files in the order in which the package has them."""
-    query = ("rpm", "--query", "--package", "--queryformat", "[%{FILEMODES:perms} %{FILENAMES}\\n]", built.rpm())
+    query = (
+        "rpm",
+        "--query",
+        "--package",
+        "--queryformat",
+        "[%{FILEMODES:perms} %{FILENAMES}\\n]",
+        built_packages.rpm(),
+    )
     for listed in (output("dpkg-deb", "--contents", deb), output(*query)):
         lines = [line for line in listed.splitlines() if "/usr/lib/fairlead/" in line and line[0] != "d"]
         link = next(line for line in lines if "/usr/lib/fairlead/bin/python" in line)
@@ -103,7 +110,11 @@ def test_both_packages_hold_the_same(deb: Path) -> None:
     listed = (line.split(None, 5) for line in output("dpkg-deb", "--contents", deb).splitlines())
     ours = {words[5].removeprefix(".") for words in listed if words[0].startswith("-")}
     query = ("rpm", "--query", "--package", "--queryformat", "[%{FILEMODES:perms} %{FILENAMES}\\n]")
-    theirs = {line.split(None, 1)[1] for line in output(*query, built.rpm()).splitlines() if line.startswith("-")}
+    theirs = {
+        line.split(None, 1)[1]
+        for line in output(*query, built_packages.rpm()).splitlines()
+        if line.startswith("-")
+    }
     assert ours - theirs == {
         "/usr/share/lintian/overrides/fairlead",
         "/usr/share/zsh/vendor-completions/_fairlead",
@@ -126,7 +137,7 @@ def test_the_floor_is_what_the_files_ask_for(tree: Path, deb: Path) -> None:
     depends = output("dpkg-deb", "--field", deb, "Depends")
     assert f"libc6 (>= {floor})" in depends
     assert f"glibc {floor}" in (ROOT / "docs/packaging.md").read_text()
-    requires = output("rpm", "--query", "--package", "--requires", built.rpm())
+    requires = output("rpm", "--query", "--package", "--requires", built_packages.rpm())
     assert f"libc.so.6(GLIBC_{floor})(64bit)" in requires
     assert "python" not in depends + requires
 
@@ -195,7 +206,7 @@ def test_lintian_has_nothing_to_say(deb: Path) -> None:
 
 
 def test_rpmlint_has_nothing_to_say() -> None:
-    said = output("rpmlint", "--config", ROOT / "packaging/files/rpmlint.toml", built.rpm())
+    said = output("rpmlint", "--config", ROOT / "packaging/files/rpmlint.toml", built_packages.rpm())
     assert "0 errors, 0 warnings" in said, said
 
 
@@ -205,7 +216,7 @@ def test_the_maintainer_scripts_are_sound(step: str, deb: Path, tmp_path: Path) 
     text = (tmp_path / "control" / step).read_text()
     assert text.startswith("#!/bin/sh\n") and len(text.splitlines()) < 60
     assert output("shellcheck", tmp_path / "control" / step) == ""
-    rpm = output("rpm", "--query", "--package", "--scripts", built.rpm())
+    rpm = output("rpm", "--query", "--package", "--scripts", built_packages.rpm())
     assert text.strip() in rpm, "one source for both"
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.loops.hour import an_hour, falls
+from tests.loops.virtual_hour import an_hour, falls
 
 pytestmark = pytest.mark.status
 

@@ -9,14 +9,14 @@ from agent.core import gate_record
 from agent.core.reasons import Fault, Reason
 from agent.host import Host
 from agent.privileged.proxy.launch import Launch
-from agent.proxyunit import launcher, starts
+from agent.proxyunit import failed_starts, launcher
 
 RECORD = Host().gate.name
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / starts.STARTS).write_text(json.dumps({"crashes": 2, "began": 100.0}))
+    (tmp_path / failed_starts.STARTS).write_text(json.dumps({"crashes": 2, "began": 100.0}))
     return tmp_path
 
 
@@ -47,8 +47,8 @@ def meanwhile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Fault | Non
 def test_the_pause_names_how_the_last_one_ended(
     folder: Path, meanwhile: list[Fault | None], how: str, reason: Reason
 ) -> None:
-    (folder / starts.ENDED).write_text(f"101.0 {how}\n")
-    starts.pause(folder)
+    (folder / failed_starts.ENDED).write_text(f"101.0 {how}\n")
+    failed_starts.pause(folder)
     [found] = meanwhile
     assert not (folder / RECORD).exists()
     assert found is not None and found.reason is reason
@@ -61,9 +61,9 @@ def test_what_the_launcher_said_is_more_exact_than_its_exit_code(
     missing = Launch("/no/such/linkerd2-proxy", {}, 0)
     for count in (3, 4):
         assert launcher.execute(missing, folder) == 127
-        (folder / starts.ENDED).write_text("101.0 exit-code exited 127\n")
-        (folder / starts.STARTS).write_text(json.dumps({"crashes": count - 1, "began": 100.0}))
-        starts.pause(folder)
+        (folder / failed_starts.ENDED).write_text("101.0 exit-code exited 127\n")
+        (folder / failed_starts.STARTS).write_text(json.dumps({"crashes": count - 1, "began": 100.0}))
+        failed_starts.pause(folder)
         found = meanwhile[-1]
         assert found is not None and found.reason is Reason.PROXY_BINARY_UNUSABLE
         assert found.detail.startswith(f"/no/such/linkerd2-proxy: No such file or directory; {count} in a row;")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.privileged.asking import CHECK, apply, ask
 from tests.privileged.firewalls import BACKENDS, force
+from tests.privileged.helper_requests import CHECK, apply, ask
 from tests.privileged.hosts import APP, INBOUND, SSH, Host, Listeners, nft_and_then, with_nft
 from tests.privileged.levels import (
     APPLICATION,

@@ -15,8 +15,8 @@ from agent.privileged import Refusal
 from agent.privileged.redirect import admission, handlers, host_rules
 from agent.privileged.redirect.backends import nftables
 from agent.privileged.system import sshd
-from tests.privileged.asking import CHECK, REMOVE, apply
 from tests.privileged.firewalls import BACKENDS, docker, force
+from tests.privileged.helper_requests import CHECK, REMOVE, apply
 from tests.privileged.hosts import APP, Host, Listeners, listening
 from tests.privileged.levels import ARM, FAILED, NOW, ON, RESTORE, closed, done, levels, redirected
 

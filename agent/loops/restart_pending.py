@@ -1,4 +1,4 @@
-"""The outdated loop: reads once what the running proxy was started with, and restarts it for new trust anchors.
+"""The restart-pending loop: reads once with what the proxy was started, and restarts it for new trust anchors.
 
 New anchors are in force only after root accepts them. Each host drains and restarts at a different time
 (`AnchorsFact.restart_at`). Other settings that need a restart wait for an operator.
@@ -8,7 +8,7 @@ import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 
-from agent.core import outdated
+from agent.core import restart_pending
 from agent.core.facts import UNKNOWN, PhaseKind, Process, ProxyState, StartedWith
 from agent.core.health import Spec
 from agent.core.reasons import Fault
@@ -18,7 +18,7 @@ from agent.ports import Trouble
 AGAIN = 30.0  # seconds between two tries to read it
 
 
-class OutdatedLoop:
+class RestartPendingLoop:
     """`read`: the environment of the running proxy; raises Trouble. `wanted`: that of the next one, without trust
     anchors. `restart`: begins a replacement with the same version; raises Trouble, for example if the next start
     would fail."""
@@ -57,8 +57,8 @@ class OutdatedLoop:
             self._not_before = now + AGAIN
             return AGAIN
         if self._unread() == process:
-            differing = outdated.differing(running, self._wanted())
-            self._publish(StartedWith(process, differing, outdated.digest(running)))
+            differing = restart_pending.differing(running, self._wanted())
+            self._publish(StartedWith(process, differing, restart_pending.digest(running)))
         return None
 
     def _unread(self) -> Process | None:
@@ -72,7 +72,7 @@ class OutdatedLoop:
     async def _turn(self) -> float | None:
         """Seconds until the restart; None: none is due."""
         facts, now = self._board.facts.value, asyncio.get_running_loop().time()
-        due, phase = outdated.restart_at(self._spec, facts, now), self._board.phase.value
+        due, phase = restart_pending.restart_at(self._spec, facts, now), self._board.phase.value
         if due is None or phase is UNKNOWN or phase.kind not in (PhaseKind.MEMBER, PhaseKind.DRAINED):
             return None
         assert facts.anchors is not UNKNOWN
