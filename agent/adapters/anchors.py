@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from agent.adapters import files
 from agent.core import anchors, text_files
 from agent.core.reasons import Reason
+from agent.host import reading
 from agent.ports import Certificates, Trouble
 
 MOST = 1 << 20  # bytes of a file of anchors
@@ -60,8 +61,8 @@ def in_force(places: Places) -> Certificates:
     """Raises Trouble (TRUST_ANCHORS_UNUSABLE)."""
     path = next((path for path in places.in_force if path.exists()), places.in_force[-1])
     try:
-        with path.open("rb") as file:
-            return _checked(text_files.armour(file.read(MOST)), str(path))
+        found = reading.read(path, MOST, links=path != places.kept)
+        return _checked(text_files.armour(found), str(path))
     except OSError as error:
         raise Trouble(Reason.TRUST_ANCHORS_UNUSABLE, f"cannot read {path}: {error.strerror}") from error
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from agent.core.facts import ControlPlaneFact
 from agent.core.reasons import Fault, Reason
+from agent.host import reading
 
 RESOLVED_BY = "/etc/resolv.conf"
 WITHIN = 3.0  # seconds for one step: the look-up, a connection, a handshake
@@ -124,13 +125,13 @@ async def _resolved(service: Service) -> list[str]:
         cause = getattr(error, "strerror", None) or str(error)
     else:
         return list(dict.fromkeys(str(place[0]) for *_, place in found))
-    detail = f"{service.host}: {cause} (by {RESOLVED_BY}{_nameservers()})"
+    detail = f"{service.host}: {cause} (by {RESOLVED_BY}{await asyncio.to_thread(_nameservers)})"
     raise _Missed(Reason.CONTROL_PLANE_UNRESOLVED, detail)
 
 
 def _nameservers() -> str:
     try:
-        lines = Path(RESOLVED_BY).read_text(errors="replace").splitlines()
+        lines = reading.text(Path(RESOLVED_BY), reading.RECORD, links=True).splitlines()
     except OSError as error:
         return f": {error.strerror}"
     servers = [fields[1] for line in lines if (fields := line.split())[:1] == ["nameserver"] and len(fields) > 1]

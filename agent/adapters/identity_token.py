@@ -16,6 +16,7 @@ from agent.adapters import files
 from agent.core import text_files, token
 from agent.core.reasons import Fault, Reason
 from agent.core.token import Claims
+from agent.host import reading
 from agent.ports import Trouble
 
 MOST = 1 << 16  # bytes of a token
@@ -40,7 +41,7 @@ class Place:
         return await asyncio.to_thread(self._read)
 
     def _read(self) -> str:
-        text = read(self.path)
+        text = read(self.path, links=False)
         for place, wanted in ((self.path.parent, stat.S_IXOTH), (self.path, stat.S_IROTH)):
             if not _may(place.stat(), self.owner, wanted):
                 detail = f"{place} is closed to uid {self.owner[0]}, the proxy's"
@@ -78,7 +79,7 @@ class FromFile(_Held):
         self._file = file
 
     async def renew(self) -> None:
-        text = await asyncio.to_thread(read, self._file)
+        text = await asyncio.to_thread(read, self._file, links=True)
         self._place.checked(text, str(self._file))
         if text != await _or_nothing(self._place):
             await self._place.put(text)
@@ -109,11 +110,10 @@ async def _or_nothing(place: Place) -> str:
         return ""
 
 
-def read(path: Path) -> str:
+def read(path: Path, *, links: bool) -> str:
     """Raises Trouble (IDENTITY_TOKEN_UNREADABLE)."""
     try:
-        with path.open("rb") as file:
-            text = text_files.text(file.read(MOST)).strip()
+        text = text_files.text(reading.read(path, MOST, links=links)).strip()
     except OSError as error:
         raise Trouble(Reason.IDENTITY_TOKEN_UNREADABLE, f"cannot read {path}: {error.strerror}") from error
     if not text:

@@ -1,11 +1,12 @@
 """The host's phase: a world-readable file of root, written through the privileged helper."""
 
+import asyncio
 from pathlib import Path
 
 from agent.adapters.helper import Helper
 from agent.core.facts import PhaseKind
 from agent.core.reasons import Reason
-from agent.host import Host
+from agent.host import Host, reading
 from agent.ports import Trouble
 
 _REMEMBERED = {kind.value: kind for kind in (PhaseKind.MEMBER, PhaseKind.DRAINED, PhaseKind.LEFT)}
@@ -20,8 +21,7 @@ class HelperPhaseStore:
 
     async def read(self) -> PhaseKind:
         try:
-            with self._path.open("rb") as file:
-                found = file.read(64)
+            found = await asyncio.to_thread(reading.read, self._path, 64)
         except FileNotFoundError:
             return PhaseKind.MEMBER
         except OSError as error:

@@ -29,7 +29,7 @@ from agent.core import procfs, proxy, proxy_end, text_files
 from agent.core.facts import UNKNOWN, Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.reasons import Fault, Reason
-from agent.host import boot_id
+from agent.host import boot_id, reading
 from agent.ports import Trouble
 
 GATE_WITHIN = 20.0  # seconds; its own wait is shorter, the rest is a cold interpreter
@@ -263,7 +263,7 @@ class ChildProxy:
         """By what its log says since the last look; one that has lost a worker has lost it for good."""
         if not proxy_end.may_lose_workers(version):
             return UNKNOWN
-        with suppress(OSError), self._paths.log.open("rb") as log:
+        with suppress(OSError), reading.opened(self._paths.log) as log:
             log.seek(max(handle.log_read - LOG_OVERLAP, log.seek(0, os.SEEK_END) - LOG_MOST, 0))
             lost = proxy_end.lost_a_worker(log.read().decode(errors="replace"))
             handle.log_read, handle.worker_lost = log.tell(), handle.worker_lost or lost
@@ -279,8 +279,8 @@ PROCESS_FIELDS = {"pid", "start_ticks", "boot_id", "executable"}
 def _read_record(path: Path) -> dict[str, Any]:
     """{} where there is none that this version can read: then a proxy that runs is met as a port that is taken."""
     try:
-        record = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+        record = json.loads(reading.read(path, reading.RECORD))
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 
@@ -349,7 +349,7 @@ def read_anchors(paths: Sequence[Path]) -> str:
     """The PEM as it stands, once it was seen to hold a certificate. Raises Trouble."""
     path = next((path for path in paths if path.exists()), paths[-1])
     try:
-        pem = text_files.armour(path.read_bytes())
+        pem = text_files.armour(reading.read(path, reading.DOCUMENT, links=True))
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
     except (OSError, ValueError) as error:  # an SSLError is an OSError
         raise Trouble(Reason.TRUST_ANCHORS_UNUSABLE, f"{path}: {error}") from error

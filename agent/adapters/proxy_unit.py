@@ -19,7 +19,7 @@ from agent.core.facts import UNKNOWN, Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.proxy_end import exit_fault, lost_a_worker, may_lose_workers, unit_fault
 from agent.core.reasons import Fault, Reason
-from agent.host import Host, boot_id
+from agent.host import Host, boot_id, reading
 from agent.ports import Trouble
 
 UNIT = "fairlead-proxy.service"
@@ -78,22 +78,24 @@ class UnitProxy:
                         await unit.changed()
                     return process
         except TimeoutError:
-            raise _as_trouble(self._awaited()) from None
+            raise _as_trouble(await self._awaited()) from None
         except BusError as error:
             raise _cannot_ask(error) from None
 
-    def _awaited(self) -> Fault:
+    async def _awaited(self) -> Fault:
         """What keeps a start waiting, as the gate or the launcher recorded it."""
-        fault = self._recorded()
+        fault = await self._recorded()
         if fault is None:
             return Fault(Reason.PROXY_STARTING, "its unit has not come to start it yet")
         return gate_record.awaited(fault)
 
-    def _recorded(self) -> Fault | None:
+    async def _recorded(self) -> Fault | None:
+        """The proxy's user wrote it, or anything else in its place."""
         try:
-            return gate_record.read(self._gate.read_text(errors="replace"))
+            said = await asyncio.to_thread(reading.text, self._gate, gate_record.MOST)
         except OSError:
             return None
+        return gate_record.read(said)
 
     async def abandon(self) -> None:
         if (await self._state()).active not in ("inactive", "failed"):
@@ -114,7 +116,7 @@ class UnitProxy:
                     await unit.changed()
                 if state.exec_main_pid == process.pid:
                     fault = unit_fault(state.result, state.code, state.status)
-        recorded = self._recorded()  # the launcher's has the detail that its exit code lacks
+        recorded = await self._recorded()  # the launcher's has the detail that its exit code lacks
         return recorded if recorded is not None and recorded.reason is fault.reason else fault
 
     async def _gone(self, process: Process) -> None:

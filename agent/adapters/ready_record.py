@@ -1,8 +1,10 @@
 """The record that this host has been Ready: root's file, written by the privileged helper."""
 
+import asyncio
+
 from agent.adapters.helper import Helper
 from agent.core.reasons import Reason
-from agent.host import Host
+from agent.host import Host, reading
 from agent.ports import Trouble
 
 
@@ -16,8 +18,7 @@ class HelperReadyRecord:
 
     async def read(self) -> bool:
         try:
-            with self._path.open("rb") as file:
-                return file.read(len(self._member) + 1) == self._member
+            return await asyncio.to_thread(reading.read, self._path, reading.RECORD) == self._member
         except FileNotFoundError:
             return False
         except OSError as error:

@@ -7,7 +7,7 @@ from agent.adapters import files
 from agent.adapters.helper import Helper
 from agent.core.reasons import Reason
 from agent.core.replacement import Replacement, recalled, remembered
-from agent.host import Host, boot_id
+from agent.host import Host, boot_id, reading
 from agent.ports import Trouble
 
 
@@ -21,8 +21,8 @@ class HelperReplacementStore:
 
     def recall(self, now: float) -> Replacement | None:
         try:
-            return recalled(json.loads(self._path.read_text()), now, _uptime(), self._boot_id)
-        except (OSError, ValueError):
+            return recalled(json.loads(reading.read(self._path, reading.RECORD)), now, _uptime(), self._boot_id)
+        except (OSError, ValueError, RecursionError):
             return None
 
     def remember(self, change: Replacement) -> None:

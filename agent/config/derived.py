@@ -11,7 +11,7 @@ from agent.core.failure import Failure
 from agent.core.health import Spec
 from agent.core.probe import first_verdicts_within
 from agent.core.proxy import ProxySettings
-from agent.host import Host
+from agent.host import Host, reading
 
 
 def policy_spec(config: Config, root: Path, boot_id: str) -> Spec:
@@ -41,8 +41,8 @@ def policy_spec(config: Config, root: Path, boot_id: str) -> Spec:
 def _approved_redirect(config: Config, root: Path) -> RedirectConfig:
     """That of the file, if none was approved or the approved one cannot be read."""
     try:
-        text = Host(root).approved.configuration.read_text(encoding="utf-8")
-        return parse(text).redirect
+        text = reading.read(Host(root).approved.configuration, reading.DOCUMENT)
+        return parse(text.decode()).redirect
     except (OSError, UnicodeDecodeError, ConfigError):
         return config.redirect
 

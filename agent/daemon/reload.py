@@ -18,7 +18,7 @@ from agent.config.changes import Takes, changed, takes
 from agent.core import proxy, restart_pending
 from agent.core.facts import UNKNOWN, ProxyState
 from agent.core.reasons import Fault, Reason
-from agent.host import Host
+from agent.host import Host, reading
 from agent.loops.board import Board, Waiter
 from agent.ports import Trouble
 
@@ -97,7 +97,7 @@ class Reload:
 
     def _read(self) -> tuple[Config | None, list[Problem]]:
         try:
-            found = configuration.parse(self._path.read_text(encoding="utf-8"))
+            found = configuration.parse(reading.read(self._path, reading.DOCUMENT, links=True).decode())
             proxy.environment(derived.proxy_settings(found, self._prefix), "")
         except configuration.ConfigError as error:
             return None, list(error.problems)

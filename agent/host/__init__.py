@@ -1,7 +1,7 @@
 """The paths of a host.
 
-Law: every path of fairlead is named here and nowhere else; no file is opened but the kernel's boot id. Values of
-the standard library only.
+Law: every path of fairlead is named here and nowhere else; no file is opened but the kernel's boot id, and what
+`reading` is told to read. Values of the standard library only.
 """
 
 from dataclasses import dataclass

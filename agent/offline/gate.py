@@ -20,7 +20,7 @@ from agent.core import gate_record, identity
 from agent.core.backoff import Backoff
 from agent.core.facts import Svid
 from agent.core.reasons import Fault, Reason
-from agent.host import Host
+from agent.host import Host, reading
 from agent.offline.identity import Unconfigured, configuration
 from agent.ports import Trouble
 
@@ -114,8 +114,10 @@ class _Crier:
         if path is None or not path.parent.is_dir():
             return
         if fault is None:
-            path.unlink(missing_ok=True)
+            reading.discard(path)
         elif fault != self._recorded:
+            if path.is_dir():  # as nothing of ours is
+                reading.discard(path)
             files.write_atomically(path, gate_record.written(fault))
             self._recorded = fault
 
@@ -200,7 +202,7 @@ async def _judge(wanted: Gate, heard: _Heard) -> Fault | None:
 def _judge_token(wanted: Gate, token: Token) -> Fault | None:
     """Once nothing is missing, the proxy's key and CSR are made again, as for a pod at each start."""
     try:
-        text = identity_token.read(token.path)
+        text = identity_token.read(token.path, links=False)
         identity_token.checked(text, token.subject, time.time(), str(token.path))
         if wanted.places is not None:
             anchors.in_force(wanted.places)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from agent.adapters import files, spawn
 from agent.core import releases
+from agent.host import reading
 from agent.offline import artefact
 from agent.offline.artefact import Unusable
 from agent.privileged import Refusal as Refusal
@@ -48,7 +49,7 @@ def installed(prefix: Path) -> list[Installed]:
 
 def _described(prefix: Path, version: str) -> Installed:
     try:
-        record = json.loads((versions.folder(prefix) / version / RECORD).read_text())
+        record = json.loads(reading.read(versions.folder(prefix) / version / RECORD, reading.RECORD))
     except (OSError, ValueError):  # put there manually
         record = {}
     return Installed(

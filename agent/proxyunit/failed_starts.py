@@ -16,10 +16,11 @@ from pathlib import Path
 from agent.core import gate_record
 from agent.core.proxy_end import CRASHES, crashes_now, exit_fault
 from agent.core.reasons import Fault, Reason
-from agent.host import Host
+from agent.host import Host, reading
 
 # ENDED: the unit's record of how it last ended.
 STARTS, ENDED = "starts", "ended"
+_MOST = 4096  # bytes of each
 _RECORD = Host().gate.name
 # What the launcher records: more exact than its exit code.
 _OF_THE_LAUNCHER = frozenset(
@@ -40,7 +41,7 @@ def pause(folder: Path) -> None:
     """After a crash, wait; the reason is recorded for the agent. Records from before this start are removed."""
     end, said = _ended(folder), _recorded(folder)
     crashes = _counted(folder, end)
-    (folder / _RECORD).unlink(missing_ok=True)
+    reading.discard(folder / _RECORD)
     _begin(folder, crashes)
     if crashes > 1:  # after the first, systemd's own RestartSec is enough
         delay = CRASHES.delay(crashes - 2, random.random())  # noqa: S311 - jitter, not a secret
@@ -50,7 +51,7 @@ def pause(folder: Path) -> None:
         print(f"the proxy is not started yet: {fault.detail}", file=sys.stderr, flush=True)
         record(folder, fault)
         time.sleep(delay)
-        (folder / _RECORD).unlink(missing_ok=True)
+        reading.discard(folder / _RECORD)
 
 
 def begin(folder: Path) -> None:
@@ -66,7 +67,7 @@ def record(folder: Path, fault: Fault) -> None:
 def _recorded(folder: Path) -> Fault | None:
     """What the launcher recorded of the previous end."""
     with suppress(OSError):
-        fault = gate_record.read((folder / _RECORD).read_text(errors="replace"))
+        fault = gate_record.read(reading.text(folder / _RECORD, gate_record.MOST))
         if fault is not None and fault.reason in _OF_THE_LAUNCHER:
             return Fault(fault.reason, fault.detail.split("; ")[0])
     return None
@@ -79,11 +80,13 @@ def _begin(folder: Path, crashes: int) -> None:
 def _ended(folder: Path) -> _End | None:
     """How it has just ended; None: it is not known, or was counted before."""
     ended = folder / ENDED
-    with suppress(OSError, ValueError):
-        at, result, *how = ended.read_text().split()
-        ended.unlink()
+    try:
+        at, result, *how = reading.text(ended, _MOST).split()
         return _End(float(at), result, _fault(result, *how[:2]))
-    return None
+    except (OSError, ValueError):
+        return None
+    finally:
+        reading.discard(ended)
 
 
 def _fault(result: str, code: str = "", status: str = "") -> Fault:
@@ -100,14 +103,14 @@ def _counted(folder: Path, end: _End | None) -> int:
     """How many starts in a row have failed, that which has just ended among them."""
     if end is not None:
         with suppress(OSError, ValueError, KeyError, TypeError):
-            before = json.loads((folder / STARTS).read_text())
+            before = json.loads(reading.read(folder / STARTS, _MOST))
             return crashes_now(int(before["crashes"]), end.result, end.at - float(before["began"]))
     return _crashes(folder)
 
 
 def _crashes(folder: Path) -> int:
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return int(json.loads((folder / STARTS).read_text())["crashes"])
+        return int(json.loads(reading.read(folder / STARTS, _MOST))["crashes"])
     return 0
 
 
@@ -120,7 +123,9 @@ def _uptime() -> float:
 def _write(path: Path, text: str) -> None:
     with suppress(OSError):  # a count that cannot be written does not prevent a start
         fresh = path.with_name(f".{path.name}")
-        fresh.unlink(missing_ok=True)
+        reading.discard(fresh)
+        if path.is_dir():
+            reading.discard(path)
         with fresh.open("x") as file:
             file.write(f"{text}\n")
         fresh.replace(path)

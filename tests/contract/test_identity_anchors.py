@@ -111,7 +111,7 @@ def test_the_first_file_that_exists_is_in_force(places: Places) -> None:
         (None, "No such file or directory"),
         ("", "holds no certificate"),
         ("-----BEGIN CERTIFICATE-----\nbm8=\n-----END CERTIFICATE-----\n", "cannot use"),
-        ("-----BEGIN CERTIFICATE-----\nb\n-----END CERTIFICATE-----\n", "no base64"),
+        ("-----BEGIN CERTIFICATE-----\nb\n-----END CERTIFICATE-----\n", "not base64"),
     ],
 )
 def test_a_file_that_is_of_no_use_is_named_with_its_cause(places: Places, text: str | None, cause: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from agent.core import text_files
 from agent.core.backoff import Backoff
 from agent.core.reasons import Fault, Reason
+from agent.host import reading
 from agent.ports import Trouble
 
 RETRY = Backoff(first=1.0, factor=2.0, most=30.0)
@@ -135,7 +136,7 @@ class Renewed:
 def contents(path: Path, what: str) -> bytes:
     """Raises Trouble (API_CREDENTIAL_UNREADABLE)."""
     try:
-        return path.read_bytes()
+        return reading.read(path, reading.DOCUMENT, links=True)
     except OSError as error:
         raise unreadable(what, path, error.strerror or str(error)) from error
 
@@ -158,7 +159,7 @@ class TokenFile:
 
     async def access(self) -> Access:
         authority = contents(self._ca_file, "CA certificate")
-        token = text_files.text(contents(self._token_file, "token")).strip()
+        token = text_files.text(await asyncio.to_thread(contents, self._token_file, "token")).strip()
         if not is_token(token):
             raise unreadable("token", self._token_file, "it holds no token")
         return dataclasses.replace(self._access, authority=authority, token=token)

@@ -4,6 +4,7 @@ Read again when it changes. Settings that weaken it are refused, not ignored: no
 password, no proxy, no impersonation.
 """
 
+import asyncio
 import base64
 import binascii
 import json
@@ -16,6 +17,7 @@ from agent.adapters.kube.access import Access, Renewed, contents, is_token
 from agent.adapters.kube.exec_plugin import VERSIONS, Plugin
 from agent.core import text_files
 from agent.core.reasons import Fault, Reason
+from agent.host import reading
 from agent.ports import Trouble
 
 _HERE = "give this host a user of its own"
@@ -101,7 +103,7 @@ class Kubeconfig:
 
     async def _read(self) -> Chosen:
         try:
-            text = self._path.read_bytes()
+            text = await asyncio.to_thread(reading.read, self._path, reading.DOCUMENT, links=True)
         except OSError as error:
             raise _bad(f"cannot read {self._path}: {error.strerror}") from None
         if self._chosen is None or text != self._text:

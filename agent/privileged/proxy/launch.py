@@ -9,6 +9,7 @@ from agent.config import derived
 from agent.core import proxy, text_files
 from agent.core.proxy import ProxySettings
 from agent.core.reasons import Reason
+from agent.host import reading
 from agent.privileged import Refusal
 from agent.privileged.system import configuration, files
 
@@ -41,7 +42,7 @@ def _anchors(places: Sequence[Path], follow: bool) -> str:
     found = next((path for path in places if path.exists()), places[-1])
     try:
         return text_files.armour(
-            files.read_bytes(found) if found is places[-1] or not follow else found.read_bytes()
+            files.read_bytes(found) if found is places[-1] or not follow else reading.read(found, files.MOST)
         )
     except Refusal as refusal:
         raise Refusal(refusal.detail, Reason.TRUST_ANCHORS_UNUSABLE) from None

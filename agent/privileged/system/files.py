@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from agent.host import Host
+from agent.host import Host, reading
 from agent.privileged import Refusal
 
 MOST: Final = 1 << 20  # bytes of a configuration
@@ -26,7 +26,7 @@ def read_bytes(path: Path) -> bytes:
     """The same, for what may be in any encoding."""
     try:
         require_root_only(path.parent, path.parent.stat())
-        with path.open("rb") as file:
+        with reading.opened(path, links=True) as file:
             require_root_only(path, os.fstat(file.fileno()))
             text = file.read(MOST + 1)
         if len(text) > MOST:
