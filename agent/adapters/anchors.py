@@ -46,15 +46,15 @@ class HostAnchors:
             return bundle or None
         return None if self._fetch is None else _checked(await self._fetch(), "the cluster's ConfigMap")
 
-    async def keep(self, found: Certificates) -> None:
+    async def keep(self, certificates: Certificates) -> None:
         try:
-            await asyncio.to_thread(files.write_atomically, self._places.kept, anchors.pem(found))
+            await asyncio.to_thread(files.write_atomically, self._places.kept, anchors.pem(certificates))
         except OSError as error:
             detail = f"cannot write {self._places.kept}: {error.strerror}"
             raise Trouble(Reason.TRUST_ANCHORS_UNWRITABLE, detail) from error
 
-    def covered_until(self, found: Certificates, chain: Certificates) -> float | None:
-        return covered_until(found, chain)
+    def covered_until(self, certificates: Certificates, chain: Certificates) -> float | None:
+        return covered_until(certificates, chain)
 
 
 def in_force(places: Places) -> Certificates:
@@ -70,12 +70,12 @@ def in_force(places: Places) -> Certificates:
 def _checked(pem: str, where: str) -> Certificates:
     """Every certificate of it can be read. Raises Trouble."""
     try:
-        found = anchors.certificates(pem)
-        for der in found:
+        certificates = anchors.certificates(pem)
+        for der in certificates:
             _load(der)
     except ValueError as error:
         raise Trouble(Reason.TRUST_ANCHORS_UNUSABLE, f"cannot use {where}: {error}") from error
-    return found
+    return certificates
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,13 @@ def _load(der: bytes) -> x509.Certificate:
 
 
 @functools.lru_cache(maxsize=16)
-def covered_until(found: Certificates, chain: Certificates) -> float | None:
+def covered_until(certificates: Certificates, chain: Certificates) -> float | None:
     """When the last of the anchors ends that `chain` leads to, in seconds since the epoch; None: it leads to none.
     Without a chain, when the last of all ends.
 
     Only signatures and names are checked, as rustls does for an anchor: the proxy accepts an expired one.
     """
-    roots = [_load(der) for der in found]
+    roots = [_load(der) for der in certificates]
     reached = roots if not chain else _reached(_load(chain[0]), [_load(der) for der in chain[1:]], roots)
     return max((root.not_valid_after_utc.timestamp() for root in reached), default=None)
 

@@ -118,13 +118,13 @@ async def _resolved(service: Service) -> list[str]:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(WITHIN):
-            found = await loop.getaddrinfo(service.host, service.port, type=socket.SOCK_STREAM)
+            answers = await loop.getaddrinfo(service.host, service.port, type=socket.SOCK_STREAM)
     except TimeoutError:
         cause = f"no answer in {WITHIN:g} s"
     except (OSError, UnicodeError) as error:  # the second: no name at all
         cause = getattr(error, "strerror", None) or str(error)
     else:
-        return list(dict.fromkeys(str(place[0]) for *_, place in found))
+        return list(dict.fromkeys(str(place[0]) for *_, place in answers))
     detail = f"{service.host}: {cause} (by {RESOLVED_BY}{await asyncio.to_thread(_nameservers)})"
     raise _Missed(Reason.CONTROL_PLANE_UNRESOLVED, detail)
 

@@ -30,13 +30,13 @@ def unwritable(folder: Path) -> str:
     """Why nothing can be written there; "": it can. A missing folder is created when it is needed."""
     place = next(path for path in (folder, *folder.parents) if path.exists())
     try:
-        found = os.statvfs(place)
+        filesystem = os.statvfs(place)
     except OSError as error:
         return f"cannot look at {place}: {error.strerror}"
-    if found.f_flag & os.ST_RDONLY:
+    if filesystem.f_flag & os.ST_RDONLY:
         return f"{place} is mounted read-only"
-    if found.f_bavail * found.f_frsize < LEAST:
+    if filesystem.f_bavail * filesystem.f_frsize < LEAST:
         return f"no space is left for {place}"
-    if found.f_files and not found.f_favail:  # some file systems do not count files
+    if filesystem.f_files and not filesystem.f_favail:  # some file systems do not count files
         return f"no inode is left for {place}"
     return ""

@@ -124,20 +124,20 @@ def read(path: Path, *, links: bool) -> str:
 def checked(text: str, subject: str, wall_now: float, where: str) -> Claims:
     """Raises Trouble (IDENTITY_TOKEN_UNSUITABLE, CLOCK_SKEWED, IDENTITY_EXPIRED)."""
     try:
-        found = token.claims(text)
-        fault = token.usable(found, subject, wall_now)
+        claims = token.claims(text)
+        fault = token.usable(claims, subject, wall_now)
     except ValueError as error:
         fault = Fault(Reason.IDENTITY_TOKEN_UNSUITABLE, str(error))
     if fault is not None:
         raise Trouble(fault.reason, f"{where}: {fault.detail}")
-    return found
+    return claims
 
 
-def _may(found: os.stat_result, owner: tuple[int, int], wanted: int) -> bool:
+def _may(status: os.stat_result, owner: tuple[int, int], wanted: int) -> bool:
     """`wanted`: a right, as the bit for others."""
     uid, gid = owner
-    shift = 6 if found.st_uid == uid else 3 if found.st_gid == gid else 0
-    return bool(found.st_mode & wanted << shift)
+    shift = 6 if status.st_uid == uid else 3 if status.st_gid == gid else 0
+    return bool(status.st_mode & wanted << shift)
 
 
 def furnish(folder: Path, mode: int, owner: tuple[int, int]) -> None:

@@ -18,10 +18,10 @@ MOST = 1 << 15  # bytes of one value
 def is_journal(descriptor: int, environment: Mapping[str, str]) -> bool:
     """Whether this descriptor is still the one that the service manager connected to the journal."""
     try:
-        found = os.fstat(descriptor)
+        status = os.fstat(descriptor)
     except OSError:
         return False
-    return environment.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 class Journal:

@@ -25,9 +25,9 @@ def counters_of(pid: int) -> Counters:
     return ()
 
 
-def kills(found: Counters) -> int:
+def kills(counters: Counters) -> int:
     """0 if no counter can be read: then it is unknown."""
-    for path in found:
+    for path in counters:
         with suppress(OSError):
             return oom_kills(path.read_text())
     return 0

@@ -21,15 +21,15 @@ class HelperPhaseStore:
 
     async def read(self) -> PhaseKind:
         try:
-            found = await asyncio.to_thread(reading.read, self._path, 64)
+            written = await asyncio.to_thread(reading.read, self._path, 64)
         except FileNotFoundError:
             return PhaseKind.MEMBER
         except OSError as error:
             raise _unreadable(self._path, error.strerror or str(error)) from None
         try:
-            return _REMEMBERED[found.decode().removesuffix("\n")]
+            return _REMEMBERED[written.decode().removesuffix("\n")]
         except (UnicodeDecodeError, KeyError):
-            raise _unreadable(self._path, f"it says {found!r}") from None
+            raise _unreadable(self._path, f"it says {written!r}") from None
 
     async def write(self, phase: PhaseKind) -> None:
         """Raises Trouble (PHASE_UNWRITABLE); then the record is unchanged."""

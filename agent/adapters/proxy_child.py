@@ -316,8 +316,8 @@ def _is_alive(process: Process, log: list[int]) -> bool:
 def _writing_to(log: list[int], boot_id: str) -> Process | None:
     """The process whose standard output is that file."""
     pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
-    found = next((pid for pid in pids if _output(pid) == log), None)
-    return None if found is None else _describe(found, boot_id)
+    writer = next((pid for pid in pids if _output(pid) == log), None)
+    return None if writer is None else _describe(writer, boot_id)
 
 
 def _output(pid: int) -> list[int] | None:

@@ -57,32 +57,32 @@ def _control(settings: ProxySettings, metrics: "_Page") -> Maybe[Counters]:
 def _listening(settings: ProxySettings) -> tuple[Maybe[bool], Maybe[bool], Maybe[frozenset[int]]]:
     """Whether there are listeners on the proxy's addresses, and their users; also of the admin port, on which a
     reading depends."""
-    found = listeners()
+    owners = listeners()
     inbound, outbound = proxy.inbound_listener(settings), proxy.outbound_listeners(settings)
-    uids = {found[one] for one in (inbound, *outbound, proxy.ADMIN_LISTENER) if one in found}
-    return inbound in found, all(one in found for one in outbound), frozenset(uids)
+    uids = {owners[one] for one in (inbound, *outbound, proxy.ADMIN_LISTENER) if one in owners}
+    return inbound in owners, all(one in owners for one in outbound), frozenset(uids)
 
 
 def listeners() -> dict[tuple[str, int], int]:
     """Every listening address and port of this network namespace, and whose it is."""
-    found: dict[proxy.Listener, int] = {}
+    owners: dict[proxy.Listener, int] = {}
     for table in ("tcp", "tcp6"):
         try:
             with Path(f"/proc/self/net/{table}").open() as lines:
-                found |= procfs.listeners(lines)
+                owners |= procfs.listeners(lines)
         except FileNotFoundError:  # a kernel without IPv6 has no tcp6, and no listener there
             continue
-    return found
+    return owners
 
 
 def carried(settings: ProxySettings, process: Process) -> Maybe[int]:
     """By the user of the process, as whom nothing else runs."""
     try:
         uid = Path(f"/proc/{process.pid}").stat().st_uid
-        found = [one for table in ("tcp", "tcp6") for one in _connections(table, uid)]
+        connections = [one for table in ("tcp", "tcp6") for one in _connections(table, uid)]
     except OSError:
         return UNKNOWN
-    return proxy_sockets.carried(found, settings)
+    return proxy_sockets.carried(connections, settings)
 
 
 def _connections(table: str, uid: int) -> list[procfs.Connection]:
@@ -124,12 +124,12 @@ async def environment() -> dict[str, str | None]:
             session.get(f"{ADMIN}/env.json") as answer,
         ):
             _must_be_taken(answer.status, (await answer.text())[:200].strip())
-            found = json.loads(await answer.text())
+            variables = json.loads(await answer.text())
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         raise Trouble(Reason.PROXY_UNREADABLE, f"its environment cannot be read: {error!r}") from None
-    if not isinstance(found, dict):
+    if not isinstance(variables, dict):
         raise Trouble(Reason.PROXY_UNREADABLE, "its environment is no object")
-    return {str(name): value if isinstance(value, str) else None for name, value in found.items()}
+    return {str(name): value if isinstance(value, str) else None for name, value in variables.items()}
 
 
 async def log_level(wanted: str = "") -> str:

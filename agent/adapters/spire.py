@@ -130,34 +130,34 @@ def _trouble(error: grpc.aio.AioRpcError) -> Trouble:
 def _describe(svid: proto.X509SVID) -> Svid:
     """One that cannot be read is described as such: it hides no other, and what it says of itself stays."""
     try:
-        found = X509Svid.parse_raw(svid.x509_svid, svid.x509_svid_key)
+        parsed = X509Svid.parse_raw(svid.x509_svid, svid.x509_svid_key)
     except _UNREADABLE as error:
         return Svid(svid.spiffe_id, "", 0.0, 0.0, svid.hint, f"cannot read it: {error}")
-    leaf = found.leaf
+    leaf = parsed.leaf
     return Svid(
-        str(found.spiffe_id),
+        str(parsed.spiffe_id),
         _key_type(leaf.public_key()),
         leaf.not_valid_before_utc.timestamp(),
         leaf.not_valid_after_utc.timestamp(),
         svid.hint,
-        _flaw(found, svid.spiffe_id),
-        _der(found.cert_chain),
-        _bundle(found, svid.bundle),
+        _flaw(parsed, svid.spiffe_id),
+        _der(parsed.cert_chain),
+        _bundle(parsed, svid.bundle),
     )
 
 
-def _flaw(found: X509Svid, claimed: str) -> str:
-    if found.private_key.public_key() != found.leaf.public_key():
+def _flaw(parsed: X509Svid, claimed: str) -> str:
+    if parsed.private_key.public_key() != parsed.leaf.public_key():
         return "its key does not belong to its certificate"
-    if claimed != str(found.spiffe_id):
-        return f"its certificate is for {found.spiffe_id}"
+    if claimed != str(parsed.spiffe_id):
+        return f"its certificate is for {parsed.spiffe_id}"
     return ""
 
 
-def _bundle(found: X509Svid, der: bytes) -> tuple[bytes, ...]:
+def _bundle(parsed: X509Svid, der: bytes) -> tuple[bytes, ...]:
     """() where it cannot be read: the proxy never looks at it, so it is no reason to refuse the SVID."""
     try:
-        return tuple(sorted(_der(X509Bundle.parse_raw(found.spiffe_id.trust_domain, der).x509_authorities)))
+        return tuple(sorted(_der(X509Bundle.parse_raw(parsed.spiffe_id.trust_domain, der).x509_authorities)))
     except _UNREADABLE:
         return ()
 

@@ -35,11 +35,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _as_text(file: Path) -> int:
-    found = load(file)
-    for warning in config.warnings(found):
+    parsed = load(file)
+    for warning in config.warnings(parsed):
         print(f"{_name(file)}: warning: {warning.key}: {warning.cause}\n  {warning.remedy}", file=sys.stderr)
     print(f"{_name(file)}: good")
-    for refusal in config.refusals(found):
+    for refusal in config.refusals(parsed):
         print(f"  {refusal}")
     return Exit.OK
 
@@ -50,8 +50,8 @@ def _as_json(file: Path) -> int:
     warnings: list[config.Problem] = []
     while_not_ready: list[str] = []
     try:
-        found = config.parse(_read(file))
-        warnings, while_not_ready = list(config.warnings(found)), list(config.refusals(found))
+        parsed = config.parse(_read(file))
+        warnings, while_not_ready = list(config.warnings(parsed)), list(config.refusals(parsed))
     except config.ConfigError as error:
         problems = error.problems
     said = {

@@ -30,106 +30,106 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from agent.cli.redirect import view
 
-    found = view(args.prefix, "plan the redirect")
-    print(json.dumps(text.shown(as_json(found)), indent=2) if args.json else "\n".join(render(found)))
-    return Exit.FAILED if found.refused else Exit.OK
+    redirect = view(args.prefix, "plan the redirect")
+    print(json.dumps(text.shown(as_json(redirect)), indent=2) if args.json else "\n".join(render(redirect)))
+    return Exit.FAILED if redirect.refused else Exit.OK
 
 
-def as_json(found: "Redirect") -> dict[str, Any]:
+def as_json(redirect: "Redirect") -> dict[str, Any]:
     return {
-        "rules": list(rules.lines(found.planned)),
-        "live": live_json(found),
-        "difference": difference(found),
-        "absent": _fault(found.absent),
-        "edited": _fault(found.edited),
+        "rules": list(rules.lines(redirect.planned)),
+        "live": live_json(redirect),
+        "difference": difference(redirect),
+        "absent": _fault(redirect.absent),
+        "edited": _fault(redirect.edited),
         "firewall": {
-            "verdict": found.admission.verdict.value,
-            "text": found.admission.words,
-            "commands": list(found.admission.commands),
-            "outbound": [_departure(one) for one in found.departures],
+            "verdict": redirect.admission.verdict.value,
+            "text": redirect.admission.words,
+            "commands": list(redirect.admission.commands),
+            "outbound": [_departure(one) for one in redirect.departures],
         },
-        "refused": _fault(found.refused),
-        "refusals": list(found.refusals),
-        "ready_once": found.ready_once,
-        "guide": list(found.guide),
-        "hand_made": list(found.hand_made),
+        "refused": _fault(redirect.refused),
+        "refusals": list(redirect.refusals),
+        "ready_once": redirect.ready_once,
+        "guide": list(redirect.guide),
+        "hand_made": list(redirect.hand_made),
     }
 
 
-def live_json(found: "Redirect") -> dict[str, Any]:
+def live_json(redirect: "Redirect") -> dict[str, Any]:
     return {
-        "inbound": None if found.unread else found.inbound.value,
-        "outbound": None if found.unread else found.outbound.value,
-        "rules": list(rules.lines(found.live.rules)),
-        "unread": _fault(found.unread),
-        "suspended": found.suspended,
-        "trial": found.live.trial.left if found.live.trial and found.live.on_trial else None,
+        "inbound": None if redirect.unread else redirect.inbound.value,
+        "outbound": None if redirect.unread else redirect.outbound.value,
+        "rules": list(rules.lines(redirect.live.rules)),
+        "unread": _fault(redirect.unread),
+        "suspended": redirect.suspended,
+        "trial": redirect.live.trial.left if redirect.live.trial and redirect.live.on_trial else None,
     }
 
 
-def render(found: "Redirect") -> Iterator[str]:
+def render(redirect: "Redirect") -> Iterator[str]:
     yield "once the proxy is ready:"
-    yield from (f"  {line}" for line in rules.lines(found.planned))
+    yield from (f"  {line}" for line in rules.lines(redirect.planned))
     yield ""
-    yield from _live(found)
+    yield from _live(redirect)
     yield ""
-    yield from found.refusals
-    yield f"this host has {'' if found.ready_once else 'not '}been Ready since it was configured"
+    yield from redirect.refusals
+    yield f"this host has {'' if redirect.ready_once else 'not '}been Ready since it was configured"
     yield ""
-    yield found.admission.words
-    yield from (f"  {command}" for command in found.admission.commands)
-    yield from (one.words for one in found.departures)
-    if found.absent:
+    yield redirect.admission.words
+    yield from (f"  {command}" for command in redirect.admission.commands)
+    yield from (one.words for one in redirect.departures)
+    if redirect.absent:
         yield ""
-        yield f"{found.absent.reason}: {found.absent.entry.text} ({found.absent.detail})"
-        yield f"  → {found.absent.entry.remedy}"
-    yield from edited(found)
-    if found.guide:
+        yield f"{redirect.absent.reason}: {redirect.absent.entry.text} ({redirect.absent.detail})"
+        yield f"  → {redirect.absent.entry.remedy}"
+    yield from edited(redirect)
+    if redirect.guide:
         yield ""
         yield "where this differs from Linkerd's guide:"
-        yield from (f"  {line}" for line in found.guide)
-    if found.hand_made:
+        yield from (f"  {line}" for line in redirect.guide)
+    if redirect.hand_made:
         yield ""
-        yield f"manually created chains of Linkerd's guide: {'; '.join(found.hand_made)}"
+        yield f"manually created chains of Linkerd's guide: {'; '.join(redirect.hand_made)}"
         yield "  → fairlead redirect adopt-guide"
-    if found.refused:
+    if redirect.refused:
         yield ""
-        yield f"these rules would be refused: {found.refused.reason}: {found.refused.detail}"
-        yield f"  → {found.refused.way_out}"
-    if found.suspended and not found.live.on_trial:
+        yield f"these rules would be refused: {redirect.refused.reason}: {redirect.refused.detail}"
+        yield f"  → {redirect.refused.way_out}"
+    if redirect.suspended and not redirect.live.on_trial:
         yield ""
-        yield f"suspended: {found.suspended}"
+        yield f"suspended: {redirect.suspended}"
         yield "  → fairlead redirect apply"
 
 
-def edited(found: "Redirect") -> Iterator[str]:
+def edited(redirect: "Redirect") -> Iterator[str]:
     """An edited configuration takes effect only when an operator applies it."""
-    if found.edited:
+    if redirect.edited:
         yield ""
-        yield f"{found.edited.reason}: {found.edited.entry.text} ({found.edited.detail})"
-        yield f"  → {found.edited.way_out}"
+        yield f"{redirect.edited.reason}: {redirect.edited.entry.text} ({redirect.edited.detail})"
+        yield f"  → {redirect.edited.way_out}"
 
 
-def _live(found: "Redirect") -> Iterator[str]:
-    if found.unread:
-        yield f"the live rules are not known: {found.unread.detail}"
+def _live(redirect: "Redirect") -> Iterator[str]:
+    if redirect.unread:
+        yield f"the live rules are not known: {redirect.unread.detail}"
         return
-    if found.live.rules is None:
+    if redirect.live.rules is None:
         yield "live: no rules"
         return
-    changes = difference(found)
+    changes = difference(redirect)
     if not changes:
-        yield f"live: inbound {found.inbound.value}, outbound {found.outbound.value}, as planned"
+        yield f"live: inbound {redirect.inbound.value}, outbound {redirect.outbound.value}, as planned"
         return
     yield "live (-) and planned (+):"
     yield from (f"  {line}" for line in changes)
 
 
-def difference(found: "Redirect") -> list[str]:
+def difference(redirect: "Redirect") -> list[str]:
     """[] if the live rules are the same plan at another level, or are not known."""
-    if found.unread or found.as_planned:
+    if redirect.unread or redirect.as_planned:
         return []
-    live, planned = list(rules.lines(found.live.rules)), list(rules.lines(found.planned))
+    live, planned = list(rules.lines(redirect.live.rules)), list(rules.lines(redirect.planned))
     return list(difflib.unified_diff(live, planned, lineterm="", n=1))[2:]
 
 

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
 def duration(text: str) -> float:
     """Seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text)
-    if not found:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text)
+    if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write 30s, 5m or 1h")
-    return float(found[1]) * UNITS[found[2]]
+    return float(match[1]) * UNITS[match[2]]

@@ -93,7 +93,7 @@ def _install(args: argparse.Namespace) -> int:
     tell = (lambda line: None) if args.json else (lambda line: print(f"  {line}", flush=True))
     try:
         owner = derived.owner(user)
-        found = versions.install(
+        installed = versions.install(
             _root(args), args.source, _digest(args), args.version.removeprefix("v"), owner, args.dry_run, tell
         )
     except Unusable as error:
@@ -104,14 +104,14 @@ def _install(args: argparse.Namespace) -> int:
         remedy = "create it (useradd --system --shell /usr/sbin/nologin NAME), or correct proxy.user"
         raise Failure(Exit.CONFIG, f"cannot install {args.source}: no user {user!r}", remedy) from None
     if args.json:
-        print(json.dumps(versions.plain(found)))
+        print(json.dumps(versions.plain(installed)))
         return Exit.OK
-    if found.warning:
-        print(f"  warning: {found.warning}")
-    how = "could be installed" if args.dry_run else "is installed" + (", and current" if found.current else "")
-    print(f"linkerd2-proxy {found.version} {how}")
-    if not (found.current or args.dry_run):
-        print(f"  upgrade to it with: fairlead proxy upgrade {found.version}")
+    if installed.warning:
+        print(f"  warning: {installed.warning}")
+    how = "could be installed" if args.dry_run else "is installed" + (", and current" if installed.current else "")
+    print(f"linkerd2-proxy {installed.version} {how}")
+    if not (installed.current or args.dry_run):
+        print(f"  upgrade to it with: fairlead proxy upgrade {installed.version}")
     return Exit.OK
 
 
@@ -127,30 +127,30 @@ def _digest(args: argparse.Namespace) -> str:
     from agent.core import releases, text_files
 
     if args.sha256:
-        found = args.sha256.removeprefix("sha256:").lower()
-        if not releases.is_digest(found):
+        digest = args.sha256.removeprefix("sha256:").lower()
+        if not releases.is_digest(digest):
             raise Failure(Exit.USAGE, f"cannot use {args.sha256!r}: it is not a SHA-256 in hexadecimal")
-        return str(found)
+        return str(digest)
     try:
-        found = releases.checksum(text_files.text(args.checksums.read_bytes()), args.source.name)
+        digest = releases.checksum(text_files.text(args.checksums.read_bytes()), args.source.name)
     except OSError as error:
         raise Failure(Exit.USAGE, f"cannot read {args.checksums}: {error.strerror}") from None
-    if not found:
+    if not digest:
         raise Failure(Exit.FAILED, f"cannot install {args.source}: {args.checksums} does not name it")
-    return found
+    return digest
 
 
 def _list(args: argparse.Namespace) -> int:
     from agent.offline import versions
 
-    found = versions.installed(_root(args))
+    installed = versions.installed(_root(args))
     if args.json:
-        print(json.dumps([versions.plain(one) for one in found], indent=2))
+        print(json.dumps([versions.plain(one) for one in installed], indent=2))
         return Exit.OK
-    for one in found:
+    for one in installed:
         mark = "current" if one.current else "previous" if one.previous else ""
         print(f"{one.version:<12} {mark:<10}{one.warning}".rstrip())
-    if not found:
+    if not installed:
         print("no version is installed; see: fairlead proxy install --help")
     return Exit.OK
 

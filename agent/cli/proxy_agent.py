@@ -55,16 +55,16 @@ def _replace(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     """Exit 1 and the first fault if it would not work."""
     words = {"version": args.version.removeprefix("v")} if args.version else {}
-    found = Client(args.prefix, "check the proxy's next start").order("proxy-check", **words)
-    print(json.dumps(found) if args.json else _GOOD)
+    answer = Client(args.prefix, "check the proxy's next start").order("proxy-check", **words)
+    print(json.dumps(answer) if args.json else _GOOD)
     return Exit.OK
 
 
 def _log_level(args: argparse.Namespace) -> int:
     doing = "set the proxy's log filter" if args.filter else "read the proxy's log filter"
     words = {"filter": args.filter} if args.filter else {}
-    found = Client(args.prefix, doing, timeout=10.0).order("proxy-log-level", **words)
-    print(json.dumps(found) if args.json else found["filter"])
+    answer = Client(args.prefix, doing, timeout=10.0).order("proxy-log-level", **words)
+    print(json.dumps(answer) if args.json else answer["filter"])
     return Exit.OK
 
 

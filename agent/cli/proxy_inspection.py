@@ -38,8 +38,8 @@ def _env(args: argparse.Namespace) -> int:
     return Exit.FAILED if differing else Exit.OK
 
 
-def _print(as_json: bool, found: dict[str, str], line: str) -> None:
-    print(json.dumps(found, indent=2) if as_json else "\n".join(line.format(*item) for item in found.items()))
+def _print(as_json: bool, values: dict[str, str], line: str) -> None:
+    print(json.dumps(values, indent=2) if as_json else "\n".join(line.format(*item) for item in values.items()))
 
 
 def _logs(args: argparse.Namespace) -> int:

@@ -101,15 +101,15 @@ def _apply(args: argparse.Namespace) -> int:
 
 def _warn_of_firewall(args: argparse.Namespace) -> int:
     """The redirect is set. If peers or outbound connections cannot reach the proxy, the verb still fails."""
-    found = ask(args, "ask the host's firewall", "redirect firewall")
-    closed, untracked = found["verdict"] == "refused", found.get("untracked")
-    refused, unclear = found.get("outbound_refused"), found.get("outbound_unknown")
+    answer = ask(args, "ask the host's firewall", "redirect firewall")
+    closed, untracked = answer["verdict"] == "refused", answer.get("untracked")
+    refused, unclear = answer.get("outbound_refused"), answer.get("outbound_unknown")
     if untracked:
         print(f"warning: {untracked}", file=sys.stderr)
-    if found["verdict"] != "accepted":
+    if answer["verdict"] != "accepted":
         words = "blocks peers" if closed else "it is unknown whether it accepts peers"
-        print(f"warning: the host's firewall: {words}: {found['detail']}", file=sys.stderr)
-    for line in str(found.get("commands", "")).split("; ") if closed else ():
+        print(f"warning: the host's firewall: {words}: {answer['detail']}", file=sys.stderr)
+    for line in str(answer.get("commands", "")).split("; ") if closed else ():
         print(f"  → {line}", file=sys.stderr)
     if refused:
         print(f"warning: the host's firewall: blocks outbound connections: {refused}", file=sys.stderr)
@@ -150,24 +150,28 @@ def _adopt(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> int:
     from agent.cli.plan import edited, live_json
 
-    found = view(args.prefix, "show the redirect")
-    if found.unread:
-        raise _failure("show the redirect", found.unread)
+    redirect = view(args.prefix, "show the redirect")
+    if redirect.unread:
+        raise _failure("show the redirect", redirect.unread)
     counters = ask(args, "show the redirect", "redirect counters")["rules"]
     if args.json:
-        shown = {**live_json(found), "edited": found.edited.detail if found.edited else "", "counters": counters}
+        shown = {
+            **live_json(redirect),
+            "edited": redirect.edited.detail if redirect.edited else "",
+            "counters": counters,
+        }
         print(json.dumps(text.shown(shown), indent=2))
         return Exit.OK
-    print(f"inbound {found.inbound.value}, outbound {found.outbound.value}")
-    if found.live.trial is not None and found.live.on_trial:
-        print(f"on trial: {found.live.trial.left} s left; keep it with: fairlead redirect confirm")
-    elif found.suspended:
-        print(f"suspended: {found.suspended}\n  → fairlead redirect apply")
-    print("\n".join(rules.lines(found.live.rules)))
+    print(f"inbound {redirect.inbound.value}, outbound {redirect.outbound.value}")
+    if redirect.live.trial is not None and redirect.live.on_trial:
+        print(f"on trial: {redirect.live.trial.left} s left; keep it with: fairlead redirect confirm")
+    elif redirect.suspended:
+        print(f"suspended: {redirect.suspended}\n  → fairlead redirect apply")
+    print("\n".join(rules.lines(redirect.live.rules)))
     for one in counters:
         if one["packets"] is not None:
             print(f"{one['packets']:>10} packets {one['bytes']:>12} bytes  {one['name']}")
-    for line in edited(found):
+    for line in edited(redirect):
         print(line)
     return Exit.OK
 
@@ -175,23 +179,23 @@ def _show(args: argparse.Namespace) -> int:
 def _trace(args: argparse.Namespace) -> int:
     from agent.core.redirect.trace import explain, trace
 
-    found = view(args.prefix, "trace a connection")
-    asked, which = (found.planned, "planned") if found.unread else (found.live.rules, "live")
-    packet = _packet(args, found)
+    redirect = view(args.prefix, "trace a connection")
+    asked, which = (redirect.planned, "planned") if redirect.unread else (redirect.live.rules, "live")
+    packet = _packet(args, redirect)
     action, rule = trace(asked, packet)
     text = f"tcp {args.way} to {packet.destination} port {packet.port} {explain(asked, packet)}"
     answer = {"action": action.value, "rule": rule.name if rule else None, "text": text, "rules": which}
-    _say(args, answer, f"{text}\n(by the planned rules: {found.unread.detail})" if found.unread else text)
+    _say(args, answer, f"{text}\n(by the planned rules: {redirect.unread.detail})" if redirect.unread else text)
     return Exit.OK
 
 
-def _packet(args: argparse.Namespace, found: "Redirect") -> "Packet":
+def _packet(args: argparse.Namespace, redirect: "Redirect") -> "Packet":
     """Between addresses of this host a connection goes over loopback."""
     from agent.core.redirect.trace import Packet
 
     address, port = args.to
     far = args.source if args.way == "in" else address
-    local = far is not None and (far.is_loopback or far in found.spec.addresses)
+    local = far is not None and (far.is_loopback or far in redirect.spec.addresses)
     hook = "prerouting" if args.way == "in" else "output"
     return Packet(hook, "lo" if local else "(any)", address, port, uid=args.uid, source=args.source)
 
@@ -222,8 +226,8 @@ def _session() -> dict[str, str]:
     """The ports that this login session uses: the privileged helper has no session."""
     from agent.offline import helper
 
-    found = sorted(helper.session_ports())[:_MOST_PORTS]
-    return {"session": ",".join(map(str, found))} if found else {}
+    ports = sorted(helper.session_ports())[:_MOST_PORTS]
+    return {"session": ",".join(map(str, ports))} if ports else {}
 
 
 def _failure(doing: str, fault: Fault) -> Failure:
@@ -243,8 +247,8 @@ def _levels(answer: Mapping[str, Any]) -> str:
 
 def _seconds(text: str) -> str:
     """60, 60s, 5m or 1h → seconds, the form that the privileged helper takes."""
-    found = re.fullmatch(r"([1-9][0-9]{0,4})([smh]?)", text)
-    seconds = int(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0
+    match = re.fullmatch(r"([1-9][0-9]{0,4})([smh]?)", text)
+    seconds = int(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0
     if not 5 <= seconds <= 3600:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration from 5s to 1h")
     return str(seconds)
@@ -253,9 +257,9 @@ def _seconds(text: str) -> str:
 def _endpoint(text: str) -> tuple[Any, int]:
     address, _, port = text.rpartition(":")
     try:
-        found = parsed(address.removeprefix("[").removesuffix("]")), int(port)
+        endpoint = parsed(address.removeprefix("[").removesuffix("]")), int(port)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT, as 10.0.0.1:80 or [fd00::1]:80") from None
-    if not 1 <= found[1] <= 65535:
+    if not 1 <= endpoint[1] <= 65535:
         raise argparse.ArgumentTypeError(f"{port} is not a port")
-    return found
+    return endpoint

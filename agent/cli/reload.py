@@ -36,51 +36,51 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     deadline = time.monotonic() + args.timeout
     client = until.client(args, DOING)
-    found = client.order("reload", restart_proxy=args.restart_proxy, force=args.force)
+    answer = client.order("reload", restart_proxy=args.restart_proxy, force=args.force)
     if args.json:
-        print(json.dumps(found), flush=True)
-    if found["problems"]:
-        return print_refusal(found, args)
+        print(json.dumps(answer), flush=True)
+    if answer["problems"]:
+        return print_refusal(answer, args)
     if not args.json:
-        _tell(found)
+        _tell(answer)
     if args.no_wait:
         return Exit.OK
-    status = _in_force(client, found, deadline)
-    if not found["restarting"]:
+    status = _in_force(client, answer, deadline)
+    if not answer["restarting"]:
         return Exit.OK
     return follow_replacement(client, status, args, "restart the proxy", deadline)
 
 
-def print_refusal(found: dict[str, Any], args: argparse.Namespace) -> int:
-    for problem in () if args.json else found["problems"]:
-        where = ": ".join(part for part in (found["file"], problem["key"]) if part)
+def print_refusal(answer: dict[str, Any], args: argparse.Namespace) -> int:
+    for problem in () if args.json else answer["problems"]:
+        where = ": ".join(part for part in (answer["file"], problem["key"]) if part)
         complain(f"{where}: {problem['cause']}", problem["remedy"])
-    count = len(found["problems"])
-    text = f"{count} problem{'s' * (count > 1)} in {found['file']}; the previous configuration stays in force"
+    count = len(answer["problems"])
+    text = f"{count} problem{'s' * (count > 1)} in {answer['file']}; the previous configuration stays in force"
     raise Failure(Exit.CONFIG, f"cannot {DOING}: {text}")
 
 
-def _tell(found: dict[str, Any]) -> None:
-    for key in found["changed"]:
-        print(f"{key}: {_what(key, found)}")
-    if not found["changed"]:
+def _tell(answer: dict[str, Any]) -> None:
+    for key in answer["changed"]:
+        print(f"{key}: {_what(key, answer)}")
+    if not answer["changed"]:
         print("the configuration has not changed")
-    if found["proxy"] and not found["restarting"]:
+    if answer["proxy"] and not answer["restarting"]:
         print("restart the proxy at a convenient time: fairlead proxy restart")
 
 
-def _what(key: str, found: dict[str, Any]) -> str:
+def _what(key: str, answer: dict[str, Any]) -> str:
     waits = []
-    if key in found["proxy"]:
-        waits.append("the proxy is restarted" if found["restarting"] else "waits for a restart of the proxy")
-    if key in found["redirect"]:
+    if key in answer["proxy"]:
+        waits.append("the proxy is restarted" if answer["restarting"] else "waits for a restart of the proxy")
+    if key in answer["redirect"]:
         waits.append("waits for: fairlead redirect apply")
     return "; ".join(waits) or "in force"
 
 
-def _in_force(client: Client, found: dict[str, Any], deadline: float) -> dict[str, Any]:
+def _in_force(client: Client, answer: dict[str, Any], deadline: float) -> dict[str, Any]:
     """The status, once the agent uses what it has read. Raises Failure: Exit.LATE after the deadline."""
-    before = found["count"] if found["changed"] else None
+    before = answer["count"] if answer["changed"] else None
     for status in statuses(client, deadline, restarts=True):
         if status["configuration"] != before:
             return status

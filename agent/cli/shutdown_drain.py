@@ -51,4 +51,4 @@ def _by_the_agent(args: argparse.Namespace) -> int:
     status = client.status()
     if status["phase"] == "left":
         return Exit.OK
-    return watch(client, client.phase("shutting-down"), args, DOING, lambda found: bool(found["drained"]))
+    return watch(client, client.phase("shutting-down"), args, DOING, lambda answer: bool(answer["drained"]))

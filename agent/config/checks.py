@@ -26,10 +26,10 @@ def text(value: object) -> str:
 
 def matching(pattern: str, what: str, most: int = 253) -> Check[str]:
     def check(value: object) -> str:
-        found = text(value)
-        if len(found) > most or not re.fullmatch(pattern, found):
-            raise Bad(f"{found!r} is not {what}", f"write {what} of at most {most} characters")
-        return found
+        word = text(value)
+        if len(word) > most or not re.fullmatch(pattern, word):
+            raise Bad(f"{word!r} is not {what}", f"write {what} of at most {most} characters")
+        return word
 
     return check
 
@@ -65,48 +65,48 @@ def each(check: Check[T]) -> Check[tuple[T, ...]]:
     def check_all(value: object) -> tuple[T, ...]:
         if not isinstance(value, list):
             raise Bad(f"must be a list, not {value!r}", "put the values in [brackets]")
-        found: list[T] = []
+        items: list[T] = []
         bad: list[Bad] = []
         for item in value:
             try:
-                found.append(check(item))
+                items.append(check(item))
             except Bad as one:
                 bad.append(one)
         if bad:
             causes, remedies = dict.fromkeys(b.cause for b in bad), dict.fromkeys(b.remedy for b in bad)
             raise Bad("; ".join(causes), "; ".join(remedies))
-        if len(set(found)) < len(found):
+        if len(set(items)) < len(items):
             raise Bad("lists a value twice", "keep one of them")
-        return tuple(found)
+        return tuple(items)
 
     return check_all
 
 
 def path(value: object) -> str:
-    found = text(value).removeprefix("unix:")
-    if found.startswith("//"):
-        found = "/" + found.lstrip("/")
-    if not found.startswith("/") or ".." in found.split("/"):
+    name = text(value).removeprefix("unix:")
+    if name.startswith("//"):
+        name = "/" + name.lstrip("/")
+    if not name.startswith("/") or ".." in name.split("/"):
         raise Bad(f"{value!r} is not an absolute path", "begin it with / and leave out ..")
-    return found
+    return name
 
 
 def address(value: object) -> Address:
     try:
-        found = ip_texts.address(text(value))
+        parsed = ip_texts.address(text(value))
     except ValueError:
         raise Bad(f"{value!r} is not an IP address", "write it like 192.0.2.10 or 2001:db8::10") from None
-    if found.is_loopback or found.is_unspecified or found.is_multicast or found.is_link_local:
-        raise Bad(f"{found} is not an address that peers can dial", "write the host's own routable address")
-    return found
+    if parsed.is_loopback or parsed.is_unspecified or parsed.is_multicast or parsed.is_link_local:
+        raise Bad(f"{parsed} is not an address that peers can dial", "write the host's own routable address")
+    return parsed
 
 
 def addresses(value: object) -> tuple[Address, ...]:
-    found = each(address)(value)
-    versions = [a.version for a in found]
-    if not found or len(versions) > len(set(versions)):
+    parsed = each(address)(value)
+    versions = [a.version for a in parsed]
+    if not parsed or len(versions) > len(set(versions)):
         raise Bad("must be one IPv4 address, one IPv6 address, or one of each", "keep what peers should dial")
-    return found
+    return parsed
 
 
 def network(value: object) -> Network:
@@ -143,12 +143,12 @@ def interface(value: object) -> str:
 
 def account(value: object) -> str:
     """A user or group, by name or number. That the name exists is checked where it is used."""
-    found = str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
-    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}|[0-9]{1,10}", found) or (
-        found.isdecimal() and int(found) >= 2**32 - 1
+    name = str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
+    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}|[0-9]{1,10}", name) or (
+        name.isdecimal() and int(name) >= 2**32 - 1
     ):
         raise Bad(f"{value!r} is neither a name nor a number", "write it as in /etc/passwd or /etc/group")
-    return found
+    return name
 
 
 def yes_or_no(value: object) -> bool:
@@ -167,17 +167,17 @@ def declared_port(value: object) -> int:
 
 
 def spiffe_id(value: object) -> str:
-    found = text(value)
+    identity = text(value)
     most = spiffe.MOST_IN_WORKLOAD
-    if len(found) > most:
-        raise Bad(f"has {len(found)} characters, and an ExternalWorkload holds {most}", "shorten the ID's path")
+    if len(identity) > most:
+        raise Bad(f"has {len(identity)} characters, and an ExternalWorkload holds {most}", "shorten the ID's path")
     try:
-        if not spiffe.parse(found).path:
+        if not spiffe.parse(identity).path:
             raise ValueError("it is that of a trust domain: it has no path")
     except ValueError as error:
-        cause = f"{found!r} is not a workload's SPIFFE ID: {error}"
+        cause = f"{identity!r} is not a workload's SPIFFE ID: {error}"
         raise Bad(cause, "write spiffe://TRUST-DOMAIN/PATH") from None
-    return found
+    return identity
 
 
 def server(value: object) -> str:
@@ -192,19 +192,19 @@ def server(value: object) -> str:
 
 
 def user(value: object) -> str:
-    found = str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
-    if found in ("root", "0"):
+    name = str(value) if isinstance(value, int) and not isinstance(value, bool) else text(value)
+    if name in ("root", "0"):
         raise Bad("the proxy must not run as root", "use a separate user")
-    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}|[1-9][0-9]{0,9}", found):
+    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}|[1-9][0-9]{0,9}", name):
         raise Bad(f"{value!r} is neither a user name nor a uid", "write the name of the proxy's user")
-    return found
+    return name
 
 
 def version(value: object) -> str:
-    found = matching(r"v?\d+\.\d+\.\d+", "a version like 2.366.0")(value).removeprefix("v")
-    if tuple(int(n) for n in found.split(".")[:2]) in BROKEN_WITH_SPIRE:
-        raise Bad(f"proxy {found} cannot use SPIRE", "use 2.331.0 or later")
-    return found
+    number = matching(r"v?\d+\.\d+\.\d+", "a version like 2.366.0")(value).removeprefix("v")
+    if tuple(int(n) for n in number.split(".")[:2]) in BROKEN_WITH_SPIRE:
+        raise Bad(f"proxy {number} cannot use SPIRE", "use 2.331.0 or later")
+    return number
 
 
 def boolean(value: object) -> bool:

@@ -65,11 +65,11 @@ class Table:
 
     def tables(self, key: str) -> "list[Table]":
         self._known.append(key)
-        found = self._tree.get(key, [])
-        if not isinstance(found, list):
+        entries = self._tree.get(key, [])
+        if not isinstance(entries, list):
             self.problem(key, "must be an array of tables", f"write [[{key}]]")
             return []
-        return [Table(item, f"{key}[{i}]", self._problems) for i, item in enumerate(found)]
+        return [Table(item, f"{key}[{i}]", self._problems) for i, item in enumerate(entries)]
 
     def close(self) -> None:
         for key in self._tree.keys() - set(self._known):

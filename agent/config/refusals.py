@@ -7,16 +7,16 @@ from agent.core import failure
 from agent.core.failure import Failure
 
 
-def refusals(found: Config) -> Iterator[str]:
+def refusals(config: Config) -> Iterator[str]:
     """One sentence for each direction that is redirected."""
-    redirect = found.redirect
+    redirect = config.redirect
     guide = redirect.mode == "linkerd-guide"
     if redirect.mode == "off":
         return
-    if guide or redirect.inbound == "all" or (redirect.inbound == "declared" and found.workload.ports):
+    if guide or redirect.inbound == "all" or (redirect.inbound == "declared" and config.workload.ports):
         every = guide or redirect.inbound == "all"
         yield failure.described(
-            Failure(redirect.inbound_failure), failure.to_ports(() if every else found.workload.ports)
+            Failure(redirect.inbound_failure), failure.to_ports(() if every else config.workload.ports)
         )
     selected = {"networks": redirect.outbound_networks, "uids": redirect.outbound_uids, "off": ()}
     if guide or selected.get(redirect.outbound, True):

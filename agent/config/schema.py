@@ -21,7 +21,7 @@ def read(tree: Mapping[str, object]) -> c.Config:
     root = Table(tree, "", problems)
     host = _host(root.table("host"))
     identity = _identity(root.table("identity"))
-    found = c.Config(
+    config = c.Config(
         workload=_workload(root.table("workload"), identity.mode),
         host=host,
         identity=identity,
@@ -35,11 +35,11 @@ def read(tree: Mapping[str, object]) -> c.Config:
     )
     root.close()
     if not problems:
-        found = _named(found)
-        problems += _across(found)
+        config = _named(config)
+        problems += _across(config)
     if problems:
         raise c.ConfigError(tuple(problems))
-    return found
+    return config
 
 
 def _workload(t: Table, mode: str) -> c.WorkloadConfig:
@@ -47,7 +47,7 @@ def _workload(t: Table, mode: str) -> c.WorkloadConfig:
     for key in ("identity", "server_name") if by_token else ():
         remedy = "remove it: the name follows from identity.service_account"
         t.refuse(key, 'does not belong to identity.mode = "token"', remedy)
-    found = c.WorkloadConfig(
+    workload = c.WorkloadConfig(
         name=t.take("name", checks.object_name),
         namespace=t.take("namespace", checks.dns_label),
         identity="" if by_token else t.take("identity", checks.spiffe_id),
@@ -55,35 +55,35 @@ def _workload(t: Table, mode: str) -> c.WorkloadConfig:
         ports=t.take("ports", each(checks.declared_port), ()),
         opaque_ports=t.take("opaque_ports", each(checks.declared_port), ()),
     )
-    for port in sorted(set(found.opaque_ports or ()) - set(found.ports or ())):
+    for port in sorted(set(workload.opaque_ports or ()) - set(workload.ports or ())):
         t.problem("opaque_ports", f"{port} is not among workload.ports", "declare it there too, or remove it here")
     t.close()
-    return found
+    return workload
 
 
-def _named(found: c.Config) -> c.Config:
+def _named(config: c.Config) -> c.Config:
     """With Linkerd's name of the service account, if that is this host's identity."""
-    if found.identity.mode != "token":
-        return found
-    workload, control = found.workload, found.control_plane
+    if config.identity.mode != "token":
+        return config
+    workload, control = config.workload, config.control_plane
     domain = control.trust_domain or control.cluster_domain
-    name = token.identity(found.identity.service_account, workload.namespace, control.namespace, domain)
-    return dataclasses.replace(found, workload=dataclasses.replace(workload, identity=name, server_name=name))
+    name = token.identity(config.identity.service_account, workload.namespace, control.namespace, domain)
+    return dataclasses.replace(config, workload=dataclasses.replace(workload, identity=name, server_name=name))
 
 
 def _host(t: Table) -> c.HostConfig:
-    found = c.HostConfig(
+    host = c.HostConfig(
         addresses=t.take("addresses", checks.addresses),
         address_translated=t.take("address_translated", checks.boolean, False),
     )
     t.close()
-    return found
+    return host
 
 
 def _identity(t: Table) -> c.IdentityConfig:
     d = c.IdentityConfig(trust_anchors="")
     mode = t.take("mode", choice("spiffe", "token"), d.mode)
-    found = c.IdentityConfig(
+    identity = c.IdentityConfig(
         trust_anchors=t.take("trust_anchors", path),
         **_proof(t, mode, d),
         anchors_source=t.take("anchors_source", choice("file", "cluster", "workload-api"), d.anchors_source),
@@ -91,7 +91,7 @@ def _identity(t: Table) -> c.IdentityConfig:
         anchors_window=t.take("anchors_window", seconds(0, 7 * 86400), d.anchors_window),
     )
     t.close()
-    return found
+    return identity
 
 
 def _proof(t: Table, mode: str, d: c.IdentityConfig) -> dict[str, Any]:
@@ -127,16 +127,16 @@ def _api(t: Table) -> c.ApiConfig:
     }
     auth = t.take("auth", choice(*_WAYS), c.ApiConfig.auth)
     own = _WAYS[auth]
-    found = c.ApiConfig(auth, **{k: t.take(k, keys[k], *([""] if k == "context" else ())) for k in own})
+    api = c.ApiConfig(auth, **{k: t.take(k, keys[k], *([""] if k == "context" else ())) for k in own})
     for key in keys.keys() - set(own):
         t.refuse(key, f"does not belong to auth = {auth!r}", "remove it, or choose api.auth: only one is used")
     t.close()
-    return found
+    return api
 
 
 def _proxy(t: Table) -> c.ProxyConfig:
     d = c.ProxyConfig()
-    found = c.ProxyConfig(
+    proxy = c.ProxyConfig(
         binary=t.take("binary", path, d.binary),
         version=t.take("version", checks.version, d.version),
         user=t.take("user", checks.user, d.user),
@@ -150,12 +150,12 @@ def _proxy(t: Table) -> c.ProxyConfig:
         environment=t.take("environment", checks.proxy_variables, d.environment),
     )
     t.close()
-    return found
+    return proxy
 
 
 def _control_plane(t: Table) -> c.ControlPlaneConfig:
     d = c.ControlPlaneConfig()
-    found = c.ControlPlaneConfig(
+    controllers = c.ControlPlaneConfig(
         namespace=t.take("namespace", checks.dns_label, d.namespace),
         cluster_domain=t.take("cluster_domain", checks.dns_name, d.cluster_domain),
         trust_domain=t.take("trust_domain", checks.dns_name, d.trust_domain),
@@ -165,12 +165,12 @@ def _control_plane(t: Table) -> c.ControlPlaneConfig:
         cluster_networks=t.take("cluster_networks", each(network), ()),
     )
     t.close()
-    return found
+    return controllers
 
 
 def _redirect(t: Table) -> c.RedirectConfig:
     d = c.RedirectConfig()
-    found = c.RedirectConfig(
+    redirect = c.RedirectConfig(
         mode=t.take("mode", choice("declared", "linkerd-guide", "off"), d.mode),
         inbound=t.take("inbound", choice("declared", "all", "off"), d.inbound),
         outbound=t.take("outbound", choice("networks", "all", "uids", "off"), d.outbound),
@@ -191,33 +191,33 @@ def _redirect(t: Table) -> c.RedirectConfig:
         outbound_failure=t.take("outbound_failure", choice("closed", "open"), d.outbound_failure),
     )
     t.close()
-    return found
+    return redirect
 
 
 def _drain(t: Table) -> c.DrainConfig:
     d = c.DrainConfig()
-    found = c.DrainConfig(
+    drain = c.DrainConfig(
         settle=t.take("settle", seconds(0, 300), d.settle),
         timeout=t.take("timeout", seconds(1, 3600), d.timeout),
     )
     t.close()
-    return found
+    return drain
 
 
 def _ready(t: Table) -> c.ReadyConfig:
-    found = c.ReadyConfig(wait=t.take("wait", seconds(1, 3600), c.ReadyConfig().wait))
+    ready = c.ReadyConfig(wait=t.take("wait", seconds(1, 3600), c.ReadyConfig().wait))
     t.close()
-    return found
+    return ready
 
 
 def _probes(
     tables: Sequence[Table], hosts: Sequence[c.Address] | None, problems: list[c.Problem]
 ) -> tuple[ProbeSpec, ...]:
-    found = tuple(_probe(t, str(hosts[0]) if hosts else "") for t in tables)
-    names = [p.name for p in found]
+    probes = tuple(_probe(t, str(hosts[0]) if hosts else "") for t in tables)
+    names = [p.name for p in probes]
     for name in sorted({n for n in names if names.count(n) > 1}):
         problems.append(c.Problem("probe", f"two probes have the name {name!r}", "give each a different name"))
-    return found
+    return probes
 
 
 def _probe(t: Table, host: str) -> ProbeSpec:
@@ -241,28 +241,28 @@ def _probe(t: Table, host: str) -> ProbeSpec:
             target["unit"] = t.take("unit", checks.unit)
         case "push":
             target["ttl"] = t.take("ttl", seconds(1, LONGEST_TTL), d.ttl)
-    found = ProbeSpec(
+    probe = ProbeSpec(
         name=t.take("name", name, f"{kind}-{target['port']}") if "port" in target else t.take("name", name),
         kind=kind,
         **target,
         **({} if kind == "push" else _rhythm(t, d)),
     )
-    if kind == "exec" and found.unit:
-        _one_way_to_run(t, found)
+    if kind == "exec" and probe.unit:
+        _one_way_to_run(t, probe)
     t.close()
-    return found
+    return probe
 
 
-def _one_way_to_run(t: Table, found: ProbeSpec) -> None:
-    if found.command:
+def _one_way_to_run(t: Table, probe: ProbeSpec) -> None:
+    if probe.command:
         t.problem("command", "cannot be set together with unit", "keep one of them: the unit names the command")
-    if found.unit != exec_unit(found.name):
-        remedy = f'write unit = "{exec_unit(found.name)}", which root writes'
-        t.problem("unit", f"{found.unit!r} is not the unit of the probe {found.name!r}", remedy)
+    if probe.unit != exec_unit(probe.name):
+        remedy = f'write unit = "{exec_unit(probe.name)}", which root writes'
+        t.problem("unit", f"{probe.unit!r} is not the unit of the probe {probe.name!r}", remedy)
 
 
 def _rhythm(t: Table, d: ProbeSpec) -> dict[str, Any]:
-    found = {
+    rhythm = {
         "initial_delay": t.take("initialDelay", seconds(0, 3600), d.initial_delay),
         "period": t.take("period", seconds(1, 3600), d.period),
         "timeout": t.take("timeout", seconds(0.1, 300), d.timeout),
@@ -270,34 +270,34 @@ def _rhythm(t: Table, d: ProbeSpec) -> dict[str, Any]:
         "failure_threshold": t.take("failureThreshold", integer(1, 100), d.failure_threshold),
         "startup": t.take("startup", checks.boolean, d.startup),
     }
-    if found["startup"] and found["success_threshold"] != 1:
+    if rhythm["startup"] and rhythm["success_threshold"] != 1:
         t.problem("successThreshold", "must be 1 for a startup probe, as for kubelet", "leave it out")
-    return found
+    return rhythm
 
 
-def _across(found: c.Config) -> list[c.Problem]:
+def _across(config: c.Config) -> list[c.Problem]:
     """Problems between keys that are each valid alone."""
-    problems = redirects.problems(found)
-    if found.proxy.default_inbound_policy in NEEDS_CLUSTER_NETWORKS and not found.control_plane.cluster_networks:
-        cause = f"{found.proxy.default_inbound_policy!r} needs control_plane.cluster_networks"
+    problems = redirects.problems(config)
+    if config.proxy.default_inbound_policy in NEEDS_CLUSTER_NETWORKS and not config.control_plane.cluster_networks:
+        cause = f"{config.proxy.default_inbound_policy!r} needs control_plane.cluster_networks"
         problems.append(
             c.Problem("proxy.default_inbound_policy", cause, "list them; without them the proxy exits at start")
         )
-    return problems + list(_across_mode(found))
+    return problems + list(_across_mode(config))
 
 
-def _across_mode(found: c.Config) -> Iterator[c.Problem]:
+def _across_mode(config: c.Config) -> Iterator[c.Problem]:
     """The requirements of other tables on the identity mode."""
-    if found.identity.mode == "spiffe":
-        if found.control_plane.identity:
+    if config.identity.mode == "spiffe":
+        if config.control_plane.identity:
             cause = "identity.mode = 'spiffe' does not use the identity controller"
             yield c.Problem("control_plane.identity", cause, "remove it")
         return
     no_source = "needs SPIFFE's Workload API, which identity.mode = 'token' does not use"
-    if found.identity.anchors_source == "workload-api":
+    if config.identity.anchors_source == "workload-api":
         yield c.Problem("identity.anchors_source", no_source, 'choose "file" or "cluster"')
-    if found.api.auth == "spiffe":
+    if config.api.auth == "spiffe":
         yield c.Problem("api.auth", no_source, 'choose "token-file" or "kubeconfig"')
-    if (length := len(found.workload.identity)) > spiffe.MOST_IN_WORKLOAD:
+    if (length := len(config.workload.identity)) > spiffe.MOST_IN_WORKLOAD:
         cause = f"gives a name of {length} characters; an ExternalWorkload holds {spiffe.MOST_IN_WORKLOAD}"
         yield c.Problem("identity.service_account", cause, "give the service account a shorter name")

@@ -3,14 +3,14 @@
 from agent.config.shape import Config, Problem
 
 
-def warnings(found: Config) -> tuple[Problem, ...]:
+def warnings(config: Config) -> tuple[Problem, ...]:
     noted = []
-    if found.proxy.default_inbound_policy == "all-authenticated":
+    if config.proxy.default_inbound_policy == "all-authenticated":
         cause = '"all-authenticated" refuses peers with SPIFFE identities, and access to the proxy\'s admin port'
         remedy = "use a Server and an AuthorizationPolicy for this workload, or all-unauthenticated"
         noted.append(Problem("proxy.default_inbound_policy", cause, remedy))
-    redirect = found.redirect
-    if found.host.address_translated and redirect.mode != "off" and redirect.inbound != "off":
+    redirect = config.redirect
+    if config.host.address_translated and redirect.mode != "off" and redirect.inbound != "off":
         cause = "the redirect selects packets for host.addresses, and translated packets have another destination"
         remedy = (
             "peers dial port 4143 then; close the application's ports to other clients in this host's firewall"

@@ -18,20 +18,20 @@ def address(text: str) -> Address:
     return plain(ip_address(text.strip()))
 
 
-def plain(found: Address) -> Address:
-    if isinstance(found, IPv4Address):
-        return found
-    if found.ipv4_mapped is not None:
-        return found.ipv4_mapped
-    return found if found.is_link_local else IPv6Address(found.packed)
+def plain(address: Address) -> Address:
+    if isinstance(address, IPv4Address):
+        return address
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address if address.is_link_local else IPv6Address(address.packed)
 
 
 def network(text: str) -> Network:
     """Raises ValueError."""
-    found = ip_network(text.strip())
-    if isinstance(found, IPv6Network) and found.subnet_of(_MAPPED):
-        return IPv4Network((found.network_address.packed[12:], found.prefixlen - _MAPPED.prefixlen))
-    return found
+    parsed = ip_network(text.strip())
+    if isinstance(parsed, IPv6Network) and parsed.subnet_of(_MAPPED):
+        return IPv4Network((parsed.network_address.packed[12:], parsed.prefixlen - _MAPPED.prefixlen))
+    return parsed
 
 
 def comparable(text: str) -> Address | str:

@@ -22,12 +22,12 @@ def certificates(pem: str) -> tuple[bytes, ...]:
     """The certificates (DER) of a PEM text, each once, sorted. They are not verified. Raises ValueError: there is
     none, or one is not base64."""
     try:
-        found = {base64.b64decode("".join(block.split()), validate=True) for block in _BLOCK.findall(pem)}
+        blocks = {base64.b64decode("".join(block.split()), validate=True) for block in _BLOCK.findall(pem)}
     except binascii.Error as error:
         raise ValueError(f"it holds a certificate that is not base64: {error}") from None
-    if not found:
+    if not blocks:
         raise ValueError("it holds no certificate")
-    return tuple(sorted(found))
+    return tuple(sorted(blocks))
 
 
 def pem(ders: Iterable[bytes]) -> str:

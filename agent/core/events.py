@@ -44,8 +44,8 @@ class Ledger:
         return replace(self, tokens=tokens - 1, at=now) if tokens >= 1 else None
 
     def known(self, uid: str, said: Said, now: float) -> Series | None:
-        found = self.series.get((uid, said))
-        return found if found is not None and now - found.at < SERIES else None
+        series = self.series.get((uid, said))
+        return series if series is not None and now - series.at < SERIES else None
 
     def noted(self, uid: str, said: Said, series: Series | None) -> "Ledger":
         """With this series; None: without it. Those of other objects are dropped."""

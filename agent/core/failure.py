@@ -56,9 +56,9 @@ def described(policy: Failure, what: str) -> str:
             )
 
 
-def effect(found: Maybe[Level], what: str) -> str:
+def effect(level: Maybe[Level], what: str) -> str:
     """What a level does now; "" if that is not known."""
-    match found:
+    match level:
         case Level.BLOCK:
             return f"new connections {what} are reset for everybody, until the proxy is ready"
         case Level.RELEASED | Level.OFF:

@@ -48,8 +48,8 @@ def written(fault: Fault) -> str:
 def read(text: str) -> Fault | None:
     """Why the gate is closed; None if this is not a gate's output."""
     try:
-        found = json.loads(text[:MOST])
-        reason, detail = Reason(found["reason"]), str(found["detail"])
+        record = json.loads(text[:MOST])
+        reason, detail = Reason(record["reason"]), str(record["detail"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return Fault(reason, "".join(c for c in detail if c.isprintable())[:500])

@@ -20,14 +20,14 @@ _PORTS = range(1, 65536)
 def ranges(text: str, named: Mapping[str, int]) -> tuple[PortRange, ...]:
     """The annotation's content: numbers, ranges, and names of the workload's ports. Entries that Linkerd ignores
     are ignored."""
-    return tuple(found for part in text.split(",") if (found := _range(part.strip(), named)) is not None)
+    return tuple(ports for part in text.split(",") if (ports := _range(part.strip(), named)) is not None)
 
 
 def _range(part: str, named: Mapping[str, int]) -> PortRange | None:
     first, dash, last = part.partition("-")
     if _is_number(first) and (not dash or _is_number(last)):
-        found = int(first), int(last or first)
-        return found if found[0] in _PORTS and found[1] in _PORTS and found[0] <= found[1] else None
+        ports = int(first), int(last or first)
+        return ports if ports[0] in _PORTS and ports[1] in _PORTS and ports[0] <= ports[1] else None
     return (named[part], named[part]) if part and part in named else None
 
 
@@ -35,9 +35,9 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 5
 
 
-def within(ports: Iterable[int], found: Iterable[PortRange]) -> tuple[int, ...]:
+def within(ports: Iterable[int], ranges: Iterable[PortRange]) -> tuple[int, ...]:
     """Those of the ports that lie in one of the ranges."""
-    wanted = tuple(found)
+    wanted = tuple(ranges)
     return tuple(port for port in ports if any(first <= port <= last for first, last in wanted))
 
 
@@ -94,12 +94,12 @@ def annotate(workload: str, seen: Workload | None, missing: Iterable[int]) -> st
     return f"kubectl annotate externalworkload {name} -n {namespace} --overwrite {ANNOTATION}={value}"
 
 
-def declare(workload: str, already: Iterable[int], found: Iterable[int], *, running: bool = False) -> str:
+def declare(workload: str, already: Iterable[int], new: Iterable[int], *, running: bool = False) -> str:
     """What makes these ports opaque in both places, if the annotation is not known. Without --overwrite kubectl
     refuses to replace an annotation with other ports, and prints it. `running`: a proxy runs, which must read
     them."""
     namespace, _, name = workload.partition("/")
-    ports = sorted({*already, *found})
+    ports = sorted({*already, *new})
     value = ",".join(map(str, ports))
     command = f"kubectl annotate externalworkload {name} -n {namespace} {ANNOTATION}={value}"
     restart = f"{RESTART}; " if running else ""

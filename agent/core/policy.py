@@ -211,19 +211,19 @@ def _recheck_after(spec: Spec, phase: Phase, facts: Facts, now: float) -> float 
 
 def _deadlines(spec: Spec, phase: Phase, facts: Facts) -> list[float]:
     """Every moment at which time alone may change the goals."""
-    found = [phase.since + spec.settle, phase.since + spec.drain_timeout]
+    deadlines = [phase.since + spec.settle, phase.since + spec.drain_timeout]
     if facts.change is not None:
-        found.append(facts.change.since + spec.drain_timeout)
+        deadlines.append(facts.change.since + spec.drain_timeout)
     if facts.identity is not UNKNOWN:
-        found.append(facts.identity.expires_at - margin_of(facts))
+        deadlines.append(facts.identity.expires_at - margin_of(facts))
     if facts.anchors is not UNKNOWN and facts.anchors.expires_at is not None:
-        found.append(facts.anchors.expires_at - anchors.ANNOUNCED)
+        deadlines.append(facts.anchors.expires_at - anchors.ANNOUNCED)
     if facts.proxy is not UNKNOWN and facts.proxy.certificate_expires_at is not None:
-        found += [facts.proxy.certificate_expires_at - margin_of(facts), facts.proxy.certificate_expires_at]
+        deadlines += [facts.proxy.certificate_expires_at - margin_of(facts), facts.proxy.certificate_expires_at]
     if facts.workload is not UNKNOWN and facts.workload.unready_since is not None:
-        found.append(facts.workload.unready_since + spec.settle)
+        deadlines.append(facts.workload.unready_since + spec.settle)
     if facts.slices is not UNKNOWN and facts.slices.unlisted_since is not None:
-        found.append(facts.slices.unlisted_since + HEARD_WITHIN)
+        deadlines.append(facts.slices.unlisted_since + HEARD_WITHIN)
     if facts.ready_at is not None:
-        found.append(facts.ready_at + max(HOLD_WINDOW, spec.probe_window))
-    return found
+        deadlines.append(facts.ready_at + max(HOLD_WINDOW, spec.probe_window))
+    return deadlines

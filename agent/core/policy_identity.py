@@ -59,16 +59,16 @@ def identity_standing(spec: Spec, facts: Facts, now: float) -> Standing:
 
 def identity_remarks(facts: Facts, now: float) -> list[Fault]:
     """Warnings for an operator although the identity is good, the most important first."""
-    found = []
+    faults = []
     if facts.anchors is not UNKNOWN:
         ends = facts.anchors.expires_at
         if ends is not None and now >= ends - anchors.ANNOUNCED:
-            found.append(Fault(Reason.TRUST_ANCHORS_EXPIRING))
+            faults.append(Fault(Reason.TRUST_ANCHORS_EXPIRING))
         if facts.anchors.fault is not None:
-            found.append(facts.anchors.fault)
+            faults.append(facts.anchors.fault)
     if (late := _overdue_at(facts)) is not None and now >= late:
-        found.append(Fault(Reason.IDENTITY_OVERDUE))
-    return found
+        faults.append(Fault(Reason.IDENTITY_OVERDUE))
+    return faults
 
 
 def _overdue_at(facts: Facts) -> float | None:

@@ -59,13 +59,13 @@ def listeners(lines: Iterable[str]) -> dict[tuple[str, int], int]:
     The kernel lists listeners before connections, so the reading of a lazy source ends with them: a host
     with a hundred thousand connections pays for its listeners alone.
     """
-    found = {}
+    inodes = {}
     for line in itertools.islice(lines, 1, None):
         _, local, _, state, _, _, _, uid, *_ = line.split()
         if state != LISTEN:
             break
-        found[place(local)] = int(uid)
-    return found
+        inodes[place(local)] = int(uid)
+    return inodes
 
 
 @dataclass(frozen=True)
@@ -84,24 +84,24 @@ CARRIES = frozenset({"01", "04", "05", "08"})
 
 def connections(lines: Iterable[str], uid: int) -> list[Connection]:
     """That user's, from the lines of /proc/net/tcp or tcp6."""
-    found = []
+    parsed = []
     for line in itertools.islice(lines, 1, None):
         _, local, remote, state, _, _, _, owner, *_ = line.split()
         if state != LISTEN and int(owner) == uid:
-            found.append(Connection(place(local), place(remote), state, uid))
-    return found
+            parsed.append(Connection(place(local), place(remote), state, uid))
+    return parsed
 
 
 def arrivals(lines: Iterable[str], *peers: IPv4Address | IPv6Address) -> dict[int, int]:
     """Port of the peer → local port of each connection with these, from the lines of /proc/net/tcp or tcp6."""
-    found, ends = {}, [text for peer in peers for text in _texts(peer)]
+    counts, ends = {}, [text for peer in peers for text in _texts(peer)]
     for line in itertools.islice(lines, 1, None):
         if any(end in line for end in ends):
             _, local, remote, *_ = line.split()
             address, port = remote.split(":")
             if address in ends:
-                found[int(port, 16)] = int(local.rpartition(":")[2], 16)
-    return found
+                counts[int(port, 16)] = int(local.rpartition(":")[2], 16)
+    return counts
 
 
 def _texts(address: IPv4Address | IPv6Address) -> tuple[str, ...]:

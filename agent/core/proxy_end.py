@@ -62,8 +62,8 @@ def unit_fault(result: str, code: int, status: int) -> Fault:
 def oom_kills(text: str) -> int:
     """How many processes of a control group the kernel has killed out of memory, from its memory.events
     (cgroup v2) or memory.oom_control (v1)."""
-    found = re.search(r"^oom_kill (\d+)$", text, re.MULTILINE)
-    return int(found[1]) if found else 0
+    match = re.search(r"^oom_kill (\d+)$", text, re.MULTILINE)
+    return int(match[1]) if match else 0
 
 
 # crash loops ---------------------------------------------------------------------------------------
@@ -87,8 +87,8 @@ _DEAD_WORKER = "buffer's worker closed unexpectedly"
 def may_lose_workers(version: str) -> bool:
     """Below 2.346 a short outage of the control plane can end workers inside the proxy permanently
     (docs/linkerd.md §1.6)."""
-    found = re.fullmatch(r"v?(\d+)\.(\d+)\..*", version)
-    return found is None or (int(found[1]), int(found[2])) < (2, 346)
+    match = re.fullmatch(r"v?(\d+)\.(\d+)\..*", version)
+    return match is None or (int(match[1]), int(match[2])) < (2, 346)
 
 
 def lost_a_worker(log: str) -> bool:

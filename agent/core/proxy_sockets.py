@@ -20,13 +20,13 @@ from agent.core.proxy import (
 from agent.core.reasons import Fault, Reason
 
 
-def carried(found: Iterable[Connection], settings: ProxySettings) -> int:
+def carried(connections: Iterable[Connection], settings: ProxySettings) -> int:
     """How many connections the proxy has opened to the application or to destinations of the host's requests. The
     ones that it accepted do not count, nor those to the control plane (known by address, or by port if it has a
     name). While this is 0, no accepted request can get an answer.
     """
     accepted = {INBOUND_PORT, OUTBOUND_PORT, ADMIN_PORT}
-    leading = [c for c in found if c.state in CARRIES and c.local[1] not in accepted]
+    leading = [c for c in connections if c.state in CARRIES and c.local[1] not in accepted]
     return sum(not _is_control_plane(settings, *c.remote) for c in leading)
 
 

@@ -17,8 +17,8 @@ UNCERTAIN = "0.0.0"  # what a binary that was built by hand says of itself
 
 def number(text: str) -> str:
     """ "v2.366.0" → "2.366.0"; "" where it is no version."""
-    found = re.fullmatch(_NUMBER, text.strip())
-    return found[1] if found else ""
+    match = re.fullmatch(_NUMBER, text.strip())
+    return match[1] if match else ""
 
 
 def parse(version: str) -> Version:
@@ -28,19 +28,19 @@ def parse(version: str) -> Version:
 
 def in_build_line(log: str) -> str:
     """The version that a binary reports at its start; "" if it reports none."""
-    found = _BUILD_LINE.search(log)
-    return "" if found is None or found[1] == UNCERTAIN else found[1]
+    match = _BUILD_LINE.search(log)
+    return "" if match is None or match[1] == UNCERTAIN else match[1]
 
 
 def in_name(name: str) -> str:
-    found = _IN_NAME.search(name)
-    return found[1] if found else ""
+    match = _IN_NAME.search(name)
+    return match[1] if match else ""
 
 
 def installed(path: str) -> str:
     """The version of a binary that was installed at that path; "" for one that lies elsewhere."""
-    found = _INSTALLED.search(path)
-    return found[1] if found else ""
+    match = _INSTALLED.search(path)
+    return match[1] if match else ""
 
 
 def refused(version: str) -> str:

@@ -110,12 +110,12 @@ def _step(spec: Spec, facts: Facts, now: float) -> str:
 
 def _standings(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> dict[str, Standing]:
     """In LEFT, a proxy that does not run and a redirect that is off are as intended: their reason is Left."""
-    found = policy.standings(spec, facts, now)
+    standings = policy.standings(spec, facts, now)
     if phase is UNKNOWN or phase.kind is not PhaseKind.LEFT:
-        return found
+        return standings
     if _stopped_as_intended(facts):
-        found["ProxyReady"] = Fault(Reason.LEFT)
-    return {name: conditions.as_wanted(standing, Reason.LEFT) for name, standing in found.items()}
+        standings["ProxyReady"] = Fault(Reason.LEFT)
+    return {name: conditions.as_wanted(standing, Reason.LEFT) for name, standing in standings.items()}
 
 
 def _stopped_as_intended(facts: Facts) -> bool:
@@ -129,16 +129,16 @@ def _stopped_as_intended(facts: Facts) -> bool:
 def problems(spec: Spec, facts: Facts, now: float, phase: Maybe[Phase] = UNKNOWN) -> Iterator[Fault]:
     """Every fault of the moment, once: standings first, then troubles that leave Ready alone. A symptom stays
     silent while its cause is among them."""
-    found: dict[Reason, Fault] = {}
+    faults: dict[Reason, Fault] = {}
     for standing in [*_standings(spec, phase, facts, now).values(), *_asides(spec, facts, now)]:
         if isinstance(standing, Fault):
-            found.setdefault(standing.reason, standing)
+            faults.setdefault(standing.reason, standing)
     if phase is not UNKNOWN and phase.kind is PhaseKind.LEFT:
         intended = {Reason.LEFT}
         if _stopped_as_intended(facts) and facts.proxy is not UNKNOWN and facts.proxy.fault is not None:
             intended.add(facts.proxy.fault.reason)
-        found = {reason: fault for reason, fault in found.items() if reason not in intended}
-    return (fault for fault in found.values() if not fault.entry.depends_on & found.keys())
+        faults = {reason: fault for reason, fault in faults.items() if reason not in intended}
+    return (fault for fault in faults.values() if not fault.entry.depends_on & faults.keys())
 
 
 def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:

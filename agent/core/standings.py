@@ -63,5 +63,7 @@ def ports_standing(spec: Spec, facts: Facts) -> Standing:
 
 def _matches(spec: Spec, seen: Workload) -> Standing:
     """The reason is that of the first difference; the detail has all of them."""
-    found = differences(spec, seen)
-    return Fault(found[0].reason, "; ".join(fault.detail for fault in found)) if found else Sure.GOOD
+    difference = differences(spec, seen)
+    return (
+        Fault(difference[0].reason, "; ".join(fault.detail for fault in difference)) if difference else Sure.GOOD
+    )

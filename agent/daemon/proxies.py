@@ -32,11 +32,11 @@ def runtime(it: Context, asked: helper.Helper) -> Runtime:
 
 
 def _gate(it: Context) -> list[str]:
-    found = settings(it)
-    if not found.token_file:
-        return [sys.executable, "-m", "agent", "identity-gate", found.workload_api, found.identity]
+    wanted = settings(it)
+    if not wanted.token_file:
+        return [sys.executable, "-m", "agent", "identity-gate", wanted.workload_api, wanted.identity]
     # It also makes the proxy's key, by root's configuration.
-    identity_token.furnish(Path(found.identity_folder).parent, 0o700, it.owner)
+    identity_token.furnish(Path(wanted.identity_folder).parent, 0o700, it.owner)
     prefix = str(it.host.prefix)
     return [sys.executable, "-m", "agent.proxyunit.gate", "--prefix", prefix, "--within", "0"]
 

@@ -30,15 +30,15 @@ def snapshot(it: Context) -> dict[str, Any]:
 
 def lease_annotations(it: Context) -> Mapping[str, str]:
     """What changes often, and so must not be in a condition."""
-    found = {
+    annotations = {
         "fairlead.dev/agent-version": __version__,
         "fairlead.dev/proxy-version": derived.proxy_version(it.config, str(it.host.prefix)),
     }
     fact = it.board.facts.value.identity
     if fact is not UNKNOWN and fact.svid is not None:
-        found["fairlead.dev/svid-expires"] = datetime.fromtimestamp(fact.svid.not_after, UTC).isoformat()
+        annotations["fairlead.dev/svid-expires"] = datetime.fromtimestamp(fact.svid.not_after, UTC).isoformat()
     anchored = it.board.facts.value.anchors
     if anchored is not UNKNOWN and anchored.expires_at is not None:
         ends = time.time() + anchored.expires_at - asyncio.get_running_loop().time()
-        found["fairlead.dev/anchors-expire"] = datetime.fromtimestamp(ends, UTC).date().isoformat()
-    return found
+        annotations["fairlead.dev/anchors-expire"] = datetime.fromtimestamp(ends, UTC).date().isoformat()
+    return annotations

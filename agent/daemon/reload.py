@@ -74,38 +74,38 @@ class Reload:
         """`{"restart_proxy": true, "force": false}` or `{}`. Raises Trouble: the proxy cannot be restarted now, or
         the next one would not work; the file is not taken then. The answer: `problems` of a file that is refused;
         `changed`, the keys that were; `proxy` and `redirect`, those that wait; `restarting`; `count`."""
-        found, problems = self._read()
-        keys = () if found is None else changed(self._present, found)
+        config, problems = self._read()
+        keys = () if config is None else changed(self._present, config)
         problems += [_another(key) for key in keys if Takes.JOIN in takes(key)]
         self._say(problems, keys)
-        if found is None or problems:
+        if config is None or problems:
             return self._answer(problems=[vars(problem) for problem in problems])
         waits = [key for key in keys if Takes.PROXY in takes(key)]
-        waits += await self._log_filter(found.proxy.log, keys)
+        waits += await self._log_filter(config.proxy.log, keys)
         restarting = bool(words.get("restart_proxy")) and bool(waits or self._restart_is_pending())
         if restarting:
             await self._restart({"force": bool(words.get("force"))})
         if keys:
-            self._begin_again(found)
+            self._begin_again(config)
         redirect = [key for key in keys if Takes.REDIRECT in takes(key)]
         return self._answer(changed=list(keys), proxy=waits, redirect=redirect, restarting=restarting)
 
-    def _answer(self, **found: Any) -> Mapping[str, Any]:
+    def _answer(self, **fields: Any) -> Mapping[str, Any]:
         file = str(self._path)
         empty = {"file": file, "problems": [], "changed": [], "proxy": [], "redirect": [], "restarting": False}
-        return {**empty, **found, "count": self._count}
+        return {**empty, **fields, "count": self._count}
 
     def _read(self) -> tuple[Config | None, list[Problem]]:
         try:
-            found = configuration.parse(reading.read(self._path, reading.DOCUMENT, links=True).decode())
-            proxy.environment(derived.proxy_settings(found, self._prefix), "")
+            config = configuration.parse(reading.read(self._path, reading.DOCUMENT, links=True).decode())
+            proxy.environment(derived.proxy_settings(config, self._prefix), "")
         except configuration.ConfigError as error:
             return None, list(error.problems)
         except proxy.Refused as refused:
             return None, [Problem("proxy", str(refused), "correct it")]
         except (OSError, UnicodeDecodeError) as error:
             return None, [Problem("", f"cannot read it: {_cause(error)}", "see that the agent's user may read it")]
-        return found, []
+        return config, []
 
     def _say(self, problems: Sequence[Problem], keys: Sequence[str]) -> None:
         log = structlog.get_logger()

@@ -178,9 +178,9 @@ class Parts:
     def _control_plane(self) -> Loop:
         it = self.context
         controllers = proxy_core.controllers(proxies.settings(it))
-        found = control_plane.HostControlPlane(*controllers, derived.anchors_in_force(it.config, it.host.prefix))
+        adapter = control_plane.HostControlPlane(*controllers, derived.anchors_in_force(it.config, it.host.prefix))
         publish = it.board.setter("control_plane")
-        return control_plane_loop.ControlPlaneLoop(found, it.board, publish, outbound=it.spec.outbound)
+        return control_plane_loop.ControlPlaneLoop(adapter, it.board, publish, outbound=it.spec.outbound)
 
     def _proxy(self) -> Loop:
         it, (uid, _) = self.context, self.context.owner
@@ -197,10 +197,10 @@ class Parts:
 
     def _folders(self) -> Loop:
         host = self.context.host
-        found = folders.HostFolders(host.agent_state, host.socket)
+        adapter = folders.HostFolders(host.agent_state, host.socket)
         # A service manager to which this process reports that it is ready also starts the next one.
         end = self._ending.end if "NOTIFY_SOCKET" in os.environ else None
-        return folders_loop.FoldersLoop(found.look, self.context.board.setter("folders"), end)
+        return folders_loop.FoldersLoop(adapter.look, self.context.board.setter("folders"), end)
 
     # the status socket
 

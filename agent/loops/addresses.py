@@ -46,11 +46,11 @@ class AddressesLoop:
             self._publish(fact)
 
     async def _absent(self) -> tuple[str, ...]:
-        before, found = self._fact.absent, await self._interfaces.absent(self._addresses)
-        if before is not UNKNOWN and set(found) - set(before):
+        before, absent = self._fact.absent, await self._interfaces.absent(self._addresses)
+        if before is not UNKNOWN and set(absent) - set(before):
             await asyncio.sleep(GONE_FOR)
-            found = await self._interfaces.absent(self._addresses)
-        return found
+            absent = await self._interfaces.absent(self._addresses)
+        return absent
 
     async def _until_changed(self) -> None:
         try:

@@ -71,18 +71,18 @@ class RedirectLoop:
         """Check the host's firewall while inbound is ON: when rules change, and periodically."""
         waiter = Waiter(self._drifts, self._turned_on)
         while True:
-            found = await self._firewalled() if self._fact.inbound is Level.ON else None
-            if found != self._fact.firewall:
-                self._say(replace(self._fact, firewall=found))
+            fault = await self._firewalled() if self._fact.inbound is Level.ON else None
+            if fault != self._fact.firewall:
+                self._say(replace(self._fact, firewall=fault))
             await waiter.wait(RECHECK)
             await asyncio.sleep(PACE)
 
     async def _firewalled(self) -> Fault | None:
         try:
             async with asyncio.timeout(WITHIN):
-                found = await self._redirector.firewall()
+                answer = await self._redirector.firewall()
             self._unjudged = 0
-            return found
+            return answer
         except TimeoutError:
             detail = f"no answer from the privileged helper within {WITHIN:g} s"
         except Trouble as trouble:

@@ -67,5 +67,5 @@ def _about(fault: Fault) -> dict[str, str]:
 
 
 def _detail(fault: Fault) -> dict[str, Any]:
-    found = {"detail": fault.detail, "remedy": fault.way_out}
-    return {key: value for key, value in found.items() if value}
+    detail = {"detail": fault.detail, "remedy": fault.way_out}
+    return {key: value for key, value in detail.items() if value}

@@ -63,7 +63,7 @@ def unpacked(path: Path) -> IO[bytes]:
 
 
 def _members(archive: tarfile.TarFile, bounded: "_Headers") -> Members:
-    found: Members = {}
+    members: Members = {}
     for count, member in enumerate(archive, 1):
         bounded.next_member()
         if count > MOST_MEMBERS:
@@ -73,8 +73,8 @@ def _members(archive: tarfile.TarFile, bounded: "_Headers") -> Members:
         if len(member.sparse or ()) > MOST_PARTS:
             raise TooLarge(f"it has a sparse file of more than {MOST_PARTS} parts")
         member.pax_headers = {}  # what is needed was applied to the member
-        found[member.name.removeprefix("./").strip("/")] = member
-    return found
+        members[member.name.removeprefix("./").strip("/")] = member
+    return members
 
 
 class _Headers:

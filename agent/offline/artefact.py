@@ -92,11 +92,11 @@ def _is_archive(source: Path) -> bool:
 
 def _from_release(tar: tarfile.TarFile, members: Members, digest: str, target: Path, name: str) -> Taken:
     """The binary lies in the archive's top folder, or at its top."""
-    found = [m for path, m in members.items() if path.split("/")[-1] == releases.NAME and path.count("/") <= 1]
-    if not found:
+    binaries = [m for path, m in members.items() if path.split("/")[-1] == releases.NAME and path.count("/") <= 1]
+    if not binaries:
         raise Unusable(f"there is no {releases.NAME} in it", "give a release of linkerd2-proxy or an image of it")
-    _extract(tar, found[0], target)
-    return Taken(digest, releases.in_name(name) or releases.in_name(found[0].name))
+    _extract(tar, binaries[0], target)
+    return Taken(digest, releases.in_name(name) or releases.in_name(binaries[0].name))
 
 
 # OCI images ----------------------------------------------------------------------------------------
@@ -115,10 +115,10 @@ class _Archive:
         self._tar, self._members = tar, members
 
     def open(self, name: str) -> IO[bytes]:
-        found = self._tar.extractfile(self._members[name])
-        if found is None:
+        member = self._tar.extractfile(self._members[name])
+        if member is None:
             raise Unusable(f"{name} is not a file in it")
-        return found
+        return member
 
 
 _Layout = _Folder | _Archive
@@ -159,18 +159,18 @@ def _manifest_digest(layout: _Layout, index: dict[str, Any], depth: int = 3) -> 
 
 
 def _hex(digest: str) -> str:
-    algorithm, _, found = digest.partition(":")
-    if algorithm != "sha256" or not releases.is_digest(found):
+    algorithm, _, digits = digest.partition(":")
+    if algorithm != "sha256" or not releases.is_digest(digits):
         raise Unusable(f"{digest!r} in it is not a sha256 digest")
-    return found
+    return digits
 
 
 def _blob(layout: _Layout, digest: str) -> dict[str, Any]:
     with layout.open(f"blobs/sha256/{digest}") as file:
         text = file.read(MOST_JSON)
     _must_be(hashlib.sha256(text).hexdigest(), digest, f"blob {digest[:12]}")
-    found: dict[str, Any] = json.loads(text)
-    return found
+    document: dict[str, Any] = json.loads(text)
+    return document
 
 
 def _find(layout: _Layout, layers: list[str], path: str, target: Path) -> None:
@@ -238,6 +238,6 @@ def _copied(source: IO[bytes], target: Path) -> str:
     return digest.hexdigest()
 
 
-def _must_be(found: str, wanted: str, what: object) -> None:
-    if found != wanted:
-        raise Unusable(f"{what} has the SHA-256 {found}, not {wanted}", "fetch it again, or correct the hash")
+def _must_be(digest: str, wanted: str, what: object) -> None:
+    if digest != wanted:
+        raise Unusable(f"{what} has the SHA-256 {digest}, not {wanted}", "fetch it again, or correct the hash")

@@ -214,15 +214,15 @@ def _judge_token(wanted: Gate, token: Token) -> Fault | None:
 
 
 def _judge_svids(wanted: Gate, svids: Sequence[Svid]) -> Fault | None:
-    found = identity.usable(svids, wanted.spiffe_id, time.time(), wanted.hint)
-    if isinstance(found, Fault):
-        return found
+    fault = identity.usable(svids, wanted.spiffe_id, time.time(), wanted.hint)
+    if isinstance(fault, Fault):
+        return fault
     if wanted.places is None:
         return None
     try:
         mine = anchors.in_force(wanted.places)
     except Trouble as trouble:
         return trouble.fault
-    svid, _ = found
+    svid, _ = fault
     covered = anchors.covered_until(mine, svid.chain) is not None
     return None if covered else Fault(Reason.IDENTITY_UNTRUSTED, wanted.spiffe_id)

@@ -48,7 +48,9 @@ def anchor_sets(prefix: str) -> tuple[AnchorSet, AnchorSet | None]:
 def _anchor_set(places: anchors.Places) -> AnchorSet:
     path = next((path for path in places.in_force if path.exists()), places.in_force[-1])
     try:
-        found = anchors.in_force(places)
+        certificates = anchors.in_force(places)
     except Trouble as trouble:
         return AnchorSet(str(path), fault=trouble.fault)
-    return AnchorSet(str(path), core_anchors.digest(found), tuple(anchors.describe(der) for der in found))
+    return AnchorSet(
+        str(path), core_anchors.digest(certificates), tuple(anchors.describe(der) for der in certificates)
+    )

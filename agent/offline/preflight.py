@@ -60,8 +60,8 @@ async def first_fault(prefix: Path, version: str) -> Fault | None:
         return Fault(Reason.PROXY_CONFIGURATION_REFUSED, "proxy.user is not a user of this host")
     except OSError as error:
         return Fault(Reason.PROXY_CONFIGURATION_REFUSED, f"{error.filename}: {error.strerror}")
-    found = await asyncio.gather(_binary(plan.binary), _identity(wanted), resolve_names(settings))
-    return next((fault for fault in (found[0], _ports(settings), *found[1:]) if fault is not None), None)
+    faults = await asyncio.gather(_binary(plan.binary), _identity(wanted), resolve_names(settings))
+    return next((fault for fault in (faults[0], _ports(settings), *faults[1:]) if fault is not None), None)
 
 
 async def _binary(path: str) -> Fault | None:
@@ -109,8 +109,8 @@ async def _resolved(host: str, port: int) -> object:
 async def resolve_names(settings: ProxySettings, resolve: Resolve = _resolved) -> Fault | None:
     """As this host's resolver knows them; an address needs none."""
     asked = {host: port for host, port in proxy.services(settings) if not proxy.is_address(host)}
-    found = await asyncio.gather(*(_name(host, port, resolve) for host, port in asked.items()))
-    return next((fault for fault in found if fault is not None), None)
+    faults = await asyncio.gather(*(_name(host, port, resolve) for host, port in asked.items()))
+    return next((fault for fault in faults if fault is not None), None)
 
 
 async def _name(host: str, port: int, resolve: Resolve) -> Fault | None:

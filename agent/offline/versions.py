@@ -75,16 +75,16 @@ def install(
         binary.chmod(0o755)
         said = asyncio.run(_tried(binary, owner))
         tell("it starts as the proxy's user, and refuses an empty environment as expected")
-        found = _version(version, said, taken.version, tell)
-        if reason := releases.refused(found):
-            raise Unusable(f"version {found}: {reason}")
+        number = _version(version, said, taken.version, tell)
+        if reason := releases.refused(number):
+            raise Unusable(f"version {number}: {reason}")
         sha256 = hashlib.sha256(binary.read_bytes()).hexdigest()
         files.write_atomically(place / RECORD, json.dumps({"sha256": sha256, "delivery": digest}) + "\n")
         if not dry_run:
-            _put(prefix, place, found, sha256)
+            _put(prefix, place, number, sha256)
     if not dry_run and not versions.linked(prefix, versions.CURRENT):
-        versions.set_current(prefix, found)
-    return Installed(found, sha256, digest) if dry_run else _described(prefix, found)
+        versions.set_current(prefix, number)
+    return Installed(number, sha256, digest) if dry_run else _described(prefix, number)
 
 
 @contextlib.contextmanager

@@ -27,12 +27,12 @@ REFUSED, FAILED, NOT_EXECUTABLE, ABSENT = 64, 1, 126, 127
 
 def become(prefix: Path, folder: Path) -> int:
     try:
-        found = launch.plan(prefix)
-        if os.getuid() != found.uid:
-            cause = f"this is uid {os.getuid()}, and proxy.user is {found.uid}; set User= of the unit by a drop-in"
+        plan = launch.plan(prefix)
+        if os.getuid() != plan.uid:
+            cause = f"this is uid {os.getuid()}, and proxy.user is {plan.uid}; set User= of the unit by a drop-in"
             return _say(folder, REFUSED, cause)
         failed_starts.begin(folder)
-        return execute(found, folder)
+        return execute(plan, folder)
     except (Refusal, proxy.Refused) as error:
         return _say(folder, REFUSED, str(error))
     except KeyError:
@@ -41,13 +41,13 @@ def become(prefix: Path, folder: Path) -> int:
         return _say(folder, FAILED, f"{error.filename or ''}: {error.strerror}")
 
 
-def execute(found: launch.Launch, folder: Path) -> int:
+def execute(plan: launch.Launch, folder: Path) -> int:
     """Returns only where it fails."""
     try:
-        os.execve(found.binary, [found.binary], dict(found.environment))  # noqa: S606 - no shell is wanted
+        os.execve(plan.binary, [plan.binary], dict(plan.environment))  # noqa: S606 - no shell is wanted
     except OSError as error:
         code = ABSENT if error.errno == errno.ENOENT else NOT_EXECUTABLE
-        return _say(folder, code, f"{found.binary}: {error.strerror}")
+        return _say(folder, code, f"{plan.binary}: {error.strerror}")
 
 
 _REASONS = {

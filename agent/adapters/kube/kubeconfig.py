@@ -53,8 +53,8 @@ class Chosen:
 
     @property
     def server(self) -> str:
-        found = _worded(self.cluster.get("server"), "server of the cluster").rstrip("/")
-        return found if "://" in found else f"https://{found}"
+        url = _worded(self.cluster.get("server"), "server of the cluster").rstrip("/")
+        return url if "://" in url else f"https://{url}"
 
     def read(self, table: Mapping[str, Any], key: str, what: str) -> bytes:
         """`KEY-data` inline, or the file that `KEY` names; b"" for neither. Raises Trouble."""
@@ -92,10 +92,10 @@ class Kubeconfig:
         return Fault(Reason.API_UNAUTHORIZED, said)
 
     def about(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"kind": "kubeconfig", "file": str(self._path)}
+        description: dict[str, Any] = {"kind": "kubeconfig", "file": str(self._path)}
         if self._chosen is not None:
-            found |= {"context": self._chosen.context, "by": _by(self._chosen.user)}
-        return found if self._renewed is None else found | self._renewed.about()
+            description |= {"context": self._chosen.context, "by": _by(self._chosen.user)}
+        return description if self._renewed is None else description | self._renewed.about()
 
     async def close(self) -> None:
         if self._renewed is not None:
@@ -146,9 +146,9 @@ def choose(text: bytes, context: str, folder: Path) -> Chosen:
     name = context or _worded(tree.get("current-context"), "current-context")
     if not name:
         raise _bad("it has no current-context: name one by api.context")
-    found = _named(tree, "contexts", "context", name)
-    cluster = _named(tree, "clusters", "cluster", _worded(found.get("cluster"), "cluster of the context"))
-    user = _named(tree, "users", "user", _worded(found.get("user"), "user of the context"))
+    entry = _named(tree, "contexts", "context", name)
+    cluster = _named(tree, "clusters", "cluster", _worded(entry.get("cluster"), "cluster of the context"))
+    user = _named(tree, "users", "user", _worded(entry.get("user"), "user of the context"))
     for kind, table in (("cluster", cluster), ("user", user)):
         if refused := [key for key in REFUSED[kind] if table.get(key)]:
             why = "; ".join(dict.fromkeys(REFUSED[kind][key] for key in refused))
@@ -190,23 +190,23 @@ def _environment(table: Mapping[str, Any], where: str) -> Iterator[tuple[str, st
 
 
 def _listed(table: Mapping[str, Any], key: str, where: str) -> list[Any]:
-    found = table.get(key)
-    if found is not None and not isinstance(found, list):
+    entries = table.get(key)
+    if entries is not None and not isinstance(entries, list):
         raise _bad(f"{key} of {where} is no list")
-    return found or []
+    return entries or []
 
 
 def _told(chosen: Chosen) -> Mapping[str, Any]:
     authority = chosen.read(chosen.cluster, "certificate-authority", "CA certificate")
-    found: dict[str, Any] = {"server": chosen.server}
+    cluster: dict[str, Any] = {"server": chosen.server}
     if authority:
-        found["certificate-authority-data"] = base64.b64encode(authority).decode()
+        cluster["certificate-authority-data"] = base64.b64encode(authority).decode()
     if name := chosen.cluster.get("tls-server-name"):
-        found["tls-server-name"] = name
+        cluster["tls-server-name"] = name
     for entry in chosen.cluster.get("extensions") or ():
         if isinstance(entry, dict) and entry.get("name") == EXEC_EXTENSION:
-            found["config"] = entry.get("extension")
-    return found
+            cluster["config"] = entry.get("extension")
+    return cluster
 
 
 def _token(chosen: Chosen) -> str:
@@ -236,8 +236,8 @@ def _named(tree: Mapping[str, Any], plural: str, kind: str, name: str) -> Mappin
     listed = tree.get(plural)
     for entry in listed if isinstance(listed, list) else ():
         if isinstance(entry, dict) and entry.get("name") == name and isinstance(entry.get(kind), dict):
-            found: Mapping[str, Any] = entry[kind]
-            return found
+            value: Mapping[str, Any] = entry[kind]
+            return value
     raise _bad(f"it has no {kind} {name!r}")
 
 

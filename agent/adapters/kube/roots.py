@@ -15,7 +15,7 @@ class TrustRoots:
 
     async def read(self) -> str:
         """PEM. Raises Trouble (API_*, TRUST_ANCHORS_MISSING)."""
-        found = await self._caller.call("GET", self._path, Reason.TRUST_ANCHORS_MISSING)
-        if pem := json_values.text(json_values.part(found, "data"), KEY):
+        config_map = await self._caller.call("GET", self._path, Reason.TRUST_ANCHORS_MISSING)
+        if pem := json_values.text(json_values.part(config_map, "data"), KEY):
             return pem
         raise Trouble(Reason.TRUST_ANCHORS_MISSING, f"{NAME} has no {KEY}")

@@ -20,7 +20,7 @@ class TokenRequest:
             "kind": "TokenRequest",
             "spec": {"audiences": [AUDIENCE], "expirationSeconds": LIFETIME},
         }
-        found = await self._caller.call("POST", self._path, Reason.IDENTITY_TOKEN_UNREADABLE, body)
-        if text := json_values.text(json_values.part(found, "status"), "token"):
+        answer = await self._caller.call("POST", self._path, Reason.IDENTITY_TOKEN_UNREADABLE, body)
+        if text := json_values.text(json_values.part(answer, "status"), "token"):
             return text
         raise Trouble(Reason.IDENTITY_TOKEN_UNREADABLE, "the API server answered without a token")

@@ -19,8 +19,8 @@ class HostProber:
         self._systemctl, self._helper = systemctl, helper or Helper("/")
 
     async def attempt(self, spec: ProbeSpec) -> Attempt:
-        found = await self._attempt(spec)
-        return dataclasses.replace(found, detail=brief(found.detail))
+        attempt = await self._attempt(spec)
+        return dataclasses.replace(attempt, detail=brief(attempt.detail))
 
     async def _attempt(self, spec: ProbeSpec) -> Attempt:
         match spec.kind:

@@ -23,8 +23,8 @@ async def check(spec: ProbeSpec) -> Attempt:
             answer = await call(request(spec.service))
         except grpc.aio.AioRpcError as error:
             return Attempt(False, _explain(spec, error))
-    found = status(answer)
-    return Attempt(found == "SERVING", found or "an answer that is no health message")
+    serving = status(answer)
+    return Attempt(serving == "SERVING", serving or "an answer that is no health message")
 
 
 def request(service: str) -> bytes:

@@ -140,16 +140,16 @@ def _jumps(table: str) -> Iterator[str]:
 def _lines(rules: Ruleset, version: int) -> dict[str, dict[str, list[str]]]:
     """table → chain → its rules."""
     chains = {chain.name: chain.rules for chain in rules.chains}
-    found: dict[str, dict[str, list[str]]] = {"nat": {}, "filter": {}}
+    lines: dict[str, dict[str, list[str]]] = {"nat": {}, "filter": {}}
     for place in PLACES:
         for table, base in place.base:
-            found[table][place.chain] = [
+            lines[table][place.chain] = [
                 line
                 for rule in chains[place.name]
                 if rule.match.version in (None, version)
                 for line in _rule(place.chain, rule, table, base)
             ]
-    return found
+    return lines
 
 
 def _rule(chain: str, rule: Rule, table: str, base: str) -> Iterator[str]:

@@ -24,13 +24,13 @@ class Count:
 
 def counts(texts: Iterable[str]) -> tuple[Count, ...]:
     """`texts`: of each IP version. In the order of the chains, and of the rules in them."""
-    found: dict[tuple[str, str], Count] = {}
+    counts: dict[tuple[str, str], Count] = {}
     for one in (count for text in texts for count in _lines(text)):
-        so_far = found.get((one.chain, one.name), Count(one.chain, one.name, 0, 0))
+        so_far = counts.get((one.chain, one.name), Count(one.chain, one.name, 0, 0))
         packets, bytes_ = so_far.packets + one.packets, so_far.bytes + one.bytes
-        found[one.chain, one.name] = Count(one.chain, one.name, packets, bytes_)
+        counts[one.chain, one.name] = Count(one.chain, one.name, packets, bytes_)
     order = [chain.name for chain in SKELETON]
-    return tuple(sorted(found.values(), key=lambda count: order.index(count.chain)))
+    return tuple(sorted(counts.values(), key=lambda count: order.index(count.chain)))
 
 
 def _lines(text: str) -> Iterator[Count]:

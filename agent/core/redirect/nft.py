@@ -52,9 +52,9 @@ def _add_rule(chain: Chain, rule: Rule) -> Json:
 
 
 def _match(match: Match) -> list[Json]:
-    found = []
+    expressions = []
     if match.tracked:
-        found.append(_test({"ct": {"key": "state"}}, "new", "in"))
+        expressions.append(_test({"ct": {"key": "state"}}, "new", "in"))
     for key, values in (
         ("iifname", match.arrives_by),
         ("oifname", match.leaves_by),
@@ -62,16 +62,16 @@ def _match(match: Match) -> list[Json]:
         ("skgid", match.gids),
     ):
         if values:
-            found.append(_test({"meta": {"key": key}}, {"set": sorted(values)}))
+            expressions.append(_test({"meta": {"key": key}}, {"set": sorted(values)}))
     for field, networks in (("saddr", match.sources), ("daddr", match.networks)):
         if networks:
             protocol = "ip" if networks[0].version == 4 else "ip6"
-            found.append(_test(_payload(protocol, field), {"set": [_network(n) for n in networks]}))
+            expressions.append(_test(_payload(protocol, field), {"set": [_network(n) for n in networks]}))
     if match.ports:
-        found.append(_test(_payload("tcp", "dport"), {"set": [_span(*span) for span in spans(match.ports)]}))
+        expressions.append(_test(_payload("tcp", "dport"), {"set": [_span(*span) for span in spans(match.ports)]}))
     if match.opens:
-        found.append(_test({"&": [_payload("tcp", "flags"), _MEANINGFUL]}, _SYN))
-    return found
+        expressions.append(_test({"&": [_payload("tcp", "flags"), _MEANINGFUL]}, _SYN))
+    return expressions
 
 
 def _test(left: Json, right: object, operator: str = "==") -> Json:

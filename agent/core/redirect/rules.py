@@ -33,8 +33,8 @@ class Match:
     @property
     def version(self) -> int | None:
         """The one IP version that it can match; None: both."""
-        found = {network.version for network in (*self.sources, *self.networks)}
-        return found.pop() if len(found) == 1 else None
+        versions = {network.version for network in (*self.sources, *self.networks)}
+        return versions.pop() if len(versions) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -72,27 +72,27 @@ def canonical(networks: Iterable[Network]) -> tuple[Network, ...]:
 
 def spans(ports: Iterable[int]) -> tuple[tuple[int, int], ...]:
     """The fewest (first, last) that cover these ports, in order."""
-    found: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     for port in sorted(ports):
-        if found and found[-1][1] == port - 1:
-            found[-1] = found[-1][0], port
+        if spans and spans[-1][1] == port - 1:
+            spans[-1] = spans[-1][0], port
         else:
-            found.append((port, port))
-    return tuple(found)
+            spans.append((port, port))
+    return tuple(spans)
 
 
 def ordered(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     """The same rules, IPv4 before IPv6 wherever nothing of both stands between: no packet sees a difference,
     and a backend with a table for each family can be read back as one."""
-    found: list[Rule] = []
+    result: list[Rule] = []
     six: list[Rule] = []
     for rule in rules:
         match rule.match.version:
             case 6:
                 six.append(rule)
             case 4:
-                found.append(rule)
+                result.append(rule)
             case _:
-                found += [*six, rule]
+                result += [*six, rule]
                 six.clear()
-    return (*found, *six)
+    return (*result, *six)

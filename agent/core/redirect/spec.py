@@ -142,20 +142,20 @@ GUIDE_OUTBOUND_EXCEPT = frozenset({4567, 4568})
 
 def differences_from_guide(spec: RedirectSpec) -> tuple[str, ...]:
     """Where these rules select something else than those of Linkerd's guide, for people."""
-    found = [
+    differences = [
         "inbound: only the workload's own addresses, so that forwarded and container traffic passes",
         f"inbound: never sshd's ports ({', '.join(map(str, sorted(spec.ssh_ports)))})",
         f"outbound: the uid {spec.proxy_uid} is left alone, not root",
         "both ways: only what opens a connection; open streams stay as they are",
     ]
     if published := list(_published(spec)):
-        found.append(f"inbound: not what containers publish ({', '.join(published)})")
+        differences.append(f"inbound: not what containers publish ({', '.join(published)})")
     if spec.exempt:
         listed = ", ".join(f"{address} port {port or 'any'}" for address, port in spec.exempt)
-        found.append(f"outbound: never {listed}")
+        differences.append(f"outbound: never {listed}")
     if 6 in spec.families:
-        found.append("both ways: IPv6 too")
-    return tuple(found)
+        differences.append("both ways: IPv6 too")
+    return tuple(differences)
 
 
 def _published(spec: RedirectSpec) -> Iterator[str]:

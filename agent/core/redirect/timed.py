@@ -136,12 +136,12 @@ def _trial(entries: Sequence[object]) -> Trial | None:
     new: list[object] = []
     old: list[object] = []
     for _, chain in groupby(rules, key=lambda entry: entry["rule"].get("chain")):  # type: ignore[index]
-        found = list(chain)
-        at = next((i for i, entry in enumerate(found) if _without_clock(entry) == "leave"), None)
-        if at is None or not all(isinstance(_without_clock(entry), dict) for entry in found[:at]):
+        elements = list(chain)
+        at = next((i for i, entry in enumerate(elements) if _without_clock(entry) == "leave"), None)
+        if at is None or not all(isinstance(_without_clock(entry), dict) for entry in elements[:at]):
             return None
-        new += [_without_clock(entry) for entry in found[:at]]
-        old += found[at + 1 :]
+        new += [_without_clock(entry) for entry in elements[:at]]
+        old += elements[at + 1 :]
     return Trial(_read([*rest, *new]), _read([*rest, *old]), _left(clocks[0]))
 
 

@@ -69,10 +69,10 @@ class Impossible(Exception):
 
 def after(stage: Stage, event: Event) -> Stage:
     """Raises Impossible, with the cause."""
-    found = TABLE[stage][event]
-    if isinstance(found, str):
-        raise Impossible(found)
-    return found
+    next_stage = TABLE[stage][event]
+    if isinstance(next_stage, str):
+        raise Impossible(next_stage)
+    return next_stage
 
 
 def agent_may_turn_on(stage: Stage) -> bool:

@@ -134,19 +134,19 @@ def _guard(spec: RedirectSpec) -> Iterator[Rule]:
         yield Rule("guard: the proxy to an undeclared port", local, Action.RESET)
 
 
-def _exceptions(direction: str, spec: RedirectSpec, found: Exceptions) -> Iterator[Rule]:
+def _exceptions(direction: str, spec: RedirectSpec, exceptions: Exceptions) -> Iterator[Rule]:
     inbound = direction == "inbound"
-    yield from _ports(f"{direction}: excepted ports", found.ports)
-    if found.interfaces:
-        match = Match(arrives_by=found.interfaces) if inbound else Match(leaves_by=found.interfaces)
+    yield from _ports(f"{direction}: excepted ports", exceptions.ports)
+    if exceptions.interfaces:
+        match = Match(arrives_by=exceptions.interfaces) if inbound else Match(leaves_by=exceptions.interfaces)
         yield _skip(f"{direction}: excepted interfaces", match)
-    if found.uids and not inbound:
-        yield _skip(f"{direction}: excepted users", Match(uids=found.uids))
-    if found.gids and not inbound:
-        yield _skip(f"{direction}: excepted groups", Match(gids=found.gids))
+    if exceptions.uids and not inbound:
+        yield _skip(f"{direction}: excepted users", Match(uids=exceptions.uids))
+    if exceptions.gids and not inbound:
+        yield _skip(f"{direction}: excepted groups", Match(gids=exceptions.gids))
     name = f"{direction}: excepted networks"
     yield from _per_family(
-        name, spec, found.networks, Match(), (Action.SKIP, 0), "sources" if inbound else "networks"
+        name, spec, exceptions.networks, Match(), (Action.SKIP, 0), "sources" if inbound else "networks"
     )
 
 
@@ -181,9 +181,9 @@ def _per_family(
     """One rule an IP version, of those that the workload has."""
     given = tuple(networks)
     for version in sorted(spec.families):
-        found = canonical(network for network in given if network.version == version)
-        if found:
-            yield Rule(f"{name}, IPv{version}", replace(match, **{where: found}), *hit)  # type: ignore[arg-type]
+        merged = canonical(network for network in given if network.version == version)
+        if merged:
+            yield Rule(f"{name}, IPv{version}", replace(match, **{where: merged}), *hit)  # type: ignore[arg-type]
 
 
 # levels --------------------------------------------------------------------------------------------

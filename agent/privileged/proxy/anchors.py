@@ -16,21 +16,21 @@ from agent.privileged.system import files
 def accept(prefix: Path, digest: str) -> dict[str, object]:
     """Raises Refusal."""
     path = Host(prefix).anchors_kept
-    found = _certificates(path)
-    if anchors.digest(found) != digest:
-        raise Refusal(f"cannot accept {digest[:12]}: {path} holds {anchors.digest(found)[:12]} now")
+    certificates = _certificates(path)
+    if anchors.digest(certificates) != digest:
+        raise Refusal(f"cannot accept {digest[:12]}: {path} holds {anchors.digest(certificates)[:12]} now")
     with files.lock(prefix):
-        files.write(Host(prefix).anchors_accepted, anchors.pem(found))
-    return {"digest": digest, "certificates": len(found)}
+        files.write(Host(prefix).anchors_accepted, anchors.pem(certificates))
+    return {"digest": digest, "certificates": len(certificates)}
 
 
 def _certificates(path: Path) -> tuple[bytes, ...]:
     try:
-        found = anchors.certificates(text_files.armour(reading.read(path, files.MOST)))
-        for der in found:  # one at a time: OpenSSL stops at the first that it knows already
+        certificates = anchors.certificates(text_files.armour(reading.read(path, files.MOST)))
+        for der in certificates:  # one at a time: OpenSSL stops at the first that it knows already
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
     except OSError as error:  # an SSLError is an OSError
         raise Refusal(f"cannot read {path}: {error.strerror or error}") from None
     except ValueError as error:
         raise Refusal(f"cannot use {path}: {error}") from None
-    return found
+    return certificates

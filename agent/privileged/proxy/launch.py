@@ -39,12 +39,12 @@ def settings(prefix: Path, version: str = "") -> ProxySettings:
 
 def _anchors(places: Sequence[Path], follow: bool) -> str:
     """The first that is there: root's own, or the agent's where root allows it. Raises Refusal."""
-    found = next((path for path in places if path.exists()), places[-1])
+    file = next((path for path in places if path.exists()), places[-1])
     try:
         return text_files.armour(
-            files.read_bytes(found) if found is places[-1] or not follow else reading.read(found, files.MOST)
+            files.read_bytes(file) if file is places[-1] or not follow else reading.read(file, files.MOST)
         )
     except Refusal as refusal:
         raise Refusal(refusal.detail, Reason.TRUST_ANCHORS_UNUSABLE) from None
     except OSError as error:
-        raise Refusal(f"cannot read {found}: {error.strerror}", Reason.TRUST_ANCHORS_UNUSABLE) from None
+        raise Refusal(f"cannot read {file}: {error.strerror}", Reason.TRUST_ANCHORS_UNUSABLE) from None

@@ -91,7 +91,7 @@ def _recorded(prefix: Path) -> set[int]:
 
 def speak_first(addresses: Iterable[Address], ports: Sequence[int]) -> tuple[int, ...]:
     """The ports whose server sends something before it is asked. A port where nothing listens does not."""
-    found: set[int] = set()
+    greeting: set[int] = set()
     with selectors.DefaultSelector() as waiting:
         for address in addresses if ports else ():
             for port in ports:
@@ -99,10 +99,10 @@ def speak_first(addresses: Iterable[Address], ports: Sequence[int]) -> tuple[int
         deadline = time.monotonic() + WITHIN
         while waiting.get_map() and (rest := deadline - time.monotonic()) > 0:
             for key, _ in waiting.select(rest):
-                found |= _heard(waiting, key)
+                greeting |= _heard(waiting, key)
         for key in list(waiting.get_map().values()):
             _close(waiting, key)
-    return tuple(sorted(found))
+    return tuple(sorted(greeting))
 
 
 def _dial(waiting: selectors.BaseSelector, address: Address, port: int) -> None:

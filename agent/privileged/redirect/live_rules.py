@@ -19,24 +19,24 @@ def read(prefix: Path) -> Live:
     """By the backend of the configuration in force: the one on trial, else the last approved. Raises Refusal."""
     held = records.suspension(prefix)
     if held is not None and held.cause is records.Cause.UNCONFIRMED:
-        found = _tried(prefix)
-        if found.on_trial:
-            return found
+        live = _tried(prefix)
+        if live.on_trial:
+            return live
     return by(records.approved(prefix))
 
 
 def _tried(prefix: Path) -> Live:
     """A trial whose rules are gone has ended, with a timer or without."""
-    found, timer = by(records.tried(prefix)), trial.record(prefix)
-    if timer is None or found.rules is None:
-        return found
-    return Live(found.rules, Trial(found.rules, timer.before, timer.left))
+    live, timer = by(records.tried(prefix)), trial.record(prefix)
+    if timer is None or live.rules is None:
+        return live
+    return Live(live.rules, Trial(live.rules, timer.before, timer.left))
 
 
-def source(prefix: Path, found: Live) -> Path:
+def source(prefix: Path, live: Live) -> Path:
     """The prefix of the configuration in force: the one on trial, or the last approved; the host's own before the
     first."""
-    return records.tried(prefix) if found.on_trial else records.approved(prefix)
+    return records.tried(prefix) if live.on_trial else records.approved(prefix)
 
 
 def by(source: Path) -> Live:
@@ -48,10 +48,10 @@ def by(source: Path) -> Live:
     listing = nftables.own_table()
     if listing is None:
         return Live(kernel.read(backend))
-    found = timed.read(listing)
+    trial = timed.read(listing)
     left = tuple(f"rules by {other}" for other in kernel.leftovers(name))
-    assert found.rules is not None
-    return changed(found, rules=changed(found.rules, foreign=(*found.rules.foreign, *left)))
+    assert trial.rules is not None
+    return changed(trial, rules=changed(trial.rules, foreign=(*trial.rules.foreign, *left)))
 
 
 def replace(source: Path, rules: Ruleset | None) -> None:
@@ -73,12 +73,12 @@ def put_on_trial(prefix: Path, new: Ruleset, before: Ruleset, seconds: int) -> N
     _set_timed(new, before, seconds)
 
 
-def carry_on(prefix: Path, found: Live, new: Ruleset, before: Ruleset) -> None:
+def carry_on(prefix: Path, live: Live, new: Ruleset, before: Ruleset) -> None:
     """Other rules for the trial that goes on, until it expires. Raises Refusal; nothing changed."""
-    assert found.trial is not None and found.trial.left is not None
+    assert live.trial is not None and live.trial.left is not None
     backend = specification.backend(records.tried(prefix))
     if kernel.chosen(backend) == _NFT:
-        _set_timed(new, before, max(1, found.trial.left))
+        _set_timed(new, before, max(1, live.trial.left))
         return
     kernel.replace(new, backend)
     trial.amend(prefix, before)

@@ -31,8 +31,8 @@ class Packets:
 
     def __init__(self, spec: RedirectSpec, ssh: frozenset[int], line: Wire) -> None:
         self._spec, self._ssh, self._line = spec, ssh, line
-        found = line.dial(place for address in spec.addresses for place in _untouched(spec, ssh, address))
-        self._kept = [place for place, answer in found.items() if answer.port == place[1]]
+        findings = line.dial(place for address in spec.addresses for place in _untouched(spec, ssh, address))
+        self._kept = [place for place, answer in findings.items() if answer.port == place[1]]
 
     def findings(self, inbound: Level) -> Findings:
         """With the rules set."""

@@ -55,11 +55,11 @@ def suspension(prefix: Path) -> Suspension | None:
         raise Refusal(f"cannot use {path}: it says {cause!r}") from None
 
 
-def suspend(prefix: Path, found: Suspension | None) -> None:
+def suspend(prefix: Path, suspension: Suspension | None) -> None:
     """Record it; None: the suspension is lifted. Under `files.lock`. Raises Refusal."""
     path = Host(prefix).suspended
-    if found is not None:
-        files.write(path, f"{found.cause.value}\n{' '.join(found.detail.split())}\n")
+    if suspension is not None:
+        files.write(path, f"{suspension.cause.value}\n{' '.join(suspension.detail.split())}\n")
     elif path.exists():
         files.remove(path)
 
@@ -71,8 +71,8 @@ def approve(prefix: Path, tested: Path) -> None:
 
 def approved(prefix: Path) -> Path:
     """The prefix of the configuration that was last approved; `prefix` itself if none was."""
-    found = Host(prefix).approved
-    return found.prefix if found.configuration.exists() else prefix
+    copy = Host(prefix).approved
+    return copy.prefix if copy.configuration.exists() else prefix
 
 
 def put_on_trial(prefix: Path) -> Path:

@@ -42,10 +42,10 @@ def spec(prefix: Path) -> RedirectSpec:
 
 def outline(prefix: Path) -> RedirectSpec:
     """The same, without lookups on this host: what was exempt last stays exempt. Raises Refusal."""
-    found, known = configuration.read(prefix), host_rules.remembered()
-    if known is None and _every_port(found):
+    config, known = configuration.read(prefix), host_rules.remembered()
+    if known is None and _every_port(config):
         raise Refusal("cannot find the ports of SSH and of containers: no redirect was set yet")
-    return _spec(found, known or Exempt())
+    return _spec(config, known or Exempt())
 
 
 def goes_out(prefix: Path) -> bool:
@@ -56,18 +56,18 @@ def goes_out(prefix: Path) -> bool:
 def approved(prefix: Path, session: frozenset[int] = frozenset()) -> RedirectSpec:
     """The same, if its rules would cut off no operator. `session`: the ports of the requesting session. Raises
     Refusal."""
-    found = configuration.read(prefix)
-    if found.redirect.mode == "off":
+    config = configuration.read(prefix)
+    if config.redirect.mode == "off":
         raise Refusal(
             f'cannot redirect: redirect.mode is "off" in {Host(prefix).configuration}', Reason.REDIRECT_REFUSED
         )
-    wanted = _spec(found)
+    wanted = _spec(config)
     if ports := refused_ports(wanted, sshd.ports()):
         listed = ", ".join(map(str, sorted(ports)))
         raise Refusal(f"cannot redirect port {listed}: sshd listens there", Reason.REDIRECT_REFUSED)
     if lost := session & caught_ports(wanted):
         raise Refusal(f"cannot redirect port {min(lost)}: this session uses it", Reason.REDIRECT_REFUSED)
-    for network, subnet in () if found.redirect.force else swallowed(wanted, subnets.connected()):
+    for network, subnet in () if config.redirect.force else swallowed(wanted, subnets.connected()):
         detail = f"cannot redirect {network} without redirect.force: it contains {subnet}, a subnet of this host"
         raise Refusal(detail, Reason.REDIRECT_REFUSED)
     return wanted
@@ -76,8 +76,8 @@ def approved(prefix: Path, session: frozenset[int] = frozenset()) -> RedirectSpe
 def letting_go(prefix: Path) -> RedirectSpec:
     """The specification while nothing is redirected. RELEASED works even where the configuration is broken."""
     try:
-        found = configuration.read(prefix)
-        return _spec(found) if found.redirect.mode == "off" else NOTHING
+        config = configuration.read(prefix)
+        return _spec(config) if config.redirect.mode == "off" else NOTHING
     except Refusal:
         return NOTHING
 
@@ -93,15 +93,15 @@ def edited(prefix: Path, in_force: Path) -> str:
     return ", ".join(key for key in now if now[key] != then[key])
 
 
-def _stated(found: config.Config) -> dict[str, object]:
+def _stated(parsed: config.Config) -> dict[str, object]:
     """The keys that decide rules and levels."""
     return {
-        "workload.ports": sorted(found.workload.ports),
-        "host.addresses": found.host.addresses,
-        "proxy.user": found.proxy.user,
-        "api.server": found.api.server,
-        "control_plane": sorted(control_ports(found.control_plane)),
-        **{f"redirect.{key}": value for key, value in vars(found.redirect).items()},
+        "workload.ports": sorted(parsed.workload.ports),
+        "host.addresses": parsed.host.addresses,
+        "proxy.user": parsed.proxy.user,
+        "api.server": parsed.api.server,
+        "control_plane": sorted(control_ports(parsed.control_plane)),
+        **{f"redirect.{key}": value for key, value in vars(parsed.redirect).items()},
     }
 
 
@@ -116,32 +116,32 @@ def backend(prefix: Path) -> str:
 
 def controller(source: Path) -> str:
     """HOST:PORT of the policy controller. Raises Refusal."""
-    found = configuration.read(source).control_plane
-    return control_plane.policy_address(found.policy, found.namespace, found.cluster_domain)
+    controllers = configuration.read(source).control_plane
+    return control_plane.policy_address(controllers.policy, controllers.namespace, controllers.cluster_domain)
 
 
-def _exempt(found: config.Config) -> Exempt:
+def _exempt(parsed: config.Config) -> Exempt:
     """Only rules for every port depend on the present listeners."""
-    return Exempt(sshd.ports(), published.ports(found.host.addresses)) if _every_port(found) else Exempt()
+    return Exempt(sshd.ports(), published.ports(parsed.host.addresses)) if _every_port(parsed) else Exempt()
 
 
-def _every_port(found: config.Config) -> bool:
-    mode = found.redirect.mode
-    return mode == "linkerd-guide" or (mode != "off" and found.redirect.inbound == "all")
+def _every_port(parsed: config.Config) -> bool:
+    mode = parsed.redirect.mode
+    return mode == "linkerd-guide" or (mode != "off" and parsed.redirect.inbound == "all")
 
 
-def _spec(found: config.Config, exempt: Exempt | None = None) -> RedirectSpec:
-    exempt = exempt or _exempt(found)
-    redirect = found.redirect
+def _spec(parsed: config.Config, exempt: Exempt | None = None) -> RedirectSpec:
+    exempt = exempt or _exempt(parsed)
+    redirect = parsed.redirect
     guide, off = redirect.mode == "linkerd-guide", redirect.mode == "off"
     inbound = Inbound.ALL if guide else Inbound.OFF if off else Inbound(redirect.inbound)
     outbound = Outbound.ALL if guide else Outbound.OFF if off else Outbound(redirect.outbound)
     return RedirectSpec(
-        proxy_uid=_proxy_uid(found.proxy.user),
-        addresses=found.host.addresses,
-        ports=frozenset(found.workload.ports),
+        proxy_uid=_proxy_uid(parsed.proxy.user),
+        addresses=parsed.host.addresses,
+        ports=frozenset(parsed.workload.ports),
         networks=redirect.outbound_networks,
-        exempt=(*((one.address, one.port) for one in redirect.exempt), *_api_server(found.api.server)),
+        exempt=(*((one.address, one.port) for one in redirect.exempt), *_api_server(parsed.api.server)),
         inbound=inbound,
         outbound=outbound,
         uids=_numbers(redirect.outbound_uids, _uid),
@@ -159,8 +159,8 @@ def _spec(found: config.Config, exempt: Exempt | None = None) -> RedirectSpec:
         ),
         ssh_ports=exempt.ssh | {SSH_PORT},
         published=exempt.published,
-        control_ports=frozenset(control_ports(found.control_plane)),
-        guarded=off and bool(found.workload.ports),
+        control_ports=frozenset(control_ports(parsed.control_plane)),
+        guarded=off and bool(parsed.workload.ports),
     )
 
 
@@ -168,11 +168,11 @@ def _ports(ranges: Iterable[tuple[int, int]]) -> frozenset[int]:
     return frozenset(port for first, last in ranges for port in range(first, last + 1))
 
 
-def control_ports(found: config.ControlPlaneConfig) -> Iterable[int]:
-    for named, usual in zip((found.destination, found.policy), _CONTROL_PORTS, strict=True):
+def control_ports(controllers: config.ControlPlaneConfig) -> Iterable[int]:
+    for named, usual in zip((controllers.destination, controllers.policy), _CONTROL_PORTS, strict=True):
         yield int(named.rpartition(":")[2]) if named else usual
-    if found.identity:  # token mode; unnamed it is a pod, and never an address of this host
-        yield int(found.identity.rpartition(":")[2])
+    if controllers.identity:  # token mode; unnamed it is a pod, and never an address of this host
+        yield int(controllers.identity.rpartition(":")[2])
 
 
 def _proxy_uid(user: str) -> int:
@@ -188,14 +188,14 @@ def _proxy_uid(user: str) -> int:
 
 
 def _numbers(names: Iterable[str], number: Callable[[str], int]) -> frozenset[int]:
-    found = set()
+    ports = set()
     for name in names:
         try:
-            found.add(int(name) if name.isdecimal() else number(name))
+            ports.add(int(name) if name.isdecimal() else number(name))
         except KeyError:
             detail = f"cannot find {name!r}: there is no such user or group; correct the redirect section"
             raise Refusal(detail, Reason.CONFIGURATION_UNUSABLE) from None
-    return frozenset(found)
+    return frozenset(ports)
 
 
 def _uid(name: str) -> int:

@@ -113,16 +113,16 @@ def for_good(prefix: Path, source: Path, rules: Ruleset | None) -> None:
 
 
 def released() -> Ruleset:
-    found = ruleset(specification.NOTHING, Level.RELEASED, Level.RELEASED)
-    assert found is not None
-    return found
+    rules = ruleset(specification.NOTHING, Level.RELEASED, Level.RELEASED)
+    assert rules is not None
+    return rules
 
 
-def _before(found: Live) -> Ruleset:
+def _before(live: Live) -> Ruleset:
     """What is restored: never rules on trial. Where there were none, RELEASED: a stream that was redirected since
     then still needs tracking. Manually changed rules are not all understood, and an incomplete rule may match more
     than the complete one."""
-    rules = found.trial.before if found.trial is not None else found.rules
+    rules = live.trial.before if live.trial is not None else live.rules
     if rules is None or rules.foreign:
         return released()
     strange = any(rule.match.foreign for chain in rules.chains for rule in chain.rules)
@@ -146,12 +146,12 @@ def _or_back(
         if Level.ON in wanted:
             for_good(prefix, records.approved(prefix), _before(before))
         raise
-    found = levels(spec, after)
+    reached = levels(spec, after)
     # Rules that another program has changed since may do too little or too much: that is drift, and repaired
     # elsewhere. Harm that the tracer finds counts.
-    problems += tested.problems if found == wanted else ()
+    problems += tested.problems if reached == wanted else ()
     if not problems:
-        return Done(found, tested.said)
+        return Done(reached, tested.said)
     for_good(prefix, records.approved(prefix), _before(before))
     detail = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if problems[3:] else "")
     records.suspend(prefix, Suspension(Cause.SELF_TEST, detail))

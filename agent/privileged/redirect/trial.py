@@ -85,9 +85,9 @@ def unit(prefix: Path) -> str:
 
 
 def _entries(rules: Ruleset) -> list[object]:
-    found = nft.transaction(rules)["nftables"]
-    assert isinstance(found, list)
-    return [command["add"] for command in found if "add" in command]
+    entries = nft.transaction(rules)["nftables"]
+    assert isinstance(entries, list)
+    return [command["add"] for command in entries if "add" in command]
 
 
 def _must_be_possible() -> None:

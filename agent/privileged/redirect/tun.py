@@ -79,17 +79,17 @@ class Wire:
             until = time.monotonic() + PATIENCE / 2
             while asked.keys() - heard.keys() and (left := until - time.monotonic()) > 0:
                 if select.select([self._tun], [], [], left)[0]:
-                    found = tcp_segments.read(os.read(self._tun, _PACKET))
-                    if found and found.to_port in asked and found.flags & (RST | ACK):
-                        heard[found.to_port] = not found.flags & RST
+                    segment = tcp_segments.read(os.read(self._tun, _PACKET))
+                    if segment and segment.to_port in asked and segment.flags & (RST | ACK):
+                        heard[segment.to_port] = not segment.flags & RST
         return heard
 
     def _arrived(self) -> dict[int, int]:
-        found: dict[int, int] = {}
+        counts: dict[int, int] = {}
         for table in tables():
             with table.open() as lines:
-                found |= procfs.arrivals(lines, *self._sources.values())
-        return found
+                counts |= procfs.arrivals(lines, *self._sources.values())
+        return counts
 
     def _reset(self, asked: Segment) -> None:
         ended = Segment(asked.source, asked.port, asked.destination, asked.to_port, RST, asked.sequence + 1)
@@ -131,15 +131,15 @@ def _attach(tun: int) -> None:
 def _routed(avoided: tuple[Network, ...]) -> dict[int, Address]:
     """IP version → the address at the far end. A version that this host lacks is absent."""
     problems = ["no address is free"]
-    found: dict[int, Address] = {}
+    sources: dict[int, Address] = {}
     for source in _spare(avoided):
         if problem := _ip("route", "add", str(source), "dev", NAME):
             problems.append(problem)
         else:
-            found[source.version] = source
-    if not found:
+            sources[source.version] = source
+    if not sources:
         raise Impossible(f"cannot add a route to {NAME}: {problems[-1]}")
-    return found
+    return sources
 
 
 def _spare(avoided: tuple[Network, ...]) -> Iterator[Address]:

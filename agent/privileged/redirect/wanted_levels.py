@@ -62,6 +62,6 @@ def now(prefix: Path, source: Path, session: frozenset[int] = frozenset()) -> Le
 
 
 def _failed(written: str, ready_once: bool) -> Level:
-    found = failure.level(Failure(written), ready_once)
-    assert found is not UNKNOWN
-    return found
+    level = failure.level(Failure(written), ready_once)
+    assert level is not UNKNOWN
+    return level

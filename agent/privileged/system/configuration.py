@@ -29,7 +29,7 @@ def member(prefix: Path, source: Path) -> str:
     """Who this host is in the mesh: by the present configuration, and where that cannot be used, by the one in
     force. Raises Refusal."""
     try:
-        found = read(prefix)
+        host = read(prefix)
     except Refusal:
-        found = read(source)
-    return failure.record(found.workload.namespace, found.workload.name, found.workload.identity)
+        host = read(source)
+    return failure.record(host.workload.namespace, host.workload.name, host.workload.identity)

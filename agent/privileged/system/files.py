@@ -78,10 +78,10 @@ def lock(prefix: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def require_root_only(path: Path, found: os.stat_result) -> None:
-    if found.st_uid != 0:
-        raise Refusal(f"cannot trust {path}: it belongs to uid {found.st_uid}, not to root")
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+def require_root_only(path: Path, status: os.stat_result) -> None:
+    if status.st_uid != 0:
+        raise Refusal(f"cannot trust {path}: it belongs to uid {status.st_uid}, not to root")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise Refusal(f"cannot trust {path}: users other than its owner may write it")
 
 

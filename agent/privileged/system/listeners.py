@@ -11,10 +11,10 @@ from agent.privileged import Refusal
 Owners = Mapping[int, Set[int]]  # port → the uids that listen on it
 
 
-def must_be_the_proxys(spec: RedirectSpec, found: Owners) -> None:
+def must_be_the_proxys(spec: RedirectSpec, owners: Owners) -> None:
     """Raises Refusal: no process listens on one of its ports, or one of another user does."""
     for port in _needed(spec):
-        uids = found.get(port, frozenset())
+        uids = owners.get(port, frozenset())
         if not uids:
             raise Refusal(f"cannot redirect: no process listens on port {port}", Reason.PROXY_LISTENER_ABSENT)
         if strangers := sorted(uids - {spec.proxy_uid}):
@@ -33,11 +33,11 @@ def outbound(spec: RedirectSpec) -> bool:
 def accepting(address: Address) -> frozenset[int]:
     """The ports with a listener on this address, or on every address."""
     everywhere = {"::", "0.0.0.0"} if address.version == 4 else {"::"}
-    found = set()
+    ports = set()
     for table in tables():
         with table.open() as lines:
-            found |= {port for at, port in procfs.listeners(lines) if at in everywhere or at == str(address)}
-    return frozenset(found)
+            ports |= {port for at, port in procfs.listeners(lines) if at in everywhere or at == str(address)}
+    return frozenset(ports)
 
 
 def streams(spec: RedirectSpec) -> int:
@@ -54,12 +54,12 @@ def _needed(spec: RedirectSpec) -> list[int]:
 
 
 def owners() -> Owners:
-    found: dict[int, set[int]] = {}
+    uids: dict[int, set[int]] = {}
     for table in tables():
         with table.open() as lines:
             for (_, port), uid in procfs.listeners(lines).items():
-                found.setdefault(port, set()).add(uid)
-    return found
+                uids.setdefault(port, set()).add(uid)
+    return uids
 
 
 def tables() -> list[Path]:
@@ -70,10 +70,10 @@ def tables() -> list[Path]:
 
 def _sockets(table: Path) -> list[tuple[int, str]]:
     """(local port, state) of each socket."""
-    found = []
+    sockets = []
     with table.open() as lines:
         next(lines)
         for line in lines:
             _, local, _, state, *_ = line.split()
-            found.append((int(local.rpartition(":")[2], 16), state))
-    return found
+            sockets.append((int(local.rpartition(":")[2], 16), state))
+    return sockets

@@ -34,8 +34,8 @@ def listening(names: frozenset[str], uid: int | None = None) -> frozenset[int]:
 def places(names: frozenset[str], uid: int | None = None) -> frozenset[tuple[Address, int]]:
     """The same, with the address of each; "::" or "0.0.0.0" where it is every one."""
     listeners = {inode: place for inode, place, owner in _listeners() if uid in (None, owner)}
-    found = {listeners[inode] for inode in _sockets_of(names) if inode in listeners}
-    return frozenset((ip_address(address), port) for address, port in found)
+    places = {listeners[inode] for inode in _sockets_of(names) if inode in listeners}
+    return frozenset((ip_address(address), port) for address, port in places)
 
 
 def of_configuration(text: str) -> frozenset[int]:
@@ -48,13 +48,13 @@ def of_configuration(text: str) -> frozenset[int]:
 
 def of_sockets(text: str) -> frozenset[int]:
     """What `systemctl show` says of socket units, a paragraph each."""
-    found = set()
+    ports = set()
     for unit in text.split("\n\n"):
         lines = [line.partition("=") for line in unit.splitlines()]
         if ("UnitFileState", "=", "enabled") in lines or ("ActiveState", "=", "active") in lines:
             streams = [value.removesuffix(" (Stream)") for key, _, value in lines if key == "Listen"]
-            found |= {int(port) for port in (one.rpartition(":")[2] for one in streams) if port.isdecimal()}
-    return frozenset(found)
+            ports |= {int(port) for port in (one.rpartition(":")[2] for one in streams) if port.isdecimal()}
+    return frozenset(ports)
 
 
 # Read once, since this program serves one request; listeners are read each time.

@@ -39,11 +39,11 @@ def _unit(prefix: Path, name: str) -> str:
     """Root's own configuration says which probes are units. Raises Refusal."""
     path = Host(prefix).configuration
     try:
-        found = config.parse(files.read(path)).probes
+        probes = config.parse(files.read(path)).probes
     except config.ConfigError as error:
         raise Refusal(f"cannot use {path}: {error}") from None
     unit = exec_unit(name)
-    if not any((probe.kind, probe.name, probe.unit) == ("exec", name, unit) for probe in found):
+    if not any((probe.kind, probe.name, probe.unit) == ("exec", name, unit) for probe in probes):
         raise Refusal(f"cannot run {unit}: {path} has no exec probe {name!r} with this unit")
     return unit
 

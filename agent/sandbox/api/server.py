@@ -137,8 +137,8 @@ class ApiServer:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return _common_name(request)
-        found = (one.user(token.strip()) for one in self.authenticators)
-        return self.tokens.get(token.strip(), "") or next(filter(None, found), "")
+        users = (one.user(token.strip()) for one in self.authenticators)
+        return self.tokens.get(token.strip(), "") or next(filter(None, users), "")
 
     async def _answer(self, request: web.Request, body: bytes, user: str) -> web.StreamResponse:
         if not user:
@@ -242,13 +242,13 @@ def _selected(place: Place, request: web.Request) -> Place:
 def _labels(request: web.Request) -> dict[str, str]:
     """Of a labelSelector: equality alone."""
     terms = filter(None, request.query.get("labelSelector", "").split(","))
-    found = {}
+    labels = {}
     for term in terms:
         key, equals, value = term.replace("==", "=").partition("=")
         if not equals or key.endswith("!") or " " in term:
             raise api_errors.bad_request(f"this server does not select by {term!r}")
-        found[key] = value
-    return found
+        labels[key] = value
+    return labels
 
 
 def _verb(request: web.Request, place: Place, status: bool) -> str:

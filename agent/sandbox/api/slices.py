@@ -135,8 +135,8 @@ def ready(body: Json) -> list[str]:
 
 
 def _labels(workload: Json) -> dict[str, str]:
-    found: dict[str, str] = workload["metadata"].get("labels", {})
-    return found
+    labels: dict[str, str] = workload["metadata"].get("labels", {})
+    return labels
 
 
 def _endpoints(workload: Json, family: str) -> Iterator[Json]:

@@ -213,10 +213,10 @@ def _valid(place: Place, new: Json) -> Json:
     """Shaped by the schema. Raises ApiError 422 with every problem."""
     meta = shape(new["metadata"], METADATA_SCHEMA)
     new = shape(new, place.resource.schema) | {"metadata": meta}
-    found = problems({"metadata": meta}, {"properties": {"metadata": METADATA_SCHEMA}})
-    found += problems(new, place.resource.schema)
-    if found:
-        raise errors.invalid(place.resource, place.name or str(meta.get("name", "")), found)
+    violations = problems({"metadata": meta}, {"properties": {"metadata": METADATA_SCHEMA}})
+    violations += problems(new, place.resource.schema)
+    if violations:
+        raise errors.invalid(place.resource, place.name or str(meta.get("name", "")), violations)
     return new
 
 

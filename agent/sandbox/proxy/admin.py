@@ -94,8 +94,8 @@ class Admin:
 
 def _length(head: str) -> int:
     """Of the request's body, bounded. Raises ValueError."""
-    found = re.search(r"^content-length: *(\d{1,4})\r$", head, re.IGNORECASE | re.MULTILINE)
-    return int(found[1]) if found else 0
+    match = re.search(r"^content-length: *(\d{1,4})\r$", head, re.IGNORECASE | re.MULTILINE)
+    return int(match[1]) if match else 0
 
 
 def _environment(query: str) -> str:

@@ -85,12 +85,12 @@ class PolicyClient:
             pass
         try:
             loop = asyncio.get_running_loop()
-            found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            answers = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         except OSError:
             self._count.missed += 1
             raise
         self._count.found += 1
-        return str(found[0][4][0])
+        return str(answers[0][4][0])
 
     def _on_loopback(self) -> bool:
         try:

@@ -105,8 +105,8 @@ class _Environment:
 
     def workload_api(self) -> str:
         """Older proxies know one name and newer ones both. An empty value is taken, and no socket is found."""
-        found = [self.get(f"IDENTITY_SPIRE_{name}") for name in ("WORKLOAD_API_ADDRESS", "SOCKET")]
-        present = [value for value in found if value is not None]
+        sockets = [self.get(f"IDENTITY_SPIRE_{name}") for name in ("WORKLOAD_API_ADDRESS", "SOCKET")]
+        present = [value for value in sockets if value is not None]
         if not present:
             return ""
         return present[0].removeprefix("unix:")
@@ -163,10 +163,10 @@ class _Environment:
 
     def duration(self, name: str, default: str) -> float:
         value = self.get(name)
-        found = re.fullmatch(r"\s*(\d+)(ms|s|m|h|d)?\s*", default if value is None else value)
-        if found is None or (found[2] is None and int(found[1]) != 0):
+        match = re.fullmatch(r"\s*(\d+)(ms|s|m|h|d)?\s*", default if value is None else value)
+        if match is None or (match[2] is None and int(match[1]) != 0):
             raise self.bad(name, "NotADuration")
-        return int(found[1]) * _UNITS.get(found[2], 1.0)
+        return int(match[1]) * _UNITS.get(match[2], 1.0)
 
     def check_control_plane(self) -> None:
         """Address and name of a service come together, unless it is on loopback, where no name is proved."""

@@ -23,8 +23,8 @@ async def ask(url: str, timeout: aiohttp.ClientTimeout = TIMEOUT) -> dict[str, A
         session.get(url) as answer,
     ):
         answer.raise_for_status()
-        found: dict[str, Any] = await answer.json()
-        return found
+        body: dict[str, Any] = await answer.json()
+        return body
 
 
 @dataclass(frozen=True)

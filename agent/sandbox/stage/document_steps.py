@@ -24,18 +24,18 @@ class Step:
 
 
 def steps(page: Path) -> list[Step]:
-    found: list[Step] = []
+    parsed: list[Step] = []
     section = ""
     for part in _PART.finditer(page.read_text()):
         if part["section"]:
             section = part["section"].rstrip()
             continue
         if part["kind"] == "output":
-            last = found.pop()
-            found.append(Step(last.command, last.needs, last.code, part["body"], section))
+            last = parsed.pop()
+            parsed.append(Step(last.command, last.needs, last.code, part["body"], section))
             continue
         assert not part["kind"], f"{page.name} has a block of kind {part['kind']}"
         needs = part["value"] if part["key"] == "needs" else ""
         code = int(part["value"]) if part["key"] == "exit" else 0
-        found += [Step(line, needs, code, section=section) for line in part["body"].splitlines()]
-    return found
+        parsed += [Step(line, needs, code, section=section) for line in part["body"].splitlines()]
+    return parsed

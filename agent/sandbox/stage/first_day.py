@@ -227,10 +227,10 @@ class FirstDay:
 
     def steps(self) -> list[Step]:
         """The page's sections, with the client's requests before the first one."""
-        found = [Step("before", "starts an application, and a client that asks it all the time", self._before)]
+        steps = [Step("before", "starts an application, and a client that asks it all the time", self._before)]
         for title, commands in groupby(document_steps.steps(PAGE), lambda step: step.section):
-            found.append(self._section(title, list(commands)))
-        return found
+            steps.append(self._section(title, list(commands)))
+        return steps
 
     def _section(self, title: str, commands: list[document_steps.Step]) -> Step:
         async def run(_: Scene) -> str:

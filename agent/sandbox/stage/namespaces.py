@@ -62,8 +62,8 @@ def _first_closed(path: Path) -> Path | None:
 
 
 def _outermost(paths: Iterable[Path]) -> list[Path]:
-    found = sorted(paths)
-    return [p for p in found if not any(other in p.parents for other in found)]
+    ordered = sorted(paths)
+    return [p for p in ordered if not any(other in p.parents for other in ordered)]
 
 
 def _cover(closed: Path, wanted: list[Path]) -> None:

@@ -84,12 +84,12 @@ def processes_on_host() -> list[str]:
     listed = subprocess.run(
         ["ip", "netns", "pids", HOST_NAMESPACE], capture_output=True, text=True, check=True, env={**os.environ}
     )
-    found = []
+    processes = []
     for pid in listed.stdout.split():
         command = _command(int(pid))
         if command:
-            found.append(f"{pid} {command}")
-    return found
+            processes.append(f"{pid} {command}")
+    return processes
 
 
 def _command(pid: int) -> str:

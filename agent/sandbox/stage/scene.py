@@ -192,8 +192,8 @@ class Scene:
             aiohttp.ClientSession(connector=connector) as session,
             session.get("http://agent/v1/status", params=query) as answer,
         ):
-            found: dict[str, Any] = await answer.json()
-            return found
+            status: dict[str, Any] = await answer.json()
+            return status
 
     def workload(self) -> dict[str, Any]:
         """The ExternalWorkload as it stands in the API server."""

@@ -122,8 +122,8 @@ async def keyless(scene: Scene) -> str:
     named = {seen.user for seen in scene.api.requests if seen.path.endswith("/status")}
     must(named == {IDENTITY}, f"the API server saw the status written by {sorted(named)}")
     files = [path for path in scene.prefix.rglob("*") if path.is_file()]
-    found = [str(path) for path in files if SECRETS.search(path.read_bytes())]
-    must(not found, f"something like a secret is in {', '.join(found)}")
+    leaks = [str(path) for path in files if SECRETS.search(path.read_bytes())]
+    must(not leaks, f"something like a secret is in {', '.join(leaks)}")
     return (
         f"{len(files)} files on the host, no secret in any; the API server knows it as {IDENTITY}, by a JWT-SVID"
         f" for {credential['audience']} ({credential['expires_at']:.0f} s left, in memory)"

@@ -29,9 +29,9 @@ class Chooser:
 
     async def run(self) -> None:
         while True:
-            news, found = self._api.store.news(), listed(self._api)
+            news, versions = self._api.store.news(), listed(self._api)
             await asyncio.sleep(LAG)
-            self.hosts = found
+            self.hosts = versions
             await news.wait()
 
     def url(self) -> str:

@@ -115,8 +115,8 @@ class Iptables:
 
     def _program(self, version: int, what: str) -> str | None:
         prefix = _PREFIXES[version]
-        if found := programs.find(f"{prefix}-{self._kind}-{what}"):
-            return found
+        if path := programs.find(f"{prefix}-{self._kind}-{what}"):
+            return path
         return programs.find(f"{prefix}-{what}") if hosts_kind() == self._kind else None
 
 
