@@ -8,6 +8,7 @@ root. Only root and the agent's user may change the phase and send orders; the k
 
 import contextlib
 import json
+import math
 import os
 import socket
 import struct
@@ -17,6 +18,7 @@ from typing import Any
 
 from aiohttp import web
 
+from agent.core import numbers
 from agent.core.facts import PhaseKind
 from agent.ports import Trouble
 
@@ -77,16 +79,16 @@ class StatusSocket:
             await runner.cleanup()
 
     async def _status(self, request: web.Request) -> web.Response:
-        after = request.query.get("after", "")
-        if after.isdecimal():
-            await self._changed(int(after), _seconds(request.query.get("wait", "")))
+        after = numbers.whole(request.query.get("after", ""))
+        if after is not None:
+            await self._changed(after, _seconds(request.query.get("wait", "")))
         return web.json_response(self._snapshot())
 
     async def _phase(self, request: web.Request) -> web.Response:
         if _peer_uid(request) not in (0, os.geteuid()):
             return _refusal(403, "only root may change this host's phase", "run it with sudo")
         try:
-            phase = ASKABLE[json.loads(await request.read())["phase"]]
+            phase = ASKABLE[(await _body(request))["phase"]]
         except (ValueError, KeyError, TypeError):
             return _refusal(400, "the request names no phase", "ask for one of: " + ", ".join(ASKABLE))
         try:
@@ -100,10 +102,10 @@ class StatusSocket:
         if _peer_uid(request) not in (0, os.geteuid()):
             return _refusal(403, "only root may tell the agent what to do", "run it with sudo")
         try:
-            words = json.loads(await request.read())
+            words = await _body(request)
         except ValueError:
-            words = None
-        if order is None or not isinstance(words, dict):
+            order, words = None, {}
+        if order is None:
             return _refusal(400, "there is no such order", "command and agent may be of different versions")
         try:
             answer = await order(words)
@@ -119,14 +121,27 @@ class StatusSocket:
             known = ", ".join(self._pushes) or "there is none"
             return _refusal(404, f"no probe {name!r} waits for a push", f"probes of kind push: {known}")
         try:
-            ttl = float(json.loads(await request.read()).get("ttl", longest))
-        except (ValueError, AttributeError, TypeError):
+            ttl = numbers.number((await _body(request)).get("ttl", longest), -math.inf, math.inf)
+        except ValueError:
+            ttl = None
+        if ttl is None:
             return _refusal(400, "the request's ttl is no number", "give it in seconds")
         if not 0 < ttl <= longest:
             remedy = f"give at most {longest:g} s, or raise the probe's ttl in the configuration"
             return _refusal(400, f"a push cannot vouch for {ttl:g} s", remedy)
         self._push(name, ttl)
         return web.json_response({"probe": name, "ttl": ttl})
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    """Raises ValueError: it is no JSON object."""
+    try:
+        words = json.loads(await request.read())
+    except RecursionError:
+        words = None
+    if not isinstance(words, dict):
+        raise ValueError("no object")
+    return words
 
 
 def _seconds(text: str) -> float:

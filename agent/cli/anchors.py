@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _digest(text: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{12,64}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a digest: write at least its first 12 digits")
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a digest: write all its 64 digits")
     return text
 
 
@@ -96,9 +96,9 @@ def _lines(found: "AnchorSet") -> Iterator[str]:
 
 def _accept(args: argparse.Namespace) -> int:
     mine, proposed = _sets(args.prefix)
-    if mine.digest.startswith(args.digest):
+    if mine.digest == args.digest:
         return _say(args, mine.digest, "already in force")
-    if proposed is None or not proposed.digest.startswith(args.digest):
+    if proposed is None or proposed.digest != args.digest:
         remedy = "see the proposal: fairlead anchors show"
         raise Failure(Exit.FAILED, f"cannot accept {args.digest[:12]}: it is not the proposal", remedy)
     if args.dry_run:

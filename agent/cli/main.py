@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from agent import __version__
+from agent.cli.kit import output
 from agent.cli.kit.exits import EPILOG, Exit, Failure, complain
 from agent.core import text
 
@@ -50,8 +51,12 @@ The agent itself is `fairlead run`, started by systemd."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = list(sys.argv[1:] if argv is None else argv)
     _escape_output()
+    with output.visible():
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(arguments: list[str]) -> int:
     parser = build_parser(arguments[:1])
     if not arguments:
         parser.print_help()
@@ -68,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _escape_output() -> None:
-    """Escape foreign text, and characters that this terminal cannot show."""
+    """Escape the characters that this terminal cannot show."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=text.ESCAPED)

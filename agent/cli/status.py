@@ -2,12 +2,11 @@
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from agent.cli.kit import looks
+from agent.cli.kit import looks, output
 from agent.cli.kit.client import Client
 from agent.cli.kit.exits import Exit, Failure, complain
 from agent.cli.kit.looks import Look, duration
@@ -20,7 +19,6 @@ remedy for each problem.
 On a terminal the output has colours (unless NO_COLOR is set) and fits the width.
 --json shows everything: facts, goals, conditions, reasons, attempts. Exit 0: Ready; 3: not Ready; 69: no agent."""
 
-CLEAR = "\033[2J\033[H"
 RETRY = 1.0  # seconds between two looks for an agent
 MARKS = {"True": "✓", "False": "✗", "Unknown": "…"}
 INTENDED = "–"
@@ -67,7 +65,8 @@ def _show(status: dict[str, Any], args: argparse.Namespace) -> None:
         text = json.dumps(status, indent=None if args.watch else 2)
     else:
         text = "\n".join(render(status, looks.of_terminal(time.time())))
-        text = CLEAR + text if args.watch and sys.stdout.isatty() else text
+        if args.watch:
+            output.clear()
     print(text, flush=True)
 
 

@@ -16,7 +16,8 @@ from agent.core.reasons import Fault, Reason
 # unimplemented, unauthenticated. Other codes end a stream that was served.
 _REFUSED = frozenset({"3", "5", "7", "9", "12", "16"})
 _SERIES = re.compile(
-    r"^(control_response_latency_ms_count|control_response_total|control_dns_resolutions_total)\{([^}]*)\} (\d+)",
+    r"^(control_response_latency_ms_count|control_response_total|control_dns_resolutions_total)"
+    r"\{([^}]*)\} (\d{1,18})\b",
     re.MULTILINE,
 )
 _LABEL = re.compile(r'(\w+)="([^"]*)"')

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from agent.core import control_plane, token
+from agent.core import control_plane, numbers, token
 from agent.core.facts import UNKNOWN, Counters, Maybe, ProxyState
 from agent.core.reasons import Fault, Reason
 
@@ -367,7 +367,8 @@ _EXPIRES = re.compile(
     re.MULTILINE,
 )
 _INBOUND = re.compile(
-    r'^tcp_open_connections\{direction="inbound",peer="src",target_addr="[^"]*:(\d+)"[^}]*\} (\d+)', re.MULTILINE
+    r'^tcp_open_connections\{direction="inbound",peer="src",target_addr="[^"]*:(\d{1,5})"[^}]*\} (\d{1,18})\b',
+    re.MULTILINE,
 )
 
 
@@ -378,7 +379,9 @@ def read_metrics(text: str) -> tuple[Maybe[float], Maybe[int]]:
     are left out. Idle series vanish, so none at all means 0, if the text is whole (it ends with # EOF).
     """
     found = _EXPIRES.search(text)
+    moment = numbers.moment(found[1]) if found else None
+    expires: Maybe[float] = UNKNOWN if moment is None else moment
     if not text.rstrip().endswith("# EOF"):
-        return float(found[1]) if found else UNKNOWN, UNKNOWN
+        return expires, UNKNOWN
     open_now = sum(int(count) for port, count in _INBOUND.findall(text) if int(port) != ADMIN_PORT)
-    return float(found[1]) if found else UNKNOWN, open_now
+    return expires, open_now

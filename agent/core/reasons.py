@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from agent.core import text
 from agent.core.reason import Entry, Reason, Severity, component
 from agent.core.reasons_control import control
 from agent.core.reasons_identity import IDENTITY
@@ -384,6 +385,10 @@ class Fault:
     reason: Reason
     detail: str = ""
     remedy: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", text.detail(self.detail))
+        object.__setattr__(self, "remedy", text.detail(self.remedy))
 
     @property
     def entry(self) -> Entry:

@@ -7,6 +7,7 @@ import base64
 import json
 from dataclasses import dataclass
 
+from agent.core import numbers
 from agent.core.facts import Svid
 from agent.core.identity import MOST_AHEAD, SUITABLE_KEY, utc
 from agent.core.reasons import Fault, Reason
@@ -47,8 +48,11 @@ def claims(text: str) -> Claims:
         found = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
         heard = found["aud"]
         audiences = (heard,) if isinstance(heard, str) else tuple(map(str, heard))
-        begins = float(found["nbf"] if "nbf" in found else found["iat"])
-        return Claims(str(found["sub"]), audiences, begins, float(found["exp"]))
+        begins = numbers.moment(found["nbf"] if "nbf" in found else found["iat"])
+        ends = numbers.moment(found["exp"])
+        if begins is None or ends is None:
+            raise ValueError
+        return Claims(str(found["sub"]), audiences, begins, ends)
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError("it is no service account's token") from None
 

@@ -14,6 +14,7 @@ import structlog
 from structlog.typing import EventDict
 
 from agent.adapters.journal import Journal, is_journal
+from agent.core.text import visible
 
 # Lines at once, and lines a second afterwards: a transition is one to three lines.
 BURST, STEADY = 60, 0.5
@@ -97,7 +98,7 @@ def journal_fields(
 
 def _message(event: EventDict) -> str:
     shown = {k: v for k, v in event.items() if k not in ("event", "level", "timestamp", "exception", *_UNSPOKEN)}
-    return str(event["event"]) + "".join(f" {key}={value!r}" for key, value in shown.items())
+    return visible(str(event["event"])) + "".join(f" {key}={value!r}" for key, value in shown.items())
 
 
 class _JournalLogger:

@@ -8,7 +8,7 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from agent.core import conditions, flaps, write_budget
+from agent.core import conditions, flaps, numbers, write_budget
 from agent.core.backoff import Backoff
 from agent.core.conditions import Word
 from agent.core.facts import UNKNOWN, Workload, WorkloadFact
@@ -210,5 +210,5 @@ def _now() -> float:
 
 def _older(one: Workload, other: Workload) -> bool:
     """By resourceVersion, where both are the integers that the API server gives."""
-    versions = (one.resource_version, other.resource_version)
-    return all(v.isdecimal() for v in versions) and int(versions[0]) < int(versions[1])
+    first, second = numbers.whole(one.resource_version), numbers.whole(other.resource_version)
+    return first is not None and second is not None and first < second

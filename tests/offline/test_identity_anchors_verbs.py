@@ -54,7 +54,7 @@ def test_identity_anchors_in_force_and_proposed_are_shown(
 def test_identity_anchors_are_accepted_by_digest_and_only_once(
     capsys: pytest.CaptureFixture[str], prefix: Path
 ) -> None:
-    accept = ("anchors", "accept", "--prefix", str(prefix), DIGEST[:12])
+    accept = ("anchors", "accept", "--prefix", str(prefix), DIGEST)
     assert run(capsys, *accept, "--dry-run") == (0, f"{DIGEST[:12]}: would be accepted\n", "")
     assert shown(capsys, prefix)["proposed"] is not None
     code, out, _ = run(capsys, *accept)

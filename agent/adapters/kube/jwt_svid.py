@@ -20,6 +20,7 @@ import grpc
 from spiffe._proto import workload_pb2 as proto
 
 from agent.adapters.kube.access import Access, Fresh, Renewed, contents, is_token
+from agent.core import numbers
 from agent.core.reasons import Fault, Reason
 from agent.ports import Trouble
 
@@ -90,7 +91,7 @@ def read_claims(token: str) -> dict[str, Any] | None:
     try:
         _, body, _ = token.split(".")
         claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-        good = isinstance(claims["sub"], str) and math.isfinite(claims["exp"])
+        good = isinstance(claims["sub"], str) and _seconds(claims["exp"]) is not None
     except (ValueError, binascii.Error, RecursionError, KeyError, TypeError):
         return None
     return claims if good else None
@@ -98,8 +99,12 @@ def read_claims(token: str) -> dict[str, Any] | None:
 
 def _issued(claims: dict[str, Any]) -> float:
     """The standard lets it be left out."""
-    found = claims.get("iat")
-    return float(found) if isinstance(found, int | float) and math.isfinite(found) else -math.inf
+    found = _seconds(claims.get("iat"))
+    return -math.inf if found is None else found
+
+
+def _seconds(claim: object) -> float | None:
+    return None if isinstance(claim, str) else numbers.moment(claim)
 
 
 def _plain(value: object) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from agent.cli.kit.exits import Exit, Failure
+from agent.core import text
 from agent.host import Host
 
 AGAIN = 3
@@ -68,7 +69,7 @@ class Client:
             payload = None if body is None else json.dumps(body)
             connection.request(method, target, payload, {"Content-Type": "application/json"})
             answer = connection.getresponse()
-            found: dict[str, Any] = json.loads(answer.read())
+            found: dict[str, Any] = text.shown_object(json.loads(answer.read()))
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise self._absent(error) from None
         except PermissionError:
