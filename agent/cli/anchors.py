@@ -8,8 +8,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from agent.cli.kit.arguments import prefix_argument
 from agent.cli.kit.exits import Exit, Failure, must_be_root, see_all
-from agent.cli.main import prefix_argument
 
 if TYPE_CHECKING:
     from agent.offline.identity import AnchorSet

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from agent import config
-from agent.cli.kit.exits import Exit, Failure, complain
-from agent.cli.main import prefix_argument
+from agent.cli.kit.arguments import prefix_argument
+from agent.cli.kit.configuration import load, name, read
+from agent.cli.kit.exits import Exit
 from agent.host import Host
 
 HELP = "list every problem in a configuration file"
@@ -18,7 +19,6 @@ Without FILE it reads /etc/fairlead/fairlead.toml below --prefix; with "-", stan
 It does not depend on the host and does not change it. Exit 0: good, perhaps with warnings; 64: problems."""
 
 WRITE = "write it after the example: /usr/share/doc/fairlead/examples/fairlead.toml, config/ in a checkout"
-STANDARD_INPUT = "-"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
 def _as_text(file: Path) -> int:
     parsed = load(file)
     for warning in config.warnings(parsed):
-        print(f"{_name(file)}: warning: {warning.key}: {warning.cause}\n  {warning.remedy}", file=sys.stderr)
-    print(f"{_name(file)}: good")
+        print(f"{name(file)}: warning: {warning.key}: {warning.cause}\n  {warning.remedy}", file=sys.stderr)
+    print(f"{name(file)}: good")
     for refusal in config.refusals(parsed):
         print(f"  {refusal}")
     return Exit.OK
@@ -50,12 +50,12 @@ def _as_json(file: Path) -> int:
     warnings: list[config.Problem] = []
     while_not_ready: list[str] = []
     try:
-        parsed = config.parse(_read(file))
+        parsed = config.parse(read(file))
         warnings, while_not_ready = list(config.warnings(parsed)), list(config.refusals(parsed))
     except config.ConfigError as error:
         problems = error.problems
     said = {
-        "file": _name(file),
+        "file": name(file),
         "good": not problems,
         "problems": [_fields(problem) for problem in problems],
         "warnings": [_fields(warning) for warning in warnings],
@@ -67,32 +67,3 @@ def _as_json(file: Path) -> int:
 
 def _fields(problem: config.Problem) -> dict[str, str]:
     return {"key": problem.key, "cause": problem.cause, "remedy": problem.remedy}
-
-
-def _name(file: Path) -> str:
-    return "standard input" if str(file) == STANDARD_INPUT else str(file)
-
-
-def load(file: Path) -> config.Config:
-    """The Config in `file`; every problem goes to standard error, then Failure with Exit.CONFIG."""
-    text = _read(file)
-    try:
-        return config.parse(text)
-    except config.ConfigError as error:
-        for problem in error.problems:
-            where = f"{_name(file)}: {problem.key}" if problem.key else _name(file)
-            complain(f"{where}: {problem.cause}", problem.remedy)
-        count = len(error.problems)
-        raise Failure(Exit.CONFIG, f"cannot use {_name(file)}: {count} problem{'s' * (count > 1)}") from None
-
-
-def _read(file: Path) -> str:
-    try:
-        read = sys.stdin.buffer.read() if str(file) == STANDARD_INPUT else file.read_bytes()
-        return read.decode()
-    except PermissionError as error:
-        remedy = "run it with sudo, or make the file readable for this user"
-        raise Failure(Exit.NOT_PERMITTED, f"cannot read {file}: {error.strerror}", remedy) from None
-    except (OSError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise Failure(Exit.CONFIG, f"cannot read {_name(file)}: {cause}", WRITE) from None

@@ -2,8 +2,8 @@
 
 import argparse
 
+from agent.cli.kit.arguments import prefix_argument
 from agent.cli.kit.exits import Exit, Failure, see_all
-from agent.cli.main import prefix_argument
 
 HELP = "check whether this user can get the proxy's identity"
 DESCRIPTION = """\

@@ -2,7 +2,7 @@
 
 import argparse
 
-from agent.cli import redirect
+from agent.cli.kit import redirects
 from agent.cli.kit.follow import follow, follow_arguments, serves
 
 HELP = "add this host to the mesh again"
@@ -23,5 +23,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.force:
-        redirect.ask(args, "join the mesh", "redirect accept-greetings")
+        redirects.ask(args, "join the mesh", "redirect accept-greetings")
     return follow(args, "member", "join the mesh", serves)

@@ -115,15 +115,3 @@ def _add(verbs: "argparse._SubParsersAction[_Parser]", verb: str, module: Module
     )
     module.arguments(parser)
     parser.set_defaults(run=module.run)
-
-
-def prefix_argument(parser: argparse.ArgumentParser, default: str = "") -> None:
-    parser.add_argument(
-        "--prefix",
-        default=default,
-        metavar="DIR",
-        help="directory before /etc/fairlead, /run/fairlead and /var/lib/fairlead (default: none)",
-    )
-
-
-__all__ = ["Exit", "main", "prefix_argument"]

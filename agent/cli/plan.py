@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.kit import rules
+from agent.cli.kit import redirects, rules
+from agent.cli.kit.arguments import prefix_argument
 from agent.cli.kit.exits import Exit
-from agent.cli.main import prefix_argument
 from agent.core import text
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from agent.cli.redirect import view
-
-    redirect = view(args.prefix, "plan the redirect")
+    redirect = redirects.view(args.prefix, "plan the redirect")
     print(json.dumps(text.shown(as_json(redirect)), indent=2) if args.json else "\n".join(render(redirect)))
     return Exit.FAILED if redirect.refused else Exit.OK
 
@@ -38,32 +36,21 @@ def run(args: argparse.Namespace) -> int:
 def as_json(redirect: "Redirect") -> dict[str, Any]:
     return {
         "rules": list(rules.lines(redirect.planned)),
-        "live": live_json(redirect),
+        "live": redirects.live_json(redirect),
         "difference": difference(redirect),
-        "absent": _fault(redirect.absent),
-        "edited": _fault(redirect.edited),
+        "absent": redirects.fault_json(redirect.absent),
+        "edited": redirects.fault_json(redirect.edited),
         "firewall": {
             "verdict": redirect.admission.verdict.value,
             "text": redirect.admission.words,
             "commands": list(redirect.admission.commands),
             "outbound": [_departure(one) for one in redirect.departures],
         },
-        "refused": _fault(redirect.refused),
+        "refused": redirects.fault_json(redirect.refused),
         "refusals": list(redirect.refusals),
         "ready_once": redirect.ready_once,
         "guide": list(redirect.guide),
         "hand_made": list(redirect.hand_made),
-    }
-
-
-def live_json(redirect: "Redirect") -> dict[str, Any]:
-    return {
-        "inbound": None if redirect.unread else redirect.inbound.value,
-        "outbound": None if redirect.unread else redirect.outbound.value,
-        "rules": list(rules.lines(redirect.live.rules)),
-        "unread": _fault(redirect.unread),
-        "suspended": redirect.suspended,
-        "trial": redirect.live.trial.left if redirect.live.trial and redirect.live.on_trial else None,
     }
 
 
@@ -83,7 +70,7 @@ def render(redirect: "Redirect") -> Iterator[str]:
         yield ""
         yield f"{redirect.absent.reason}: {redirect.absent.entry.text} ({redirect.absent.detail})"
         yield f"  → {redirect.absent.entry.remedy}"
-    yield from edited(redirect)
+    yield from redirects.edited(redirect)
     if redirect.guide:
         yield ""
         yield "where this differs from Linkerd's guide:"
@@ -100,14 +87,6 @@ def render(redirect: "Redirect") -> Iterator[str]:
         yield ""
         yield f"suspended: {redirect.suspended}"
         yield "  → fairlead redirect apply"
-
-
-def edited(redirect: "Redirect") -> Iterator[str]:
-    """An edited configuration takes effect only when an operator applies it."""
-    if redirect.edited:
-        yield ""
-        yield f"{redirect.edited.reason}: {redirect.edited.entry.text} ({redirect.edited.detail})"
-        yield f"  → {redirect.edited.way_out}"
 
 
 def _live(redirect: "Redirect") -> Iterator[str]:
@@ -135,7 +114,3 @@ def difference(redirect: "Redirect") -> list[str]:
 
 def _departure(found: "Departure") -> dict[str, Any]:
     return {"version": found.version, "verdict": found.verdict.value, "text": found.words}
-
-
-def _fault(fault: Any) -> dict[str, str] | None:
-    return {"reason": fault.reason.value, "detail": fault.detail} if fault else None

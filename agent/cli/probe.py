@@ -3,9 +3,9 @@
 import argparse
 import re
 
+from agent.cli.kit.arguments import prefix_argument
 from agent.cli.kit.client import Client
 from agent.cli.kit.exits import Exit
-from agent.cli.main import prefix_argument
 
 HELP = "report for an application that it is healthy"
 DESCRIPTION = """\

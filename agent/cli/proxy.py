@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 from agent.cli import proxy_agent, proxy_inspection
-from agent.cli.check_config import load
+from agent.cli.kit.arguments import prefix_argument
+from agent.cli.kit.configuration import load
 from agent.cli.kit.exits import Exit, Failure, must_be_root
-from agent.cli.main import prefix_argument
 from agent.host import Host
 
 HELP = "install and upgrade linkerd2-proxy"
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _root(args: argparse.Namespace) -> Path:
-    return Path(args.prefix or "/")
+    return Host.below(args.prefix).prefix
 
 
 def _install(args: argparse.Namespace) -> int:

@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.kit import rules
-from agent.cli.kit.exits import Exit, Failure, must_be_root, see_all
-from agent.cli.main import prefix_argument
+from agent.cli.kit import redirects, rules
+from agent.cli.kit.arguments import prefix_argument
+from agent.cli.kit.exits import Exit
 from agent.core import text
 from agent.core.addresses import address as parsed
 from agent.core.facts import Level
-from agent.core.reasons import Fault, Reason
 
 if TYPE_CHECKING:
     from agent.core.redirect.trace import Packet
@@ -30,10 +29,8 @@ Manages the traffic redirect manually; root only. The agent sets the rules autom
   show      the live rules, with packet counters     trace     which rule decides about a connection, and why
   adopt-guide   the same as apply, and removes the chains that were created from Linkerd's guide"""
 
-_REMEDIES = {Reason.REDIRECT_FORBIDDEN: "run it with sudo"}
 _NO_TRIAL = "these rules were live before, so none is on trial and there is nothing to confirm"
 _MOST_PORTS = 16  # that one request takes
-_CODES = {Reason.REDIRECT_FORBIDDEN: Exit.NOT_PERMITTED, Reason.CONFIGURATION_UNUSABLE: Exit.CONFIG}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _apply(args: argparse.Namespace) -> int:
     words = _session() | ({"force": "yes"} if args.force else {})
-    answer = ask(args, "apply the redirect", "redirect apply", confirm=args.confirm or "none", **words)
+    answer = redirects.ask(args, "apply the redirect", "redirect apply", confirm=args.confirm or "none", **words)
     _say(args, answer, f"set: {_levels(answer)}")
     if "tested" in answer and not args.json:
         print(f"tested {answer['tested']}")
@@ -101,7 +98,7 @@ def _apply(args: argparse.Namespace) -> int:
 
 def _warn_of_firewall(args: argparse.Namespace) -> int:
     """The redirect is set. If peers or outbound connections cannot reach the proxy, the verb still fails."""
-    answer = ask(args, "ask the host's firewall", "redirect firewall")
+    answer = redirects.ask(args, "ask the host's firewall", "redirect firewall")
     closed, untracked = answer["verdict"] == "refused", answer.get("untracked")
     refused, unclear = answer.get("outbound_refused"), answer.get("outbound_unknown")
     if untracked:
@@ -120,7 +117,7 @@ def _warn_of_firewall(args: argparse.Namespace) -> int:
 
 
 def _plain(args: argparse.Namespace, verb: str) -> int:
-    answer = ask(args, f"{verb} the redirect", f"redirect {verb}")
+    answer = redirects.ask(args, f"{verb} the redirect", f"redirect {verb}")
     _say(args, answer, f"{'kept' if verb == 'confirm' else 'reverted'}: {_levels(answer)}")
     return Exit.OK
 
@@ -130,7 +127,7 @@ def _remove(args: argparse.Namespace) -> int:
     words = {"now": "yes"} if args.now else {}
     said = None
     while True:
-        answer = ask(args, "remove the redirect", "redirect remove", **words)
+        answer = redirects.ask(args, "remove the redirect", "redirect remove", **words)
         if not answer.get("streams"):
             _say(args, answer, "removed")
             return Exit.OK
@@ -141,22 +138,20 @@ def _remove(args: argparse.Namespace) -> int:
 
 
 def _adopt(args: argparse.Namespace) -> int:
-    answer = ask(args, "adopt the guide's chains", "redirect adopt-guide", **_session())
+    answer = redirects.ask(args, "adopt the guide's chains", "redirect adopt-guide", **_session())
     gone = "; ".join(answer["adopted"]) or "none"
     _say(args, answer, f"set: {_levels(answer)}; removed: {gone}")
     return Exit.OK
 
 
 def _show(args: argparse.Namespace) -> int:
-    from agent.cli.plan import edited, live_json
-
-    redirect = view(args.prefix, "show the redirect")
+    redirect = redirects.view(args.prefix, "show the redirect")
     if redirect.unread:
-        raise _failure("show the redirect", redirect.unread)
-    counters = ask(args, "show the redirect", "redirect counters")["rules"]
+        raise redirects.failed("show the redirect", redirect.unread)
+    counters = redirects.ask(args, "show the redirect", "redirect counters")["rules"]
     if args.json:
         shown = {
-            **live_json(redirect),
+            **redirects.live_json(redirect),
             "edited": redirect.edited.detail if redirect.edited else "",
             "counters": counters,
         }
@@ -171,7 +166,7 @@ def _show(args: argparse.Namespace) -> int:
     for one in counters:
         if one["packets"] is not None:
             print(f"{one['packets']:>10} packets {one['bytes']:>12} bytes  {one['name']}")
-    for line in edited(redirect):
+    for line in redirects.edited(redirect):
         print(line)
     return Exit.OK
 
@@ -179,7 +174,7 @@ def _show(args: argparse.Namespace) -> int:
 def _trace(args: argparse.Namespace) -> int:
     from agent.core.redirect.trace import explain, trace
 
-    redirect = view(args.prefix, "trace a connection")
+    redirect = redirects.view(args.prefix, "trace a connection")
     asked, which = (redirect.planned, "planned") if redirect.unread else (redirect.live.rules, "live")
     packet = _packet(args, redirect)
     action, rule = trace(asked, packet)
@@ -203,38 +198,12 @@ def _packet(args: argparse.Namespace, redirect: "Redirect") -> "Packet":
 # common --------------------------------------------------------------------------------------------
 
 
-def view(prefix: str, doing: str) -> "Redirect":
-    from agent.offline import helper, redirect
-
-    try:
-        return redirect.read(prefix)
-    except helper.Refused as refused:
-        raise Failure(Exit.CONFIG, f"cannot {doing}: {refused.fault.detail}", see_all(prefix)) from None
-
-
-def ask(args: argparse.Namespace, doing: str, verb: str, **words: str) -> Mapping[str, Any]:
-    from agent.offline import helper
-
-    must_be_root(doing)
-    try:
-        return helper.ask(args.prefix, verb, **words)
-    except helper.Refused as refused:
-        raise _failure(doing, refused.fault) from None
-
-
 def _session() -> dict[str, str]:
     """The ports that this login session uses: the privileged helper has no session."""
     from agent.offline import helper
 
     ports = sorted(helper.session_ports())[:_MOST_PORTS]
     return {"session": ",".join(map(str, ports))} if ports else {}
-
-
-def _failure(doing: str, fault: Fault) -> Failure:
-    cause = fault.detail.removeprefix("cannot ") if fault.detail.startswith(f"cannot {doing}") else fault.detail
-    message = f"cannot {cause}" if cause != fault.detail else f"cannot {doing}: {cause}"
-    remedy = _REMEDIES.get(fault.reason, fault.way_out)
-    return Failure(_CODES.get(fault.reason, Exit.FAILED), f"{message} [{fault.reason}]", remedy)
 
 
 def _say(args: argparse.Namespace, answer: Mapping[str, Any], text: str) -> None:

@@ -6,12 +6,12 @@ import time
 from typing import Any
 
 from agent.cli.kit import until
+from agent.cli.kit.arguments import prefix_argument
 from agent.cli.kit.client import Client
 from agent.cli.kit.exits import Exit, Failure, complain
 from agent.cli.kit.follow import LATE
+from agent.cli.kit.replacement import follow_replacement
 from agent.cli.kit.until import statuses
-from agent.cli.main import prefix_argument
-from agent.cli.proxy_agent import follow_replacement
 
 HELP = "read the edited configuration"
 DESCRIPTION = """\

@@ -2,9 +2,9 @@
 
 import argparse
 
-from agent.cli.check_config import load
+from agent.cli.kit.arguments import prefix_argument
+from agent.cli.kit.configuration import load
 from agent.cli.kit.exits import Exit, Failure
-from agent.cli.main import prefix_argument
 from agent.host import Host
 
 HELP = "run the agent (started by systemd)"

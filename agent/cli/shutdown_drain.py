@@ -3,11 +3,11 @@
 import argparse
 import time
 
-from agent.cli.check_config import load
+from agent.cli.kit.arguments import prefix_argument
 from agent.cli.kit.client import Client
+from agent.cli.kit.configuration import load
 from agent.cli.kit.exits import Exit, Failure
 from agent.cli.kit.follow import watch
-from agent.cli.main import prefix_argument
 from agent.host import Host
 
 HELP = "drain for the host's shutdown (run by fairlead-drain.service)"

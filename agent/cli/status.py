@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from agent.cli.kit import looks, output
+from agent.cli.kit.arguments import prefix_argument
 from agent.cli.kit.client import Client
 from agent.cli.kit.exits import Exit, Failure, complain
 from agent.cli.kit.looks import Look, duration
-from agent.cli.main import prefix_argument
 
 HELP = "show the state of this host in the mesh, and the reasons"
 DESCRIPTION = """\

@@ -4,11 +4,11 @@ import argparse
 import time
 from typing import Any
 
-from agent.cli.check_config import load
+from agent.cli.kit.arguments import prefix_argument
 from agent.cli.kit.client import Client
+from agent.cli.kit.configuration import load
 from agent.cli.kit.exits import Exit, Failure
 from agent.cli.kit.until import statuses
-from agent.cli.main import prefix_argument
 from agent.host import Host
 
 HELP = "wait until proxy and redirect are as intended (run by fairlead-wait.service)"

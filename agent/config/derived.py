@@ -78,7 +78,7 @@ def systemd_owns_the_proxy(config: Config, root: Path, *, booted: bool) -> bool:
 def proxy_settings(config: Config, prefix: str = "", version: str = "") -> ProxySettings:
     """With the version of the next start, or with that version."""
     proxy, control = config.proxy, config.control_plane
-    by_token, root = config.identity.mode == "token", Path(prefix or "/")
+    by_token, root = config.identity.mode == "token", Host.below(prefix).prefix
     return ProxySettings(
         version=proxy_version(config, prefix, version),
         workload=config.workload.name,

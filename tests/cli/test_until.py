@@ -14,7 +14,7 @@ from agent.cli.kit import client as clients
 from agent.cli.kit import until
 from agent.cli.kit.client import Client
 from agent.cli.kit.exits import Exit, Failure
-from agent.cli.proxy_agent import follow_replacement
+from agent.cli.kit.replacement import follow_replacement
 from agent.host import Host
 from tests.cli.test_cli import EXAMPLE
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from agent.cli.kit import until
+from agent.cli.kit.arguments import prefix_argument
 from agent.cli.kit.client import Client
 from agent.cli.kit.exits import Exit, Failure
 from agent.cli.kit.until import Status, statuses
-from agent.cli.main import prefix_argument
 
 LATE = "it continues; see: fairlead status --watch"
 

@@ -1,0 +1,39 @@
+"""A configuration file, and what is wrong with it, for every verb that reads one."""
+
+import sys
+from pathlib import Path
+
+from agent import config
+from agent.cli.kit.client import WRITE
+from agent.cli.kit.exits import Exit, Failure, complain
+
+STANDARD_INPUT = "-"
+
+
+def load(file: Path) -> config.Config:
+    """The Config in `file`; every problem goes to standard error, then Failure with Exit.CONFIG."""
+    text = read(file)
+    try:
+        return config.parse(text)
+    except config.ConfigError as error:
+        for problem in error.problems:
+            where = f"{name(file)}: {problem.key}" if problem.key else name(file)
+            complain(f"{where}: {problem.cause}", problem.remedy)
+        count = len(error.problems)
+        raise Failure(Exit.CONFIG, f"cannot use {name(file)}: {count} problem{'s' * (count > 1)}") from None
+
+
+def read(file: Path) -> str:
+    try:
+        read = sys.stdin.buffer.read() if str(file) == STANDARD_INPUT else file.read_bytes()
+        return read.decode()
+    except PermissionError as error:
+        remedy = "run it with sudo, or make the file readable for this user"
+        raise Failure(Exit.NOT_PERMITTED, f"cannot read {file}: {error.strerror}", remedy) from None
+    except (OSError, UnicodeDecodeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise Failure(Exit.CONFIG, f"cannot read {name(file)}: {cause}", WRITE) from None
+
+
+def name(file: Path) -> str:
+    return "standard input" if str(file) == STANDARD_INPUT else str(file)
