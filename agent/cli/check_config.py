@@ -18,8 +18,6 @@ Without FILE it reads /etc/fairlead/fairlead.toml below --prefix; with "-", stan
 --json writes {"file", "good", "problems", "warnings", "while_not_ready"}; a problem has "key", "cause", "remedy".
 It does not depend on the host and does not change it. Exit 0: good, perhaps with warnings; 64: problems."""
 
-WRITE = "write it after the example: /usr/share/doc/fairlead/examples/fairlead.toml, config/ in a checkout"
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(

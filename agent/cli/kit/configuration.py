@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 from agent import config
-from agent.cli.kit.client import WRITE
 from agent.cli.kit.exits import Exit, Failure, complain
 
 STANDARD_INPUT = "-"
+WRITE = "write it after the example: /usr/share/doc/fairlead/examples/fairlead.toml, config/ in a checkout"
 
 
 def load(file: Path) -> config.Config:
