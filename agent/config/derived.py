@@ -11,6 +11,7 @@ from agent.core.failure import Failure
 from agent.core.health import Spec
 from agent.core.probe import first_verdicts_within
 from agent.core.proxy import ProxySettings
+from agent.core.redirect.spec import goes_out, outbound_of
 from agent.host import Host, reading
 
 
@@ -140,11 +141,8 @@ def owner(user: str) -> tuple[int, int]:
 
 
 def _outbound(redirect: RedirectConfig) -> bool:
-    """Some outbound connections go through the proxy."""
-    if redirect.mode == "linkerd-guide":
-        return True
-    selected = {"networks": bool(redirect.outbound_networks), "uids": bool(redirect.outbound_uids)}
-    return selected.get(redirect.outbound, redirect.outbound == "all")
+    outbound = outbound_of(redirect.mode, redirect.outbound)
+    return goes_out(outbound, redirect.outbound_networks, redirect.outbound_uids)
 
 
 def _texts(values: tuple[object, ...]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from agent.config.shape import Config
 from agent.core import failure
 from agent.core.failure import Failure
+from agent.core.redirect.spec import goes_out, outbound_of
 
 
 def refusals(config: Config) -> Iterator[str]:
@@ -18,6 +19,6 @@ def refusals(config: Config) -> Iterator[str]:
         yield failure.described(
             Failure(redirect.inbound_failure), failure.to_ports(() if every else config.workload.ports)
         )
-    selected = {"networks": redirect.outbound_networks, "uids": redirect.outbound_uids, "off": ()}
-    if guide or selected.get(redirect.outbound, True):
+    outbound = outbound_of(redirect.mode, redirect.outbound)
+    if goes_out(outbound, redirect.outbound_networks, redirect.outbound_uids):
         yield failure.described(Failure(redirect.outbound_failure), "from this host into the mesh")

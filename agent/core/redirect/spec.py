@@ -1,7 +1,7 @@
 """What may be redirected on a host, and what must never be asked for."""
 
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -86,12 +86,7 @@ class RedirectSpec:
     @property
     def outward(self) -> bool:
         """Something outbound can go to the proxy."""
-        match self.outbound:
-            case Outbound.NETWORKS:
-                return bool(self.networks)
-            case Outbound.UIDS:
-                return bool(self.uids)
-        return self.outbound is Outbound.ALL
+        return goes_out(self.outbound, self.networks, self.uids)
 
     @property
     def own_ports(self) -> frozenset[int]:
@@ -103,6 +98,21 @@ class RedirectSpec:
         """The ports of this host that the proxy may dial whatever is declared. Its own inbound port is one: a
         host that calls its own Service through the mesh dials it, and the proxy itself refuses a loop."""
         return self.control_ports | {DNS_PORT, self.inbound_listener}
+
+
+def outbound_of(mode: str, written: str) -> Outbound:
+    """By `redirect.mode` and `redirect.outbound`."""
+    return {"linkerd-guide": Outbound.ALL, "off": Outbound.OFF}.get(mode) or Outbound(written)
+
+
+def goes_out(outbound: Outbound, networks: Collection[object], uids: Collection[object]) -> bool:
+    """Something outbound can go to the proxy."""
+    match outbound:
+        case Outbound.NETWORKS:
+            return bool(networks)
+        case Outbound.UIDS:
+            return bool(uids)
+    return outbound is Outbound.ALL
 
 
 def refused_ports(spec: RedirectSpec, sshd: Iterable[int]) -> frozenset[int]:

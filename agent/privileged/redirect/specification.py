@@ -16,13 +16,12 @@ from agent.core.redirect import (
     Address,
     Exceptions,
     Inbound,
-    Outbound,
     RedirectSpec,
     caught_ports,
     refused_ports,
     swallowed,
 )
-from agent.core.redirect.spec import GUIDE_INBOUND_EXCEPT, GUIDE_OUTBOUND_EXCEPT
+from agent.core.redirect.spec import GUIDE_INBOUND_EXCEPT, GUIDE_OUTBOUND_EXCEPT, outbound_of
 from agent.host import Host
 from agent.privileged import Refusal
 from agent.privileged.redirect import host_rules, published
@@ -135,7 +134,7 @@ def _spec(parsed: config.Config, exempt: Exempt | None = None) -> RedirectSpec:
     redirect = parsed.redirect
     guide, off = redirect.mode == "linkerd-guide", redirect.mode == "off"
     inbound = Inbound.ALL if guide else Inbound.OFF if off else Inbound(redirect.inbound)
-    outbound = Outbound.ALL if guide else Outbound.OFF if off else Outbound(redirect.outbound)
+    outbound = outbound_of(redirect.mode, redirect.outbound)
     return RedirectSpec(
         proxy_uid=_proxy_uid(parsed.proxy.user),
         addresses=parsed.host.addresses,
