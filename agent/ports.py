@@ -232,7 +232,7 @@ class Redirector(Protocol):
 
 
 class Interfaces(Protocol):
-    """The addresses of this host's interfaces. Raises Trouble (ADDRESSES_UNREADABLE)."""
+    """The addresses of this host's interfaces. Raises Trouble (ADDRESSES_UNREADABLE, LOOPBACK_DOWN)."""
 
     async def absent(self, addresses: Sequence[str]) -> tuple[str, ...]:
         """Those of `addresses` at which this host accepts no connection, because it does not have them."""

@@ -15,6 +15,7 @@ from contextlib import closing
 
 from agent.core.addresses import Address, address, plain
 from agent.core.reasons import Reason
+from agent.host import loopback
 from agent.ports import Trouble
 
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
@@ -70,8 +71,10 @@ class HostInterfaces:
 
 
 def absent(addresses: Sequence[str]) -> tuple[str, ...]:
-    """Those of `addresses` that this host does not have. Raises Trouble (ADDRESSES_UNREADABLE)."""
+    """Those of `addresses` that this host does not have. Raises Trouble (ADDRESSES_UNREADABLE, LOOPBACK_DOWN)."""
     try:
+        if not loopback.is_up():
+            raise Trouble(Reason.LOOPBACK_DOWN, loopback.DOWN)
         with closing(_socket()) as kernel:
             kernel.settimeout(_WITHIN)
             here = set(_addresses(kernel))

@@ -106,6 +106,8 @@ def _drain(notices: socket.socket) -> None:
 
 def _fault(answer: Mapping[str, Any]) -> Fault | None:
     """The worst of what the firewall does."""
+    if loopback := answer.get("loopback"):
+        return Fault(Reason.LOOPBACK_DOWN, str(loopback))
     if untracked := answer.get("untracked"):
         return Fault(Reason.CONNECTIONS_UNTRACKED, str(untracked))
     verdict, detail = answer.get("verdict"), str(answer.get("detail", ""))

@@ -111,6 +111,7 @@ class Reason(enum.StrEnum):
     ADDRESSES_PRESENT = "AddressesPresent"
     ADDRESS_ABSENT = "AddressAbsent"
     ADDRESSES_UNREADABLE = "AddressesUnreadable"
+    LOOPBACK_DOWN = "LoopbackDown"
 
     PROBES_PASSING = "ProbesPassing"
     PROBE_FAILING = "ProbeFailing"

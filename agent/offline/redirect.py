@@ -51,7 +51,7 @@ class Redirect:
     hand_made: tuple[str, ...] = ()  # the guide's chains on this host
     refusals: tuple[str, ...] = ()  # what is refused to whom while the proxy is not ready
     ready_once: bool = False  # this host has been Ready since it was configured
-    absent: Fault | None = None  # addresses of the configuration that this host does not have
+    absent: Fault | None = None  # addresses of the configuration that this host does not have; or lo is down
 
 
 def read(prefix: str) -> Redirect:
@@ -96,8 +96,8 @@ def _absent(host: HostConfig) -> Fault | None:
         return None
     try:
         found = interfaces.absent([str(address) for address in host.addresses])
-    except Trouble:
-        return None
+    except Trouble as trouble:
+        return trouble.fault if trouble.reason is Reason.LOOPBACK_DOWN else None
     return Fault(Reason.ADDRESS_ABSENT, ", ".join(found)) if found else None
 
 
@@ -129,6 +129,7 @@ def _live(root: Path) -> tuple[Live, Fault | None]:
 
 def _refused(root: Path, firewall: Seen | Refusal) -> Fault | None:
     try:
+        departures.loopback_must_be_up()
         wanted = specification.approved(root, session.ports())
         admission.tracked(firewall, wanted)
         departures.must_pass(firewall, wanted)

@@ -309,6 +309,17 @@ def test_apply_warns_of_a_firewall_that_cannot_be_told(host: Host, proxy: None) 
     assert (code, json.loads(output)["firewall"]["outbound"][0]["verdict"]) == (1, "refused")
 
 
+def test_a_loopback_that_is_down_is_refused_with_the_command_that_sets_it_up(host: Host, proxy: None) -> None:
+    host.space.ip("link set lo down")
+    code, output, _ = fairlead(host, "plan")
+    assert code == 1 and "LoopbackDown: cannot redirect: the interface lo is down\n  → ip link set lo up" in output
+    for words in ("redirect apply", "redirect adopt-guide"):
+        code, _, errors = fairlead(host, words)
+        assert code == 1 and "the interface lo is down" in errors and "\n  ip link set lo up\n" in errors, errors
+    host.space.ip("link set lo up")
+    assert good(host, "redirect apply").startswith("set: inbound on, outbound on")
+
+
 def test_apply_where_inbound_is_not_on_asks_no_firewall(host: Host) -> None:
     """Nothing comes to port 4143 yet."""
     host.config.write_text(host.config.read_text().replace('inbound_failure = "closed"', ""))

@@ -146,6 +146,19 @@ async def test_an_address_that_is_not_proved_unique_is_absent(kernel: Kernel) ->
             await interfaces.changed()
 
 
+async def test_a_loopback_that_is_down_is_named(root: None) -> None:
+    with namespace() as space:
+        kernel = Kernel(space)
+        kernel.add(FOUR)
+        assert await kernel.absent(FOUR) == ()
+        space.ip("link set lo down")
+        with pytest.raises(Trouble) as caught:
+            await kernel.absent(FOUR)
+        assert (caught.value.reason, caught.value.detail) == (Reason.LOOPBACK_DOWN, "the interface lo is down")
+        space.ip("link set lo up")
+        assert await kernel.absent(FOUR) == ()
+
+
 async def test_a_kernel_that_may_not_be_asked_is_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*_: object) -> socket.socket:
         raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))

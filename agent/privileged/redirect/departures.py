@@ -8,6 +8,7 @@ from agent.core.redirect import Address, Network, Outbound, RedirectSpec
 from agent.core.redirect.admission import Seen, spread
 from agent.core.redirect.departure import Departure, departure
 from agent.core.redirect.walk import WIRE, Arrival, Verdict
+from agent.host import loopback
 from agent.privileged import Refusal
 from agent.privileged.system import iproute
 
@@ -48,6 +49,16 @@ def must_pass(firewall: Seen | Refusal, spec: RedirectSpec) -> None:
             why = f"{where}{found.cause}; {_FIREWALLD.format(way_out) if found.firewalld else way_out}"
             detail = _SHUT_OUT.format(found.version, _LOOPBACK[found.version], why)
             raise Refusal(detail, Reason.REDIRECT_REFUSED)
+
+
+def loopback_must_be_up() -> None:
+    """Raises Refusal: nothing would reach the proxy, and the proxy would reach nothing."""
+    try:
+        up = loopback.is_up()
+    except OSError as error:
+        raise Refusal(f"cannot read the state of lo: {error.strerror}", Reason.REDIRECT_FAILED) from None
+    if not up:
+        raise Refusal(f"cannot redirect: {loopback.DOWN}", Reason.LOOPBACK_DOWN, loopback.REMEDY)
 
 
 def examples(firewall: Seen, spec: RedirectSpec) -> dict[int, list[Arrival]]:

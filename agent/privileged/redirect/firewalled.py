@@ -23,6 +23,10 @@ def judge(prefix: Path) -> dict[str, object]:
         if causes := [one.fault for one in outbound if one.verdict is verdict]:
             answer[f"outbound_{verdict.value}"] = "; ".join(causes)
     try:
+        departures.loopback_must_be_up()
+    except Refusal as refusal:
+        answer["loopback"] = refusal.detail
+    try:
         admission.tracked(seen, spec, networks)
     except Refusal as refusal:
         answer["untracked"] = refusal.detail

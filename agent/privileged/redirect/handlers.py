@@ -212,6 +212,7 @@ def apply_configured(
     An operator has acted: a suspension is lifted.
     """
     with files.lock(prefix):
+        departures.loopback_must_be_up()
         wanted = wanted_levels.now(prefix, prefix, session)
         spec = _new(prefix, wanted, session)
         if not force:
@@ -237,6 +238,7 @@ def adopt_guide(prefix: Path, session: frozenset[int] = frozenset()) -> Answer:
     """The configuration in place of the manually created chains of Linkerd's guide. Our rules come first in the
     kernel, so there is no gap."""
     with files.lock(prefix):
+        departures.loopback_must_be_up()
         chains = guide_chains.chains()
         wanted = wanted_levels.now(prefix, prefix, session)
         found = _keep(prefix, _new(prefix, wanted, session), live_rules.read(prefix), wanted)
@@ -324,6 +326,7 @@ def _new(prefix: Path, wanted: Levels, session: frozenset[int] = frozenset()) ->
     """One that is not in force yet. Later the firewall may change, and a redirect in force is not removed."""
     spec = _spec(prefix, wanted, session)
     if Level.ON in wanted:
+        departures.loopback_must_be_up()
         firewall = admission.seen(admission.OUTWARD)
         admission.tracked(firewall, spec)
         if wanted[1] is Level.ON:
