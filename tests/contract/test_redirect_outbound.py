@@ -102,6 +102,12 @@ async def test_it_is_told_to_the_agent(host: Host) -> None:
     host.space.run("nft", "insert rule inet more c ip daddr 127.0.0.1 tcp dport 4140 drop")
     found = await redirector.firewall()
     assert found is not None and found.reason is Reason.FIREWALL_CLOSED and "tcp dport 4140 drop" in found.detail
+    raw = "type filter hook prerouting priority raw; policy accept; tcp dport 4143 notrack"
+    host.space.run("nft", "-f", "-", input=f"table inet raw {{ chain c {{ {raw}; }}\n}}\n")
+    found = await redirector.firewall()  # peers that dial 4143 themselves
+    assert (
+        found is not None and found.reason is Reason.CONNECTIONS_UNTRACKED and "dport 4143 notrack" in found.detail
+    )
     host.space.ip("link set lo down")
     found = await redirector.firewall()
     assert found is not None and found.reason is Reason.LOOPBACK_DOWN and found.way_out == "ip link set lo up"

@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from agent.core.redirect.admission import Admission, Seen, admission
+from agent.core.redirect.admission import Admission, Seen, admission, outcome
 from agent.core.redirect.firewall_iptables import verdict
 from agent.core.redirect.walk import Arrival, Verdict
 from tests.core.test_redirect_firewall import ACCEPTED, OPEN, PEER, REFUSED, SHUT, UNKNOWN, base, rule, when
@@ -105,6 +105,39 @@ def test_what_is_not_known_of_a_peer_makes_it_unknown_only_where_it_is_asked_for
     assert verdict(ufw("-A ufw-user-input -s 10.0.0.0/8 -p tcp --dport 4143 -j ACCEPT"), anybody) is UNKNOWN
     assert verdict(ufw("-A ufw-user-input -p tcp --dport 4143 -j ACCEPT"), anybody) is ACCEPTED
     assert verdict(table("DROP", "-A INPUT -p tcp --dport 4143 -j ACCEPT"), anybody) is ACCEPTED
+
+
+def raw(chain: str, rule: str, name: str = "raw") -> str:
+    return f"*{name}\n:{chain} ACCEPT [0:0]\n-A {chain} {rule}\nCOMMIT\n"
+
+
+def test_later_packets_of_a_redirected_connection_are_known_as_translated_from_the_first_hook_on() -> None:
+    text = raw("PREROUTING", "-m conntrack --ctstate DNAT -j DROP", "mangle")
+    assert verdict(text, PEER) is REFUSED
+    assert verdict(text, replace(PEER, translated=False)) is ACCEPTED
+
+
+def test_a_local_address_of_ipv6_is_unicast_too() -> None:
+    for kinds, expected in (("UNICAST", REFUSED), ("LOCAL,UNICAST", REFUSED), ("MULTICAST", ACCEPTED)):
+        assert verdict(table("ACCEPT", f"-A INPUT -m addrtype --dst-type {kinds} -j DROP"), PEER6) is expected
+    assert verdict(table("ACCEPT", "-A INPUT -m addrtype --dst-type UNICAST -j DROP"), PEER) is ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("text", "direct", "redirected"),
+    [
+        (raw("PREROUTING", "-p tcp --dport 4143 -j NOTRACK"), True, False),
+        (raw("PREROUTING", "-p tcp --dport 8080 -j NOTRACK"), False, True),
+        (raw("PREROUTING", "-p tcp ! --syn -j NOTRACK"), None, True),
+        (raw("OUTPUT", "-p tcp --sport 4143 -j NOTRACK"), None, True),
+    ],
+)
+def test_what_is_not_tracked(text: str, direct: bool | None, redirected: bool) -> None:
+    """The proxy resets a connection whose first packet is not tracked; with others it may serve it."""
+    dialled = replace(PEER, port=8080, translated=False)
+    seen = Seen(None, {("legacy", 4): text})
+    assert outcome(seen, replace(dialled, port=4143)).untracked is direct
+    assert outcome(seen, replace(PEER, before=dialled)).untracked is redirected
 
 
 # words ---------------------------------------------------------------------------------------------

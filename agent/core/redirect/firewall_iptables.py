@@ -187,10 +187,22 @@ def _more(name: str, values: list[str], packet: Arrival) -> bool | None:
             return sent & asked == set(flags.split(",")) - {"NONE"}
         case "--dst-type", [kinds]:
             near = packet.comes or packet.interface == "lo" or _loopback(packet.destination)
-            return ("LOCAL" if near else "UNICAST") in kinds.split(",")
+            return _of_type("LOCAL" if near else "UNICAST", kinds, packet.version)
         case ("--src-type", [kinds]) if packet.comes and packet.interface != "lo":
-            return "UNICAST" in kinds.split(",")
+            return _of_type("UNICAST", kinds, packet.version)
     return None
+
+
+def _of_type(kind: str, kinds: str, version: int) -> bool | None:
+    """For IPv6 the kernel asks for all of them, and a local address is UNICAST too."""
+    asked = set(kinds.split(","))
+    if version == 4:
+        return kind in asked
+    if asked & {"MULTICAST", "UNSPEC"}:
+        return False
+    if asked - {"LOCAL", "UNICAST"}:
+        return None
+    return asked == {"UNICAST"} or kind == "LOCAL"
 
 
 def _loopback(address: object) -> bool:

@@ -27,9 +27,12 @@ class Leg:
         return hook == self.packet.hook and self.first <= priority < self.end and (self.nat or kind != "nat")
 
     def seen(self, found: Outcome) -> Outcome:
-        """What is tracked already stays so."""
+        """What is tracked already stays so. Where its first packet is tracked and others are not, a connection
+        that is not translated may work."""
         if self.packet.state == "invalid":
-            return replace(found, packet=self.packet)
+            others = self.packet.answers or self.packet.later
+            alone = others and not self.packet.translated and found.untracked
+            return replace(found, packet=self.packet, untracked=None if alone else found.untracked)
         return Outcome(found.verdict, found.rule, packet=self.packet)
 
 
@@ -37,12 +40,13 @@ def passage(arrival: Arrival) -> tuple[Leg, ...]:
     """`arrival`: as filter's input (a peer's) or output hook (this host's own) sees it. The packet that opens the
     connection goes first, then a later one the same way: a firewall may let the one through and not the other."""
     first = tuple(_inward(arrival) if arrival.hook == "input" else _outward(arrival))
-    return (*first, *(_later(leg) for leg in first))
+    return (*first, *(_later(leg, arrival.translated) for leg in first))
 
 
-def _later(leg: Leg) -> Leg:
-    """What belongs to a connection meets no chain of type nat: it is translated as its first packet was."""
-    packet = replace(leg.packet, later=True)
+def _later(leg: Leg, translated: bool) -> Leg:
+    """What belongs to a connection meets no chain of type nat: it is translated as its first packet was, and
+    connection tracking knows that from the first hook on."""
+    packet = replace(leg.packet, later=True, translated=translated)
     if packet.state == "new":
         packet = replace(packet, state="established")
     return replace(leg, packet=packet, nat=False)

@@ -48,13 +48,12 @@ def admission(firewall: Seen | Refusal, spec: RedirectSpec, networks: tuple[Netw
 
 def tracked(firewall: Seen | Refusal, spec: RedirectSpec, networks: tuple[Network, ...] = ()) -> None:
     """Raises Refusal where the firewall keeps what is redirected from being tracked: nothing is translated then,
-    or its answer is not."""
+    or its answer is not, and the proxy resets a connection whose destination it cannot learn."""
     if isinstance(firewall, Refusal):
         return
-    if spec.inbound is not Inbound.OFF:
-        for _, arrival in spread(firewall, list(_arrivals(spec, networks)), networks):
-            if arrival.translated:
-                _must_be_tracked(firewall, arrival, "inbound")
+    for _, arrival in spread(firewall, list(_arrivals(spec, networks)), networks):
+        if spec.inbound is not Inbound.OFF or not arrival.translated:
+            _must_be_tracked(firewall, arrival, "inbound")
     for examples in departures.examples(firewall, spec).values():
         untracked = [one for one in examples if outcome(firewall, one).untracked]
         # A redirect of every destination leaves alone what the host itself does not track.
