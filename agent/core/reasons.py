@@ -245,11 +245,7 @@ REGISTRY: Mapping[Reason, Entry] = {
         "the addresses of this host's interfaces cannot be read, so it is not known whether peers reach it",
         "see the detail; the unit fairlead.service must allow AF_NETLINK (RestrictAddressFamilies=)",
     ),
-    Reason.LOOPBACK_DOWN: Entry(
-        _FAULT,
-        "the loopback interface is down, so the proxy, the application and the agent cannot reach one another",
-        "ip link set lo up",
-    ),
+    Reason.LOOPBACK_DOWN: Entry(_FAULT, "the interface lo is down, so the proxy cannot work", "ip link set lo up"),
     Reason.PROBES_PASSING: Entry(_OK, "every probe passes"),
     Reason.PROBE_FAILING: Entry(
         _FAULT, "the local application fails its probe", "check that it runs and listens on the workload's address"
