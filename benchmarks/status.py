@@ -37,7 +37,7 @@ def main() -> None:
         for period, rounds in ROUNDS.items():
             found = [asyncio.run(death_to_patch(server, Path(folder), period)) for _ in range(rounds)]
             spread = f"least {min(found):.2f} s, median {statistics.median(found):.2f} s, most {max(found):.2f} s"
-            print(f"period {period:g} s, failureThreshold 1, {rounds} deaths: death to patch {spread}", flush=True)
+            print(f"period {period:g} s, threshold 1, {rounds} deaths: death to patch {spread}", flush=True)
     for name, flap in (("idle", None), ("flapping every 3 s", 3.0)):
         loop = looptime.new_event_loop(start=0)
         api = loop.run_until_complete(an_hour(flap))

@@ -263,15 +263,15 @@ def _one_way_to_run(t: Table, probe: ProbeSpec) -> None:
 
 def _rhythm(t: Table, d: ProbeSpec) -> dict[str, Any]:
     rhythm = {
-        "initial_delay": t.take("initialDelay", seconds(0, 3600), d.initial_delay),
+        "initial_delay": t.take("initial_delay", seconds(0, 3600), d.initial_delay),
         "period": t.take("period", seconds(1, 3600), d.period),
         "timeout": t.take("timeout", seconds(0.1, 300), d.timeout),
-        "success_threshold": t.take("successThreshold", integer(1, 100), d.success_threshold),
-        "failure_threshold": t.take("failureThreshold", integer(1, 100), d.failure_threshold),
+        "success_threshold": t.take("success_threshold", integer(1, 100), d.success_threshold),
+        "failure_threshold": t.take("failure_threshold", integer(1, 100), d.failure_threshold),
         "startup": t.take("startup", checks.boolean, d.startup),
     }
     if rhythm["startup"] and rhythm["success_threshold"] != 1:
-        t.problem("successThreshold", "must be 1 for a startup probe, as for kubelet", "leave it out")
+        t.problem("success_threshold", "must be 1 for a startup probe, as for kubelet", "leave it out")
     return rhythm
 
 

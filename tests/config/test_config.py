@@ -51,12 +51,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
         )
         for field in dataclasses.fields(section)
     }
-    assert shown == known | {_key(field.name) for field in dataclasses.fields(ProbeSpec)}
-
-
-def _key(field: str) -> str:
-    """As published guides write it: initial_delay is initialDelay."""
-    return re.sub(r"_(.)", lambda found: found[1].upper(), field)
+    assert shown == known | {field.name for field in dataclasses.fields(ProbeSpec)}
 
 
 def test_every_key_has_a_comment_that_names_its_default() -> None:
@@ -303,7 +298,7 @@ def test_a_header_of_a_probe_is_named_once() -> None:
 
 
 def test_headers_and_the_rhythm_of_a_probe() -> None:
-    rhythm = "initialDelay = 5\nperiod = 2\ntimeout = 3\nfailureThreshold = 4\nstartup = true"
+    rhythm = "initial_delay = 5\nperiod = 2\ntimeout = 3\nfailure_threshold = 4\nstartup = true"
     text = EXAMPLE.read_text() + f'\n[[probe]]\nport = 80\nheaders = {{ Host = "a", X-B = "c" }}\n{rhythm}\n'
     assert config.parse(text).probes[1] == ProbeSpec(
         "http-80",
@@ -344,12 +339,20 @@ def test_headers_and_the_rhythm_of_a_probe() -> None:
         ('port = 1\nheaders = ["A"]', "headers"),
         ('port = 1\nscheme = "ftp"', "scheme"),
         ("port = 1\nstartup = 1", "startup"),
-        ("port = 1\nstartup = true\nsuccessThreshold = 2", "successThreshold"),
-        ("port = 1\ninitialDelay = -1", "initialDelay"),
+        ("port = 1\nstartup = true\nsuccess_threshold = 2", "success_threshold"),
+        ("port = 1\ninitial_delay = -1", "initial_delay"),
     ],
 )
 def test_one_problem_of_a_probe(keys: str, key: str) -> None:
     assert set(problems(EXAMPLE.read_text() + f"\n[[probe]]\n{keys}\n")) == {f"probe[1].{key}"}
+
+
+@pytest.mark.parametrize("key", ["initial_delay", "success_threshold", "failure_threshold"])
+def test_a_probes_key_in_the_spelling_of_a_pod_is_unknown_and_the_remedy_names_ours(key: str) -> None:
+    camel = re.sub(r"_(.)", lambda letter: letter[1].upper(), key)
+    found = problems(EXAMPLE.read_text() + f"\n[[probe]]\nport = 1\n{camel} = 1\n")
+    assert set(found) == {f"probe[1].{camel}"}
+    assert found[f"probe[1].{camel}"].remedy == f"did you mean {key}?"
 
 
 def test_a_probe_dials_the_workloads_address_unless_told_otherwise() -> None:
