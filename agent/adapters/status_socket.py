@@ -125,7 +125,7 @@ class StatusSocket:
         except ValueError:
             ttl = None
         if ttl is None:
-            return _refusal(400, "the request's ttl is no number", "give it in seconds")
+            return _refusal(400, "the request's ttl is not a number", "give it in seconds")
         if not 0 < ttl <= longest:
             remedy = f"give at most {longest:g} s, or raise the probe's ttl in the configuration"
             return _refusal(400, f"a push cannot vouch for {ttl:g} s", remedy)

@@ -70,7 +70,7 @@ def listeners(lines: Iterable[str]) -> dict[tuple[str, int], int]:
 
 @dataclass(frozen=True)
 class Connection:
-    """A socket that is no listener: addresses and ports, and whose it is; an orphan of the kernel is uid 0's."""
+    """A socket that does not listen: addresses and ports, and whose it is; an orphan of the kernel is uid 0's."""
 
     local: tuple[str, int]
     remote: tuple[str, int]

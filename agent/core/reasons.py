@@ -40,8 +40,8 @@ REGISTRY: Mapping[Reason, Entry] = {
     ),
     Reason.NOT_DRAINING: Entry(_OK, "the host is a member of the mesh and is not being drained"),
     Reason.STARTING: Entry(_WAIT, "the agent has just started and not all facts are known yet"),
-    Reason.DRAINING: Entry(_WAIT, "an operator drains this host", "fairlead undrain takes it back"),
-    Reason.LEFT: Entry(_WAIT, "an operator took this host out of the mesh", "fairlead join takes it back"),
+    Reason.DRAINING: Entry(_WAIT, "an operator drains this host", "to end it: fairlead undrain"),
+    Reason.LEFT: Entry(_WAIT, "an operator removed this host from the mesh", "to add it again: fairlead join"),
     Reason.SHUTTING_DOWN: Entry(_WAIT, "the host is shutting down"),
     Reason.PHASE_UNREADABLE: Entry(
         _FAULT,
@@ -66,7 +66,7 @@ REGISTRY: Mapping[Reason, Entry] = {
     Reason.CONFIGURATION_UNUSABLE: Entry(
         _FAULT,
         "there is no usable configuration owned by root",
-        "fairlead check-config /etc/fairlead/fairlead.toml names every problem; the example to write one after: "
+        "fairlead check-config /etc/fairlead/fairlead.toml lists every problem; an example: "
         "/usr/share/doc/fairlead/examples/fairlead.toml",
     ),
     Reason.STATE_UNWRITABLE: Entry(
@@ -154,7 +154,7 @@ REGISTRY: Mapping[Reason, Entry] = {
     ),
     Reason.PROXY_WORKER_DEAD: Entry(
         _FAULT,
-        "a worker inside the proxy has died, so requests that go out fail; it is replaced",
+        "a worker thread of the proxy has died, so outbound requests fail; the proxy is replaced",
         "upgrade it to 2.346 or newer: fairlead proxy install",
     ),
     Reason.PROXY_REPLACING: Entry(_WAIT, "the proxy is drained, then replaced or restarted"),
@@ -170,7 +170,7 @@ REGISTRY: Mapping[Reason, Entry] = {
     ),
     Reason.PROXY_REPLACEMENT_FAILED: Entry(
         _FAULT,
-        "the proxy was to be replaced and did not become ready afterwards, nor did the previous one",
+        "after a replacement, neither the new proxy nor the previous one became ready",
         "see the proxy's log; fairlead proxy upgrade VERSION tries another",
     ),
     Reason.REDIRECT_ACTIVE: Entry(_OK, "the traffic redirect is as intended"),
@@ -204,8 +204,8 @@ REGISTRY: Mapping[Reason, Entry] = {
     ),
     Reason.REDIRECT_SUSPENDED: Entry(
         _FAULT,
-        "a redirect failed its self-test, was not confirmed or was taken back: until told, the agent turns none "
-        "on, and after the proxy's next end a closed port stays closed",
+        "a redirect failed its self-test, was not confirmed or was reverted, so the agent sets none until an "
+        "operator does; when the proxy ends, closed ports stay closed",
         "see the detail and fairlead plan; fairlead redirect apply sets it again",
     ),
     Reason.REDIRECT_CONTESTED: Entry(
@@ -283,12 +283,12 @@ REGISTRY: Mapping[Reason, Entry] = {
     Reason.API_PLUGIN_FAILED: Entry(
         _FAULT,
         "the program that the kubeconfig names gave no credential",
-        "run it by hand as the agent's user; it inherits nothing but what env in the kubeconfig says",
+        "run it manually as the agent's user; its environment contains only env of the kubeconfig",
     ),
     Reason.API_JWT_MISSING: Entry(
         _FAULT,
         "the Workload API gives no JWT-SVID for the API server",
-        "see the SPIRE agent's log, and that the registration entry is of the agent's user",
+        "check the SPIRE agent's log, and that a registration entry selects the agent's user",
         _NO_IDENTITY,
     ),
     Reason.API_JWT_REFUSED: Entry(
@@ -304,7 +304,7 @@ REGISTRY: Mapping[Reason, Entry] = {
         "the API server forbids what this host needs (403)",
         "see the detail; give it the rights in config/cluster/host.yaml",
     ),
-    Reason.API_CONFLICT: Entry(_WAIT, "the ExternalWorkload changed meanwhile (409); it is read again"),
+    Reason.API_CONFLICT: Entry(_WAIT, "another client changed the ExternalWorkload (409); it is read again"),
     Reason.API_THROTTLED: Entry(_WAIT, "the API server limits the rate of requests (429)"),
     Reason.API_FAILING: Entry(
         _WARN, "the API server answers with an internal error (5xx)", "check the API server's log"
@@ -325,7 +325,7 @@ REGISTRY: Mapping[Reason, Entry] = {
     Reason.WORKLOAD_MATCHES: Entry(_OK, "the ExternalWorkload describes this host"),
     Reason.WORKLOAD_KIND_ABSENT: Entry(
         _FAULT,
-        "the API server serves no workload.linkerd.io/v1beta1: it has no Linkerd, or one that knows v1alpha1 only",
+        "the API server does not serve workload.linkerd.io/v1beta1: Linkerd is missing, or has only v1alpha1",
         "install the CRDs of Linkerd edge-24.2.4 or later",
     ),
     Reason.WORKLOAD_MISSING: Entry(
@@ -354,7 +354,7 @@ REGISTRY: Mapping[Reason, Entry] = {
     Reason.OPAQUE_PORTS_MISMATCH: Entry(
         _WARN,
         "the ExternalWorkload's annotation config.linkerd.io/opaque-ports and workload.opaque_ports differ",
-        "make them equal; only the annotation lets the clients of a server that speaks first through",
+        "make them equal; without the annotation the proxy drops clients of a server that speaks first",
     ),
     Reason.SERVER_SPEAKS_FIRST: Entry(
         _FAULT,

@@ -68,7 +68,7 @@ IDENTITY: Final[Mapping[Reason, Entry]] = {
     Reason.IDENTITY_EXPIRED: Entry(
         _FAULT,
         "the SVID or token has expired, or is about to expire",
-        "find out why SPIRE, or what else renews it, does not",
+        "find out why SPIRE, or the program that renews the token, does not renew it",
     ),
     Reason.IDENTITY_OUTBOUND_ONLY: Entry(
         _WARN,
@@ -122,7 +122,7 @@ IDENTITY: Final[Mapping[Reason, Entry]] = {
     ),
     Reason.TRUST_ANCHORS_PENDING: Entry(
         _WAIT,
-        "the running proxy has other trust anchors than those in force, and will be restarted in its turn",
+        "the running proxy has other trust anchors than those in force, and will be restarted for the new ones",
         "to restart it now: fairlead proxy restart",
     ),
     Reason.TRUST_ANCHORS_EXPIRING: Entry(

@@ -54,7 +54,7 @@ def claims(text: str) -> Claims:
             raise ValueError
         return Claims(str(found["sub"]), audiences, begins, ends)
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ValueError("it is no service account's token") from None
+        raise ValueError("it is not a service account's token") from None
 
 
 def usable(found: Claims, wanted: str, wall_now: float) -> Fault | None:

@@ -94,7 +94,7 @@ class Orders:
     def _installed(self, version: str) -> str:
         self._must_be_here()
         if self._config.proxy.binary:
-            why = f"proxy.binary names {self._config.proxy.binary} by hand"
+            why = f"proxy.binary names the file {self._config.proxy.binary}"
             remedy = "replace that file, then: fairlead proxy restart; or remove proxy.binary"
             raise Trouble(Reason.PROXY_BINARY_UNUSABLE, why, remedy=remedy)
         try:

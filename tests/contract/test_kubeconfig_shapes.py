@@ -201,7 +201,7 @@ async def test_cases_k3s_by_certificate(tmp_path: Path) -> None:
         ({"token": "t", "as": "admin", "as-groups": ["g"]}, {}, "give this host a user of its own"),
         ({"token": "t"}, {"insecure-skip-tls-verify": True}, "always verified: name its certificate-authority"),
         ({"token": "t"}, {"proxy-url": "http://p:3128"}, "without a proxy"),
-        ({"token": "t"}, {"server": 6443}, "server of the cluster is no text: put it in quotes"),
+        ({"token": "t"}, {"server": 6443}, "server of the cluster is not text: put it in quotes"),
         ({"token": "t"}, {"server": "ftp://x"}, "not https"),
     ],
 )
@@ -215,12 +215,12 @@ def test_cases_what_is_refused_is_refused_in_plain_words(user: Json, cluster: Js
     ("table", "said"),
     [
         ({"command": None}, "names no command"),
-        ({"command": ["aws", "eks"]}, "command of exec of context '.*' is no text"),
-        ({"args": "eks get-token"}, "args of exec of context '.*' is no list"),
-        ({"args": [1]}, "a word of args .* is no text: put it in quotes"),
-        ({"env": {"A": "1"}}, "env of exec .* is no list"),
+        ({"command": ["aws", "eks"]}, "command of exec of context '.*' is not text"),
+        ({"args": "eks get-token"}, "args of exec of context '.*' is not a list"),
+        ({"args": [1]}, "a word of args .* is not text: put it in quotes"),
+        ({"env": {"A": "1"}}, "env of exec .* is not a list"),
         ({"env": [{"value": "1"}]}, "an entry without a name"),
-        ({"env": [{"name": "A", "value": True}]}, "A in env .* is no text: put it in quotes"),
+        ({"env": [{"name": "A", "value": True}]}, "A in env .* is not text: put it in quotes"),
         ({"env": [{"name": "A=B", "value": "1"}]}, "holds ="),
         ({"args": ["a\0b"]}, "holds a NUL"),
         ({"apiVersion": "client.authentication.k8s.io/v1alpha1"}, "v1alpha1"),
@@ -235,7 +235,7 @@ def test_cases_an_exec_that_cannot_be_run_says_what_is_wrong(table: Json, said: 
 
 async def test_a_plugin_without_a_mapping_or_an_authority_is_named(kubectl: Kubectl) -> None:
     kubectl.write({"exec": "aws"})
-    assert "is no mapping" in (await kubectl.trouble()).detail
+    assert "is not a mapping" in (await kubectl.trouble()).detail
     kubectl.write({"token": "t"}, **{"certificate-authority": ""})
     assert "/etc/ssl/certs/ca-certificates.crt" in (await kubectl.trouble()).detail
 

@@ -58,8 +58,8 @@ def saying(message: bytes) -> Answer:
         (b"\x08\x02", Attempt(False, "NOT_SERVING")),
         (b"\x08\x03", Attempt(False, "SERVICE_UNKNOWN")),
         (b"", Attempt(False, "UNKNOWN")),
-        (b"\x08\x09", Attempt(False, "an answer that is no health message")),
-        (b"HTTP", Attempt(False, "an answer that is no health message")),
+        (b"\x08\x09", Attempt(False, "the answer is not a health message")),
+        (b"HTTP", Attempt(False, "the answer is not a health message")),
     ],
 )
 async def test_what_the_server_says(message: bytes, found: Attempt) -> None:

@@ -71,7 +71,7 @@ WHOLE = identity_tokens.token()
 def test_what_is_no_token_is_told_without_a_word_of_it(text: str) -> None:
     with pytest.raises(ValueError, match="token") as raised:
         token.claims(text)
-    assert str(raised.value) == "it is no service account's token"
+    assert str(raised.value) == "it is not a service account's token"
     assert raised.value.__suppress_context__
 
 

@@ -127,7 +127,7 @@ class Caller:
             raise Trouble(tls.reason(error), f"cannot trust {self._server}: {_cause(error)}") from error
         except (aiohttp.InvalidURL, UnicodeError) as error:
             raise Trouble(
-                Reason.API_UNREACHABLE, f"cannot reach {self._server}: it is no name or address"
+                Reason.API_UNREACHABLE, f"cannot reach {self._server}: it is not a name or an address"
             ) from error
         except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
             raise Trouble(Reason.API_FAILING, f"{self._server} broke off its answer") from error

@@ -163,7 +163,7 @@ def read_plugin(chosen: Chosen) -> Plugin:
     where = f"exec of context {chosen.context!r}"
     table = chosen.user["exec"]
     if not isinstance(table, dict):
-        raise _bad(f"{where} is no mapping")
+        raise _bad(f"{where} is not a mapping")
     command, version = (_worded(table.get(key), f"{key} of {where}") for key in ("command", "apiVersion"))
     for key, value in (("command", command), ("apiVersion", version)):
         if not value:
@@ -192,7 +192,7 @@ def _environment(table: Mapping[str, Any], where: str) -> Iterator[tuple[str, st
 def _listed(table: Mapping[str, Any], key: str, where: str) -> list[Any]:
     entries = table.get(key)
     if entries is not None and not isinstance(entries, list):
-        raise _bad(f"{key} of {where} is no list")
+        raise _bad(f"{key} of {where} is not a list")
     return entries or []
 
 
@@ -223,7 +223,7 @@ def _token(chosen: Chosen) -> str:
 def _worded(value: object, what: str) -> str:
     """A text; "" for none. Whatever else YAML made of it, kubectl takes neither."""
     if value is not None and not isinstance(value, str):
-        raise _bad(f"{what} is no text: put it in quotes")
+        raise _bad(f"{what} is not text: put it in quotes")
     try:
         if b"\0" in (value or "").encode():
             raise _bad(f"{what} holds a NUL")

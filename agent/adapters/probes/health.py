@@ -24,7 +24,7 @@ async def check(spec: ProbeSpec) -> Attempt:
         except grpc.aio.AioRpcError as error:
             return Attempt(False, _explain(spec, error))
     serving = status(answer)
-    return Attempt(serving == "SERVING", serving or "an answer that is no health message")
+    return Attempt(serving == "SERVING", serving or "the answer is not a health message")
 
 
 def request(service: str) -> bytes:
