@@ -35,6 +35,6 @@ def make(folder: Path, name: str) -> None:
 def _request(key: ec.EllipticCurvePrivateKey, name: str) -> bytes:
     # X.509 has 64 characters for a common name; the controller takes an empty one, and reads the DNS name.
     common = [x509.NameAttribute(NameOID.COMMON_NAME, name)] if len(name) <= 64 else []
-    asked = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(common))
-    asked = asked.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-    return asked.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(common))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)

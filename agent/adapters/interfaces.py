@@ -107,16 +107,16 @@ def _drain(notices: socket.socket) -> None:
 
 def _addresses(kernel: socket.socket) -> Iterator[Address]:
     for kind, body in _asked(kernel, _GET_ADDRESS, _REQUEST | _DUMP, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
-        if kind == _NEW_ADDRESS and (found := of_message(body)) is not None:
-            yield found
+        if kind == _NEW_ADDRESS and (address := of_message(body)) is not None:
+            yield address
 
 
 def of_message(body: bytes) -> Address | None:
     """The address of one RTM_NEWADDR; None: it accepts no connection."""
     family, _, short, _, _ = _ADDRESS.unpack_from(body)
-    found = dict(_attributes(body[_ADDRESS.size :]))
-    flags = int.from_bytes(found[_FLAGS], sys.byteorder) if _FLAGS in found else short
-    raw = found.get(_LOCAL) or found.get(_ANY)
+    attributes = dict(_attributes(body[_ADDRESS.size :]))
+    flags = int.from_bytes(attributes[_FLAGS], sys.byteorder) if _FLAGS in attributes else short
+    raw = attributes.get(_LOCAL) or attributes.get(_ANY)
     waits = flags & _TENTATIVE and not flags & _OPTIMISTIC
     if raw is None or waits or flags & _FAILED or family not in (socket.AF_INET, socket.AF_INET6):
         return None

@@ -92,10 +92,10 @@ class UnitProxy:
     async def _recorded(self) -> Fault | None:
         """The proxy's user wrote it, or anything else in its place."""
         try:
-            said = await asyncio.to_thread(reading.text, self._gate, gate_record.MOST)
+            record = await asyncio.to_thread(reading.text, self._gate, gate_record.MOST)
         except OSError:
             return None
-        return gate_record.read(said)
+        return gate_record.read(record)
 
     async def abandon(self) -> None:
         if (await self._state()).active not in ("inactive", "failed"):
@@ -156,9 +156,9 @@ class UnitProxy:
             return UNKNOWN
         self._log_read = now
         with suppress(Trouble):
-            told = await self._helper.ask("proxy logs", Reason.PROXY_UNIT_FAILED)
+            logs = await self._helper.ask("proxy logs", Reason.PROXY_UNIT_FAILED)
             # What another process said before this one is no fault of its own.
-            return lost_a_worker("\n".join(line for line in map(str, told["lines"]) if f"[{pid}]: " in line))
+            return lost_a_worker("\n".join(line for line in map(str, logs["lines"]) if f"[{pid}]: " in line))
         return UNKNOWN
 
     # what systemd says --------------------------------------------------------------------------

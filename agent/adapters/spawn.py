@@ -54,9 +54,9 @@ class Finished:
     def explain(self) -> str:
         """How it ended, and the last that it said about it."""
         lines = self.errors.decode(errors="replace").split("\n")
-        said = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        last_line = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
         ended = f"exit {self.code}" if self.code >= 0 else f"killed by {signal.Signals(-self.code).name}"
-        return f"{self.program}: {ended}: {said}"
+        return f"{self.program}: {ended}: {last_line}"
 
 
 async def run(

@@ -66,11 +66,11 @@ def _show(args: argparse.Namespace) -> int:
     return Exit.FAILED if mine.fault else Exit.OK
 
 
-def _plain(found: "AnchorSet | None") -> dict[str, Any] | None:
-    if found is None:
+def _plain(anchors: "AnchorSet | None") -> dict[str, Any] | None:
+    if anchors is None:
         return None
-    fault = {"reason": found.fault.reason.value, "detail": found.fault.detail} if found.fault else None
-    return {**asdict(found), "fault": fault}
+    fault = {"reason": anchors.fault.reason.value, "detail": anchors.fault.detail} if anchors.fault else None
+    return {**asdict(anchors), "fault": fault}
 
 
 def render(mine: "AnchorSet", proposed: "AnchorSet | None") -> Iterator[str]:
@@ -83,13 +83,13 @@ def render(mine: "AnchorSet", proposed: "AnchorSet | None") -> Iterator[str]:
         yield f"  → fairlead anchors accept {proposed.digest}"
 
 
-def _lines(found: "AnchorSet") -> Iterator[str]:
-    if found.fault is not None:
-        yield f"  {found.fault.reason}: {found.fault.detail}"
-        yield f"    → {found.fault.way_out}"
+def _lines(anchors: "AnchorSet") -> Iterator[str]:
+    if anchors.fault is not None:
+        yield f"  {anchors.fault.reason}: {anchors.fault.detail}"
+        yield f"    → {anchors.fault.way_out}"
         return
-    yield f"  digest {found.digest}"
-    for each in found.certificates:
+    yield f"  digest {anchors.digest}"
+    for each in anchors.certificates:
         ends = datetime.fromtimestamp(each.not_after, UTC).date()
         yield f"  {each.subject}, until {ends}, sha256 {each.sha256[:16]}…"
 

@@ -52,14 +52,14 @@ def _as_json(file: Path) -> int:
         warnings, while_not_ready = list(config.warnings(parsed)), list(config.refusals(parsed))
     except config.ConfigError as error:
         problems = error.problems
-    said = {
+    report = {
         "file": name(file),
         "good": not problems,
         "problems": [_fields(problem) for problem in problems],
         "warnings": [_fields(warning) for warning in warnings],
         "while_not_ready": while_not_ready,
     }
-    print(json.dumps(said, indent=2))
+    print(json.dumps(report, indent=2))
     return Exit.CONFIG if problems else Exit.OK
 
 

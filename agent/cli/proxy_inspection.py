@@ -31,8 +31,12 @@ def _env(args: argparse.Namespace) -> int:
     differing = environment.differences(running, planned)
     now, then = proxy.masked(running), proxy.masked(planned)
     for name in differing:
-        told = {"running": now.get(name), "next": then.get(name)}
-        print(json.dumps({"name": name, **told}) if args.json else f"{name}: {told['running']} → {told['next']}")
+        values = {"running": now.get(name), "next": then.get(name)}
+        print(
+            json.dumps({"name": name, **values})
+            if args.json
+            else f"{name}: {values['running']} → {values['next']}"
+        )
     if differing and not args.json:
         print("to apply these values: fairlead proxy restart")
     return Exit.FAILED if differing else Exit.OK

@@ -125,15 +125,15 @@ def _plain(args: argparse.Namespace, verb: str) -> int:
 def _remove(args: argparse.Namespace) -> int:
     """Ask again while streams are open: there is no event for the end of the last one."""
     words = {"now": "yes"} if args.now else {}
-    said = None
+    streams = None
     while True:
         answer = redirects.ask(args, "remove the redirect", "redirect remove", **words)
         if not answer.get("streams"):
             _say(args, answer, "removed")
             return Exit.OK
-        if said != answer["streams"] and not args.json:
+        if streams != answer["streams"] and not args.json:
             print(f"new connections are not redirected; waiting for {answer['streams']} open streams", flush=True)
-        said = answer["streams"]
+        streams = answer["streams"]
         time.sleep(1)
 
 

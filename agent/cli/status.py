@@ -122,8 +122,10 @@ def _since(condition: dict[str, str], facts: dict[str, Any], now: float) -> str:
 def _attempts(status: dict[str, Any], name: str, last: str = "looked", again: str = "look") -> str:
     """The times of the agent's last and next check or attempt; of several probes, the last and the next.
     `last`: "" if the line contains it already."""
-    found = status.get("attempts", {})  # an older agent has none
-    here = [found[one] for one in found if one == name or (name == "ProbesPassing" and one.startswith("probe "))]
+    attempts = status.get("attempts", {})  # an older agent has none
+    here = [
+        attempts[one] for one in attempts if one == name or (name == "ProbesPassing" and one.startswith("probe "))
+    ]
     if not here:
         return ""
     if any(one["failed"] for one in here):

@@ -45,14 +45,14 @@ def claims(text: str) -> Claims:
     """Raises ValueError: not such a token. The message contains nothing of the token."""
     try:
         _, middle, _ = text.split(".")
-        found = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
-        heard = found["aud"]
+        payload = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+        heard = payload["aud"]
         audiences = (heard,) if isinstance(heard, str) else tuple(map(str, heard))
-        begins = numbers.moment(found["nbf"] if "nbf" in found else found["iat"])
-        ends = numbers.moment(found["exp"])
+        begins = numbers.moment(payload["nbf"] if "nbf" in payload else payload["iat"])
+        ends = numbers.moment(payload["exp"])
         if begins is None or ends is None:
             raise ValueError
-        return Claims(str(found["sub"]), audiences, begins, ends)
+        return Claims(str(payload["sub"]), audiences, begins, ends)
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError("it is not a service account's token") from None
 

@@ -35,11 +35,11 @@ def anchors(it: Context, api: kube.KubeApi) -> anchors_loop.AnchorsLoop:
     wanted, source = it.config.identity, it.config.identity.anchors_source
     roots = api.trust_roots(it.config.control_plane.namespace)
     places = host_anchors.Places(derived.anchors_in_force(it.config, it.host.prefix), it.host.anchors_kept)
-    found = host_anchors.HostAnchors(
+    adapter = host_anchors.HostAnchors(
         places, roots.read if source == "cluster" else None, bundled=source == "workload-api"
     )
     return anchors_loop.AnchorsLoop(
-        found,
+        adapter,
         it.board,
         it.board.setter("anchors"),
         time.time,

@@ -15,12 +15,12 @@ Runtime = proxy_unit.UnitProxy | proxy_child.ChildProxy
 _SYSTEMD = Path("/run/systemd/system")  # exists on a host that systemd has booted: sd_booted(3)
 
 
-def runtime(it: Context, asked: helper.Helper) -> Runtime:
+def runtime(it: Context, privileged: helper.Helper) -> Runtime:
     def wanted() -> ProxySettings:
         return settings(it)
 
     if derived.systemd_owns_the_proxy(it.config, it.host.prefix, booted=_SYSTEMD.exists()):
-        return proxy_unit.UnitProxy(wanted, asked, it.host.prefix)
+        return proxy_unit.UnitProxy(wanted, privileged, it.host.prefix)
     paths = proxy_child.Paths(
         binary=derived.proxy_binary(it.config, str(it.host.prefix)),
         trust_anchors=derived.anchors_in_force(it.config, it.host.prefix),

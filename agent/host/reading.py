@@ -20,10 +20,10 @@ def read(path: Path, most: int, *, links: bool = False) -> bytes:
     """The whole of a regular file of at most so many bytes. Raises OSError, with its cause in `strerror`, also for
     anything else that has this name. `links`: the name itself may be one, because root chose it."""
     with opened(path, links=links) as file:
-        found = file.read(most + 1)
-    if len(found) > most:
+        content = file.read(most + 1)
+    if len(content) > most:
         raise OSError(errno.EFBIG, f"longer than {most} bytes", str(path))
-    return found
+    return content
 
 
 def text(path: Path, most: int, *, links: bool = False) -> str:

@@ -41,8 +41,8 @@ class ControlPlaneLoop:
         """While outbound is redirected, connections of this host go to its proxy, so they prove nothing."""
         redirect = self._board.facts.value.redirect
         dial = redirect is not UNKNOWN and redirect.outbound in (Level.OFF, Level.RELEASED)
-        found = await self._control.look(dial=dial)
-        self._publish(found if self._outbound else ControlPlaneFact(found.policy))
+        fact = await self._control.look(dial=dial)
+        self._publish(fact if self._outbound else ControlPlaneFact(fact.policy))
 
     async def _pause(self, waiter: Waiter) -> None:
         """Return when the next check is due, or when the proxy gets or loses its answer."""

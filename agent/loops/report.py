@@ -51,8 +51,8 @@ class ReportLoop:
             was, now = getattr(self._goals, name), getattr(goals, name)
             if was is not now:
                 component = "proxy" if name == "proxy" else "redirect"
-                said = {"effect": effect} if (effect := self._effect(name, now)) else {}
-                self._log.info(f"goal for {name}: {now.value}", was=was.value, component=component, **said)
+                fields = {"effect": effect} if (effect := self._effect(name, now)) else {}
+                self._log.info(f"goal for {name}: {now.value}", was=was.value, component=component, **fields)
         self._goals = goals
 
     def _effect(self, name: str, goal: ProxyGoal | RedirectGoal) -> str:

@@ -142,13 +142,13 @@ class StatusLoop:
     async def _write_if_due(self) -> float | None:
         """Seconds until a write may be due without another change; None: none is."""
         board, seen, now = self._board, self._fact.seen, _now()
-        said = conditions.words(self._spec, board.phase.value, board.facts.value, board.goals.value, now)
-        self._heard = self._heard.hear(said, now)
+        wanted = conditions.words(self._spec, board.phase.value, board.facts.value, board.goals.value, now)
+        self._heard = self._heard.hear(wanted, now)
         self._forget_edits(now)
-        if seen is None or self._unheard(said):
+        if seen is None or self._unheard(wanted):
             return None
         plan = write_budget.plan(seen, self._heard, now, self._aside_at)
-        if plan.words and not self._news(said) and (left := self._edits.patience(now)) > 0:
+        if plan.words and not self._news(wanted) and (left := self._edits.patience(now)) > 0:
             return left
         if plan.words:
             await self._patch(seen, plan.words)
@@ -178,11 +178,11 @@ class StatusLoop:
         """Ready differs from what we last wrote: a change of state, not a correction of a foreign edit."""
         return any(word.type == conditions.READY and word.status != self._ready for word in said)
 
-    def _unheard(self, said: Sequence[Word]) -> bool:
+    def _unheard(self, wanted: Sequence[Word]) -> bool:
         """The watcher removed Ready and we have not renewed the Lease since, so we may be unreachable."""
         lease = self._board.facts.value.lease
         renewed = None if lease is UNKNOWN else lease.renewed_at
-        back = any(word.type == conditions.READY and word.status == "True" for word in said)
+        back = any(word.type == conditions.READY and word.status == "True" for word in wanted)
         since = self._unreachable_at
         return back and since is not None and (renewed is None or renewed <= since)
 

@@ -95,10 +95,10 @@ def _absent(host: HostConfig) -> Fault | None:
     if host.address_translated:
         return None
     try:
-        found = interfaces.absent([str(address) for address in host.addresses])
+        fault = interfaces.absent([str(address) for address in host.addresses])
     except Trouble as trouble:
         return trouble.fault if trouble.reason is Reason.LOOPBACK_DOWN else None
-    return Fault(Reason.ADDRESS_ABSENT, ", ".join(found)) if found else None
+    return Fault(Reason.ADDRESS_ABSENT, ", ".join(fault)) if fault else None
 
 
 def _ready_once(root: Path) -> bool:

@@ -47,12 +47,12 @@ async def _drain(config: Config, prefix: str, seconds: float, tell: Tell) -> boo
     now = asyncio.get_running_loop().time
     spec, board = derived.policy_spec(config, Path(prefix), boot_id=""), Board()
     board.phase.set(Phase(PhaseKind.SHUTTING_DOWN, now()))
-    waiter, said = Waiter(board.facts, board.phase, board.goals), ""
+    waiter, shown = Waiter(board.facts, board.phase, board.goals), ""
     async with asyncio.timeout(seconds), _looking(config, spec, board):
         while not has_drained(spec, board.phase.value, board.facts.value, now()):
             step = snapshot.headline(spec, board.phase.value, board.facts.value, board.goals.value, now())
-            if step != said:
-                said = step
+            if step != shown:
+                shown = step
                 tell(step)
             await waiter.wait(READ_EVERY)
     return True

@@ -73,9 +73,9 @@ def install(
         taken = artefact.take(source, digest, binary)
         tell(f"the SHA-256 is {digest}")
         binary.chmod(0o755)
-        said = asyncio.run(_tried(binary, owner))
+        reported = asyncio.run(_tried(binary, owner))
         tell("it starts as the proxy's user, and refuses an empty environment as expected")
-        number = _version(version, said, taken.version, tell)
+        number = _version(version, reported, taken.version, tell)
         if reason := releases.refused(number):
             raise Unusable(f"version {number}: {reason}")
         sha256 = hashlib.sha256(binary.read_bytes()).hexdigest()
@@ -112,17 +112,17 @@ async def _tried(binary: Path, owner: tuple[int, int]) -> str:
     return (done.output + done.errors).decode(errors="replace")
 
 
-def _version(asked: str, said: str, delivered: str, tell: Tell) -> str:
+def _version(requested: str, reported: str, delivered: str, tell: Tell) -> str:
     """The binary's own version first, then the delivery's; the operator's must not contradict it."""
-    own = releases.in_build_line(said)
+    own = releases.in_build_line(reported)
     known = own or delivered
-    if asked and known and asked != known:
-        raise Unusable(f"it is version {known}, not {asked}", "leave out --version")
-    if not (asked or known):
+    if requested and known and requested != known:
+        raise Unusable(f"it is version {known}, not {requested}", "leave out --version")
+    if not (requested or known):
         raise Unusable("it does not report its version", "give it: --version 2.366.0")
     by = "itself" if own else "its delivery" if delivered else "--version"
-    tell(f"it is version {asked or known}, by {by}")
-    return asked or known
+    tell(f"it is version {requested or known}, by {by}")
+    return requested or known
 
 
 def _put(prefix: Path, place: Path, version: str, sha256: str) -> None:

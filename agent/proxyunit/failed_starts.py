@@ -46,8 +46,8 @@ def pause(folder: Path) -> None:
     if crashes > 1:  # after the first, systemd's own RestartSec is enough
         delay = CRASHES.delay(crashes - 2, random.random())  # noqa: S311 - jitter, not a secret
         last = said or (end.fault if end is not None else Fault(Reason.PROXY_CRASHED))
-        told = f"{crashes} in a row; the next start in {delay:.1f} s"
-        fault = Fault(last.reason, f"{last.detail}; {told}" if last.detail else told)
+        note = f"{crashes} in a row; the next start in {delay:.1f} s"
+        fault = Fault(last.reason, f"{last.detail}; {note}" if last.detail else note)
         print(f"the proxy is not started yet: {fault.detail}", file=sys.stderr, flush=True)
         record(folder, fault)
         time.sleep(delay)

@@ -111,8 +111,8 @@ class KubeApi:
                         case "ERROR" if body.get("code") == 410:
                             return
                         case "ERROR":
-                            said = calls.hidden(json_values.text(body, "message"), response)
-                            raise Trouble(Reason.API_FAILING, f"the watch ended: {said}")
+                            message = calls.hidden(json_values.text(body, "message"), response)
+                            raise Trouble(Reason.API_FAILING, f"the watch ended: {message}")
 
     # the Lease ----------------------------------------------------------------------------------
 

@@ -109,12 +109,12 @@ class Caller:
             async with asyncio.timeout(self._timeout):
                 text = await _capped(response.content)
             retry_after = _retry_after(response.headers)
-            said = hidden(_said(text, response.status), response)
+            message = hidden(_said(text, response.status), response)
             if response.status == 401:
-                fault = self._credential.refused(said)
+                fault = self._credential.refused(message)
                 raise Trouble(fault.reason, fault.detail, retry_after)
             remedy = _missing_right(response) if response.status == 403 else ""
-            raise Trouble(_reason(response.status, missing, text), said, retry_after, remedy)
+            raise Trouble(_reason(response.status, missing, text), message, retry_after, remedy)
 
     @contextmanager
     def as_trouble(self) -> Iterator[None]:

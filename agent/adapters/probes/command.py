@@ -32,10 +32,10 @@ async def unit(spec: ProbeSpec, systemctl: str) -> Attempt:
     except spawn.SpawnError as error:
         absent = error.number == errno.ENOENT
         return Attempt(None, "there is no systemd on this host" if absent else f"cannot ask systemd: {error}")
-    said = dict(line.partition("=")[::2] for line in done.output.decode(errors="replace").splitlines())
-    if done.code != 0 or "ActiveState" not in said:
+    properties = dict(line.partition("=")[::2] for line in done.output.decode(errors="replace").splitlines())
+    if done.code != 0 or "ActiveState" not in properties:
         return Attempt(None, f"cannot ask systemd: {done.explain()}")
-    if said.get("LoadState") == "not-found":
+    if properties.get("LoadState") == "not-found":
         return Attempt(False, f"there is no unit {spec.unit}")
-    state = said["ActiveState"]
-    return Attempt(state in UP, f"{spec.unit} is {state} ({said.get('SubState', '?')})")
+    state = properties["ActiveState"]
+    return Attempt(state in UP, f"{spec.unit} is {state} ({properties.get('SubState', '?')})")

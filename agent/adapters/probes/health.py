@@ -43,13 +43,13 @@ def status(answer: bytes) -> str:
 
 
 def _explain(spec: ProbeSpec, error: grpc.aio.AioRpcError) -> str:
-    said = error.details() or ""
+    details = error.details() or ""
     match error.code():
-        case grpc.StatusCode.UNAVAILABLE if "Connection refused" in said:
+        case grpc.StatusCode.UNAVAILABLE if "Connection refused" in details:
             return refused(spec)
         case grpc.StatusCode.UNIMPLEMENTED:
             return "the server does not offer grpc.health.v1"
         case grpc.StatusCode.NOT_FOUND:
             return f"the server knows no service {spec.service!r}"
         case code:
-            return f"gRPC {code.name}: {said}"
+            return f"gRPC {code.name}: {details}"

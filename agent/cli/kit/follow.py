@@ -38,19 +38,19 @@ def watch(
     client: Client, first: Status, args: argparse.Namespace, doing: str, done: Callable[[Status], bool]
 ) -> Exit:
     """Print each step from the status `first` on, until `done`. Raises Failure: Exit.LATE after --timeout."""
-    said = ""
+    shown = ""
     for status in statuses(client, time.monotonic() + args.timeout, first):
-        said = show(status, args, done(status), said)
+        shown = show(status, args, done(status), shown)
         if args.no_wait or done(status):
             return Exit.OK
     why = "; ".join(p["text"] for p in status["problems"]) or status["headline"]
     raise Failure(Exit.LATE, f"cannot {doing} in time: {why}", LATE)
 
 
-def show(status: Status, args: argparse.Namespace, done: bool, said: str) -> str:
+def show(status: Status, args: argparse.Namespace, done: bool, shown: str) -> str:
     """Print this step unless it was the last one printed (`said`); return it."""
     step = json.dumps(_step(status, done)) if args.json else str(status["headline"])
-    if step != said:
+    if step != shown:
         print(step, flush=True)
     return step
 

@@ -58,11 +58,11 @@ def _outcomes(entries: Sequence[object], legs: Sequence[Leg]) -> Iterator[tuple[
 
 def _judged(base: "_Base", table: "_Table", leg: Leg) -> Outcome:
     walk = Walk(_View(table, leg.packet).steps, nft_words.shown)
-    found = settled(walk, base.place[2], base.policy, " ".join(base.place))
+    outcome = settled(walk, base.place[2], base.policy, " ".join(base.place))
     unsure = base.place[0] in _ELSEWHERE or base.on(leg.packet.interface) is None or table.strange
-    if unsure and found.verdict is not Verdict.ACCEPTED:
-        return Outcome(Verdict.UNKNOWN, found.rule or " ".join(base.place))
-    return leg.seen(found)
+    if unsure and outcome.verdict is not Verdict.ACCEPTED:
+        return Outcome(Verdict.UNKNOWN, outcome.rule or " ".join(base.place))
+    return leg.seen(outcome)
 
 
 # the listing ---------------------------------------------------------------------------------------
@@ -178,8 +178,8 @@ class _View:
                 return items
             case str() if right.startswith("@"):
                 named = self.table.sets.get(right[1:], {"flags": [*_DYNAMIC]})
-                found: list[object] = named.get("elem", [])
-                return None if _DYNAMIC & {*named.get("flags", ())} else found
+                elements: list[object] = named.get("elem", [])
+                return None if _DYNAMIC & {*named.get("flags", ())} else elements
         return right if isinstance(right, list) else [right]
 
     def _condition(self, expression: object) -> bool | None:

@@ -46,8 +46,8 @@ def outcomes(text: str, legs: Sequence[Leg]) -> Iterator[tuple[Base, Outcome]]:
             priority = _LATE.get((table, chain), PRIORITIES[table])
             if leg.meets(_HOOKS[chain], priority, "nat" if table == "nat" else "filter"):
                 walk = Walk(_View(tables, table, leg.packet).steps)
-                found = settled(walk, chain, policy, f"-t {table}")
-                yield (table, chain), leg.seen(found)
+                outcome = settled(walk, chain, policy, f"-t {table}")
+                yield (table, chain), leg.seen(outcome)
 
 
 # the text ------------------------------------------------------------------------------------------
@@ -62,29 +62,29 @@ class _Tables:
 @functools.lru_cache(maxsize=8)
 def _tables(text: str) -> _Tables:
     """Of others: fairlead's own chains are left out."""
-    found = _Tables({}, {})
+    tables = _Tables({}, {})
     table = ""
     for line in text.split("\n"):
         if line.startswith("*"):
             table = line[1:].strip()
         elif line.startswith(":") and table in PRIORITIES:
             name, policy = (*line[1:].split(), "-")[:2]
-            found.rules.setdefault((table, name), [])
+            tables.rules.setdefault((table, name), [])
             if policy in _END and name in _HOOKS:
-                found.policies[table, name] = _END[policy]
+                tables.policies[table, name] = _END[policy]
         elif line.startswith("-A ") and table in PRIORITIES:
-            _add(found, table, line)
-    return found
+            _add(tables, table, line)
+    return tables
 
 
-def _add(found: _Tables, table: str, line: str) -> None:
+def _add(tables: _Tables, table: str, line: str) -> None:
     try:
         rule = parsed(line)
     except ValueError:
-        found.rules.setdefault((table, line.split()[1]), []).append((line, None))
+        tables.rules.setdefault((table, line.split()[1]), []).append((line, None))
         return
     if not rule.chain.startswith(PREFIX) and not rule.target.startswith(PREFIX):
-        found.rules.setdefault((table, rule.chain), []).append((line, rule))
+        tables.rules.setdefault((table, rule.chain), []).append((line, rule))
 
 
 # rules ---------------------------------------------------------------------------------------------

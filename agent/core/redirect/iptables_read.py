@@ -38,9 +38,9 @@ def read(four: str, six: str | None) -> Ruleset | None:
 
 def _strangers(saved: dict[int, Saved]) -> Iterator[str]:
     known = {(table, place.chain) for place in PLACES for table, _ in place.base}
-    for version, found in saved.items():
-        for table in found.chains:
-            for name in found.ours(table):
+    for version, tables in saved.items():
+        for table in tables.chains:
+            for name in tables.ours(table):
                 if (table, name) not in known:
                     yield f"IPv{version} {table} {name}"
 
@@ -52,13 +52,13 @@ Rules = tuple[Rule, ...]
 
 def _chain(saved: Saved, place: Place) -> Rules | None:
     """The rules of the chain, the same wherever it stands; None: it is missing, or nothing leads to it."""
-    found = []
+    rules = []
     for table, base in place.base:
         if place.chain not in saved.ours(table) or not _is_reached(saved, place, table, base):
             return None
         lines = [line for line in saved.lines.get(table, ()) if chain_of(line) == place.chain]
-        found.append(tuple(_joined(_Line.of(line, table, base) for line in lines)))
-    return found[-1] if found[0] == found[-1] else _differ("nat and filter")
+        rules.append(tuple(_joined(_Line.of(line, table, base) for line in lines)))
+    return rules[-1] if rules[0] == rules[-1] else _differ("nat and filter")
 
 
 def _differ(what: str) -> Rules:
@@ -86,9 +86,9 @@ def _is_harmless(line: str) -> bool:
     return target in _HARMLESS or target.startswith(("f2b-", "FAIRLEAD_"))
 
 
-def _merged(found: Sequence[Rules | None]) -> Rules:
+def _merged(chains: Sequence[Rules | None]) -> Rules:
     """One list of both IP versions' rules, which must agree on what is for both."""
-    four, six = found[0] or (), (found[1] or ()) if len(found) == 2 else None
+    four, six = chains[0] or (), (chains[1] or ()) if len(chains) == 2 else None
     if six is None:
         return four
     merged: list[Rule] = []

@@ -56,7 +56,7 @@ def target(line: str) -> str:
 
 
 def _options(rest: Sequence[str]) -> list[Option]:
-    found, left = [], list(rest)
+    options, left = [], list(rest)
     while left:
         name, turned = left.pop(0), False
         if name == "!" and left:
@@ -64,5 +64,5 @@ def _options(rest: Sequence[str]) -> list[Option]:
         values = [left.pop(0)] if name in _FREE and left else []
         while name not in _FREE and left and left[0] != "!" and not left[0].startswith("-"):
             values.append(left.pop(0))
-        found.append(Option(name, tuple(values), turned))
-    return found
+        options.append(Option(name, tuple(values), turned))
+    return options

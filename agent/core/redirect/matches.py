@@ -35,8 +35,8 @@ def condition(packet: Arrival, expression: object, listed: Listed) -> bool | Non
         case {"match": {"op": "==" | "in", "left": left, "right": right}}:
             return equals(packet, left, right, listed)
         case {"match": {"op": "<" | ">" | "<=" | ">=" as op, "left": left, "right": int(right)}}:
-            found = value(packet, left)
-            return _ORDER[op](found, right) if isinstance(found, int) and not isinstance(found, bool) else None
+            actual = value(packet, left)
+            return _ORDER[op](actual, right) if isinstance(actual, int) and not isinstance(actual, bool) else None
     return None
 
 
@@ -71,16 +71,16 @@ def equals(packet: Arrival, left: object, right: object, listed: Listed) -> bool
         return None
     match left:
         case {"concat": [*parts]}:
-            found = [_concat(packet, parts, item) for item in items]
+            answers = [_concat(packet, parts, item) for item in items]
         case {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, mask]}:
             flags, wanted = _bits(mask), _bits(right)
             return None if None in (flags, wanted) else _sent(packet) & (flags or 0) == wanted
         case {"payload": {"protocol": "tcp", "field": "flags"}}:
-            found = [_flag(packet, item) for item in items]
+            answers = [_flag(packet, item) for item in items]
         case _:
             got = value(packet, left)
-            found = [None if got is None else is_in(item, got) for item in items]
-    return True if True in found else None if None in found else False
+            answers = [None if got is None else is_in(item, got) for item in items]
+    return True if True in answers else None if None in answers else False
 
 
 def _concat(packet: Arrival, parts: Sequence[object], item: object) -> bool | None:
@@ -112,8 +112,8 @@ def _bits(given: object) -> int | None:
         case str():
             return _FLAGS.get(given)
         case [*items] | {"|": [*items]}:
-            found = [_bits(item) for item in items]
-            return None if None in found else sum({bit for bit in found if bit is not None})
+            bits = [_bits(item) for item in items]
+            return None if None in bits else sum({bit for bit in bits if bit is not None})
     return None
 
 

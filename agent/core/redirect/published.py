@@ -81,19 +81,19 @@ def from_iptables(text: str, packets: Sequence[Arrival]) -> frozenset[Published]
         rule = parsed(line)
         if not rule.chain.startswith(_OTHERS) and not rule.target.startswith(_OTHERS):
             chains[rule.chain].append(rule)
-    found: set[Published] = set()
+    result: set[Published] = set()
     for packet in packets if chains else ():
         known = {name: [_line(rule, packet, chains) for rule in rules] for name, rules in chains.items()}
         ports = _published(lambda name, known=known: known.get(name, ()), ["PREROUTING"])  # type: ignore[misc]
-        found |= {(packet.destination, port) for port in ports}
-    return frozenset(found)
+        result |= {(packet.destination, port) for port in ports}
+    return frozenset(result)
 
 
 def _line(line: Line, packet: Arrival, chains: Mapping[str, object]) -> Branch:
-    asked = [option for option in line.options if option.name in _PORTS]
-    rest = [option for option in line.options if option not in asked]
+    options = [option for option in line.options if option.name in _PORTS]
+    rest = [option for option in line.options if option not in options]
     holds = both(firewall_iptables.conditions(rest, packet))
-    ports = frozenset.intersection(*map(_named, asked)) if asked else None
+    ports = frozenset.intersection(*map(_named, options)) if options else None
     match line.target:
         case "DNAT" | "REDIRECT":
             return Branch(holds, ports, translates=True)
@@ -108,11 +108,11 @@ _PORTS = frozenset({"--dport", "--dports", "--destination-port", "--destination-
 
 
 def _named(option: Option) -> frozenset[int]:
-    found: set[int] = set()
+    ports: set[int] = set()
     for part in ",".join(option.values).split(","):
         first, colon, last = part.partition(":")
-        found |= set(range(int(first or 1), int(last or (65535 if colon else first)) + 1))
-    return _ALL - found if option.turned else frozenset(found)
+        ports |= set(range(int(first or 1), int(last or (65535 if colon else first)) + 1))
+    return _ALL - ports if option.turned else frozenset(ports)
 
 
 # nftables ------------------------------------------------------------------------------------------
@@ -202,9 +202,9 @@ class _Chains:
         return None, None
 
     def _any(self, left: object, elements: Sequence[object] | None) -> tuple[bool | None, frozenset[int] | None]:
-        found = [self._is(left, one) for one in elements or ()]
-        ports = [named for held, named in found if held is not False and named is not None]
-        return (None if elements is None else bool(found) and any(held is not False for held, _ in found)), (
+        answers = [self._is(left, one) for one in elements or ()]
+        ports = [named for held, named in answers if held is not False and named is not None]
+        return (None if elements is None else bool(answers) and any(held is not False for held, _ in answers)), (
             frozenset[int]().union(*ports) if ports else None
         )
 
@@ -228,8 +228,8 @@ class _Chains:
                 return items
             case str() if right.startswith("@"):
                 named = self.sets.get(right[1:], {"flags": ["dynamic"]})
-                found: list[object] = named.get("elem", [])
-                return None if {"dynamic", "timeout"} & {*named.get("flags", ())} else found
+                elements: list[object] = named.get("elem", [])
+                return None if {"dynamic", "timeout"} & {*named.get("flags", ())} else elements
         return right if isinstance(right, list) else [right]
 
 

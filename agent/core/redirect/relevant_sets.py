@@ -68,17 +68,17 @@ def _flagged(entry: object, flags: Mapping[tuple[str, str], Sequence[str]]) -> o
     return entry
 
 
-def with_sets(listing: object, found: Mapping[Name, object]) -> object:
+def with_sets(listing: object, elements: Mapping[Name, object]) -> object:
     """The listing with these sets as they were listed one by one. `found`: None for one that could not be."""
     whole: dict[Name | None, object] = {
-        name: one for name, listed in found.items() for one in _entries(listed) if _name(one) == name
+        name: one for name, listed in elements.items() for one in _entries(listed) if _name(one) == name
     }
     return {"nftables": [whole.get(_name(entry), entry) for entry in _entries(listing)]}
 
 
-def marked(listing: object, found: Mapping[Name, object]) -> object:
+def marked(listing: object, flags: Mapping[Name, object]) -> object:
     """The listing with every other set marked as one whose elements are not known: none of them is empty."""
-    known = {name for name, listed in found.items() if listed is not None}
+    known = {name for name, listed in flags.items() if listed is not None}
     return {"nftables": [_marked(entry) if _name(entry) not in known else entry for entry in _entries(listing)]}
 
 

@@ -82,8 +82,8 @@ def _lifelines(spec: RedirectSpec, around: Around) -> Iterator[tuple[Packet, str
     """Where it was asked for, a resolver or a gateway is redirected like every other host."""
     if spec.outbound is Outbound.ALL:
         return
-    for kind, found, port in (("resolver", around.resolvers, _DNS), ("gateway", around.gateways, _ANY)):
-        for address in sorted(found, key=str):
+    for kind, addresses, port in (("resolver", around.resolvers, _DNS), ("gateway", around.gateways, _ANY)):
+        for address in sorted(addresses, key=str):
             if not any(address in network for network in spec.networks):
                 yield _out(address, port), f"the {kind} {address}"
 

@@ -23,7 +23,7 @@ class Packet:
 
 def trace(rules: Ruleset | None, packet: Packet) -> tuple[Action, Rule | None]:
     """The action on the packet, and the last rule that matched it; (SKIP, None) if none did."""
-    said: Rule | None = None
+    deciding: Rule | None = None
     chains = [chain for chain in (rules.chains if rules else ()) if chain.hook == packet.hook]
     for chain in sorted(chains, key=lambda chain: chain.priority):
         for rule in chain.rules:
@@ -31,9 +31,9 @@ def trace(rules: Ruleset | None, packet: Packet) -> tuple[Action, Rule | None]:
                 continue
             if rule.action is not Action.SKIP:
                 return rule.action, rule
-            said = rule
+            deciding = rule
             break
-    return Action.SKIP, said
+    return Action.SKIP, deciding
 
 
 def explain(rules: Ruleset | None, packet: Packet) -> str:

@@ -147,7 +147,7 @@ _SEVERITY = (Verdict.ACCEPTED, Verdict.UNKNOWN, Verdict.REFUSED)
 
 def together(outcomes: Iterable[Outcome]) -> Outcome:
     """Of several base chains: a refusal of one is final, an acceptance is its own alone."""
-    found = list(outcomes)
-    by = max(found, key=lambda one: _UNTRACKED.index(one.untracked), default=OPEN)
-    worst = max(found, key=lambda one: _SEVERITY.index(one.verdict), default=OPEN)
+    all_outcomes = list(outcomes)
+    by = max(all_outcomes, key=lambda one: _UNTRACKED.index(one.untracked), default=OPEN)
+    worst = max(all_outcomes, key=lambda one: _SEVERITY.index(one.verdict), default=OPEN)
     return Outcome(worst.verdict, worst.rule, by.untracked, by.untracks, worst.packet)

@@ -29,11 +29,11 @@ def judged(firewall: Seen | Refusal, spec: RedirectSpec) -> list[Departure]:
     if isinstance(firewall, Refusal):
         return [Departure(version, Verdict.UNKNOWN, firewall.detail) for version in sorted(_versions(spec))]
     every, apart = spec.outbound is not Outbound.NETWORKS, _apart(spec)
-    found = (
+    departures = (
         departure(firewall, _departures(spec, version), _networks(spec, version), apart, every=every)
         for version in sorted(_versions(spec))
     )
-    return [one for one in found if one is not None]
+    return [one for one in departures if one is not None]
 
 
 def must_pass(firewall: Seen | Refusal, spec: RedirectSpec) -> None:
@@ -42,12 +42,12 @@ def must_pass(firewall: Seen | Refusal, spec: RedirectSpec) -> None:
     Its output rules see the proxy's address and still the interface of the old one. firewalld, by default, rejects
     ::/96 there (RFC 3964, 6to4), and so ::1: every IPv6 connection to the mesh would fail at once.
     """
-    for found in judged(firewall, spec):
-        if found.verdict is Verdict.REFUSED:
+    for outbound in judged(firewall, spec):
+        if outbound.verdict is Verdict.REFUSED:
             way_out = _WAY_OUT if spec.outbound is Outbound.NETWORKS else _ALL_WAY_OUT
-            where = f"to {found.where}: " if found.where else ""
-            why = f"{where}{found.cause}; {_FIREWALLD.format(way_out) if found.firewalld else way_out}"
-            detail = _SHUT_OUT.format(found.version, _LOOPBACK[found.version], why)
+            where = f"to {outbound.where}: " if outbound.where else ""
+            why = f"{where}{outbound.cause}; {_FIREWALLD.format(way_out) if outbound.firewalld else way_out}"
+            detail = _SHUT_OUT.format(outbound.version, _LOOPBACK[outbound.version], why)
             raise Refusal(detail, Reason.REDIRECT_REFUSED)
 
 

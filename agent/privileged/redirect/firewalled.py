@@ -14,10 +14,10 @@ def judge(prefix: Path) -> dict[str, object]:
     spec, config = specification.spec(source), configuration.read(source)
     networks = config.redirect.outbound_networks or config.control_plane.cluster_networks
     seen = admission.seen()
-    found = admission.admission(seen, spec, networks)
-    answer: dict[str, object] = {"verdict": found.verdict.value, "detail": found.cause}
-    if found.verdict is Verdict.REFUSED:
-        answer["commands"] = "; ".join(found.commands)
+    judgement = admission.admission(seen, spec, networks)
+    answer: dict[str, object] = {"verdict": judgement.verdict.value, "detail": judgement.cause}
+    if judgement.verdict is Verdict.REFUSED:
+        answer["commands"] = "; ".join(judgement.commands)
     outbound = departures.judged(seen, spec)
     for verdict in (Verdict.REFUSED, Verdict.UNKNOWN):
         if causes := [one.fault for one in outbound if one.verdict is verdict]:

@@ -42,19 +42,19 @@ def must_be_opaque(prefix: Path, source: Path, inbound: Level) -> None:
 
 
 def _must_be_declared(config: Config, ports: set[int], *, running: bool) -> None:
-    if found := speak_first(config.host.addresses, sorted(ports)):
-        listed = ", ".join(map(str, found))
+    if greeting := speak_first(config.host.addresses, sorted(ports)):
+        listed = ", ".join(map(str, greeting))
         detail = f"cannot redirect: the server on port {listed} speaks first, and workload.opaque_ports lacks it"
         name = f"{config.workload.namespace}/{config.workload.name}"
-        remedy = opaque.declare(name, config.workload.opaque_ports, found, running=running)
+        remedy = opaque.declare(name, config.workload.opaque_ports, greeting, running=running)
         raise Refusal(detail, Reason.SERVER_SPEAKS_FIRST, remedy)
 
 
 def _must_be_known(config: Config, ports: set[int]) -> None:
     """linkerd2-proxy asks for the policy of a port that it was not started with at the port's first connection,
     and forgets it after 90 s without one. Until the answer the port is not opaque (seen on v2.366.0)."""
-    if found := speak_first(config.host.addresses, sorted(ports)):
-        listed = ", ".join(map(str, found))
+    if greeting := speak_first(config.host.addresses, sorted(ports)):
+        listed = ", ".join(map(str, greeting))
         detail = f"cannot redirect: the server on port {listed} speaks first, and the proxy was started without it"
         raise Refusal(detail, Reason.SERVER_SPEAKS_FIRST, f"{opaque.RESTART}; then: fairlead redirect apply")
 

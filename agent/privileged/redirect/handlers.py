@@ -38,8 +38,8 @@ _OFF: Levels = (Level.OFF, Level.OFF)
 
 
 def check(prefix: Path) -> Answer:
-    found = live_rules.read(prefix)
-    return _answer(prefix, found, _live_levels(live_rules.source(prefix, found), found))
+    live = live_rules.read(prefix)
+    return _answer(prefix, live, _live_levels(live_rules.source(prefix, live), live))
 
 
 # the agent's ---------------------------------------------------------------------------------------
@@ -91,8 +91,8 @@ def _one_way(prefix: Path, direction: str, level: Level) -> Answer:
     if direction == "both":
         return _bring(prefix, before, (level, level))
     source = live_rules.source(prefix, before)
-    found, policies = _live_levels(source, before), wanted_levels.failed(prefix, source)
-    inbound, outbound = (p if f is Level.PARTIAL else f for f, p in zip(found, policies, strict=True))
+    current, policies = _live_levels(source, before), wanted_levels.failed(prefix, source)
+    inbound, outbound = (p if f is Level.PARTIAL else f for f, p in zip(current, policies, strict=True))
     wanted = (level, outbound) if direction == "inbound" else (inbound, level)
     return _bring(prefix, before, settle(*wanted))
 
@@ -106,18 +106,18 @@ def _one_blocked(prefix: Path, direction: str, source: Path) -> Levels:
 def _bring(prefix: Path, before: Live, wanted: Levels) -> Answer:
     held = records.suspension(prefix)
     source = live_rules.source(prefix, before)
-    spec, found = (_new if source == prefix else _spec)(source, wanted), wanted
+    spec, reached = (_new if source == prefix else _spec)(source, wanted), wanted
     over = before.trial is not None and not before.on_trial
     if levels(spec, before.rules) != wanted or over:
         _permit(held, before, wanted)
         greetings.must_be_opaque(prefix, source, wanted[0])
         put = transaction.carry_on if before.on_trial else transaction.put
-        found = put(prefix, source, spec, before, wanted).levels
+        reached = put(prefix, source, spec, before, wanted).levels
     _remember(prefix, spec)
-    if found == wanted:
+    if reached == wanted:
         greetings.remember(prefix, source, wanted[0])
         _approve_first(prefix, source, spec, wanted)
-    return _answer(prefix, before, found)
+    return _answer(prefix, before, reached)
 
 
 def _remember(prefix: Path, spec: RedirectSpec) -> None:
@@ -152,13 +152,13 @@ def _or_by_force(prefix: Path, wanted: Callable[[Path], Levels], act: Callable[[
         raise
     except Exception:
         source = records.approved(prefix)
-        found = settle(*wanted(source))
+        reached = settle(*wanted(source))
         held = records.suspension(prefix)
-        if transaction.lets_go(found) or not agent_may_close(records.stage(held, on_trial=False)):
+        if transaction.lets_go(reached) or not agent_may_close(records.stage(held, on_trial=False)):
             raise
         traceback.print_exc(file=sys.stderr)
-        transaction.for_good(prefix, source, ruleset(specification.outline(source), *found))
-        return _levels(found)
+        transaction.for_good(prefix, source, ruleset(specification.outline(source), *reached))
+        return _levels(reached)
 
 
 # at boot -------------------------------------------------------------------------------------------
@@ -167,27 +167,27 @@ def _or_by_force(prefix: Path, wanted: Callable[[Path], Levels], act: Callable[[
 def restore(prefix: Path) -> Answer:
     """The redirect that was last approved, at the current level; nothing after `leave`."""
     with host_rules.request(prefix, left_alone=True), files.lock(prefix):
-        found, held = live_rules.read(prefix), records.suspension(prefix)
-        stage = records.stage(held, on_trial=found.on_trial)
+        live, held = live_rules.read(prefix), records.suspension(prefix)
+        stage = records.stage(held, on_trial=live.on_trial)
         if records.left(prefix) or stage in (Stage.ON_TRIAL, Stage.REMOVED):
-            return _levels(_live_levels(live_rules.source(prefix, found), found))
-        act = partial(_restored, prefix, found, held)
+            return _levels(_live_levels(live_rules.source(prefix, live), live))
+        act = partial(_restored, prefix, live, held)
         return _or_by_force(prefix, partial(wanted_levels.failed, prefix), act)
 
 
-def _restored(prefix: Path, found: Live, held: Suspension | None) -> Answer:
+def _restored(prefix: Path, live: Live, held: Suspension | None) -> Answer:
     source = records.approved(prefix)
-    wanted = wanted_levels.failed(prefix, source) if held else _at_boot(prefix, source, found)
+    wanted = wanted_levels.failed(prefix, source) if held else _at_boot(prefix, source, live)
     spec = _spec(source, wanted)
     reached = wanted
-    if levels(spec, found.rules) != wanted:
-        reached = transaction.put(prefix, source, spec, found, wanted).levels
+    if levels(spec, live.rules) != wanted:
+        reached = transaction.put(prefix, source, spec, live, wanted).levels
     if reached == wanted:
         _approve_first(prefix, source, spec, wanted)
     return _levels(reached)
 
 
-def _at_boot(prefix: Path, source: Path, found: Live) -> Levels:
+def _at_boot(prefix: Path, source: Path, live: Live) -> Levels:
     """Where the proxy's readiness is unknown, live rules stay; missing or damaged ones get their failure
     policy."""
     try:
@@ -195,7 +195,7 @@ def _at_boot(prefix: Path, source: Path, found: Live) -> Levels:
     except Refusal as refusal:
         if refusal.reason is not Reason.PROXY_UNREADABLE:
             raise
-    held = _live_levels(source, found)
+    held = _live_levels(source, live)
     return wanted_levels.failed(prefix, source) if {Level.OFF, Level.PARTIAL} & set(held) else held
 
 
@@ -220,18 +220,18 @@ def apply_configured(
         before = live_rules.read(prefix)
         if seconds is None or (levels(spec, before.rules) == wanted and not before.on_trial):
             return _tested(_keep(prefix, spec, before, wanted))
-        found = transaction.put_on_trial(prefix, spec, before, wanted, seconds)
+        reached = transaction.put_on_trial(prefix, spec, before, wanted, seconds)
         _remember(prefix, spec)
-        return {**_tested(found), "trial": seconds}
+        return {**_tested(reached), "trial": seconds}
 
 
 def _keep(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Done:
-    found = transaction.put(prefix, prefix, spec, before, wanted)
+    reached = transaction.put(prefix, prefix, spec, before, wanted)
     _remember(prefix, spec)
     records.suspend(prefix, None)
     records.approve(prefix, prefix)
     greetings.remember(prefix, prefix, wanted[0])
-    return found
+    return reached
 
 
 def adopt_guide(prefix: Path, session: frozenset[int] = frozenset()) -> Answer:
@@ -241,18 +241,18 @@ def adopt_guide(prefix: Path, session: frozenset[int] = frozenset()) -> Answer:
         departures.loopback_must_be_up()
         chains = guide_chains.chains()
         wanted = wanted_levels.now(prefix, prefix, session)
-        found = _keep(prefix, _new(prefix, wanted, session), live_rules.read(prefix), wanted)
+        reached = _keep(prefix, _new(prefix, wanted, session), live_rules.read(prefix), wanted)
         guide_chains.remove()
-        return {**_tested(found), "adopted": list(chains)}
+        return {**_tested(reached), "adopted": list(chains)}
 
 
 def confirm(prefix: Path) -> Answer:
     """Keep what is on trial."""
     with files.lock(prefix):
-        found = live_rules.read(prefix)
-        _possible(prefix, found, Event.CONFIRM)
+        live = live_rules.read(prefix)
+        _possible(prefix, live, Event.CONFIRM)
         source = records.tried(prefix)
-        transaction.for_good(prefix, source, found.rules)
+        transaction.for_good(prefix, source, live.rules)
         records.suspend(prefix, None)
         records.approve(prefix, source)
         reached = _live_levels(source, live_rules.read(prefix))
@@ -265,28 +265,28 @@ def revert(prefix: Path, *, due: bool = False) -> Answer:
     with files.lock(prefix):
         if due:
             return _levels(_time_is_over(prefix))
-        found = live_rules.read(prefix)
-        _possible(prefix, found, Event.REVERT)
-        assert found.trial is not None
+        live = live_rules.read(prefix)
+        _possible(prefix, live, Event.REVERT)
+        assert live.trial is not None
         source = records.approved(prefix)
-        transaction.for_good(prefix, source, found.trial.before)
+        transaction.for_good(prefix, source, live.trial.before)
         records.suspend(prefix, Suspension(Cause.REVERTED, "an operator reverted it"))
         return _levels(_live_levels(source, live_rules.read(prefix)))
 
 
 def _time_is_over(prefix: Path) -> Levels:
     """Also where another program has removed the rules on trial."""
-    found, source = trial.record(prefix), records.approved(prefix)
-    if found is not None and found.left > 0:
-        raise Refusal(f"cannot revert the redirect: {found.left} s are left")
-    if found is not None:
-        transaction.for_good(prefix, source, found.before)
+    record, source = trial.record(prefix), records.approved(prefix)
+    if record is not None and record.left > 0:
+        raise Refusal(f"cannot revert the redirect: {record.left} s are left")
+    if record is not None:
+        transaction.for_good(prefix, source, record.before)
     return _live_levels(source, live_rules.read(prefix))
 
 
-def _possible(prefix: Path, found: Live, event: Event) -> None:
+def _possible(prefix: Path, live: Live, event: Event) -> None:
     """Raises Refusal where the table of the trial refuses it."""
-    stage = records.stage(records.suspension(prefix), on_trial=found.on_trial)
+    stage = records.stage(records.suspension(prefix), on_trial=live.on_trial)
     try:
         after(stage, event)
     except Impossible as impossible:
@@ -334,14 +334,14 @@ def _new(prefix: Path, wanted: Levels, session: frozenset[int] = frozenset()) ->
     return spec
 
 
-def _live_levels(source: Path, found: Live) -> Levels:
-    return levels(specification.spec(source) if found.rules else specification.NOTHING, found.rules)
+def _live_levels(source: Path, live: Live) -> Levels:
+    return levels(specification.spec(source) if live.rules else specification.NOTHING, live.rules)
 
 
-def _answer(prefix: Path, before: Live, found: Levels) -> Answer:
+def _answer(prefix: Path, before: Live, reached: Levels) -> Answer:
     """For the agent, which reports what waits for an operator."""
     edited, held = specification.edited(prefix, live_rules.source(prefix, before)), records.suspension(prefix)
-    answer = _levels(found) | ({"edited": edited} if edited else {})
+    answer = _levels(reached) | ({"edited": edited} if edited else {})
     if held is not None:
         answer["suspended"] = f"{held.cause.value}: {held.detail}"
     if before.trial is not None and before.on_trial:
@@ -353,6 +353,6 @@ def _tested(done: Done) -> Answer:
     return {**_levels(done.levels), **({"tested": done.tested} if done.tested else {})}
 
 
-def _levels(found: Levels) -> Answer:
-    inbound, outbound = found
+def _levels(reached: Levels) -> Answer:
+    inbound, outbound = reached
     return {"inbound": inbound.value, "outbound": outbound.value}

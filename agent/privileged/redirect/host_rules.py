@@ -48,12 +48,12 @@ def request(prefix: Path, *, left_alone: bool = False) -> Iterator[None]:
 
 
 def once(key: object, read: Callable[[], T]) -> T:
-    found = _current.get()
-    if found is None:
+    cache = _current.get()
+    if cache is None:
         return read()
-    if key not in found.known:
-        found.known[key] = read()
-    return cast(T, found.known[key])
+    if key not in cache.known:
+        cache.known[key] = read()
+    return cast(T, cache.known[key])
 
 
 def forget() -> None:
@@ -82,13 +82,15 @@ def saved(kind: str) -> dict[int, str]:
 
 
 def _listing(hooks: frozenset[str]) -> object:
-    found = once("terse", lambda: nftables.listed("read the host's firewall", "-t", "list", "ruleset"))
-    found = relevant_sets.with_flags(found, {table: _flags(*table) for table in relevant_sets.misprinted(found)})
+    ruleset = once("terse", lambda: nftables.listed("read the host's firewall", "-t", "list", "ruleset"))
+    ruleset = relevant_sets.with_flags(
+        ruleset, {table: _flags(*table) for table in relevant_sets.misprinted(ruleset)}
+    )
     sets: dict[relevant_sets.Name, object] = {}
-    while more := relevant_sets.named_sets(found, hooks) - sets.keys():
+    while more := relevant_sets.named_sets(ruleset, hooks) - sets.keys():
         sets |= {name: _set(name) for name in more}
-        found = relevant_sets.with_sets(found, sets)
-    return relevant_sets.marked(found, sets)
+        ruleset = relevant_sets.with_sets(ruleset, sets)
+    return relevant_sets.marked(ruleset, sets)
 
 
 def _flags(family: str, table: str) -> list[str]:
@@ -96,8 +98,8 @@ def _flags(family: str, table: str) -> list[str]:
     done = nftables.run_text("-t", "list", "table", family, table)
     if done.returncode != 0:
         raise nftables.refusal("read the host's firewall", done.stderr)
-    found = re.search(r"^\tflags ([a-z, ]+)$", done.stdout, re.MULTILINE)
-    return found[1].replace(" ", "").split(",") if found else []
+    match = re.search(r"^\tflags ([a-z, ]+)$", done.stdout, re.MULTILINE)
+    return match[1].replace(" ", "").split(",") if match else []
 
 
 def _set(name: relevant_sets.Name) -> object:
@@ -132,8 +134,8 @@ def remember(prefix: Path, exempt: Exempt) -> None:
 
 def remembered() -> Exempt | None:
     """None: nothing was, or it cannot be read."""
-    found = _current.get()
-    path = Host(found.prefix).exempt_ports if found else None
+    cache = _current.get()
+    path = Host(cache.prefix).exempt_ports if cache else None
     if path is None or not path.exists():
         return None
     try:
@@ -145,11 +147,11 @@ def remembered() -> Exempt | None:
     return None
 
 
-def _published(found: object) -> Published:
+def _published(entry: object) -> Published:
     """A port alone, as older versions wrote it, is one at every address. Raises ValueError."""
-    match found:
+    match entry:
         case [str(address), int(port)]:
             return ip_address(address) if address else None, port
         case int(port):
             return None, port
-    raise ValueError(f"no published port: {found}")
+    raise ValueError(f"no published port: {entry}")

@@ -49,8 +49,8 @@ class Packets:
             *_misses(self._spec, {place: answers[place] for place in declared if place in answers}, inbound),
         )
         asked, silent = len(kept) + len(declared), len(kept) + len(declared) - len(answers)
-        said = f"by the tracer, and by {asked} connections from outside"
-        return Findings(f"{said}, {silent} of them without an answer" if silent else said, problems)
+        method = f"by the tracer, and by {asked} connections from outside"
+        return Findings(f"{method}, {silent} of them without an answer" if silent else method, problems)
 
     def _harms(self, answers: Mapping[Place, Answer]) -> Iterator[str]:
         for (address, port), answer in answers.items():

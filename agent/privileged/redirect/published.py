@@ -41,13 +41,13 @@ def _by_listeners(addresses: Sequence[Address]) -> Iterator[Published]:
 
 def _by_rules(addresses: Iterable[Address]) -> frozenset[Published]:
     packets = [Arrival(WIRE, None, one, None, translated=False, hook="prerouting") for one in addresses]
-    found: frozenset[Published] = frozenset()
+    ports: frozenset[Published] = frozenset()
     kept: set[str] = set()
     for kind in KINDS:
         for version, text in host_rules.saved(kind).items():
-            found |= published.from_iptables(text, [packet for packet in packets if packet.version == version])
+            ports |= published.from_iptables(text, [packet for packet in packets if packet.version == version])
             if kind == "nft" and firewall_iptables.bases(text) & {("nat", "PREROUTING")}:
                 kept.add("ip" if version == 4 else "ip6")
     if programs.find("nft"):
-        found |= published.from_nft(host_rules.listing(_HOOKS), packets, frozenset(kept))
-    return found
+        ports |= published.from_nft(host_rules.listing(_HOOKS), packets, frozenset(kept))
+    return ports

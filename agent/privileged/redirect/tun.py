@@ -57,30 +57,30 @@ class Wire:
     def dial(self, places: Iterable[Place]) -> Mapping[Place, Answer]:
         """The first answer of each; nothing of those that gave none, or that this interface does not reach. Raises
         Impossible."""
-        asked: dict[int, Segment] = {}
+        pending: dict[int, Segment] = {}
         for address, port in places:
             if source := self._sources.get(address.version):
                 # A port of its own each time: the kernel remembers how it has translated the last connection.
-                own = _free(asked)
-                asked[own] = Segment(source, own, address, port, SYN, secrets.randbits(31))
-        heard = self._heard(asked)
+                own = _free(pending)
+                pending[own] = Segment(source, own, address, port, SYN, secrets.randbits(31))
+        heard = self._heard(pending)
         arrived = self._arrived()
         for port in heard:
-            self._reset(asked[port])
+            self._reset(pending[port])
         answers = {port: Answer(yes, arrived.get(port) if yes else None) for port, yes in heard.items()}
-        return {(asked[port].destination, asked[port].to_port): answer for port, answer in answers.items()}
+        return {(pending[port].destination, pending[port].to_port): answer for port, answer in answers.items()}
 
-    def _heard(self, asked: Mapping[int, Segment]) -> dict[int, bool]:
+    def _heard(self, pending: Mapping[int, Segment]) -> dict[int, bool]:
         """Own port → whether it was accepted. A port without an answer is dialled once more."""
         heard: dict[int, bool] = {}
         for _ in range(2):
-            for port in asked.keys() - heard.keys():
-                self._send(asked[port])
+            for port in pending.keys() - heard.keys():
+                self._send(pending[port])
             until = time.monotonic() + PATIENCE / 2
-            while asked.keys() - heard.keys() and (left := until - time.monotonic()) > 0:
+            while pending.keys() - heard.keys() and (left := until - time.monotonic()) > 0:
                 if select.select([self._tun], [], [], left)[0]:
                     segment = tcp_segments.read(os.read(self._tun, _PACKET))
-                    if segment and segment.to_port in asked and segment.flags & (RST | ACK):
+                    if segment and segment.to_port in pending and segment.flags & (RST | ACK):
                         heard[segment.to_port] = not segment.flags & RST
         return heard
 

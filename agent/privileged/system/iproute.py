@@ -12,5 +12,5 @@ def ip(*words: str) -> list[dict[str, Any]]:
     done = programs.run(program, "-j", *words) if program else None
     if done is None or done.returncode != 0:
         return []
-    found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
-    return found
+    objects: list[dict[str, Any]] = json.loads(done.stdout or "[]")
+    return objects

@@ -73,10 +73,10 @@ def missing(name: str) -> Refusal:
 
 def refusal(verb: str, errors: str, needs: str) -> Refusal:
     """`needs`: the parts of the kernel that the program works on."""
-    said = " ".join(line.strip() for line in errors.splitlines() if line.strip(" ^"))
+    message = " ".join(line.strip() for line in errors.splitlines() if line.strip(" ^"))
     if any(words in errors for words in _NOT_PERMITTED):
-        return Refusal(f"cannot {verb}: CAP_NET_ADMIN is missing ({said})", Reason.REDIRECT_FORBIDDEN)
+        return Refusal(f"cannot {verb}: CAP_NET_ADMIN is missing ({message})", Reason.REDIRECT_FORBIDDEN)
     if any(words in errors for words in _NOT_THERE):
-        detail = f"cannot {verb}: this kernel lacks a part of {needs} ({said})"
+        detail = f"cannot {verb}: this kernel lacks a part of {needs} ({message})"
         return Refusal(detail, Reason.REDIRECT_UNSUPPORTED)
-    return Refusal(f"cannot {verb}: {said or 'the program printed nothing'}")
+    return Refusal(f"cannot {verb}: {message or 'the program printed nothing'}")

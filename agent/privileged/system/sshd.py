@@ -71,8 +71,8 @@ def _of_socket_units() -> frozenset[int]:
     program = programs.find("systemctl")
     if program is None or not Path("/run/systemd/system").exists():
         return frozenset()
-    asked = ("--property=Listen", "--property=UnitFileState", "--property=ActiveState")
-    return of_sockets(programs.run(program, "show", *asked, "ssh.socket", "sshd.socket").stdout)
+    properties = ("--property=Listen", "--property=UnitFileState", "--property=ActiveState")
+    return of_sockets(programs.run(program, "show", *properties, "ssh.socket", "sshd.socket").stdout)
 
 
 def _listeners() -> Iterator[tuple[str, tuple[str, int], int]]:

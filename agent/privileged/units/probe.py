@@ -23,8 +23,8 @@ def run(prefix: Path, name: str) -> Answer:
     unit = _unit(prefix, name)
     # A probe may start often: systemd's start limit (5 in 10 s) would look like failures.
     _call("reset", "ResetFailedUnit", "s", unit, but="not loaded")
-    said = _call("start", "StartUnit", "ss", unit, "replace")
-    return {"job": json.loads(said)["data"][0]}
+    job = _call("start", "StartUnit", "ss", unit, "replace")
+    return {"job": json.loads(job)["data"][0]}
 
 
 def stop(prefix: Path, name: str) -> Answer:

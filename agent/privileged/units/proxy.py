@@ -68,8 +68,8 @@ def logs(prefix: Path) -> Answer:
     """The last lines, those of launcher and gate among them. Not --boot: in a container, the boot id that a unit
     with ProtectKernelTunables sees is not that of the journal."""
     words = ("--quiet", "--no-pager", f"--unit={UNIT}", f"--lines={_LINES}", "--output=short-iso")
-    told = _must("read the proxy's log", "journalctl", *words)
-    return {"lines": told.splitlines()}
+    output = _must("read the proxy's log", "journalctl", *words)
+    return {"lines": output.splitlines()}
 
 
 def _enqueue(verb: str) -> Answer:
@@ -79,8 +79,8 @@ def _enqueue(verb: str) -> Answer:
 
 def _signal(name: str) -> Answer:
     """To the proxy alone, not to the gate before it. Where none runs there is nothing to do."""
-    told = _must("look at the proxy's unit", "systemctl", "show", "--property=MainPID", "--value", UNIT)
-    if told.strip() != "0":
+    output = _must("look at the proxy's unit", "systemctl", "show", "--property=MainPID", "--value", UNIT)
+    if output.strip() != "0":
         _run("systemctl", "kill", "--kill-who=main", f"--signal={name}", UNIT)
     return {}
 

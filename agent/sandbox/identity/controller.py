@@ -48,10 +48,10 @@ class IdentityController:
             await server.stop(0)
 
     async def _certify(self, request: bytes, context: Any) -> bytes:
-        asked = dict(fields(request))
-        name = asked[IDENTITY].decode()
-        csr = x509.load_der_x509_csr(asked[REQUEST])
-        if why := self._why_not(name, asked[TOKEN].decode(), csr):
+        request_fields = dict(fields(request))
+        name = request_fields[IDENTITY].decode()
+        csr = x509.load_der_x509_csr(request_fields[REQUEST])
+        if why := self._why_not(name, request_fields[TOKEN].decode(), csr):
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, why)
         self.certified.append(name)
         until = b"\x08" + _varint(int(time.time() + self._ttl))  # a Timestamp's seconds

@@ -211,12 +211,12 @@ class WorkloadApiServer:
     async def _attested(self, context: Context) -> AsyncIterator[int]:
         """Yield the caller's uid now and whenever something has changed for it; abort when it has nothing."""
         await self._called(context)
-        told = None
+        sent = None
         while True:
             changed = self._changed
             uid = await self._entitled(context)
-            if self._svids(uid) is not told:
-                told = self._svids(uid)
+            if self._svids(uid) is not sent:
+                sent = self._svids(uid)
                 yield uid
             await changed.wait()
 

@@ -82,12 +82,12 @@ class Controllers:
             writer.write(f"{POLICY} {ports}\n".encode())
 
     async def _watched(self, workload: dict[str, str]) -> AsyncIterator[str]:
-        said = None
+        sent = None
         while True:
             news, ports = self._api.store.news(), self._opaque_ports(workload)
-            if ports != said:
+            if ports != sent:
                 yield ports
-            said = ports
+            sent = ports
             await news.wait()
 
     def _opaque_ports(self, workload: dict[str, str]) -> str:

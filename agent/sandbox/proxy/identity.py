@@ -119,12 +119,12 @@ class Identity:
 
 async def _certified(wanted: TokenSettings, name: str, anchors: str) -> x509.Certificate:
     """The token is read each time. Raises AioRpcError, OSError."""
-    asked = {
+    request = {
         controller.IDENTITY: name.encode(),
         controller.TOKEN: wanted.token.read_bytes(),
         controller.REQUEST: wanted.request.read_bytes(),
     }
-    message = b"".join(controller.field(*one) for one in asked.items())
+    message = b"".join(controller.field(*one) for one in request.items())
     trust = grpc.ssl_channel_credentials(anchors.encode())
     options = [("grpc.ssl_target_name_override", wanted.controller_name)]
     async with grpc.aio.secure_channel(wanted.controller, trust, options) as channel:
