@@ -117,6 +117,12 @@ def test_later_packets_of_a_redirected_connection_are_known_as_translated_from_t
     assert verdict(text, replace(PEER, translated=False)) is ACCEPTED
 
 
+def test_a_chain_that_translates_sources_may_refuse() -> None:
+    chain = base("accept", 100)["chain"] | {"type": "nat"}
+    assert told({"nftables": [{"chain": chain}, rule(SHUT)]}).verdict is REFUSED
+    assert told({"nftables": [{"chain": chain}, rule({"snat": {"addr": "192.0.2.9"}})]}).verdict is ACCEPTED
+
+
 def test_a_local_address_of_ipv6_is_unicast_too() -> None:
     for kinds, expected in (("UNICAST", REFUSED), ("LOCAL,UNICAST", REFUSED), ("MULTICAST", ACCEPTED)):
         assert verdict(table("ACCEPT", f"-A INPUT -m addrtype --dst-type {kinds} -j DROP"), PEER6) is expected

@@ -58,6 +58,14 @@ def test_to_the_networks_of_the_cluster(entries: list[object], verdict: Verdict,
     assert where in found.words and (verdict is ACCEPTED or where in found.fault)
 
 
+@pytest.mark.parametrize(("hook", "verdict"), [("postrouting", REFUSED), ("input", ACCEPTED)])
+def test_a_chain_that_translates_sources_is_met_once(hook: str, verdict: Verdict) -> None:
+    """On lo the connection has passed postrouting before it comes in."""
+    chain = {"family": "inet", "table": "t", "name": "input", "type": "nat", "hook": hook, "prio": 100}
+    found = going(PODS, None, {"chain": {**chain, "policy": "accept"}}, rule(SHUT))
+    assert found is not None and found.verdict is verdict
+
+
 def test_what_is_excepted_does_not_count() -> None:
     entries = [base("accept", prio=-150), rule(to("10.42.7.0/25"), SHUT)]
     found = going(PODS, [ip_network(SOME)], *entries)

@@ -15,8 +15,8 @@ _FIRST, _LAST = -(1 << 31), 1 << 31
 
 @dataclass(frozen=True)
 class Leg:
-    """`first`, `end`: the priorities of the chains that see this. `nat`: chains of type nat see it too; they see
-    no connection that is translated already."""
+    """`first`, `end`: the priorities of the chains that see this. `nat`: chains of type nat see it too; those for
+    destinations see no connection whose destination is translated already, and so with sources."""
 
     packet: Arrival
     first: int = _FIRST
@@ -60,7 +60,7 @@ def _inward(arrival: Arrival) -> Iterator[Leg]:
     yield Leg(early, end=_TRACKING)
     yield Leg(before, _TRACKING, _TRANSLATION, nat=True)
     yield Leg(replace(arrival, hook="prerouting"), _TRANSLATION, nat=not arrival.translated)
-    yield Leg(arrival)
+    yield Leg(arrival, nat=True)
     yield from _sent(_answer(arrival))
 
 
@@ -71,7 +71,8 @@ def _outward(arrival: Arrival) -> Iterator[Leg]:
         yield Leg(replace(before, hook="output"), _TRACKING, _TRANSLATION, nat=True)
     yield Leg(arrival, _TRANSLATION if arrival.before else _FIRST)
     near = replace(arrival, interface="lo")
-    yield from (Leg(replace(near, hook=hook)) for hook in ("postrouting", "prerouting", "input"))
+    yield Leg(replace(near, hook="postrouting"), nat=True)
+    yield from (Leg(replace(near, hook=hook)) for hook in ("prerouting", "input"))
     answer = replace(_answer(arrival), interface="lo")
     yield from _sent(answer)
     back = replace(answer, source=before.destination if before else None, source_port=None)
