@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from agent.cli.kit import looks, output
+from agent.cli.kit import formatting, output
 from agent.cli.kit.arguments import prefix_argument
 from agent.cli.kit.client import Client
 from agent.cli.kit.exits import Exit, Failure, complain
-from agent.cli.kit.looks import Look, duration
+from agent.cli.kit.formatting import Look, duration
 
 HELP = "show the state of this host in the mesh, and the reasons"
 DESCRIPTION = """\
@@ -64,13 +64,13 @@ def _show(status: dict[str, Any], args: argparse.Namespace) -> None:
     if args.json:
         text = json.dumps(status, indent=None if args.watch else 2)
     else:
-        text = "\n".join(render(status, looks.of_terminal(time.time())))
+        text = "\n".join(render(status, formatting.of_terminal(time.time())))
         if args.watch:
             output.clear()
     print(text, flush=True)
 
 
-def render(status: dict[str, Any], look: Look = looks.PLAIN) -> Iterator[str]:
+def render(status: dict[str, Any], look: Look = formatting.PLAIN) -> Iterator[str]:
     """The status as lines for people."""
     for text, hanging, mark in _lines(status, look.now):
         first, *others = look.wrapped(text, hanging)
@@ -114,7 +114,7 @@ def _since(condition: dict[str, str], facts: dict[str, Any], now: float) -> str:
         return ""
     for one in workload["seen"]["conditions"]:
         if one["type"].rpartition("/")[2] == condition["type"] and one["status"] == condition["status"]:
-            passed = looks.age(one["last_transition_time"], now)
+            passed = formatting.age(one["last_transition_time"], now)
             return f", for {passed}" if passed else ""
     return ""
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from agent.cli import status
-from agent.cli.kit import looks
-from agent.cli.kit.looks import Look
+from agent.cli.kit import formatting
+from agent.cli.kit.formatting import Look
 from agent.core import facts as f
 from agent.core import policy, snapshot
 from agent.core.attempts import LastAttempt
@@ -174,7 +174,7 @@ def test_the_terminal_decides(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
-    assert looks.of_terminal(5.0) == expected
+    assert formatting.of_terminal(5.0) == expected
 
 
 @pytest.mark.parametrize(
@@ -182,9 +182,9 @@ def test_the_terminal_decides(
     [(-3, "0 s"), (119.4, "119 s"), (120, "2 min"), (3599, "59 min"), (7200, "2 h"), (172800, "2 days")],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert looks.duration(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 @pytest.mark.parametrize("stamp", ["", "then", "2030-01-01T00:00:00Z"])
 def test_a_time_that_is_none_or_ahead_has_no_age(stamp: str) -> None:
-    assert looks.age(stamp, WALL) == ""
+    assert formatting.age(stamp, WALL) == ""
