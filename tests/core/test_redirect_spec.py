@@ -20,7 +20,7 @@ from agent.core.redirect import (
     ruleset,
     swallowed,
 )
-from agent.core.redirect.spec import differences_from_guide
+from agent.core.redirect.spec import differences_from_guide, outbound_of
 from agent.core.redirect.trace import Packet, explain, trace
 from agent.core.redirect.walk import WIRE, Arrival
 from tests.core.redirects import BOTH, PROXY, packets, settable, specs
@@ -111,6 +111,12 @@ def test_a_network_that_holds_a_subnet_of_this_host(
 )
 def test_whether_anything_goes_out_by_the_proxy(change: dict[str, object], outward: bool) -> None:
     assert replace(BOTH, **change).outward is outward  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("written", [*Outbound])
+def test_the_guides_mode_takes_everything_outbound_and_any_other_takes_what_is_written(written: Outbound) -> None:
+    assert outbound_of("linkerd-guide", written.value) is Outbound.ALL
+    assert outbound_of("declared", written.value) is outbound_of("off", written.value) is written
 
 
 def test_another_choice_is_another_level() -> None:

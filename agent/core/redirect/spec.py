@@ -101,8 +101,9 @@ class RedirectSpec:
 
 
 def outbound_of(mode: str, written: str) -> Outbound:
-    """By `redirect.mode` and `redirect.outbound`."""
-    return {"linkerd-guide": Outbound.ALL, "off": Outbound.OFF}.get(mode) or Outbound(written)
+    """By `redirect.mode` and `redirect.outbound`. The mode "off" turns off both directions at once, so its callers
+    ask for it first."""
+    return Outbound.ALL if mode == "linkerd-guide" else Outbound(written)
 
 
 def goes_out(outbound: Outbound, networks: Collection[object], uids: Collection[object]) -> bool:

@@ -16,6 +16,7 @@ from agent.core.redirect import (
     Address,
     Exceptions,
     Inbound,
+    Outbound,
     RedirectSpec,
     caught_ports,
     refused_ports,
@@ -134,7 +135,7 @@ def _spec(parsed: config.Config, exempt: Exempt | None = None) -> RedirectSpec:
     redirect = parsed.redirect
     guide, off = redirect.mode == "linkerd-guide", redirect.mode == "off"
     inbound = Inbound.ALL if guide else Inbound.OFF if off else Inbound(redirect.inbound)
-    outbound = outbound_of(redirect.mode, redirect.outbound)
+    outbound = Outbound.OFF if off else outbound_of(redirect.mode, redirect.outbound)
     return RedirectSpec(
         proxy_uid=_proxy_uid(parsed.proxy.user),
         addresses=parsed.host.addresses,
