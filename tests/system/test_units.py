@@ -127,6 +127,15 @@ def test_a_unit_may_do_little(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("name", sorted(EXPOSURE))
+def test_a_unit_takes_no_more_than_its_share_of_the_host(name: str) -> None:
+    """Each limit has its measured reason before it."""
+    lines = (UNITS / name).read_text().splitlines()
+    at = next(index for index, line in enumerate(lines) if line.startswith("MemoryMax="))
+    assert lines[at + 1].startswith("TasksMax="), name
+    assert lines[at - 1].startswith("# "), name
+
+
 @pytest.mark.parametrize("name", [DRAIN, REDIRECT, SOCKET, AGENT, PROXY, WAIT])
 def test_a_host_that_is_not_configured_is_left_alone(name: str) -> None:
     assert unit(name, once=False)["Unit"]["ConditionPathExists"] == "/etc/fairlead/fairlead.toml"
