@@ -1,7 +1,7 @@
 """The agent's side of the privileged helper: one request, one answer.
 
-The privileged helper listens on a socket. Without a socket, a process of root starts it. Requests and answers are
-the same in both cases.
+The privileged helper listens on a socket, for the agent. A process of root starts it and asks no socket. Requests
+and answers are the same in both cases.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Any
 
 from agent.adapters import spawn
 from agent.core.reasons import Reason
-from agent.host import Host
+from agent.host import Host, peer
 from agent.ports import Trouble
 
 WITHIN = 4.5  # seconds; every fact has a first value within 5 s of the start
@@ -32,9 +32,11 @@ Answer = Mapping[str, Any]
 
 
 class Helper:
-    """`prefix`: below which the host's files lie. `program`: the privileged helper's command line."""
+    """`prefix`: below which the host's files lie. `program`: the privileged helper's command line. `starts`: this
+    process starts the helper itself (None: if it is root, since another user may have made a socket)."""
 
-    def __init__(self, prefix: str, program: Sequence[str] = PROGRAM) -> None:
+    def __init__(self, prefix: str, program: Sequence[str] = PROGRAM, *, starts: bool | None = None) -> None:
+        self._starts = os.geteuid() == 0 if starts is None else starts
         self._socket = Host.below(prefix).helper_socket
         self._command = [*program, "--prefix", prefix]
 
@@ -75,20 +77,23 @@ class Helper:
             return _only(passed, answer, failure)
 
     async def _connect(self, failure: Reason) -> socket.socket | None:
-        """None: there is no socket, and this process is root, who may start the privileged helper itself."""
+        """None: this process starts the privileged helper itself. Raises Trouble."""
+        if self._starts:
+            return None
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             async with asyncio.timeout(WITHIN):
                 await asyncio.get_running_loop().sock_connect(connection, str(self._socket))
         except (OSError, TimeoutError) as error:
             connection.close()
-            if os.geteuid() == 0 and isinstance(error, FileNotFoundError | ConnectionRefusedError):
-                return None
             detail = f"cannot reach the privileged helper at {self._socket}: {_cause(error)}"
             raise Trouble(failure, detail, remedy=_UNREACHABLE) from None
         except BaseException:
             connection.close()
             raise
+        if (uid := peer.uid(connection)) != 0:
+            connection.close()
+            raise Trouble(failure, f"cannot trust {self._socket}: it belongs to uid {uid}, not to root")
         return connection
 
 

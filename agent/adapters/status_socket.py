@@ -11,7 +11,6 @@ import json
 import math
 import os
 import socket
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from aiohttp import web
 
 from agent.core import numbers
 from agent.core.facts import PhaseKind
+from agent.host import peer
 from agent.ports import Trouble
 
 LONGEST_WAIT = 60.0
@@ -191,9 +191,7 @@ def _listen(path: Path) -> socket.socket:
 
 def _peer_uid(request: web.Request) -> int:
     assert request.transport is not None
-    peer = request.transport.get_extra_info("socket")
-    _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-    return int(uid)
+    return peer.uid(request.transport.get_extra_info("socket"))
 
 
 def _refusal(status: int, cause: str, remedy: str) -> web.Response:

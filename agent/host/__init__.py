@@ -4,15 +4,26 @@ Law: every path of fairlead is named here and nowhere else; no file is opened bu
 `reading` is told to read. Values of the standard library only.
 """
 
+import pwd
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+AGENT: Final = "fairlead"  # the agent's user
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def boot_id() -> str:
     """New with each boot of this host."""
     return _BOOT_ID.read_text().strip()
+
+
+def agent_uid() -> int | None:
+    """None: this host has no such user."""
+    try:
+        return pwd.getpwnam(AGENT).pw_uid
+    except KeyError:
+        return None
 
 
 @dataclass(frozen=True)

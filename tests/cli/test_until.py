@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -146,11 +147,12 @@ def test_an_order_that_is_not_answered_is_given_up_soon_after_the_deadline(
 ) -> None:
     asked: list[float] = []
 
-    def ask(_client: Client, method: str, target: str, body: object, within: float) -> dict[str, Any]:
-        asked.append(within)
+    def ask(_client: Client, method: str, target: str, body: object, until: float) -> dict[str, Any]:
+        asked.append(until - 1000.0)
         raise Failure(Exit.UNAVAILABLE, "the agent does not answer")
 
     monkeypatch.setattr(clients.Client, "_ask_once", ask)
+    monkeypatch.setattr(clients, "time", SimpleNamespace(monotonic=lambda: 1000.0))
     verb, *more = words.split()
     options = ["--prefix", prefix]
     assert main.main([verb, *options, *more, "--timeout", seconds]) == Exit.UNAVAILABLE

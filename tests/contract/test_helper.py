@@ -42,7 +42,7 @@ def helper(request: pytest.FixtureRequest, host: Host) -> Iterator[Helper]:
         yield host.helper()
         return
     with helper_socket(host):
-        yield Helper(str(host.prefix), ["/nonexistent"])
+        yield Helper(str(host.prefix), ["/nonexistent"], starts=False)
 
 
 @contextlib.contextmanager
@@ -222,15 +222,9 @@ def test_the_agent_has_no_operators_say(host: Host) -> None:
         assert ask_as(AGENT, path, verb="redirect set", inbound="block", outbound="block")["ok"] is True
 
 
-async def test_a_socket_that_nobody_serves_is_no_hindrance_to_root(host: Host) -> None:
-    path = Paths(host.prefix).helper_socket
-    path.parent.mkdir(parents=True)
-    with socket.socket(socket.AF_UNIX) as gone:
-        gone.bind(str(path))
-    assert await host.helper().ask("redirect check", FAILED) == {"inbound": "off", "outbound": "off"}
-
-
-async def test_and_a_trouble_to_anybody_else(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_socket_that_is_missing_is_a_trouble_to_the_agent(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("os.geteuid", lambda: AGENT)
     for call in (host.helper().ask("redirect check", FAILED), host.helper().watch(FAILED)):
         with pytest.raises(Trouble, match=r"cannot reach the privileged helper at .*helper.sock: No such file"):
@@ -245,4 +239,4 @@ async def test_a_helper_that_is_silent(host: Host, monkeypatch: pytest.MonkeyPat
         silent.bind(str(path))
         silent.listen()
         with pytest.raises(Trouble, match=r"no answer within 0.2 s"):
-            await host.helper().ask("redirect check", FAILED)
+            await Helper(str(host.prefix), starts=False).ask("redirect check", FAILED)

@@ -3,27 +3,59 @@
 import http.client
 import json
 import math
+import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from agent.cli.kit.exits import Exit, Failure
 from agent.core import text
-from agent.host import Host
+from agent.host import Host, agent_uid, peer
 
 AGAIN = 3
+MOST = 8 << 20  # bytes of an answer
+
+
+class _Untrusted(Exception):
+    """What answered is not an agent; says why."""
+
+
+class _Bounded(socket.socket):
+    """One deadline (monotonic) for all that is sent and received, and at most MOST bytes of it."""
+
+    def __init__(self, until: float) -> None:
+        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._until, self._rest = until, MOST
+
+    def limit(self) -> None:
+        """Raises TimeoutError."""
+        rest = self._until - time.monotonic()
+        if rest <= 0:
+            raise TimeoutError
+        self.settimeout(rest)
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        self.limit()
+        received = super().recv_into(buffer, nbytes, flags)
+        self._rest -= received
+        if self._rest < 0:
+            raise _Untrusted(f"the answer is longer than {MOST >> 20} MiB")
+        return received
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
+    def __init__(self, path: Path, until: float) -> None:
+        super().__init__("localhost")
+        self._path, self._until = path, until
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        self.sock = bounded = _Bounded(self._until)
+        bounded.limit()
+        bounded.connect(str(self._path))
+        if (uid := peer.uid(bounded)) not in {0, os.geteuid(), agent_uid()}:
+            raise _Untrusted(f"{self._path} belongs to uid {uid}, not to root or the agent")
 
 
 class Client:
@@ -55,27 +87,30 @@ class Client:
         """An agent that reloads its configuration closes unanswered requests. A request that may be repeated is
         sent again, at most AGAIN times."""
         again = 0 if target.startswith("/v1/orders/") else AGAIN
+        until = time.monotonic() + min(within, self._timeout)
         while True:
             try:
-                return self._ask_once(method, target, body, min(within, self._timeout))
+                return self._ask_once(method, target, body, until)
             except (BrokenPipeError, ConnectionResetError, http.client.HTTPException) as error:
                 if not again:
                     raise self._absent(error) from None
                 again -= 1
 
-    def _ask_once(self, method: str, target: str, body: object, within: float) -> dict[str, Any]:
-        connection = _Connection(self._path, within)
+    def _ask_once(self, method: str, target: str, body: object, until: float) -> dict[str, Any]:
+        connection = _Connection(self._path, until)
         try:
             payload = None if body is None else json.dumps(body)
             connection.request(method, target, payload, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            found: dict[str, Any] = text.shown_object(json.loads(answer.read()))
+            with connection.getresponse() as answer:  # it holds the socket beyond the end of the connection
+                found = _decoded(answer.read())
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise self._absent(error) from None
         except PermissionError:
             raise Failure(
                 Exit.NOT_PERMITTED, f"cannot {self._doing}: {self._path}: permission denied", "run it with sudo"
             ) from None
+        except _Untrusted as error:
+            raise Failure(Exit.UNAVAILABLE, f"cannot {self._doing}: {error}", _LOOK) from None
         except TimeoutError:
             raise Failure(Exit.UNAVAILABLE, f"cannot {self._doing}: the agent does not answer", _LOOK) from None
         finally:
@@ -92,6 +127,16 @@ class Client:
         configured = self._host.configuration.exists()
         remedy = _LOOK if configured else WRITE
         return Failure(Exit.UNAVAILABLE, f"cannot {self._doing}: {cause} ({self._path})", remedy)
+
+
+def _decoded(answer: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(answer)
+        if isinstance(found, dict):
+            return text.shown_object(found)
+    except (ValueError, RecursionError):
+        pass
+    raise _Untrusted("the answer is not a JSON object")
 
 
 WRITE = (

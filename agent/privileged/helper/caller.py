@@ -1,18 +1,13 @@
 """Who the caller is: behind a unix socket, the kernel reports it (SO_PEERCRED)."""
 
-import pwd
 import socket
 import stat
-import struct
 from os import dup, fstat
-from typing import Final
 
+from agent.host import AGENT, agent_uid, peer
 from agent.privileged import Refusal
 from agent.privileged.helper.request import Request
 from agent.privileged.helper.verbs import Who
-
-AGENT: Final = "fairlead"  # the agent's user
-_CREDENTIALS: Final = "3i"  # struct ucred: pid, uid, gid
 
 
 def must_be_allowed(request: Request) -> None:
@@ -23,7 +18,7 @@ def must_be_allowed(request: Request) -> None:
     uid = _peer()
     if uid == 0:
         return
-    if uid != _agent():
+    if uid != agent_uid():
         raise Refusal(f"cannot serve uid {uid}: it is neither root nor {AGENT!r}")
     if request.row.who is Who.ROOT:
         raise Refusal(f"cannot do {request.verb!r} for the agent: only root may request it")
@@ -33,13 +28,4 @@ def _peer() -> int:
     with socket.socket(fileno=dup(0)) as connection:
         if connection.family is not socket.AF_UNIX:
             raise Refusal("cannot serve this caller: it is not connected by a unix socket")
-        size = struct.calcsize(_CREDENTIALS)
-        _, uid, _ = struct.unpack(_CREDENTIALS, connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
-    return int(uid)
-
-
-def _agent() -> int | None:
-    try:
-        return pwd.getpwnam(AGENT).pw_uid
-    except KeyError:
-        return None
+        return peer.uid(connection)
