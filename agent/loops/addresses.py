@@ -41,9 +41,8 @@ class AddressesLoop:
         except Trouble as trouble:
             fact = dataclasses.replace(self._fact, fault=trouble.fault)
         self._attempts.made("AddressesPresent", RECHECK, failed=fact.fault is not None)
-        if fact != self._fact:
-            self._fact = fact
-            self._publish(fact)
+        self._fact = fact
+        self._publish(fact)
 
     async def _absent(self) -> tuple[str, ...]:
         before, absent = self._fact.absent, await self._interfaces.absent(self._addresses)

@@ -121,10 +121,8 @@ class AnchorsLoop:
         return before if before is not None and abs(ends - before) < 3600.0 else ends
 
     def _tell(self, **changes: object) -> None:
-        fact = dataclasses.replace(self._fact, **changes)  # type: ignore[arg-type]
-        if fact != self._fact:
-            self._fact = fact
-            self._publish(fact)
+        self._fact = dataclasses.replace(self._fact, **changes)  # type: ignore[arg-type]
+        self._publish(self._fact)
 
     # others -------------------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ class Board:
             waiter.close()
 
     def setter(self, field: str) -> Callable[[Any], None]:
-        """The setter of one fact, for its only writer."""
+        """The setter of one fact, for its only writer, which need not compare: an equal value is no change."""
         assert field in {f.name for f in dataclasses.fields(Facts)}, field
 
         def publish(value: Any) -> None:

@@ -86,17 +86,16 @@ class IdentityLoop:
                 return fault
             case (svid, left):
                 now = asyncio.get_running_loop().time()
-                self._publish_if_new(identity.received(held, svid, left, now, None))
+                self._tell_all(identity.received(held, svid, left, now, None))
                 return None
 
     def _tell(self, **changes: object) -> None:
         # Keywords of object, because any field may be among them.
-        self._publish_if_new(dataclasses.replace(self._fact or IdentityFact(), **changes))  # type: ignore[arg-type]
+        self._tell_all(dataclasses.replace(self._fact or IdentityFact(), **changes))  # type: ignore[arg-type]
 
-    def _publish_if_new(self, fact: IdentityFact) -> None:
-        if fact != self._fact:
-            self._fact = fact
-            self._publish(fact)
+    def _tell_all(self, fact: IdentityFact) -> None:
+        self._fact = fact
+        self._publish(fact)
 
     def _hung(self) -> None:
         if self._fact is None:

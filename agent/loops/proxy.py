@@ -109,9 +109,8 @@ class ProxyLoop:
         return rest > 0 and await self._news.wait(rest)
 
     def _tell(self, fact: ProxyFact) -> None:
-        if fact != self._fact:
-            self._fact = fact
-            self._publish(fact)
+        self._fact = fact
+        self._publish(fact)
 
     # without a process --------------------------------------------------------------------------
 

@@ -68,15 +68,14 @@ class TokenLoop:
             return
         now = asyncio.get_running_loop().time()
         left = held.not_after - max(self._wall(), held.not_before)
-        self._publish_if_new(identity.received(before, svid, left, now, fault))
+        self._tell_all(identity.received(before, svid, left, now, fault))
 
     def _tell(self, fault: Fault | None) -> None:
-        self._publish_if_new(dataclasses.replace(self._fact or IdentityFact(), fault=fault))
+        self._tell_all(dataclasses.replace(self._fact or IdentityFact(), fault=fault))
 
-    def _publish_if_new(self, fact: IdentityFact) -> None:
-        if fact != self._fact:
-            self._fact = fact
-            self._publish(fact)
+    def _tell_all(self, fact: IdentityFact) -> None:
+        self._fact = fact
+        self._publish(fact)
 
     def _hung(self) -> None:
         if self._fact is None:

@@ -6,6 +6,7 @@ from agent.core.reasons import Reason
 from agent.loops.addresses import GONE_FOR, PACE, RECHECK, AddressesLoop
 from agent.ports import Trouble
 from tests.fakes.interfaces import MemoryInterfaces
+from tests.loops.recording import recorded
 from tests.loops.running import running
 
 ONE, TWO = "192.0.2.10", "2001:db8::10"
@@ -16,7 +17,7 @@ class Scene:
     def __init__(self, *here: str) -> None:
         self.interfaces = MemoryInterfaces(*here)
         self.told: list[AddressesFact] = []
-        self.loop = AddressesLoop(self.interfaces, (ONE, TWO), self.told.append)
+        self.loop = AddressesLoop(self.interfaces, (ONE, TWO), recorded("addresses", self.told))
 
     def running(self) -> AbstractAsyncContextManager[None]:
         return running(self.loop.run())

@@ -11,20 +11,19 @@ from agent.loops.attempts import Attempts
 from agent.loops.identity import IdentityLoop
 from agent.ports import WorkloadApi
 from tests.fakes.workload_api import ID, MemoryWorkloadApi, svid
+from tests.loops.recording import ShiftedClock, recorded
 from tests.loops.running import running
 
 
-class Desk:
-    """Collects what the loop publishes. `wall`: the host's clock is this far ahead of the loop's."""
+class Desk(ShiftedClock):
+    """Collects what the loop publishes."""
 
     def __init__(self, api: WorkloadApi, jitter: Callable[[], float] = lambda: 1.0) -> None:
         self.facts: list[IdentityFact] = []
-        self.wall = 0.0
         self.attempts = Attempts()
-        self.loop = IdentityLoop(api, ID, self.facts.append, self._wall_now, jitter, attempts=self.attempts)
-
-    def _wall_now(self) -> float:
-        return asyncio.get_running_loop().time() + self.wall
+        self.loop = IdentityLoop(
+            api, ID, recorded("identity", self.facts), self.wall_now, jitter, attempts=self.attempts
+        )
 
     @property
     def reasons(self) -> list[Reason | None]:

@@ -9,6 +9,7 @@ from agent.core.reasons import Reason
 from agent.loops.anchors import AnchorsLoop
 from agent.loops.board import Board
 from tests.fakes.trust_anchors import MemoryTrustAnchors
+from tests.loops.recording import ShiftedClock, recorded
 from tests.loops.running import running
 
 OLD, NEW = b"old root", b"new root"
@@ -16,16 +17,19 @@ SVID = Svid("spiffe://example.org/vm-1", "EC P-256", 0, 60, chain=(b"leaf", OLD)
 NEXT = Svid("spiffe://example.org/vm-1", "EC P-256", 30, 90, chain=(b"next leaf", NEW))
 
 
-class Desk:
+class Desk(ShiftedClock):
     def __init__(self, source: MemoryTrustAnchors, *, follow: bool = False, rooted: bool = False) -> None:
         self.board, self.facts = Board(), list[AnchorsFact]()
-        self.wall = 0.0
         self.loop = AnchorsLoop(
-            source, self.board, self.facts.append, self._now, "shop/db-1", 3600.0, follow=follow, rooted=rooted
+            source,
+            self.board,
+            recorded("anchors", self.facts),
+            self.wall_now,
+            "shop/db-1",
+            3600.0,
+            follow=follow,
+            rooted=rooted,
         )
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time() + self.wall
 
     def running(self) -> AbstractAsyncContextManager[None]:
         return running(self.loop.run())

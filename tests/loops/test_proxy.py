@@ -22,6 +22,7 @@ from tests.fakes.proxy_runtime import (
     MemoryHost,
     MemoryProxyRuntime,
 )
+from tests.loops.recording import ShiftedClock, recorded
 from tests.loops.running import running
 
 HOLD, RUNNING, DRAINED, STOPPED = ProxyGoal.HOLD, ProxyGoal.RUNNING, ProxyGoal.DRAINED, ProxyGoal.STOPPED
@@ -29,19 +30,15 @@ GRACE = 120.0
 CRASH = Fault(Reason.PROXY_CRASHED, "exit 3")
 
 
-class Scene:
-    """`wall`: how far the host's clock is ahead of the loop's."""
-
+class Scene(ShiftedClock):
     def __init__(self, survivor: bool = False, goal: ProxyGoal = HOLD) -> None:
         self.runtime = MemoryProxyRuntime(MemoryHost(PROCESS if survivor else None))
         self.board = Board()
         self.board.goals.set(Goals(proxy=goal))
         self.told: list[ProxyFact] = []
-        self.wall = 0.0
-        self.loop = ProxyLoop(self.runtime, self.board, self.told.append, UID, self._wall_now, lambda: 1.0, GRACE)
-
-    def _wall_now(self) -> float:
-        return asyncio.get_running_loop().time() + self.wall
+        self.loop = ProxyLoop(
+            self.runtime, self.board, recorded("proxy", self.told), UID, self.wall_now, lambda: 1.0, GRACE
+        )
 
     def want(self, goal: ProxyGoal) -> None:
         self.board.goals.set(Goals(proxy=goal))

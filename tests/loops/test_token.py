@@ -10,6 +10,7 @@ from agent.loops.token import TokenLoop
 from tests.fakes.identity_tokens import MemoryTokens
 from tests.lab import identity_tokens
 from tests.lab.identity_tokens import NAME
+from tests.loops.recording import ShiftedClock, recorded
 from tests.loops.running import running
 
 AWAY = Fault(Reason.API_UNREACHABLE, "away")
@@ -19,15 +20,10 @@ def claims(begins: float, ends: float) -> token.Claims:
     return token.claims(identity_tokens.token(begins, ends))
 
 
-class Desk:
-    """`wall`: the host's clock is this far ahead of the loop's."""
-
+class Desk(ShiftedClock):
     def __init__(self) -> None:
         self.tokens, self.facts, self.wall = MemoryTokens(), list[IdentityFact](), 1_000_000.0
-        self.loop = TokenLoop(self.tokens, NAME, self.facts.append, self._wall_now, lambda: 0.5)
-
-    def _wall_now(self) -> float:
-        return asyncio.get_running_loop().time() + self.wall
+        self.loop = TokenLoop(self.tokens, NAME, recorded("identity", self.facts), self.wall_now, lambda: 0.5)
 
     @property
     def reasons(self) -> list[Reason | None]:
