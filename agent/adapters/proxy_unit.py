@@ -13,7 +13,8 @@ from pathlib import Path
 
 from agent.adapters import oom_kills, proxy_reading, unit_bus
 from agent.adapters.helper import Helper
-from agent.adapters.unit_bus import BusError, UnitState
+from agent.adapters.system_bus import SYSTEM_BUS, BusError
+from agent.adapters.unit_bus import UnitState
 from agent.core import gate_record, procfs
 from agent.core.facts import UNKNOWN, Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
@@ -39,7 +40,7 @@ class UnitProxy:
     `root`: below which the host's files lie."""
 
     def __init__(
-        self, settings: Callable[[], ProxySettings], helper: Helper, root: Path, bus: str = unit_bus.SYSTEM_BUS
+        self, settings: Callable[[], ProxySettings], helper: Helper, root: Path, bus: str = SYSTEM_BUS
     ) -> None:
         self._settings, self._helper, self._bus = settings, helper, bus
         self._gate = Host(root).gate

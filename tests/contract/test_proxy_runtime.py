@@ -13,7 +13,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from agent.adapters import unit_bus
+from agent.adapters import system_bus, unit_bus
 from agent.adapters.helper import Helper
 from agent.adapters.proxy_unit import UnitProxy
 from agent.core import proxy
@@ -202,7 +202,7 @@ async def test_a_time_limit_of_who_watches_a_unit_is_no_trouble_with_systemd(
         bus.listen()
         with monkeypatch.context() as patched:
             patched.setattr(unit_bus, "WITHIN", 0.05)
-            with pytest.raises(unit_bus.BusError, match="no answer"):
+            with pytest.raises(system_bus.BusError, match="no answer"):
                 async with unit_bus.watching("any.service", str(tmp_path / "bus")):
                     pass
         monkeypatch.setattr(unit_bus.UnitWatch, "open", AsyncMock())

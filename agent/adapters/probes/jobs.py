@@ -7,26 +7,16 @@ unit without references, with its result, but still reports how its job ended.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Any
 
-from jeepney import DBusAddress, HeaderFields, MatchRule, Message, MessageType, Parser, Properties, new_method_call
-from jeepney.auth import BEGIN, AuthenticationError, Authenticator
-from jeepney.bus_messages import message_bus
+from jeepney import HeaderFields, MatchRule, Message, MessageType
+from jeepney.auth import AuthenticationError
 
 from agent.adapters.helper import Helper
+from agent.adapters.system_bus import SYSTEM_BUS, SYSTEMD, BusError, Connection, HungUp, connected
 from agent.core.probe import Attempt, ProbeSpec
 from agent.core.reasons import Reason
 from agent.ports import Trouble
-
-SYSTEM_BUS: Final = "/run/dbus/system_bus_socket"
-_SYSTEMD: Final = "org.freedesktop.systemd1"
-_MANAGER = DBusAddress("/org/freedesktop/systemd1", _SYSTEMD, f"{_SYSTEMD}.Manager")
-_MOST: Final = 1 << 16  # bytes read at once
-_REPLY, _MEMBER = HeaderFields.reply_serial, HeaderFields.member
-
-
-class BusError(Exception):
-    """systemd cannot be asked: why."""
 
 
 async def run(spec: ProbeSpec, helper: Helper, path: str = SYSTEM_BUS) -> Attempt:
@@ -34,20 +24,19 @@ async def run(spec: ProbeSpec, helper: Helper, path: str = SYSTEM_BUS) -> Attemp
     that refuses, is no verdict on the application."""
     started = False
     try:
-        async with asyncio.timeout(spec.timeout), _bus(path) as bus:
-            await bus.watch_jobs(spec.unit)
-            if (wrong := await bus.unfit(spec.unit)) is not None:
+        async with asyncio.timeout(spec.timeout), _watching(spec.unit, path) as jobs:
+            if (wrong := await jobs.unfit(spec.unit)) is not None:
                 return Attempt(False, wrong)
             started = True  # the privileged helper may have done it though its answer is lost
             answer = await helper.ask("probe run", Reason.PROBE_FAILING, probe=spec.name)
-            return await bus.verdict(spec.unit, await bus.end_of(str(answer.get("job"))))
+            return await jobs.verdict(spec.unit, await jobs.end_of(str(answer.get("job"))))
     except TimeoutError:
         if not started:
             return Attempt(None, f"cannot ask systemd: no answer within {spec.timeout:g} s")
         with suppress(Trouble):  # it runs on then, and the next try finds it
             await helper.ask("probe stop", Reason.PROBE_FAILING, probe=spec.name)
         return Attempt(False, f"{spec.unit}: no end within {spec.timeout:g} s")
-    except (OSError, EOFError, AuthenticationError) as error:
+    except (OSError, HungUp, AuthenticationError) as error:
         return Attempt(None, f"cannot ask systemd on {path}: {str(error) or 'it hung up'}")
     except BusError as error:
         return Attempt(None, f"cannot ask systemd: {error}")
@@ -55,32 +44,19 @@ async def run(spec: ProbeSpec, helper: Helper, path: str = SYSTEM_BUS) -> Attemp
         return Attempt(None, trouble.detail)
 
 
-class _Bus:
-    """One connection, used by one task. Raises EOFError, OSError, BusError."""
+class _Jobs:
+    """The jobs of units, as systemd reports them. Used by one task. Raises OSError, BusError."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer, self._parser = reader, writer, Parser()
-        self._serial = 0
+    def __init__(self) -> None:
         self._ended: dict[str, str] = {}  # job → result
 
-    async def hello(self) -> None:
-        proof = Authenticator()
-        for said in proof:
-            self._writer.write(said)
-            answer = await self._reader.read(_MOST)
-            if not answer:
-                raise EOFError
-            proof.feed(answer)
-        self._writer.write(BEGIN)
-        await self._call(message_bus.Hello())
-
-    async def watch_jobs(self, unit: str) -> None:
+    async def watch(self, unit: str, bus: Connection) -> None:
+        self._bus = bus
         rule = MatchRule(
-            type="signal", interface=f"{_SYSTEMD}.Manager", member="JobRemoved", path="/org/freedesktop/systemd1"
+            type="signal", interface=f"{SYSTEMD}.Manager", member="JobRemoved", path="/org/freedesktop/systemd1"
         )
         rule.add_arg_condition(2, unit)
-        await self._call(message_bus.AddMatch(rule))
-        await self._call(new_method_call(_MANAGER, "Subscribe"))
+        await bus.subscribe(rule)
 
     async def unfit(self, unit: str) -> str | None:
         """Why the end of this unit's start would say nothing; None: it is fit."""
@@ -94,7 +70,7 @@ class _Bus:
     async def end_of(self, job: str) -> str:
         """How a job ended: done, failed, timeout, canceled, dependency, skipped …"""
         while job not in self._ended:
-            self._note(await self._next())
+            await self._bus.hear()
         return self._ended[job]
 
     async def verdict(self, unit: str, result: str) -> Attempt:
@@ -106,46 +82,21 @@ class _Bus:
         return Attempt(False, f"{unit}: {result}: {cause}")
 
     async def _property(self, unit: str, kind: str, name: str) -> Any:
-        (path,) = await self._call(new_method_call(_MANAGER, "LoadUnit", "s", (unit,)))
-        place = DBusAddress(path, _SYSTEMD, f"{_SYSTEMD}.{kind}")
-        ((_, value),) = await self._call(Properties(place).get(name))
-        return value
+        return await self._bus.unit_property(await self._bus.load(unit), kind, name)
 
-    async def _call(self, message: Message) -> tuple[Any, ...]:
-        self._serial += 1
-        self._writer.write(message.serialise(self._serial))
-        while True:
-            answer = await self._next()
-            if answer.header.fields.get(_REPLY) != self._serial:
-                self._note(answer)
-            elif answer.header.message_type is MessageType.error:
-                raise BusError(str(answer.body[0]) if answer.body else "an error without words")
-            else:
-                return tuple(answer.body)
-
-    def _note(self, message: Message) -> None:
+    def note(self, message: Message) -> None:
         if (
             message.header.message_type is MessageType.signal
-            and message.header.fields.get(_MEMBER) == "JobRemoved"
+            and message.header.fields.get(HeaderFields.member) == "JobRemoved"
         ):
             _, job, _, result = message.body
             self._ended[job] = result
 
-    async def _next(self) -> Message:
-        while (message := self._parser.get_next_message()) is None:
-            data = await self._reader.read(_MOST)
-            if not data:
-                raise EOFError
-            self._parser.add_data(data)
-        return message
-
 
 @asynccontextmanager
-async def _bus(path: str) -> AsyncIterator[_Bus]:
-    reader, writer = await asyncio.open_unix_connection(path)
-    try:
-        bus = _Bus(reader, writer)
+async def _watching(unit: str, path: str) -> AsyncIterator[_Jobs]:
+    jobs = _Jobs()
+    async with connected(path, jobs.note) as bus:
         await bus.hello()
-        yield bus
-    finally:
-        writer.transport.abort()
+        await jobs.watch(unit, bus)
+        yield jobs
