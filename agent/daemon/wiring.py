@@ -28,8 +28,9 @@ from agent.adapters import (
 from agent.config import Config, derived
 from agent.core import failure
 from agent.core import proxy as proxy_core
-from agent.daemon import clocks, identities, orders, proxies, published_state, reload
+from agent.daemon import identities, orders, proxies, published_state, reload
 from agent.daemon.context import Context
+from agent.host import clocks
 from agent.loops import (
     addresses,
     events,

@@ -1,4 +1,4 @@
-"""The paths of a host.
+"""The paths of a host, its clock and its loopback interface.
 
 Law: every path of fairlead is named here and nowhere else; no file is opened but the kernel's boot id, and what
 `reading` is told to read. Values of the standard library only.

@@ -9,7 +9,6 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 from agent import __version__
@@ -20,6 +19,7 @@ from agent.core.facts import UNKNOWN, Phase, PhaseKind, ProxyFact, ProxyState
 from agent.core.health import Spec
 from agent.core.policy_drain import has_drained
 from agent.core.reasons import Fault, Reason
+from agent.host import clocks
 from agent.loops import policy as policy_loop
 from agent.loops import slices, status
 from agent.loops.board import Board, Waiter
@@ -67,7 +67,7 @@ async def _looking(config: Config, spec: Spec, board: Board) -> AsyncIterator[No
         user_agent=f"fairlead/{__version__}",
     )
     loops = [
-        status.StatusLoop(api, spec, board, board.setter("workload"), _wall, random.random).run(),
+        status.StatusLoop(api, spec, board, board.setter("workload"), clocks.wall, random.random).run(),
         slices.SlicesLoop(api, board, board.setter("slices")).run(),
         policy_loop.PolicyLoop(spec, board, board.setter("agent")).run(),
         _watch_proxy(config, board.setter("proxy")),
@@ -94,7 +94,3 @@ async def _watch_proxy(config: Config, publish: Callable[[ProxyFact], None]) -> 
             ProxyFact(state, in_flight=None if reading.in_flight is UNKNOWN else reading.in_flight, fault=fault)
         )
         await asyncio.sleep(READ_EVERY)
-
-
-def _wall() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
