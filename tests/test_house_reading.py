@@ -14,7 +14,7 @@ OTHERWISE = {
     "adapters/proxy_child.py": f"{_KERNEL}; {_CREATES}",
     "adapters/proxy_reading.py": _KERNEL,
     "adapters/proxy_unit.py": _KERNEL,
-    "cli/check_config.py": _NAMED,
+    "cli/kit/configuration.py": _NAMED,
     "cli/proxy.py": _NAMED,
     "host/__init__.py": _KERNEL,
     "host/reading.py": "the function itself",

@@ -1,9 +1,9 @@
-"""The agent's unix socket: HTTP, `GET /v1/status[?after=VERSION[&wait=SECONDS]]`, `POST /v1/phase`,
-`POST /v1/probes/NAME`, `POST /v1/orders/NAME`.
+"""The agent's unix sockets: HTTP. On the status socket `GET /v1/status[?after=VERSION[&wait=SECONDS]]`,
+`POST /v1/phase`, `POST /v1/orders/NAME`; on the push socket `POST /v1/probes/NAME`.
 
-Every user that may open the socket (0660) may read, and push a heartbeat: the application pushes, and it is not
-root. Only root and the agent's user may change the phase and send orders; the kernel identifies the user
-(SO_PEERCRED).
+Every user that may open the status socket (0660, the agent's group) may read. Only root and the agent's user may
+change the phase and send orders; the kernel identifies the user (SO_PEERCRED). Every user that may open the push
+socket (0660, the group `fairlead-push`) may push a heartbeat, and can do nothing else.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import json
 import math
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,70 @@ ASKABLE = {kind.value: kind for kind in PhaseKind}
 Order = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any] | None]]
 
 
-class StatusSocket:
+class _Served:
+    """Routes on a listener at `path`."""
+
+    def __init__(self, path: Path, routes: Sequence[web.RouteDef]) -> None:
+        self._path, self._routes = path, routes
+
+    @contextlib.asynccontextmanager
+    async def serving(self, kept: "Listener | None" = None) -> AsyncIterator[None]:
+        """`kept`: a listener that stays open afterwards, for whatever serves next; None: one of its own."""
+        with contextlib.nullcontext(kept) if kept is not None else listening(self._path) as listener:
+            app = web.Application()
+            app.add_routes(self._routes)
+            # A client that waits for news must not hold up the end of the agent.
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+            await runner.setup()
+            try:
+                await web.SockSite(runner, listener.another()).start()
+                yield
+            finally:
+                await runner.cleanup()
+
+
+class PushSocket(_Served):
+    """`pushes`: each probe that is pushed, and the longest that one push may vouch for; `push(name, ttl)`: takes
+    one."""
+
+    def __init__(self, path: Path, pushes: Mapping[str, float], push: Callable[[str, float], None]) -> None:
+        super().__init__(path, [web.post("/v1/probes/{name}", self._heartbeat)])
+        self._pushes, self._push = pushes, push
+
+    async def _heartbeat(self, request: web.Request) -> web.Response:
+        """Body: `{"ttl": SECONDS}`, or `{}` for the longest that the configuration allows."""
+        name = request.match_info["name"]
+        longest = self._pushes.get(name)
+        if longest is None:
+            known = ", ".join(self._pushes) or "there is none"
+            return _refusal(404, f"no probe {name!r} waits for a push", f"probes of kind push: {known}")
+        try:
+            ttl = numbers.number((await _body(request)).get("ttl", longest), -math.inf, math.inf)
+        except ValueError:
+            ttl = None
+        if ttl is None:
+            return _refusal(400, "the request's ttl is not a number", "give it in seconds")
+        if not 0 < ttl <= longest:
+            remedy = f"give at most {longest:g} s, or raise the probe's ttl in the configuration"
+            return _refusal(400, f"a push cannot vouch for {ttl:g} s", remedy)
+        self._push(name, ttl)
+        return web.json_response({"probe": name, "ttl": ttl})
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    """Raises ValueError: it is no JSON object."""
+    try:
+        words = json.loads(await request.read())
+    except RecursionError:
+        words = None
+    if not isinstance(words, dict):
+        raise ValueError("no object")
+    return words
+
+
+class StatusSocket(_Served):
     """`snapshot`: the status as JSON-ready value with a "version"; `changed(version, seconds)`: returns when
-    the version has moved on, or the time is over; `ask`: sets the phase, raises Trouble; `pushes`: each probe
-    that is pushed, and the longest that one push may vouch for; `push(name, ttl)`: takes one."""
+    the version has moved on, or the time is over; `ask`: sets the phase, raises Trouble."""
 
     def __init__(
         self,
@@ -43,40 +103,16 @@ class StatusSocket:
         snapshot: Callable[[], dict[str, Any]],
         changed: Callable[[int, float], Awaitable[None]],
         ask: Callable[[PhaseKind], Awaitable[None]],
-        pushes: Mapping[str, float],
-        push: Callable[[str, float], None],
         orders: Mapping[str, Order] | None = None,
     ) -> None:
+        routes = [
+            web.get("/v1/status", self._status),
+            web.post("/v1/phase", self._phase),
+            web.post("/v1/orders/{name}", self._order),
+        ]
+        super().__init__(path, routes)
         self._orders = orders or {}
-        self._path, self._snapshot, self._changed, self._ask = path, snapshot, changed, ask
-        self._pushes, self._push = pushes, push
-
-    @contextlib.asynccontextmanager
-    async def serving(self, kept: "Listener | None" = None) -> AsyncIterator[None]:
-        """`kept`: a listener that stays open afterwards, for whatever serves next; None: one of its own."""
-        with contextlib.nullcontext(kept) if kept is not None else listening(self._path) as listener:
-            async with self._serving(listener):
-                yield
-
-    @contextlib.asynccontextmanager
-    async def _serving(self, listener: "Listener") -> AsyncIterator[None]:
-        app = web.Application()
-        app.add_routes(
-            [
-                web.get("/v1/status", self._status),
-                web.post("/v1/phase", self._phase),
-                web.post("/v1/probes/{name}", self._heartbeat),
-                web.post("/v1/orders/{name}", self._order),
-            ]
-        )
-        # A client that waits for news must not hold up the end of the agent.
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            await web.SockSite(runner, listener.another()).start()
-            yield
-        finally:
-            await runner.cleanup()
+        self._snapshot, self._changed, self._ask = snapshot, changed, ask
 
     async def _status(self, request: web.Request) -> web.Response:
         after = numbers.whole(request.query.get("after", ""))
@@ -113,36 +149,6 @@ class StatusSocket:
             return _refusal(503, trouble.detail or trouble.fault.entry.text, trouble.fault.way_out)
         return web.json_response(self._snapshot() if answer is None else answer)
 
-    async def _heartbeat(self, request: web.Request) -> web.Response:
-        """Body: `{"ttl": SECONDS}`, or `{}` for the longest that the configuration allows."""
-        name = request.match_info["name"]
-        longest = self._pushes.get(name)
-        if longest is None:
-            known = ", ".join(self._pushes) or "there is none"
-            return _refusal(404, f"no probe {name!r} waits for a push", f"probes of kind push: {known}")
-        try:
-            ttl = numbers.number((await _body(request)).get("ttl", longest), -math.inf, math.inf)
-        except ValueError:
-            ttl = None
-        if ttl is None:
-            return _refusal(400, "the request's ttl is not a number", "give it in seconds")
-        if not 0 < ttl <= longest:
-            remedy = f"give at most {longest:g} s, or raise the probe's ttl in the configuration"
-            return _refusal(400, f"a push cannot vouch for {ttl:g} s", remedy)
-        self._push(name, ttl)
-        return web.json_response({"probe": name, "ttl": ttl})
-
-
-async def _body(request: web.Request) -> dict[str, Any]:
-    """Raises ValueError: it is no JSON object."""
-    try:
-        words = json.loads(await request.read())
-    except RecursionError:
-        words = None
-    if not isinstance(words, dict):
-        raise ValueError("no object")
-    return words
-
 
 def _seconds(text: str) -> float:
     """How long a client would wait; what is no such number is the longest."""
@@ -178,6 +184,7 @@ def listening(path: Path) -> Iterator[Listener]:
 
 def _listen(path: Path) -> socket.socket:
     """A listener at `path`; the one that a dead agent left is replaced (the caller holds the agent's lock)."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)  # on an installed host systemd has made it
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o117)

@@ -13,6 +13,8 @@ DESCRIPTION = """\
 in the configuration with kind = "push". It passes from the first push on, and fails when the ttl of the last push
 has expired. Before the first push its result is unknown.
 
+The application's user must be in the group fairlead-push, which opens this socket and nothing else.
+
 Push again well before the ttl expires, for example every 10 s for a ttl of 30 s."""
 
 UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -31,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    Client(args.prefix, f"push probe {args.name}", timeout=10.0).push(args.name, args.ttl)
+    Client(args.prefix, f"push probe {args.name}", timeout=10.0, pushes=True).push(args.name, args.ttl)
     return Exit.OK
 
 

@@ -55,11 +55,14 @@ async def _live(config: Config, host: Host, owner: tuple[int, int]) -> None:
     """One configuration after another. Between two nothing is awaited, so that no signal is lost; the socket stays
     open, so that no client is refused."""
     wanted: Config | None = config
-    with status_socket.listening(host.socket) as listener:
+    with (
+        status_socket.listening(host.socket) as status,
+        status_socket.listening(host.push_socket) as pushes,
+    ):
         for count in itertools.count(1):
             if wanted is None:
                 return
-            wanted = await Daemon(_context(wanted, host, owner, count), listener).run()
+            wanted = await Daemon(_context(wanted, host, owner, count), status, pushes).run()
 
 
 def _context(config: Config, host: Host, owner: tuple[int, int], count: int) -> Context:
@@ -68,10 +71,10 @@ def _context(config: Config, host: Host, owner: tuple[int, int], count: int) -> 
 
 
 class Daemon:
-    """The agent with one configuration. `listener`: of the status socket."""
+    """The agent with one configuration, and the listeners of its sockets."""
 
-    def __init__(self, context: Context, listener: status_socket.Listener) -> None:
-        self._listener = listener
+    def __init__(self, context: Context, status: status_socket.Listener, pushes: status_socket.Listener) -> None:
+        self._status, self._pushes = status, pushes
         self._stop, self._next = asyncio.Event(), context.config
         self._told_to_end = False
         self._parts = Parts(context, Ending(self._end, self._begin_again))
@@ -88,7 +91,8 @@ class Daemon:
             stack.callback(parts.interfaces.close)
             if isinstance(parts.runtime, proxy_child.ChildProxy):
                 stack.callback(parts.runtime.close)
-            await stack.enter_async_context(parts.socket().serving(self._listener))
+            await stack.enter_async_context(parts.socket().serving(self._status))
+            await stack.enter_async_context(parts.push_socket().serving(self._pushes))
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(part.run(), name=name) for name, part in parts.loops().items()]
                 await self._stop.wait()

@@ -198,21 +198,22 @@ class Parts:
 
     def _folders(self) -> Loop:
         host = self.context.host
-        adapter = folders.HostFolders(host.agent_state, host.socket)
+        adapter = folders.HostFolders(host.agent_state, host.socket, host.push_socket)
         # A service manager to which this process reports that it is ready also starts the next one.
         end = self._ending.end if "NOTIFY_SOCKET" in os.environ else None
         return folders_loop.FoldersLoop(adapter.look, self.context.board.setter("folders"), end)
 
-    # the status socket
+    # its sockets
 
     def socket(self) -> status_socket.StatusSocket:
         it = self.context
+        snapshot, asked = partial(published_state.snapshot, it), self.phase.ask
+        return status_socket.StatusSocket(it.host.socket, snapshot, it.board.changed, asked, self._by_name())
+
+    def push_socket(self) -> status_socket.PushSocket:
+        it = self.context
         pushes = {spec.name: spec.ttl for spec in it.config.probes if spec.kind == "push"}
-        snapshot = partial(published_state.snapshot, it)
-        asked, push = self.phase.ask, self.probe.push
-        return status_socket.StatusSocket(
-            it.host.socket, snapshot, it.board.changed, asked, pushes, push, self._by_name()
-        )
+        return status_socket.PushSocket(it.host.push_socket, pushes, self.probe.push)
 
     def _by_name(self) -> Mapping[str, status_socket.Order]:
         return {

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 AGENT: Final = "fairlead"  # the agent's user
+PUSHERS: Final = "fairlead-push"  # the group whose members may push heartbeats
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -125,6 +126,12 @@ class Host:
     def socket(self) -> Path:
         """The status socket."""
         return self.agent_run / "fairlead.sock"
+
+    @property
+    def push_socket(self) -> Path:
+        """The socket on which applications push heartbeats, and nothing else. The setgid folder gives it the group
+        of those who may."""
+        return self.prefix / "run/fairlead-push/push.sock"
 
     @property
     def agent_lock(self) -> Path:

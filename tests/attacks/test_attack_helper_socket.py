@@ -23,7 +23,7 @@ RESTARTS = 20  # in a folder of the attacker's, the first is enough
 _SWAP = """
 import os, stat, sys
 path, target = sys.argv[1:]
-mine = "/run/fairlead/link"
+mine = "/run/fairlead-push/link"
 print("begun", flush=True)
 while True:
     try:
@@ -39,8 +39,6 @@ while True:
 
 def test_attack_swap_of_the_helpers_socket(fresh_machine: Callable[[], Machine]) -> None:
     machine = fresh_machine()
-    tmpfiles = Path(installed.CHECKOUT, "packaging/files/tmpfiles.conf").read_text()
-    machine.write("/usr/lib/tmpfiles.d/fairlead.conf", tmpfiles)
     configure(machine)
     machine.write(SECRET, "root's alone\n", 0o600)
     with machine.powered():

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from agent.adapters.status_socket import StatusSocket, listening
+from agent.adapters.status_socket import PushSocket, StatusSocket, listening
 from agent.cli.kit.client import Client
 from agent.cli.kit.exits import Exit, Failure
 from agent.core.facts import PhaseKind
 from agent.core.reasons import Reason
+from agent.host import Host
 from agent.loops.board import Board
 from agent.ports import Trouble
 from tests.core import world
@@ -34,7 +35,8 @@ class Agent:
         pushes = {"beat": 60.0, "o dd/": 5.0}
         orders = {"restart": self.order}
         self.ordered: list[dict[str, Any]] = []
-        self.socket = StatusSocket(self.path, self.shot, self.board.changed, self.ask, pushes, self.push, orders)
+        self.socket = StatusSocket(self.path, self.shot, self.board.changed, self.ask, orders)
+        self.pushes = PushSocket(Host(prefix).push_socket, pushes, self.push)
 
     def shot(self) -> dict[str, Any]:
         return {"version": self.board.version, "headline": "hello"}
@@ -57,11 +59,14 @@ class Agent:
         """What a client does, beside the agent's loop."""
         return await asyncio.to_thread(use, Client(str(self.prefix), "try", timeout=10))
 
+    async def pusher(self, use: Callable[[Client], Any]) -> Any:
+        return await asyncio.to_thread(use, Client(str(self.prefix), "try", timeout=10, pushes=True))
+
 
 @pytest.fixture
 async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
     found = Agent(tmp_path)
-    async with found.socket.serving():
+    async with found.socket.serving(), found.pushes.serving():
         yield found
 
 
@@ -169,22 +174,22 @@ async def test_an_order_that_cannot_be_carried_out_says_why(agent: Agent) -> Non
 
 
 async def test_a_heartbeat_is_pushed(agent: Agent) -> None:
-    assert await agent.client(lambda c: c.push("beat", 30.0)) == {"probe": "beat", "ttl": 30.0}
-    await agent.client(lambda c: c.push("beat", None))
-    await agent.client(lambda c: c.push("o dd/", 0.5))
+    assert await agent.pusher(lambda c: c.push("beat", 30.0)) == {"probe": "beat", "ttl": 30.0}
+    await agent.pusher(lambda c: c.push("beat", None))
+    await agent.pusher(lambda c: c.push("o dd/", 0.5))
     assert agent.pushed == [("beat", 30.0), ("beat", 60.0), ("o dd/", 0.5)]
 
 
 @pytest.mark.parametrize("ttl", [0, -1, 60.1, math.inf])
 async def test_a_heartbeat_that_vouches_for_too_long_or_not_at_all_is_refused(agent: Agent, ttl: float) -> None:
     with pytest.raises(Failure, match="a push cannot vouch for") as caught:
-        await agent.client(lambda c: c.push("beat", ttl))
+        await agent.pusher(lambda c: c.push("beat", ttl))
     assert "at most 60 s" in caught.value.remedy and agent.pushed == []
 
 
 async def test_a_heartbeat_for_no_probe_is_refused(agent: Agent) -> None:
     with pytest.raises(Failure, match="no probe 'beet' waits for a push") as caught:
-        await agent.client(lambda c: c.push("beet", 30.0))
+        await agent.pusher(lambda c: c.push("beet", 30.0))
     assert "beat" in caught.value.remedy and agent.pushed == []
 
 
@@ -196,7 +201,7 @@ HOSTILE = [b'{"ttl": ' + b"9" * 400 + b"}", b"[" * 100_000, b'{"ttl": ' + b"[" *
     "body", [b"", b"[]", b'{"ttl": "long"}', b'{"ttl": null}', b'{"ttl": NaN}', b"\xff", *HOSTILE]
 )
 async def test_a_heartbeat_of_nonsense_is_refused(agent: Agent, body: bytes) -> None:
-    status, _ = await asyncio.to_thread(post, agent.path, body, "/v1/probes/beat")
+    status, _ = await asyncio.to_thread(post, Host(agent.prefix).push_socket, body, "/v1/probes/beat")
     assert status == 400 and agent.pushed == []
 
 

@@ -25,6 +25,7 @@ _PROGRAM = f"""\
 shift
 PYTHONPATH={LIBRARY}:{LIBRARY}/{_VERSION}/site-packages exec {PYTHON}3 -SP "$@"
 """
+PUSHERS = 2104
 USERS = {"fairlead": 2101, "fairlead-proxy": 2102, "app": 2103}
 
 # Read-only in the machine: the interpreter that runs this, its packages, and fairlead.
@@ -39,9 +40,11 @@ BINDS = (
 def install(machine: Machine) -> None:
     """Before its first boot. Units are there and none is enabled."""
     users = [f"{name}:x:{uid}:{uid}::/:/usr/sbin/nologin" for name, uid in USERS.items()]
-    groups = [f"{name}:x:{uid}:" for name, uid in USERS.items()]
+    groups = [f"{name}:x:{gid}:" for name, gid in {**USERS, "fairlead-push": PUSHERS}.items()]
     for path, lines in (("/etc/passwd", users), ("/etc/group", groups)):
         machine.write(path, machine.read(path) + "".join(f"{line}\n" for line in lines))
+    tmpfiles = (CHECKOUT / "packaging/files/tmpfiles.conf").read_text()
+    machine.write("/usr/lib/tmpfiles.d/fairlead.conf", tmpfiles)
     # An interpreter that was built as a shared library looks for that in its own old place, and then here.
     for library in (Path(sys.base_prefix) / "lib").glob("libpython*.so.*"):
         machine.path(f"/usr/lib/{library.name}").symlink_to(f"{_BASE}/lib/{library.name}")

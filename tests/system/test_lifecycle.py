@@ -82,13 +82,15 @@ def test_its_users_share_nothing(host: Machine) -> None:
         "/var/lib/fairlead",
         "/var/lib/fairlead/agent",
         "/var/lib/fairlead/proxy",
+        "/run/fairlead-push",
         "/run/fairlead-token",
     ]
     assert host.run("stat", "--format=%n %a %U:%G", *asked).splitlines() == [
         "/etc/fairlead 755 root:root",
         "/var/lib/fairlead 755 root:root",
-        "/var/lib/fairlead/agent 750 fairlead:fairlead",
+        "/var/lib/fairlead/agent 700 fairlead:fairlead",
         "/var/lib/fairlead/proxy 755 root:root",
+        "/run/fairlead-push 2750 fairlead:fairlead-push",
         "/run/fairlead-token 2750 fairlead:fairlead-proxy",
     ]
 

@@ -209,4 +209,4 @@ def test_the_agent_is_nobody_and_comes_back_for_ever() -> None:
 def test_a_token_reaches_the_proxys_user_through_its_folder_alone() -> None:
     files = (UNITS.parent / "packaging/files/tmpfiles.conf").read_text().splitlines()
     assert "d /run/fairlead-token 2750 fairlead fairlead-proxy" in files
-    assert unit("fairlead.service")["Service"]["ReadWritePaths"] == "-/run/fairlead-token"
+    assert unit("fairlead.service")["Service"]["ReadWritePaths"] == "-/run/fairlead-push -/run/fairlead-token"

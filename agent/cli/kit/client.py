@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from agent.cli.kit.exits import Exit, Failure
 from agent.core import text
-from agent.host import Host, agent_uid, peer
+from agent.host import PUSHERS, Host, agent_uid, peer
 
 AGAIN = 3
 MOST = 8 << 20  # bytes of an answer
@@ -59,12 +59,13 @@ class _Connection(http.client.HTTPConnection):
 
 
 class Client:
-    """`doing`: the verb's action, for its errors ("read the status")."""
+    """`doing`: the verb's action, for its errors ("read the status"). `pushes`: of the push socket."""
 
-    def __init__(self, prefix: str, doing: str, timeout: float = 70.0) -> None:
+    def __init__(self, prefix: str, doing: str, timeout: float = 70.0, *, pushes: bool = False) -> None:
         self._host = Host.below(prefix)
-        self._path = self._host.socket
+        self._path = self._host.push_socket if pushes else self._host.socket
         self._doing, self._timeout = doing, timeout
+        self._to_open = f"run it as a member of the group {PUSHERS}" if pushes else "run it with sudo"
 
     def status(self, after: int | None = None, wait: float = 60.0, within: float = math.inf) -> dict[str, Any]:
         """The status now; with `after`, as soon as its version is past that, or when `wait` seconds (60 at
@@ -107,7 +108,7 @@ class Client:
             raise self._absent(error) from None
         except PermissionError:
             raise Failure(
-                Exit.NOT_PERMITTED, f"cannot {self._doing}: {self._path}: permission denied", "run it with sudo"
+                Exit.NOT_PERMITTED, f"cannot {self._doing}: {self._path}: permission denied", self._to_open
             ) from None
         except _Untrusted as error:
             raise Failure(Exit.UNAVAILABLE, f"cannot {self._doing}: {error}", _LOOK) from None

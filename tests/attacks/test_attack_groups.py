@@ -1,0 +1,109 @@
+"""The attacker is an application's user, in one of the groups that fairlead has for others.
+
+What must hold: a group opens one thing. `fairlead` reads the status; `fairlead-push` pushes heartbeats.
+"""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from agent.adapters.status_socket import PushSocket, StatusSocket
+from agent.core.facts import PhaseKind
+from agent.host import Host
+from tests.lab.machine import Machine
+from tests.lab.unit_machine import configure
+
+USER, READERS, PUSHERS = 2109, 2101, 2104
+_CLIENT = """
+import http.client, socket, sys
+path, method, target = sys.argv[1:]
+connection = http.client.HTTPConnection("agent")
+connection.sock = socket.socket(socket.AF_UNIX)
+try:
+    connection.sock.connect(path)
+except PermissionError:
+    print("closed")
+else:
+    connection.request(method, target, "{}")
+    print(connection.getresponse().status)
+"""
+STATUS, PUSH = ("GET", "/v1/status"), ("POST", "/v1/probes/beat")
+
+
+async def _changed(_version: int, _seconds: float) -> None:
+    return
+
+
+async def _ask(_phase: PhaseKind) -> None:
+    return
+
+
+@pytest.fixture
+async def host(root: None, tmp_path: Path) -> AsyncIterator[Host]:
+    """Its folders as systemd makes them, with these groups in place of the named ones."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):  # pytest's own are closed to other users
+        folder.chmod(0o711)
+    host = Host(tmp_path)
+    host.agent_run.mkdir(parents=True)
+    host.push_socket.parent.mkdir()
+    os.chown(host.push_socket.parent, 0, PUSHERS)
+    host.push_socket.parent.chmod(0o2750)
+    status = StatusSocket(host.socket, dict, _changed, _ask)
+    async with status.serving(), PushSocket(host.push_socket, {"beat": 60.0}, lambda *_: None).serving():
+        os.chown(host.socket, 0, READERS)
+        yield host
+
+
+async def asked(group: int, path: Path, request: tuple[str, str]) -> str:
+    """The HTTP status; "closed" where the kernel refuses the connection."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        ["/usr/bin/python3", "-I", "-c", _CLIENT, str(path), *request],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+        user=USER,
+        group=group,
+        extra_groups=[],
+        env={**os.environ},
+    )
+    return str(done.stdout).strip()
+
+
+async def test_attack_push_by_who_may_read_the_status(host: Host) -> None:
+    assert await asked(READERS, host.socket, STATUS) == "200"
+    assert await asked(READERS, host.socket, PUSH) == "404"
+    assert await asked(READERS, host.push_socket, PUSH) == "closed"
+
+
+async def test_attack_read_by_who_may_push(host: Host) -> None:
+    assert await asked(PUSHERS, host.push_socket, PUSH) == "200"
+    assert await asked(PUSHERS, host.push_socket, STATUS) == "404"
+    assert await asked(PUSHERS, host.socket, STATUS) == "closed"
+
+
+async def test_attack_by_any_other_user(host: Host) -> None:
+    for path, request in ((host.socket, STATUS), (host.push_socket, PUSH)):
+        assert await asked(USER, path, request) == "closed"
+
+
+def test_attack_on_the_folder_of_the_push_socket(fresh_machine: Callable[[], Machine]) -> None:
+    """As units and tmpfiles make it. A removed folder comes back with the next agent, and for the same group."""
+    machine = fresh_machine()
+    configure(machine)
+    with machine.powered():
+        machine.systemctl("start", "fairlead.service")
+        path = "/run/fairlead-push/push.sock"
+        for _ in range(2):
+            machine.wait_until(machine.path(path).is_socket, "an agent listens")
+            shown = machine.run(
+                "stat", "--format=%U:%G %a", "/run/fairlead-push", path, "/run/fairlead/fairlead.sock"
+            )
+            expected = ["fairlead:fairlead-push 2750", "fairlead:fairlead-push 660", "fairlead:fairlead 660"]
+            assert shown.splitlines() == expected
+            machine.run("rm", "-r", "/run/fairlead-push")
