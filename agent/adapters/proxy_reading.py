@@ -6,26 +6,23 @@ until the proxy gives up detecting a protocol, and before the first certificate 
 """
 
 import asyncio
+import dataclasses
 import errno
-import json
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
 
-from agent.core import control_plane, procfs, proxy, proxy_sockets
-from agent.core.facts import UNKNOWN, Counters, Maybe, Process
+from agent.core import procfs, proxy, proxy_pages, proxy_sockets
+from agent.core.facts import UNKNOWN, Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
+from agent.core.proxy_pages import REFUSED, UNREADABLE, Page
 from agent.core.reasons import Reason
 from agent.ports import Trouble
 
 ADMIN = f"http://127.0.0.1:{proxy.ADMIN_PORT}"
 FILTERS = "a filter is a level or target=level, separated by commas: warn,linkerd=info"
 ADMIN_WITHIN = 1.0  # seconds for one page
-PAGE_CAP = 8 << 20  # bytes; a proxy with many peers has metrics of megabytes
-
-REFUSED, UNREADABLE = 0, -1  # in the place of an HTTP status
 
 
 async def read(settings: ProxySettings) -> Reading:
@@ -34,24 +31,13 @@ async def read(settings: ProxySettings) -> Reading:
     async with aiohttp.ClientSession() as session:
         pages = [_page(session, path) for path in ("/live", "/ready", "/metrics")]
         live, ready, metrics = await asyncio.gather(*pages)
-    expires, in_flight = proxy.read_metrics(metrics.text) if metrics.status == 200 else (UNKNOWN, UNKNOWN)
     inbound, outbound, uids = _listening(settings)
-    return Reading(
-        live={200: True, REFUSED: False}.get(live.status, UNKNOWN),
-        ready={200: True, 503: False}.get(ready.status, UNKNOWN),
-        certificate_expires=expires,
+    return dataclasses.replace(
+        proxy_pages.reading(live, ready, metrics, proxy.controllers(settings)[0]),
         inbound_listening=inbound,
         outbound_listening=outbound,
         listener_uids=uids,
-        in_flight=in_flight,
-        control=_control(settings, metrics),
     )
-
-
-def _control(settings: ProxySettings, metrics: "_Page") -> Maybe[Counters]:
-    if metrics.status != 200:
-        return UNKNOWN
-    return control_plane.read_metrics(metrics.text, proxy.controllers(settings)[0])
 
 
 def _listening(settings: ProxySettings) -> tuple[Maybe[bool], Maybe[bool], Maybe[frozenset[int]]]:
@@ -93,43 +79,32 @@ def _connections(table: str, uid: int) -> list[procfs.Connection]:
         return procfs.connections(lines, uid)
 
 
-@dataclass(frozen=True)
-class _Page:
-    status: int
-    text: str = ""
-
-
-async def _page(session: aiohttp.ClientSession, path: str) -> _Page:
+async def _page(session: aiohttp.ClientSession, path: str) -> Page:
     """One page, bounded in time and size. Refused is knowledge (nothing listens), anything else is not."""
     try:
         async with asyncio.timeout(ADMIN_WITHIN), session.get(ADMIN + path) as answer:
             body = bytearray()
             async for chunk in answer.content.iter_any():
                 body += chunk
-                if len(body) > PAGE_CAP:
-                    return _Page(UNREADABLE)
-            return _Page(answer.status, body.decode(errors="replace"))
+                if len(body) > proxy_pages.MOST:
+                    return Page(UNREADABLE)
+            return Page(answer.status, body.decode(errors="replace"))
     except aiohttp.ClientConnectorError as error:
-        return _Page(REFUSED if error.errno == errno.ECONNREFUSED else UNREADABLE)
+        return Page(REFUSED if error.errno == errno.ECONNREFUSED else UNREADABLE)
     except (aiohttp.ClientError, OSError, TimeoutError):
-        return _Page(UNREADABLE)
+        return Page(UNREADABLE)
 
 
 async def environment() -> dict[str, str | None]:
     """The environment that the running proxy reports. Raises Trouble: not reachable, or forbidden."""
-    try:
-        async with (
-            asyncio.timeout(ADMIN_WITHIN),
-            aiohttp.ClientSession() as session,
-            session.get(f"{ADMIN}/env.json") as answer,
-        ):
-            _must_be_taken(answer.status, (await answer.text())[:200].strip())
-            variables = json.loads(await answer.text())
-    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-        raise Trouble(Reason.PROXY_UNREADABLE, f"its environment cannot be read: {error!r}") from None
-    if not isinstance(variables, dict):
-        raise Trouble(Reason.PROXY_UNREADABLE, "its environment is no object")
-    return {str(name): value if isinstance(value, str) else None for name, value in variables.items()}
+    async with aiohttp.ClientSession() as session:
+        page = await _page(session, "/env.json")
+    if page.status > 0:
+        _must_be_taken(page.status, page.text[:200].strip())
+    variables = proxy_pages.environment(page)
+    if variables is None:
+        raise Trouble(Reason.PROXY_UNREADABLE, "its environment cannot be read")
+    return variables
 
 
 async def log_level(wanted: str = "") -> str:

@@ -111,13 +111,14 @@ def _fault(answer: Mapping[str, Any]) -> Fault | None:
     if untracked := answer.get("untracked"):
         return Fault(Reason.CONNECTIONS_UNTRACKED, str(untracked))
     verdict, detail = answer.get("verdict"), str(answer.get("detail", ""))
-    if verdict == "refused":
+    # A ban of one peer must not take the host from the others.
+    if verdict == "refused" and not answer.get("partly"):
         return Fault(Reason.FIREWALL_CLOSED, detail, str(answer.get("commands", "")))
     if outbound := answer.get("outbound_refused"):
         return Fault(Reason.FIREWALL_CLOSED, str(outbound))
     if verdict != "accepted":
         return Fault(Reason.FIREWALL_UNCLEAR, detail)
-    outbound = answer.get("outbound_unknown")
+    outbound = answer.get("outbound_partly") or answer.get("outbound_unknown")
     return Fault(Reason.FIREWALL_UNCLEAR, str(outbound)) if outbound else None
 
 

@@ -99,17 +99,26 @@ def _apply(args: argparse.Namespace) -> int:
 def _warn_of_firewall(args: argparse.Namespace) -> int:
     """The redirect is set. If peers or outbound connections cannot reach the proxy, the verb still fails."""
     answer = redirects.ask(args, "ask the host's firewall", "redirect firewall")
-    closed, untracked = answer["verdict"] == "refused", answer.get("untracked")
+    refuses, untracked = answer["verdict"] == "refused", answer.get("untracked")
+    closed = refuses and not answer.get("partly")
     refused, unclear = answer.get("outbound_refused"), answer.get("outbound_unknown")
     if untracked:
         print(f"warning: {untracked}", file=sys.stderr)
     if answer["verdict"] != "accepted":
-        words = "blocks peers" if closed else "it is unknown whether it accepts peers"
+        words = (
+            "blocks peers"
+            if closed
+            else "blocks some peers"
+            if refuses
+            else "it is unknown whether it accepts peers"
+        )
         print(f"warning: the host's firewall: {words}: {answer['detail']}", file=sys.stderr)
     for line in str(answer.get("commands", "")).split("; ") if closed else ():
         print(f"  → {line}", file=sys.stderr)
     if refused:
         print(f"warning: the host's firewall: blocks outbound connections: {refused}", file=sys.stderr)
+    if partly := answer.get("outbound_partly"):
+        print(f"warning: the host's firewall: blocks some outbound connections: {partly}", file=sys.stderr)
     if unclear:
         words = "it is unknown whether it accepts outbound connections"
         print(f"warning: the host's firewall: {words}: {unclear}", file=sys.stderr)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from agent.core import control_plane, numbers, token
+from agent.core import control_plane, token
 from agent.core.facts import UNKNOWN, Counters, Maybe, ProxyState
 from agent.core.reasons import Fault, Reason
 
@@ -360,28 +360,3 @@ def _state(reading: Reading, proxy_uid: int, wall_now: float) -> tuple[ProxyStat
 
 
 _NEEDED = ("live", "ready", "certificate_expires", "inbound_listening", "outbound_listening", "listener_uids")
-
-_EXPIRES = re.compile(
-    # Since 2.227 with the first prefix, from 2.220 to 2.226 without it.
-    r"^(?:control_)?identity_cert_expiration_timestamp_seconds(?:\{[^}]*\})? (\S+)",
-    re.MULTILINE,
-)
-_INBOUND = re.compile(
-    r'^tcp_open_connections\{direction="inbound",peer="src",target_addr="[^"]*:(\d{1,5})"[^}]*\} (\d{1,18})\b',
-    re.MULTILINE,
-)
-
-
-def read_metrics(text: str) -> tuple[Maybe[float], Maybe[int]]:
-    """When the certificate expires, and how many inbound connections are open, from `/metrics`.
-
-    Connections to the admin port count as inbound ones with the proxy, the reader's own among them; they
-    are left out. Idle series vanish, so none at all means 0, if the text is whole (it ends with # EOF).
-    """
-    found = _EXPIRES.search(text)
-    moment = numbers.moment(found[1]) if found else None
-    expires: Maybe[float] = UNKNOWN if moment is None else moment
-    if not text.rstrip().endswith("# EOF"):
-        return expires, UNKNOWN
-    open_now = sum(int(count) for port, count in _INBOUND.findall(text) if int(port) != ADMIN_PORT)
-    return expires, open_now

@@ -220,8 +220,8 @@ REGISTRY: Mapping[Reason, Entry] = {
     ),
     Reason.FIREWALL_UNCLEAR: Entry(
         _WARN,
-        "it is not known whether the host's own firewall lets peers and outbound connections reach the proxy",
-        "fairlead plan names the rule that fairlead does not understand; try a connection",
+        "the host's own firewall keeps some connections from the proxy, or it is not known whether it does",
+        "fairlead plan names the rule; try a connection",
     ),
     Reason.CONNECTIONS_UNTRACKED: Entry(
         _FAULT,

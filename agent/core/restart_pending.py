@@ -21,6 +21,12 @@ def differing(running: Mapping[str, str | None], wanted: Mapping[str, str]) -> t
     return tuple(sorted(name for name in names if own.get(name) != wanted.get(name)))
 
 
+def every(running: Mapping[str, str | None], wanted: Mapping[str, str]) -> tuple[str, ...]:
+    """The same, and the trust anchors if they are other certificates."""
+    others = (ANCHORS,) if digest(running) != digest(wanted) else ()
+    return tuple(sorted((*differing(running, wanted), *others)))
+
+
 def digest(running: Mapping[str, str | None]) -> str:
     """Of its trust anchors; "" where there are none."""
     try:

@@ -1,10 +1,9 @@
 """The proxy's environment: of its next start, and of the running proxy."""
 
 import http.client
-import json
 from collections.abc import Mapping
 
-from agent.core import proxy
+from agent.core import proxy, proxy_pages, restart_pending
 from agent.host import Host
 from agent.privileged import Refusal
 from agent.privileged.proxy import launch
@@ -37,15 +36,17 @@ def running() -> Mapping[str, str]:
         answer = connection.getresponse()
         if answer.status != 200:
             raise Unavailable(f"the proxy answers {answer.status} to /env.json")
-        return {str(name): str(value) for name, value in json.loads(answer.read(_MOST)).items()}
-    except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
+        page = proxy_pages.Page(answer.status, answer.read(_MOST).decode(errors="replace"))
+    except (OSError, http.client.HTTPException) as error:
         raise Unavailable(f"the proxy's admin port gives no /env.json: {error}") from None
     finally:
         connection.close()
+    variables = proxy_pages.environment(page)
+    if variables is None:
+        raise Unavailable("the proxy's /env.json cannot be read")
+    return {name: value for name, value in variables.items() if value is not None}
 
 
 def differences(now: Mapping[str, str], then: Mapping[str, str]) -> dict[str, tuple[str | None, str | None]]:
-    """Variable → its value in the running proxy and at the next start, where they differ. Its environment may hold
-    other variables, so only Linkerd's count."""
-    names = {name for name in now if name.startswith("LINKERD2_PROXY_")} | set(then)
-    return {name: (now.get(name), then.get(name)) for name in sorted(names) if now.get(name) != then.get(name)}
+    """Variable → its value in the running proxy and at the next start, where a restart would change something."""
+    return {name: (now.get(name), then.get(name)) for name in restart_pending.every(now, then)}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.adapters.kube import jwt_svid
-from agent.core import control_plane, numbers, proxy, token
+from agent.core import control_plane, numbers, proxy_pages, token
 from agent.core.facts import UNKNOWN
 
 HUGE = "9" * 400
@@ -27,7 +27,7 @@ def _jwt(claims: str) -> str:
 def test_attack_a_token_with_such_a_time_is_no_token(claim: str, hostile: str) -> None:
     times = {"exp": "2000000000", "nbf": "1000000000"} | {claim: hostile}
     claims = ",".join(f'"{name}": {value}' for name, value in times.items())
-    with pytest.raises(ValueError, match="no service account's token"):
+    with pytest.raises(ValueError, match="not a service account's token"):
         token.claims(_jwt(f'{{"sub": "s", "aud": "a", {claims}}}'))
 
 
@@ -39,12 +39,12 @@ def test_attack_a_jwt_svid_with_such_an_expiry_is_none(hostile: str) -> None:
 @pytest.mark.parametrize("hostile", ["nan", "inf", "1e999", "x", "-5", HUGE, "1" * 5000])
 def test_attack_metrics_with_such_an_expiry_are_unreadable(hostile: str) -> None:
     text = f"identity_cert_expiration_timestamp_seconds {hostile}\n# EOF\n"
-    assert proxy.read_metrics(text) == (UNKNOWN, 0)
+    assert proxy_pages.read_metrics(text) == (UNKNOWN, 0)
 
 
 def test_attack_metrics_count_nothing_beyond_what_a_counter_holds() -> None:
     labels = 'direction="inbound",peer="src",target_addr="10.0.0.1:8080"'
-    assert proxy.read_metrics(f"tcp_open_connections{{{labels}}} {'9' * 5000}\n# EOF\n") == (UNKNOWN, 0)
+    assert proxy_pages.read_metrics(f"tcp_open_connections{{{labels}}} {'9' * 5000}\n# EOF\n") == (UNKNOWN, 0)
     answers = f'control_response_latency_ms_count{{addr="p:8090",status_code="200"}} {"9" * 5000}\n# EOF\n'
     counters = control_plane.read_metrics(answers, "p:8090")
     assert counters is not UNKNOWN and counters.answers == 0

@@ -309,6 +309,20 @@ def test_apply_warns_of_a_firewall_that_cannot_be_told(host: Host, proxy: None) 
     assert (code, json.loads(output)["firewall"]["outbound"][0]["verdict"]) == (1, "refused")
 
 
+def test_apply_warns_of_a_ban_of_one_peer_or_destination(host: Host, proxy: None) -> None:
+    """The others are served, so it is no failure, and no reason to take the host from them."""
+    rule = "add table inet own; add chain inet own in { type filter hook input priority 0; policy accept; }"
+    host.space.run("nft", f"{rule}; add rule inet own in ip saddr 10.42.7.9 drop")
+    rule = "add chain inet own out { type filter hook output priority -150; policy accept; }"
+    host.space.run("nft", f"{rule}; add rule inet own out ip daddr 10.42.8.0/24 drop")
+    code, output, errors = fairlead(host, "redirect apply")
+    assert (code, output.splitlines()[0]) == (0, "set: inbound on, outbound on")
+    peers, outbound = errors.splitlines()
+    assert peers.startswith("warning: the host's firewall: blocks some peers: ") and "10.42.7.9" in peers
+    assert outbound.startswith("warning: the host's firewall: blocks some outbound connections: ")
+    assert "10.42.8.0/24" in outbound
+
+
 def test_a_loopback_that_is_down_is_refused_with_the_command_that_sets_it_up(host: Host, proxy: None) -> None:
     host.space.ip("link set lo down")
     code, output, _ = fairlead(host, "plan")

@@ -150,6 +150,9 @@ async def test_cases_of_a_redirect_in_force_are_told_to_the_agent(host: Host, ea
     host.space.run("nft", "-f", "-", input="flush chain inet more c; add rule inet more c meta mark 7 drop;")
     found = await redirector.firewall()
     assert found is not None and found.reason is Reason.FIREWALL_UNCLEAR and "meta mark 7" in found.detail
+    host.space.run("nft", "flush chain inet more c; add rule inet more c ip saddr 10.42.7.9 drop;")
+    found = await redirector.firewall()  # a ban of one peer does not take the host from the others
+    assert found is not None and found.reason is Reason.FIREWALL_UNCLEAR and "10.42.7.9" in found.detail
     host.space.run("nft", "delete table inet more")
     load(host, "notrack-on-lo-both-ways.nft")
     found = await redirector.firewall()

@@ -6,7 +6,8 @@ import pytest
 
 from agent.core import proxy
 from agent.core.facts import UNKNOWN, ProxyState
-from agent.core.proxy import ProxySettings, Reading, Refused, environment, judge, read_metrics
+from agent.core.proxy import ProxySettings, Reading, Refused, environment, judge
+from agent.core.proxy_pages import read_metrics
 from agent.core.reasons import Reason
 
 SETTINGS = ProxySettings(

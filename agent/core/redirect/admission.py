@@ -30,6 +30,7 @@ class Admission:
     why: str = ""  # it cannot be told
     rule: str = ""  # that refuses, or is not understood
     where: str = ""  # the parts of the peers' networks that have this verdict; "": all of them
+    partly: bool = False  # it refuses, and some peers of each network pass
 
     @property
     def words(self) -> str:
@@ -72,7 +73,9 @@ def admission(seen: Seen, arrivals: Sequence[Arrival], networks: Iterable[Networ
     match found.verdict:
         case Verdict.REFUSED:
             commands = tuple(_commands(seen, [arrival for _, arrival, _ in told], given))
-            return Admission(found.verdict, port, commands, rule=found.rule, where=where)
+            judged = [(part, one) for part, _, one in told]
+            partly = leaves_some(judged, given)
+            return Admission(found.verdict, port, commands, rule=found.rule, where=where, partly=partly)
         case Verdict.UNKNOWN:
             why = f"not understood: {found.rule}"
             return Admission(found.verdict, port, why=why, rule=found.rule, where=where)
@@ -93,6 +96,13 @@ def where_it_is(verdict: Verdict, told: Sequence[tuple[parts.Part | None, Outcom
     """The parts that have this verdict; "": all of them."""
     hit = {part for part, found in told if part and found.verdict is verdict}
     return "" if hit == {part for part, _ in told if part} else parts.shown(hit)
+
+
+def leaves_some(told: Sequence[tuple[parts.Part | None, Outcome]], networks: Iterable[Network]) -> bool:
+    """In every network that has a part which was judged, one is not refused."""
+    judged = [(part, found.verdict is not Verdict.REFUSED) for part, found in told if part]
+    each = [[passes for part, passes in judged if parts.within(part, one)] for one in networks]
+    return bool(judged) and all(any(one) for one in each if one)
 
 
 def crowd(seen: Seen, networks: Iterable[Network]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.core.redirect.admission import Seen, crowd, firewalld, outcome, spread, where_it_is
+from agent.core.redirect.admission import Seen, crowd, firewalld, leaves_some, outcome, spread, where_it_is
 from agent.core.redirect.rules import Network
 from agent.core.redirect.walk import Arrival, Verdict, together
 
@@ -18,6 +18,7 @@ class Departure:
     cause: str = ""  # the rule that refuses, or why it cannot be told
     where: str = ""
     firewalld: bool = False  # its rule refuses
+    partly: bool = False  # it refuses, and some destinations of each network pass
 
     @property
     def words(self) -> str:
@@ -52,7 +53,9 @@ def departure(
     where = where_it_is(worst.verdict, judged)
     if worst.verdict is Verdict.REFUSED:
         by_firewalld = any(firewalld(seen, one) for _, one in spread(seen, examples, networks, apart))
-        return Departure(version, worst.verdict, worst.rule, where, by_firewalld)
+        return Departure(
+            version, worst.verdict, worst.rule, where, by_firewalld, partly=leaves_some(judged, networks)
+        )
     if worst.verdict is Verdict.UNKNOWN:
         return Departure(version, worst.verdict, f"not understood: {worst.rule}", where)
     if crowded := crowd(seen, networks):

@@ -51,6 +51,11 @@ def span(network: Network) -> Span:
     return Span(network.version, int(network.network_address), int(network.broadcast_address))
 
 
+def within(part: Part, network: Network) -> bool:
+    whole = span(network)
+    return any(one.version == whole.version and whole.first <= one.first <= whole.last for one in part)
+
+
 def split(network: Network, conditions: Iterable[Condition]) -> list[Part]:
     """The parts in the order of their first addresses."""
     whole = span(network)

@@ -5,20 +5,19 @@ Law: a part that cannot be read (a timeout, a 403) is not a fault. Then readines
 what is live.
 """
 
-import json
+import dataclasses
 import time
 from typing import Final
 
-from agent.core import control_plane, opaque, proxy
+from agent.core import control_plane, opaque, proxy, proxy_pages
 from agent.core.facts import UNKNOWN, Maybe, ProxyState
+from agent.core.proxy_pages import REFUSED, UNREADABLE, Page
 from agent.core.redirect import RedirectSpec
 from agent.privileged import Refusal
 from agent.privileged.system import listeners
 
 _HOST, _PORT = proxy.ADMIN_LISTENER
 _WITHIN: Final = 0.7  # seconds for each of three pages; all of them below the privileged helper's own limit
-_MOST: Final = 8 << 20  # bytes of a page
-_REFUSED, _UNREADABLE = 0, -1  # in the place of an HTTP status
 
 
 def must_hold(spec: RedirectSpec, policy: str = "") -> Maybe[bool]:
@@ -37,44 +36,36 @@ def must_hold(spec: RedirectSpec, policy: str = "") -> Maybe[bool]:
 def started_with() -> Maybe[tuple[opaque.PortRange, ...]]:
     """The ports of INBOUND_PORTS in the environment that the running proxy reports. UNKNOWN: none runs, or it
     cannot be read."""
-    status, text = _page("/env.json")
-    try:
-        environment = json.loads(text) if status == 200 else None
-    except ValueError:
-        environment = None
-    if not isinstance(environment, dict):
+    environment = proxy_pages.environment(_page("/env.json"))
+    if environment is None:
         return UNKNOWN
-    return opaque.ranges(str(environment.get(proxy.PREFIX + "INBOUND_PORTS", "")), {})
+    return opaque.ranges(environment.get(proxy.PREFIX + "INBOUND_PORTS") or "", {})
 
 
 def _reading(spec: RedirectSpec, owners: listeners.Owners, policy: str) -> proxy.Reading:
     """The admin port's owner counts as well: everything else is read from that port."""
     ports = (spec.inbound_listener, spec.outbound_listener, _PORT)
-    (live, _), (ready, _), (metrics, text) = (_page(path) for path in ("/live", "/ready", "/metrics"))
-    return proxy.Reading(
-        live={200: True, _REFUSED: False}.get(live, UNKNOWN),
-        ready={200: True, 503: False}.get(ready, UNKNOWN),
-        certificate_expires=proxy.read_metrics(text)[0] if metrics == 200 else UNKNOWN,
+    return dataclasses.replace(
+        proxy_pages.reading(_page("/live"), _page("/ready"), _page("/metrics"), policy),
         inbound_listening=True,
         outbound_listening=True,
-        control=control_plane.read_metrics(text, policy) if metrics == 200 else UNKNOWN,
         listener_uids=frozenset(uid for port in ports for uid in owners.get(port, ())),
     )
 
 
-def _page(path: str) -> tuple[int, str]:
-    """(status, text)"""
+def _page(path: str) -> Page:
     import http.client  # a tenth of what the failure policy loads, which waits for no page
 
     connection = http.client.HTTPConnection(_HOST, _PORT, timeout=_WITHIN)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
-        body = answer.read(_MOST + 1)
+        body = answer.read(proxy_pages.MOST + 1)
     except ConnectionRefusedError:
-        return _REFUSED, ""
+        return Page(REFUSED)
     except (OSError, http.client.HTTPException):
-        return _UNREADABLE, ""
+        return Page(UNREADABLE)
     finally:
         connection.close()
-    return (_UNREADABLE, "") if len(body) > _MOST else (answer.status, body.decode(errors="replace"))
+    whole = len(body) <= proxy_pages.MOST
+    return Page(answer.status, body.decode(errors="replace")) if whole else Page(UNREADABLE)

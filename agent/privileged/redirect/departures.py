@@ -37,13 +37,14 @@ def judged(firewall: Seen | Refusal, spec: RedirectSpec) -> list[Departure]:
 
 
 def must_pass(firewall: Seen | Refusal, spec: RedirectSpec) -> None:
-    """Raises Refusal where the firewall refuses what would be redirected outbound.
+    """Raises Refusal where the firewall refuses everything that would be redirected outbound. Some destinations
+    that it refuses are its own decision, with and without a redirect.
 
     Its output rules see the proxy's address and still the interface of the old one. firewalld, by default, rejects
     ::/96 there (RFC 3964, 6to4), and so ::1: every IPv6 connection to the mesh would fail at once.
     """
     for outbound in judged(firewall, spec):
-        if outbound.verdict is Verdict.REFUSED:
+        if outbound.verdict is Verdict.REFUSED and not outbound.partly:
             way_out = _WAY_OUT if spec.outbound is Outbound.NETWORKS else _ALL_WAY_OUT
             where = f"to {outbound.where}: " if outbound.where else ""
             why = f"{where}{outbound.cause}; {_FIREWALLD.format(way_out) if outbound.firewalld else way_out}"

@@ -16,12 +16,16 @@ def judge(prefix: Path) -> dict[str, object]:
     seen = admission.seen()
     judgement = admission.admission(seen, spec, networks)
     answer: dict[str, object] = {"verdict": judgement.verdict.value, "detail": judgement.cause}
-    if judgement.verdict is Verdict.REFUSED:
+    if judgement.partly:  # perhaps a ban on purpose, so no command to end it
+        answer["partly"] = "yes"
+    elif judgement.verdict is Verdict.REFUSED:
         answer["commands"] = "; ".join(judgement.commands)
     outbound = departures.judged(seen, spec)
     for verdict in (Verdict.REFUSED, Verdict.UNKNOWN):
-        if causes := [one.fault for one in outbound if one.verdict is verdict]:
+        if causes := [one.fault for one in outbound if one.verdict is verdict and not one.partly]:
             answer[f"outbound_{verdict.value}"] = "; ".join(causes)
+    if causes := [one.fault for one in outbound if one.partly]:
+        answer["outbound_partly"] = "; ".join(causes)
     try:
         departures.loopback_must_be_up()
     except Refusal as refusal:
