@@ -9,6 +9,7 @@ from agent.config.reader import Bad, Check
 from agent.config.shape import Address, Endpoint, Network, PortRange
 from agent.core import addresses as ip_texts
 from agent.core import proxy, spiffe
+from agent.host import CREDENTIALS
 
 T = TypeVar("T")
 
@@ -89,6 +90,12 @@ def path(value: object) -> str:
     if not name.startswith("/") or ".." in name.split("/"):
         raise Bad(f"{value!r} is not an absolute path", "begin it with / and leave out ..")
     return name
+
+
+def credential(value: object) -> str:
+    """A path, or the name of a credential of the unit."""
+    name = text(value)
+    return name if re.fullmatch(re.escape(CREDENTIALS) + r"[A-Za-z0-9._-]{1,200}", name) else path(value)
 
 
 def address(value: object) -> Address:

@@ -100,7 +100,7 @@ def _proof(t: Table, mode: str, d: c.IdentityConfig) -> dict[str, Any]:
         "workload_api": (path,),
         "hint": (matching(r"[ -~]+", "a hint in plain ASCII", 1024), d.hint),
         "service_account": (checks.dns_label,),
-        "token_file": (path, d.token_file),
+        "token_file": (checks.credential, d.token_file),
     }
     own = ("service_account", "token_file") if mode == "token" else ("workload_api", "hint")
     for key in keys.keys() - set(own):
@@ -121,8 +121,8 @@ def _api(t: Table) -> c.ApiConfig:
         "server": checks.server,
         "ca": path,
         "audience": matching(r"[!-~]+", "an audience"),
-        "token_file": path,
-        "kubeconfig": path,
+        "token_file": checks.credential,
+        "kubeconfig": checks.credential,
         "context": checks.text,
     }
     auth = t.take("auth", choice(*_WAYS), c.ApiConfig.auth)

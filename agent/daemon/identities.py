@@ -8,6 +8,7 @@ from agent.adapters import anchors as host_anchors
 from agent.adapters import identity_token, kube, spire
 from agent.config import derived
 from agent.daemon.context import Context
+from agent.host import credential
 from agent.loops import anchors as anchors_loop
 from agent.loops import identity as identity_loop
 from agent.loops import token as token_loop
@@ -27,7 +28,7 @@ def _tokens(it: Context, api: kube.KubeApi) -> IdentityTokens:
     wanted, subject = it.config.identity, derived.token_subject(it.config)
     place = identity_token.Place(it.host.token, it.owner, subject, time.time)
     if wanted.token_file:
-        return identity_token.FromFile(place, Path(wanted.token_file))
+        return identity_token.FromFile(place, Path(credential(wanted.token_file)))
     return identity_token.Requested(place, api.tokens(wanted.service_account).ask)
 
 

@@ -4,6 +4,7 @@ Law: every path of fairlead is named here and nowhere else; no file is opened bu
 `reading` is told to read. Values of the standard library only.
 """
 
+import os
 import pwd
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,17 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 def boot_id() -> str:
     """New with each boot of this host."""
     return _BOOT_ID.read_text().strip()
+
+
+CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY/"
+
+
+def credential(path: str) -> str:
+    """The file that a path of the configuration names. `$CREDENTIALS_DIRECTORY/NAME` is a credential of this unit
+    (LoadCredential=NAME); outside the unit, where only root looks, it is what systemd loads."""
+    if not path.startswith(CREDENTIALS):
+        return path
+    return f"{os.environ.get('CREDENTIALS_DIRECTORY', '/etc/credstore')}/{path.removeprefix(CREDENTIALS)}"
 
 
 def agent_uid() -> int | None:

@@ -3,6 +3,7 @@
 import random
 import time
 
+from agent import host
 from agent.adapters import kube
 from agent.config import Config
 
@@ -17,8 +18,8 @@ def credential(config: Config) -> kube.Credential:
             socket, me = config.identity.workload_api, config.workload.identity
             return JwtSvid(api.server, api.ca, socket, api.audience, me, time.time, random.random)
         case "token-file":
-            return kube.TokenFile(api.server, api.ca, api.token_file)
+            return kube.TokenFile(api.server, api.ca, host.credential(api.token_file))
         case "kubeconfig":
             from agent.adapters.kube.kubeconfig import Kubeconfig
 
-            return Kubeconfig(api.kubeconfig, api.context, time.time, random.random)
+            return Kubeconfig(host.credential(api.kubeconfig), api.context, time.time, random.random)

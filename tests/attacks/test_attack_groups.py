@@ -4,6 +4,7 @@ What must hold: a group opens one thing. `fairlead` reads the status; `fairlead-
 """
 
 import asyncio
+import json
 import os
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -107,3 +108,25 @@ def test_attack_on_the_folder_of_the_push_socket(fresh_machine: Callable[[], Mac
             expected = ["fairlead:fairlead-push 2750", "fairlead:fairlead-push 660", "fairlead:fairlead 660"]
             assert shown.splitlines() == expected
             machine.run("rm", "-r", "/run/fairlead-push")
+
+
+def test_attack_on_the_credential_of_the_units(fresh_machine: Callable[[], Machine]) -> None:
+    """Root's file reaches the agent, by systemd, and no other user and no group."""
+    machine = fresh_machine()
+    configure(machine)
+    kept, file = "/etc/credstore/fairlead.api", "/etc/fairlead/fairlead.toml"
+    loaded = "/run/credentials/fairlead.service/fairlead.api"
+    machine.write(kept, "a-token\n", 0o600)
+    machine.path("/etc/credstore").chmod(0o700)
+    text = machine.read(file)
+    named = text.replace('"/etc/fairlead/token"', '"$CREDENTIALS_DIRECTORY/fairlead.api"')
+    assert named != text
+    machine.write(file, named)
+    with machine.powered():
+        machine.systemctl("start", "fairlead.service")
+        assert machine.run("cat", loaded, user="fairlead") == "a-token\n"
+        shown = json.loads(machine.try_run("fairlead", "status", "--json").stdout)
+        assert (shown["credential"]["kind"], shown["credential"]["file"]) == ("token-file", loaded)
+        group = ["setpriv", "--reuid=app", "--regid=fairlead", "--clear-groups", "--", "cat"]
+        for path in (kept, loaded):
+            assert "Permission denied" in machine.try_run(*group, path).stderr

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from agent import config
-from agent.config import derived
+from agent.config import checks, derived
+from agent.config.reader import Bad
+from agent.host import credential
 from agent.privileged.redirect import specification
 from tests.lab.identity_tokens import NAME, SUBJECT
 
@@ -98,3 +100,16 @@ def test_a_named_controller_may_be_an_address_of_this_host() -> None:
     more = '\nidentity = "192.0.2.10:8443"\n\n[redirect]'
     found = config.parse(text().replace("\n[redirect]", more, 1))
     assert set(specification.control_ports(found.control_plane)) == {8086, 8090, 8443}
+
+
+def test_a_credential_of_the_unit_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "$CREDENTIALS_DIRECTORY/fairlead.api"
+    assert checks.credential(name) == name
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    assert credential(name) == "/etc/credstore/fairlead.api", "where root alone looks"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/fairlead.service")
+    assert credential(name) == "/run/credentials/fairlead.service/fairlead.api"
+    assert credential("/etc/fairlead/token") == checks.credential("/etc/fairlead/token") == "/etc/fairlead/token"
+    for wrong in ("$CREDENTIALS_DIRECTORY/../x", "$HOME/token", "token"):
+        with pytest.raises(Bad):
+            checks.credential(wrong)
