@@ -6,6 +6,7 @@ from typing import Any
 
 from agent.adapters.helper import Helper
 from agent.core.reasons import Fault, Reason
+from agent.host import Host
 from agent.ports import Trouble
 from agent.privileged.system import session
 
@@ -21,7 +22,7 @@ class Refused(Exception):
 def ask(prefix: str, verb: str, **words: str) -> Mapping[str, Any]:
     """The privileged helper's answer. Raises Refused."""
     try:
-        return asyncio.run(Helper(prefix or "/").ask(verb, Reason.REDIRECT_FAILED, **words))
+        return asyncio.run(Helper(str(Host.below(prefix).prefix)).ask(verb, Reason.REDIRECT_FAILED, **words))
     except Trouble as trouble:
         raise Refused(trouble.fault) from None
 

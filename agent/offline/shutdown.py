@@ -19,7 +19,7 @@ from agent.core.facts import UNKNOWN, Phase, PhaseKind, ProxyFact, ProxyState
 from agent.core.health import Spec
 from agent.core.policy_drain import has_drained
 from agent.core.reasons import Fault, Reason
-from agent.host import clocks
+from agent.host import Host, clocks
 from agent.loops import policy as policy_loop
 from agent.loops import slices, status
 from agent.loops.board import Board, Waiter
@@ -35,7 +35,7 @@ def drain(config: Config, prefix: str, seconds: float, tell: Tell) -> bool:
     """Until no new connections reach this host; False: not within so many seconds. On a host that has left there
     is nothing to do. `tell` is called with a text for each step."""
     try:
-        return asyncio.run(_drain(config, prefix or "/", seconds, tell))
+        return asyncio.run(_drain(config, str(Host.below(prefix).prefix), seconds, tell))
     except TimeoutError:
         return False
 
