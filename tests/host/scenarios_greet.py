@@ -9,6 +9,7 @@ from typing import Any
 from agent.core.reasons import Reason
 from agent.sandbox.proxy import program
 from agent.sandbox.stage import network
+from agent.sandbox.stage.background import background
 from agent.sandbox.stage.greetings import MYSQL, SMTP, annotate, greeted, greeted_meshed, start
 from agent.sandbox.stage.scene import NAME, NAMESPACE, PORT, Scene
 from agent.sandbox.stage.tour import is_ready, until
@@ -57,14 +58,10 @@ async def nobody_lost(scene: Scene, greeting: str) -> AsyncIterator[Clients]:
     """A server that greets, and its clients before, during and after what happens inside."""
     scene.app = await start(scene, greeting, PORT)
     clients = Clients(greeting)
-    task = asyncio.create_task(clients.run())
-    try:
+    async with background(clients.run()):
         await clients.more()
         yield clients
         await clients.more()
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
     assert clients.lost == [], f"of {len(clients.seen)}: {clients.lost[:3]}"
 
 

@@ -1,15 +1,14 @@
 """An OIDC issuer for JWT-SVIDs: discovery and keys over TLS, as SPIRE's discovery provider serves them."""
 
 import ssl
-from types import TracebackType
-from typing import Self
 
 from aiohttp import web
 
 from agent.sandbox.identity.jwt_authority import ALGORITHM, JwtAuthority
+from agent.sandbox.identity.server import Server
 
 
-class OidcIssuer:
+class OidcIssuer(Server):
     """Serves `authority`, whose issuer it becomes, at https://127.0.0.1 from `start` to `stop`."""
 
     def __init__(self, authority: JwtAuthority, tls: ssl.SSLContext) -> None:
@@ -36,15 +35,6 @@ class OidcIssuer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     async def _discovery(self, request: web.Request) -> web.Response:
         return web.json_response(

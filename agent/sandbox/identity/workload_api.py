@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from operator import methodcaller
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import grpc
 from google.protobuf.message import Message
@@ -20,6 +19,7 @@ from spiffe._proto import workload_pb2 as proto
 from agent.sandbox.identity.attestor import Attestor
 from agent.sandbox.identity.ca import Authority, KeyType
 from agent.sandbox.identity.jwt_authority import JwtAuthority, Refused
+from agent.sandbox.identity.server import Server
 
 _HEADER: Final = ("workload.spiffe.io", "true")  # SPIFFE Workload API standard, §4: against request forgery
 
@@ -35,7 +35,7 @@ class Entry:
     key_type: KeyType = "ec-p256"
 
 
-class WorkloadApiServer:
+class WorkloadApiServer(Server):
     """Serves X.509-SVIDs and bundles of `authority`, and JWT-SVIDs of `jwt`, at the unix socket `path` from
     `start` to `stop`.
 
@@ -135,15 +135,6 @@ class WorkloadApiServer:
         await self._attestor.stop()
         await self._grpc.stop(None)  # cancels the calls, and does not wait for them
         await asyncio.gather(*self._calls, return_exceptions=True)
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
 
     # calls --------------------------------------------------------------------------------------
 

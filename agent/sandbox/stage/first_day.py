@@ -22,6 +22,7 @@ import aiohttp
 
 from agent.sandbox.proxy import program
 from agent.sandbox.stage import document_steps, namespaces, network
+from agent.sandbox.stage.background import background
 from agent.sandbox.stage.client import Load, ask
 from agent.sandbox.stage.scene import API_PORT, PROXY_UID, TOKEN, Options, Scene
 from agent.sandbox.stage.tour import PATIENCE, Missed, Step, is_ready, must, until
@@ -296,12 +297,8 @@ async def standing(base: Path, log: int | None) -> AsyncIterator[FirstDay]:
         _share(host)
         await scene.start_app()
         await _answers()
-        sending = asyncio.create_task(host.client.run())
-        try:
+        async with background(host.client.run()):
             yield FirstDay(host)
-        finally:
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
 
 
 def _name_the_control_plane(base: Path) -> None:

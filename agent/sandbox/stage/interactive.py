@@ -1,15 +1,15 @@
 """The interactive sandbox: a prompt, events as they happen, and what to type next."""
 
 import asyncio
-import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
 
 from agent.sandbox.stage import network, terminal
+from agent.sandbox.stage.background import background
 from agent.sandbox.stage.client import ask
 from agent.sandbox.stage.scene import PORT, Scene
 from agent.sandbox.stage.tour import URL, Step, Tour, take
@@ -50,7 +50,7 @@ class Visit:
         print(f"A host at {network.HOST}, its application on port {PORT}, and a cluster with a client and a pod.")
         print("The agent's headline is shown as it changes, behind a bar.\n")
         await self._help()
-        async with self._live():
+        async with background(self._tell()):
             while True:
                 line = await self._prompt()
                 if line is None or line in ("quit", "exit", "q"):
@@ -75,17 +75,8 @@ class Visit:
         line = await _read_line()
         return None if line == "" else line.strip().lower()
 
-    @contextlib.asynccontextmanager
-    async def _live(self) -> AsyncIterator[None]:
-        """The agent's headline, each time it changes."""
-        task = asyncio.create_task(self._tell())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
     async def _tell(self) -> None:
+        """Print the agent's headline each time that it changes."""
         said, version = "", None
         while True:
             try:

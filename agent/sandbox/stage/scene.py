@@ -25,6 +25,7 @@ from agent.sandbox.identity.workload_api import Entry, WorkloadApiServer
 from agent.sandbox.proxy import controllers
 from agent.sandbox.proxy.controllers import Controllers
 from agent.sandbox.stage import network
+from agent.sandbox.stage.background import background
 from agent.sandbox.stage.pod import pod
 
 TRUST_DOMAIN = "root.linkerd.cluster.local"
@@ -363,12 +364,8 @@ async def slice_writer(ca: Authority, api: ApiServer, delay: float) -> AsyncIter
     headers = {"Authorization": f"Bearer {WRITERS_TOKEN}"}
     async with aiohttp.ClientSession(api.url, headers=headers, connector=connector) as session:
         writer = SliceWriter(session, NAMESPACE, SERVICE, {"app": "db"}, delay)
-        task = asyncio.create_task(writer.run())
-        try:
+        async with background(writer.run()):
             yield writer
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 async def end(process: asyncio.subprocess.Process | None, kill: bool = False) -> None:

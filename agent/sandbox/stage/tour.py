@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 
 from agent.sandbox.stage import greetings, network
+from agent.sandbox.stage.background import background
 from agent.sandbox.stage.client import Load, ask, ask_meshed
 from agent.sandbox.stage.greetings import MAIL_PORT
 from agent.sandbox.stage.scene import (
@@ -206,12 +207,8 @@ def status_writes(scene: Scene) -> int:
 async def load(scene: Scene) -> AsyncIterator[Load]:
     """A steady stream of requests runs inside; all have ended afterwards."""
     stream = Load(URL)
-    task = asyncio.create_task(stream.run())
-    try:
+    async with background(stream.run()):
         yield stream
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _requests_more(stream: Load, count: int) -> None:

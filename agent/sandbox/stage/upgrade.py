@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agent.sandbox.api.server import ApiServer
 from agent.sandbox.proxy import program
+from agent.sandbox.stage.background import background
 from agent.sandbox.stage.client import Load
 from agent.sandbox.stage.scene import PORT, Options, Scene, listed
 from agent.sandbox.stage.tour import PATIENCE, Step, is_ready, must, status_writes, until
@@ -163,13 +164,8 @@ async def standing(base: Path, log: int | None) -> AsyncIterator[Upgrade]:
     async with Scene(base, options).standing() as one, Scene(base, options, beside=one).standing() as two:
         chooser = Chooser(one.api)
         load = Load(chooser.url)
-        choosing, sending = asyncio.create_task(chooser.run()), asyncio.create_task(_send(one, load))
-        try:
+        async with background(chooser.run(), _send(one, load)):
             yield Upgrade(one, two, load)
-        finally:
-            for task in (sending, choosing):
-                task.cancel()
-            await asyncio.gather(sending, choosing, return_exceptions=True)
 
 
 async def _send(scene: Scene, load: Load) -> None:
