@@ -7,6 +7,7 @@ import pytest
 
 from tests.lab import netns, unit_machine
 from tests.lab.machine import Machine
+from tests.privileged.conftest import host as host
 from tests.privileged.firewalls import BACKENDS
 from tests.privileged.hosts import FAMILIES, Family
 

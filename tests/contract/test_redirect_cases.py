@@ -17,7 +17,7 @@ from agent.privileged import Refusal
 from agent.privileged.redirect import admission, departures, kernel, specification
 from tests.privileged.firewalls import force
 from tests.privileged.helper_requests import ask
-from tests.privileged.hosts import APP, FAMILIES, INBOUND, OUTBOUND, Host, Listeners, dial, wired_host
+from tests.privileged.hosts import APP, FAMILIES, INBOUND, Host, Listeners, dial
 
 CASES = Path(__file__).parents[1] / "cases"
 OPEN, SHUT, UNSURE = Verdict
@@ -31,17 +31,9 @@ REST = "table inet more { chain c { type filter hook %s priority %s; policy acce
 
 
 @pytest.fixture
-def host(root: None, tmp_path: Path) -> Iterator[Host]:
-    with wired_host(tmp_path / "host") as made:
-        yield made
-
-
-@pytest.fixture
 def ears(host: Host) -> Iterator[Listeners]:
     with Listeners() as made:
-        for family in FAMILIES:
-            made.add(host.space, family.host, APP, INBOUND)
-            made.add(host.space, family.loopback, OUTBOUND)
+        made.add_families(host.space, APP)
         yield made
 
 

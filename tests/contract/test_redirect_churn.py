@@ -10,9 +10,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-
-import pytest
 
 from agent.core.facts import Level
 from agent.core.redirect import levels
@@ -29,7 +26,6 @@ from tests.privileged.hosts import (
     Host,
     Listeners,
     dial,
-    wired_host,
 )
 
 ROUNDS = {"nftables": 100, "iptables-nft": 50, "iptables-legacy": 50}  # of each policy
@@ -37,12 +33,6 @@ NOW = {"verb": "redirect apply", "confirm": "none"}
 OPEN = (NOW, apply("released", "released"), apply("on", "on"), REMOVE)
 CLOSED = (apply("on", "on"), apply("block", "on"), {"verb": "redirect failed"}, {"verb": "redirect arm"})
 KILLED = 4  # each so many-th
-
-
-@pytest.fixture
-def host(root: None, tmp_path: Path) -> Iterator[Host]:
-    with wired_host(tmp_path) as made:
-        yield made
 
 
 # connections ---------------------------------------------------------------------------------------

@@ -25,7 +25,6 @@ from tests.privileged.hosts import (
     Host,
     Listeners,
     dial,
-    wired_host,
 )
 
 ON, BLOCK, RELEASED = Level.ON, Level.BLOCK, Level.RELEASED
@@ -33,17 +32,9 @@ SHUT = r"No route to host|Permission denied|refused|timed out|prohibited"
 
 
 @pytest.fixture
-def host(root: None, tmp_path: Path) -> Iterator[Host]:
-    with wired_host(tmp_path / "host") as made:
-        yield made
-
-
-@pytest.fixture
 def ears(host: Host) -> Iterator[Listeners]:
     with Listeners() as made:
-        for family in FAMILIES:
-            made.add(host.space, family.host, APP, SSH, UNDECLARED, INBOUND)
-            made.add(host.space, family.loopback, OUTBOUND)
+        made.add_families(host.space, APP, SSH, UNDECLARED)
         yield made
 
 

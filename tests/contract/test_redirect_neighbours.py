@@ -27,17 +27,10 @@ from tests.privileged.hosts import (
     Listeners,
     dial,
     listening,
-    wired_host,
 )
 
 OFF, RELEASED, BLOCK, ON, PARTIAL = Level.OFF, Level.RELEASED, Level.BLOCK, Level.ON, Level.PARTIAL
 CONTAINER = {4: "172.17.0.2", 6: "fd17::2"}
-
-
-@pytest.fixture
-def host(root: None, tmp_path: Path) -> Iterator[Host]:
-    with wired_host(tmp_path) as made:
-        yield made
 
 
 def put(host: Host, backend: str, inbound: Level, outbound: Level) -> None:

@@ -2,9 +2,7 @@
 
 import ctypes
 import socket
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -25,17 +23,10 @@ from tests.privileged.hosts import (
     Host,
     Listeners,
     dial,
-    wired_host,
 )
 
 ON, BLOCK, RELEASED = Level.ON, Level.BLOCK, Level.RELEASED
 CHOSEN, GROUP = 1001, 300
-
-
-@pytest.fixture
-def host(root: None, tmp_path: Path) -> Iterator[Host]:
-    with wired_host(tmp_path) as made:
-        yield made
 
 
 def put(host: Host, backend: str, lines: str, inbound: Level = ON, outbound: Level = ON) -> None:

@@ -1,9 +1,7 @@
 """What the tracer says about outbound connections matches what happens to them, with rules that the others do not
 have: of a part of a network, of every destination, and before the redirect's own hook."""
 
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -13,17 +11,11 @@ from agent.core.redirect.departure import Departure
 from agent.core.redirect.walk import Verdict
 from agent.privileged.redirect import admission, departures, specification
 from tests.contract.test_redirect_cases import put
-from tests.privileged.hosts import FAMILIES, OUTBOUND, Host, Listeners, dial, original, wired_host
+from tests.privileged.hosts import FAMILIES, OUTBOUND, Host, Listeners, dial, original
 
 V4 = FAMILIES[0]
 OPEN, SHUT, UNSURE = Verdict
 TABLE = "table inet more { chain c { type %s hook output priority %s; policy accept; %s; }\n}\n"
-
-
-@pytest.fixture
-def host(root: None, tmp_path: Path) -> Iterator[Host]:
-    with wired_host(tmp_path / "host") as made:
-        yield made
 
 
 def configure(host: Host, outbound: str) -> None:

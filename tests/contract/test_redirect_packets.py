@@ -4,15 +4,13 @@ each IP version.
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from agent.adapters.redirector import HelperRedirector
 from agent.core.goals import RedirectGoal as Goal
-from tests.privileged.firewalls import BACKENDS, force
+from tests.privileged.firewalls import force
 from tests.privileged.hosts import (
     APP,
     FAMILIES,
@@ -26,17 +24,15 @@ from tests.privileged.hosts import (
     Listeners,
     Stream,
     dial,
-    wired_host,
 )
 
 OFF, RELEASED, BLOCK, ON = Goal.OFF, Goal.RELEASED, Goal.BLOCK, Goal.ON
 
 
-@pytest.fixture(params=BACKENDS)
-def host(request: pytest.FixtureRequest, root: None, tmp_path: Path) -> Iterator[Host]:
-    with wired_host(tmp_path) as made:
-        force(made, request.param)
-        yield made
+@pytest.fixture
+def host(host: Host, backend: str) -> Host:
+    force(host, backend)
+    return host
 
 
 @pytest.fixture

@@ -79,9 +79,7 @@ def world(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worl
             for one in SOURCES[version][1:]:
                 host.peer.ip(f"addr add {one}/{length} dev {wire}{' nodad' if version == 6 else ''}")
         know_neighbours(host, wire)
-        for family in FAMILIES:
-            ears.add(host.space, family.host, APP, INBOUND)
-            ears.add(host.space, family.loopback, OUTBOUND)
+        ears.add_families(host.space, APP)
         stack.enter_context(answering(ears.sockets, lambda one: original(one) in DIALLED))
         put(host, "nftables")
         yield World(host, wire, host.space.run("nft", "list", "table", "inet", "fairlead"))

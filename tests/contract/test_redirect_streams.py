@@ -1,8 +1,6 @@
 """Streams that are open outlive every change, on a host that tracked no connection before."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +8,7 @@ from agent.core.facts import Level
 from agent.core.redirect import RedirectSpec, ruleset
 from agent.privileged.redirect import kernel, specification
 from tests.privileged.firewalls import BACKENDS, leftovers
-from tests.privileged.hosts import APP, FAMILIES, INBOUND, OUTBOUND, Host, Listeners, Stream, wired_host
+from tests.privileged.hosts import APP, FAMILIES, INBOUND, OUTBOUND, Host, Listeners, Stream
 
 OFF, RELEASED, ON = Level.OFF, Level.RELEASED, Level.ON
 TIMES = 100
@@ -29,12 +27,6 @@ def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def host(root: None, tmp_path: Path) -> Iterator[Host]:
-    with wired_host(tmp_path) as made:
-        yield made
-
-
 class Streams:
     """Opened in the host's present state, and kept until the end."""
 
@@ -42,9 +34,8 @@ class Streams:
         self._host, self._stack = host, stack
         self._ears = stack.enter_context(Listeners())
         self.all: list[Stream] = []
+        self._ears.add_families(host.space, APP)
         for family in FAMILIES:
-            self._ears.add(host.space, family.host, APP, INBOUND)
-            self._ears.add(host.space, family.loopback, OUTBOUND)
             self._ears.add(host.peer, family.cluster, 80)
 
     def open(self) -> set[int]:

@@ -6,7 +6,6 @@ What the levels do is told by real TCP connections between two network namespace
 import itertools
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from tests.privileged.firewalls import BACKENDS, force
 from tests.privileged.hosts import (
     Host,
     Listeners,
-    wired_host,
 )
 
 OFF, RELEASED, BLOCK, ON = Goal.OFF, Goal.RELEASED, Goal.BLOCK, Goal.ON
@@ -33,12 +31,6 @@ OFF, RELEASED, BLOCK, ON = Goal.OFF, Goal.RELEASED, Goal.BLOCK, Goal.ON
 
 def live(inbound: Goal, outbound: Goal) -> LiveRedirect:
     return LiveRedirect(Level(inbound.value), Level(outbound.value))
-
-
-@pytest.fixture
-def host(root: None, tmp_path: Path) -> Iterator[Host]:
-    with wired_host(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture(params=["memory", *(pytest.param(name, marks=pytest.mark.real) for name in BACKENDS)])

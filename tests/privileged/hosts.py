@@ -167,6 +167,12 @@ class Listeners:
         self.add(space, "127.0.0.1", OUTBOUND, uid=uid)
         return self.add_admin(space, uid)
 
+    def add_families(self, space: Namespace, *ports: int) -> None:
+        """For each IP version: applications on the host's address, and where the redirect leads."""
+        for family in FAMILIES:
+            self.add(space, family.host, *ports, INBOUND)
+            self.add(space, family.loopback, OUTBOUND)
+
     def add_admin(self, space: Namespace, uid: int = PROXY_UID) -> "Admin":
         """An admin port alone, that reports health."""
         return self._stack.enter_context(admin_port(space, uid))

@@ -29,7 +29,6 @@ from tests.privileged.hosts import (
     Host,
     Listeners,
     nft_and_then,
-    wired_host,
     with_nft,
 )
 
@@ -48,14 +47,8 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def host(root: None, tmp_path: Path) -> Iterator[Host]:
-    """The application, sshd and another service listen; so does the proxy, by one socket for both IP versions."""
-    with wired_host(tmp_path / "host") as made:
-        yield made
-
-
-@pytest.fixture
 def ears(host: Host) -> Iterator[Listeners]:
+    """The application, sshd and another service listen; so does the proxy, by one socket for both IP versions."""
     with Listeners() as made:
         made.add(host.space, "::", APP, SSH, UNDECLARED)
         made.add_proxy(host.space, everywhere="::")
