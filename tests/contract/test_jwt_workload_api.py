@@ -3,30 +3,19 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.sandbox.identity.ca import Authority
 from agent.sandbox.identity.workload_api import Entry, WorkloadApiServer
-from tests.contract.workload_worlds import DOMAIN, ID, SECOND, folder_for_all, nothing_left
+from tests.contract.workload_worlds import ID, SECOND
+from tests.contract.workload_worlds import fresh_folder as fresh_folder
+from tests.contract.workload_worlds import fresh_server as fresh_server
 
 ME = os.geteuid()
 Judge = Callable[..., Awaitable[list[dict[str, Any]]]]
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with folder_for_all() as folder:
-        yield folder
-
-
-@pytest.fixture
-async def server(folder: Path) -> AsyncIterator[WorkloadApiServer]:
-    async with nothing_left(), WorkloadApiServer(folder / "agent.sock", Authority(DOMAIN)) as server:
-        yield server
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import base64
 import codecs
 import json
 import textwrap
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,12 @@ import yaml
 from agent.adapters.kube.kubeconfig import Kubeconfig, choose, read_plugin
 from agent.core.reasons import Reason
 from agent.ports import Trouble
-from tests.contract import status_worlds
 from tests.contract.test_token_kubeconfig import Kubectl, base64_of
+from tests.contract.test_token_kubeconfig import fresh_kubectl as fresh_kubectl
 
 Json = dict[str, Any]
 CASES = Path(__file__).parent.parent / "cases"
 V1BETA1 = "client.authentication.k8s.io/v1beta1"
-
-
-@pytest.fixture
-async def kubectl(tmp_path: Path) -> AsyncIterator[Kubectl]:
-    async with status_worlds.embedded(tmp_path) as world:
-        await world.create()
-        (tmp_path / "etc").mkdir()
-        kubectl = Kubectl(world, tmp_path / "etc")
-        yield kubectl
-        await kubectl.api.close()
 
 
 async def test_cases_base64_in_a_literal_block() -> None:

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
+from tests.contract.unit_fixtures import clean_machine as clean_machine
+from tests.contract.unit_fixtures import client_network as client_network
 from tests.lab import netns, unit_machine
 from tests.lab.machine import Machine
 from tests.lab.proxy_neighbours import ADDRESS, DIRECT, PROXIED, RESET
 from tests.lab.unit_machine import BINARY, PROXY, UID, dial, dialling, dialling_out, helper, levels, pid, started
 
 pytestmark = pytest.mark.real
-
-
-@pytest.fixture
-def machine(proxy_host: tuple[Machine, netns.Namespace]) -> Iterator[Machine]:
-    with unit_machine.clean(proxy_host[0]) as machine:
-        yield machine
-
-
-@pytest.fixture
-def client(proxy_host: tuple[Machine, netns.Namespace]) -> netns.Namespace:
-    return proxy_host[1]
 
 
 def said_more(machine: Machine, got: list[str], word: str) -> None:

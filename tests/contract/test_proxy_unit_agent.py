@@ -14,6 +14,8 @@ import pytest
 from agent.cli.kit.client import Client
 from agent.cli.kit.exits import Failure
 from agent.cli.kit.follow import serves
+from tests.contract.unit_fixtures import clean_machine as clean_machine
+from tests.contract.unit_fixtures import client_network as client_network
 from tests.lab import installed, netns, unit_machine
 from tests.lab.machine import Machine
 from tests.lab.proxy_neighbours import ADDRESS, CLIENT_ADDRESS, DIRECT, OUTSIDE, PORT, PROXIED, RESET
@@ -23,17 +25,6 @@ pytestmark = pytest.mark.real
 
 AGENT = "fairlead.service"
 NEXT, BROKEN, OLD = "2.367.0", "2.368.0", "2.340.0"
-
-
-@pytest.fixture
-def machine(proxy_host: tuple[Machine, netns.Namespace]) -> Iterator[Machine]:
-    with unit_machine.clean(proxy_host[0]) as machine:
-        yield machine
-
-
-@pytest.fixture
-def client(proxy_host: tuple[Machine, netns.Namespace]) -> netns.Namespace:
-    return proxy_host[1]
 
 
 def agent(machine: Machine) -> int:

@@ -89,8 +89,8 @@ class Kubectl:
         return raised.value
 
 
-@pytest.fixture
-async def kubectl(tmp_path: Path) -> AsyncIterator[Kubectl]:
+@pytest.fixture(name="kubectl")
+async def fresh_kubectl(tmp_path: Path) -> AsyncIterator[Kubectl]:
     async with status_worlds.embedded(tmp_path) as world:
         await world.create()
         (tmp_path / "etc").mkdir()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import pwd
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,12 @@ import pytest
 
 from agent.sandbox.identity.ca import Authority
 from agent.sandbox.identity.workload_api import Entry, WorkloadApiServer
-from tests.contract.workload_worlds import DOMAIN, ID, SECOND, folder_for_all, nothing_left
+from tests.contract.workload_worlds import DOMAIN, ID, SECOND
+from tests.contract.workload_worlds import fresh_folder as fresh_folder
+from tests.contract.workload_worlds import fresh_server as fresh_server
 
 NOBODY = pwd.getpwnam("nobody").pw_uid
 ME = os.geteuid()
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with folder_for_all() as folder:
-        yield folder
-
-
-@pytest.fixture
-async def server(folder: Path) -> AsyncIterator[WorkloadApiServer]:
-    async with nothing_left(), WorkloadApiServer(folder / "agent.sock", Authority(DOMAIN)) as server:
-        yield server
 
 
 class Judge:

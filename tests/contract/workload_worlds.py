@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
+import pytest
+
 from agent.adapters.spire import SpireWorkloadApi
 from agent.core.facts import Svid
 from agent.core.reasons import Reason
@@ -126,3 +128,15 @@ async def nothing_left() -> AsyncIterator[None]:
         if "_poll_wrapper" not in thread.name:  # grpc.aio's own, one for the whole process
             thread.join(timeout=5)
             assert not thread.is_alive(), thread
+
+
+@pytest.fixture(name="folder")
+def fresh_folder() -> Iterator[Path]:
+    with folder_for_all() as folder:
+        yield folder
+
+
+@pytest.fixture(name="server")
+async def fresh_server(folder: Path) -> AsyncIterator[WorkloadApiServer]:
+    async with nothing_left(), WorkloadApiServer(folder / "agent.sock", Authority(DOMAIN)) as server:
+        yield server
