@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
+from agent.adapters import netlink
 from agent.core.addresses import Address, address, plain
 from agent.core.reasons import Reason
 from agent.host import loopback
@@ -37,7 +38,6 @@ _NO_ROUTE = {
     errno.EAFNOSUPPORT,
 }
 _GROUPS = 0x10 | 0x100  # addresses of IPv4 and of IPv6
-_MOST = 1 << 16  # bytes of one datagram
 _WITHIN = 1.0  # seconds; the kernel answers while it is asked
 
 
@@ -57,8 +57,8 @@ class HostInterfaces:
                 self._notices = _socket(_GROUPS)
                 self._notices.setblocking(False)
                 return
-            await asyncio.get_running_loop().sock_recv(self._notices, _MOST)
-            _drain(self._notices)
+            await asyncio.get_running_loop().sock_recv(self._notices, netlink.MOST)
+            netlink.drain(self._notices)
         except OSError as error:
             if error.errno != errno.ENOBUFS:  # so many changes that some were not told
                 self.close()
@@ -95,14 +95,6 @@ def _socket(groups: int = 0) -> socket.socket:
 
 def _trouble(error: OSError) -> Trouble:
     return Trouble(Reason.ADDRESSES_UNREADABLE, f"cannot ask the kernel: {error.strerror or error}")
-
-
-def _drain(notices: socket.socket) -> None:
-    try:
-        while notices.recv(_MOST):
-            pass
-    except BlockingIOError:
-        return
 
 
 def _addresses(kernel: socket.socket) -> Iterator[Address]:
@@ -142,7 +134,7 @@ def _asked(kernel: socket.socket, kind: int, flags: int, body: bytes) -> Iterato
     """Type and body of each message of the answer. Raises OSError: that with which the kernel answers."""
     kernel.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 0, 0) + body)
     while True:
-        for answer, content in _messages(kernel.recv(_MOST)):
+        for answer, content in _messages(kernel.recv(netlink.MOST)):
             if answer == _ERROR:
                 number = -int.from_bytes(content[:4], sys.byteorder, signed=True)
                 raise OSError(number, os.strerror(number))

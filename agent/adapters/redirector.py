@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from agent.adapters import netlink
 from agent.adapters.helper import Helper
 from agent.core.facts import Level
 from agent.core.goals import RedirectGoal
@@ -45,7 +46,7 @@ class HelperRedirector:
             return
         try:
             await self._heard(self._notices)
-            _drain(self._notices)
+            netlink.drain(self._notices)
         except OSError as error:
             if error.errno != errno.ENOBUFS:  # so many changes that some were not told
                 self.close()
@@ -54,15 +55,14 @@ class HelperRedirector:
     async def _heard(self, notices: socket.socket) -> None:
         """Return on a change to our table at once; rules of others change often, and are reported together."""
         loop = asyncio.get_running_loop()
-        heard = await loop.sock_recv(notices, _MOST)
+        heard = await loop.sock_recv(notices, netlink.MOST)
         with suppress(TimeoutError):
             async with asyncio.timeout(_TOGETHER):
                 while not concerns_us(heard):
-                    heard = await loop.sock_recv(notices, _MOST)
+                    heard = await loop.sock_recv(notices, netlink.MOST)
 
 
 _TOGETHER = 3.0  # seconds
-_MOST = 1 << 16  # bytes of one datagram of netlink
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _FAMILY = 4  # struct nfgenmsg, before the attributes
 _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
@@ -93,15 +93,6 @@ def _names_us(attributes: bytes) -> bool:
 
 def _aligned(length: int) -> int:
     return (length + 3) & ~3
-
-
-def _drain(notices: socket.socket) -> None:
-    """All pending messages count as one change."""
-    try:
-        while notices.recv(_MOST):
-            pass
-    except BlockingIOError:
-        return
 
 
 def _fault(answer: Mapping[str, Any]) -> Fault | None:
