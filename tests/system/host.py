@@ -14,6 +14,7 @@ from tests.system import built_packages
 
 SUITES = ("bookworm", "trixie")
 CONFIG = "/etc/fairlead/fairlead.toml"
+STARTED = ("fairlead-helper.socket", "fairlead-drain.service", "fairlead-redirect.service")
 # What the system itself writes down about every package and user, and what any boot changes.
 _ITS_OWN = (
     *("/var/lib/dpkg/", "/var/log/", "/var/cache/", "/var/lib/systemd/", "/root/", "/tmp/", "/var/tmp/"),
@@ -110,3 +111,16 @@ def configure(host: Machine) -> str:
     assert text != example
     host.write(CONFIG, text)
     return text
+
+
+def configured(host: Machine) -> str:
+    """The example, and the units that an administrator starts."""
+    text = configure(host)
+    host.systemctl("start", *STARTED)
+    assert active(host) == set(STARTED)
+    return text
+
+
+def invocations(host: Machine) -> dict[str, str]:
+    """A unit gets another identity with each start."""
+    return {unit: host.show(unit, "InvocationID")["InvocationID"] for unit in STARTED}

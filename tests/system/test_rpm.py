@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,11 +17,10 @@ from agent import __version__
 from tests.lab.machine import Machine
 from tests.system import built_packages, interrupted_upgrade
 from tests.system import host as on_host
-from tests.system.host import CONFIG, configure, put, state
+from tests.system.host import CONFIG, configured, invocations, put, state
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
 OLDER = "0.0.9"
-STARTED = ("fairlead-helper.socket", "fairlead-drain.service", "fairlead-redirect.service")
 PLACE = "/opt/rpm"
 
 
@@ -62,9 +62,7 @@ def test_a_life(host: Machine) -> None:
     assert host.run("fairlead", "--version") == f"fairlead {OLDER}\n"
     assert host.systemctl("list-units", "--plain", "--no-legend", "--state=active", "fairlead*") == ""
 
-    text = configure(host)
-    host.systemctl("start", *STARTED)
-    units = {unit: host.show(unit, "InvocationID") for unit in STARTED}
+    text, units = configured(host), invocations(host)
     upgrade, home = ("--upgrade", put(host, built_packages.rpm())), host.path("/usr/lib/fairlead")
     for happens in interrupted_upgrade.MOMENTS.values():
         interrupted_upgrade.killed_when(partial(happens, home), host.command(*RPM, *upgrade))
@@ -75,17 +73,12 @@ def test_a_life(host: Machine) -> None:
     rpm(host, *upgrade)
     assert interrupted_upgrade.version(home) == __version__ and len(list(home.iterdir())) == 2
     assert host.run("fairlead", "--version") == f"fairlead {__version__}\n"
-    assert {unit: host.show(unit, "InvocationID") for unit in STARTED} == units
+    assert invocations(host) == units
     assert host.read(CONFIG) == text
 
     rpm(host, "--erase", "fairlead")
     after = state(host)
-    assert (after.units, after.rules, after.sockets, after.groups) == (
-        before.units,
-        before.rules,
-        before.sockets,
-        before.groups,
-    )
+    assert replace(after, files=before.files, users=before.users) == before
     assert host.read(CONFIG) == text, "rpm knows no purge"
     assert "fairlead:x:" in host.read("/etc/passwd")
     left = {line.split()[0] for line in after.files - before.files if line.startswith("/")}
