@@ -150,14 +150,15 @@ def a_disk_that_is_full(machine: Machine, mesh: Mesh) -> None:
 
 
 def no_folder_for_its_sockets(machine: Machine, mesh: Mesh) -> None:
-    """Removed under a running agent, and before one starts. A dead agent's clients see that at once."""
+    """Removed under a running agent, and before one starts. A dead agent's clients see that at once, and systemd
+    itself removes the folder of the status socket."""
 
     def taken_away() -> None:
         machine.run("rm", "-r", "/run/fairlead")
 
     def taken_away_before() -> None:
         machine.systemctl("stop", AGENT)
-        machine.run("rm", "-r", "/run/fairlead", "/run/fairlead-proxy")
+        machine.run("rm", "-r", "/run/fairlead-push", "/run/fairlead-proxy")
         machine.systemctl("start", AGENT)
 
     proxy, writes = pid(machine, PROXY), mesh.status_writes()
