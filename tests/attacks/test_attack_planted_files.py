@@ -32,6 +32,7 @@ def _locked(folder: Path) -> None:
         (".gate.json", lambda folder: failed_starts.record(folder, Fault(Reason.PROXY_CRASHED))),
         ("agent.lock", _locked),
     ],
+    ids=["token", "gate", "lock"],
 )
 def test_attack_link_in_the_place_of_a_new_file(
     root: None, tmp_path: Path, planted: str, act: Callable[[Path], None]
