@@ -147,6 +147,7 @@ async def test_latency(scene: Scene) -> None:
 async def test_connections_are_reset_and_new_ones_for_a_while(scene: Scene) -> None:
     scene.board.goals.set(YES)
     await scene.until(YES)
+    await scene.wrote(1)  # its answer is here, or the reset would lose it
     scene.net.refuse = True
     scene.net.reset()
     await scene.troubled()
