@@ -66,7 +66,7 @@ async def test_levels_are_set_and_read_back(helper: Helper) -> None:
 async def test_a_refusal_has_its_reason(helper: Helper) -> None:
     with pytest.raises(Trouble) as caught:
         await helper.ask("redirect arm", FAILED)
-    assert caught.value.reason is Reason.PROXY_UNREADABLE
+    assert caught.value.reason is Reason.PROXY_LISTENER_ABSENT
 
 
 async def test_no_request_is_refused_too(helper: Helper) -> None:

@@ -223,7 +223,6 @@ def _or_by_force(prefix: Path, wanted: Callable[[Path], Levels], act: Callable[[
         reached = settle(*wanted(source))
         held = records.suspension(prefix)
         final = isinstance(error, NotSet) or getattr(error, "reason", None) is Reason.REDIRECT_SUSPENDED
-        final = final or wanted_levels.off(source)
         if final or transaction.lets_go(reached) or not agent_may_close(records.stage(held, on_trial=False)):
             raise
         if not isinstance(error, Refusal | deadline.PartLate):

@@ -41,10 +41,10 @@ def apply_configured(
 
     An operator has acted: a suspension is lifted.
     """
-    departures.loopback_must_be_up()
     pages = readiness.ask()
     asked = frozenset() if force else greetings.must_be_opaque(prefix, prefix, _now(prefix, pages, session)[0])
     with files.lock(prefix):
+        departures.loopback_must_be_up()
         wanted = _now(prefix, pages, session)
         spec = level_specs.new(prefix, wanted, session)
         if not force:
@@ -73,9 +73,9 @@ def _keep(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Don
 def adopt_guide(prefix: Path, session: frozenset[int] = frozenset()) -> Answer:
     """The configuration in place of the manually created chains of Linkerd's guide. Our rules come first in the
     kernel, so there is no gap."""
-    departures.loopback_must_be_up()
     pages = readiness.ask()
     with files.lock(prefix):
+        departures.loopback_must_be_up()
         chains = guide_chains.chains()
         wanted = _now(prefix, pages, session)
         found = _keep(prefix, level_specs.new(prefix, wanted, session), live_rules.read(prefix), wanted)

@@ -63,14 +63,18 @@ def goes_out(prefix: Path) -> bool:
 def approved(prefix: Path, session: frozenset[int] = frozenset()) -> RedirectSpec:
     """The same, if its rules would cut off no operator. `session`: the ports of the requesting session. Raises
     Refusal."""
-    parsed = _redirecting(prefix)
-    wanted = _spec(parsed)
+    config = configuration.read(prefix)
+    if config.redirect.mode == "off":
+        raise Refusal(
+            f'cannot redirect: redirect.mode is "off" in {Host(prefix).configuration}', Reason.REDIRECT_REFUSED
+        )
+    wanted = _spec(config)
     if ports := refused_ports(wanted, sshd.ports()):
         listed = ", ".join(map(str, sorted(ports)))
         raise Refusal(f"cannot redirect port {listed}: sshd listens there", Reason.REDIRECT_REFUSED)
     if lost := session & caught_ports(wanted):
         raise Refusal(f"cannot redirect port {min(lost)}: this session uses it", Reason.REDIRECT_REFUSED)
-    for network, subnet in _swallowed(parsed, wanted):
+    for network, subnet in _swallowed(config, wanted):
         detail = f"cannot redirect {network} without redirect.force: it contains {subnet}, a subnet of this host"
         raise Refusal(detail, Reason.REDIRECT_REFUSED)
     return wanted
@@ -83,23 +87,16 @@ def closing(prefix: Path) -> RedirectSpec:
 
 
 def _closing(prefix: Path) -> RedirectSpec:
-    parsed = _redirecting(prefix)
-    wanted = _spec(parsed)
-    lost = {network for network, _ in _swallowed(parsed, wanted)}
+    found = configuration.read(prefix)
+    wanted = _spec(found)
+    if found.redirect.mode == "off":
+        return wanted
+    lost = {network for network, _ in _swallowed(found, wanted)}
     return replace(
         wanted,
         ports=wanted.ports - refused_ports(wanted, sshd.ports()),
         networks=tuple(network for network in wanted.networks if network not in lost),
     )
-
-
-def _redirecting(prefix: Path) -> config.Config:
-    """The configuration, unless it wants no redirect. Raises Refusal."""
-    parsed = configuration.read(prefix)
-    if parsed.redirect.mode == "off":
-        detail = f'cannot redirect: redirect.mode is "off" in {Host(prefix).configuration}'
-        raise Refusal(detail, Reason.REDIRECT_REFUSED)
-    return parsed
 
 
 def of_levels(prefix: Path, levels: Iterable[Level], session: frozenset[int] = frozenset()) -> RedirectSpec:
