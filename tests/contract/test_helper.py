@@ -21,7 +21,7 @@ from agent.core.reasons import Fault, Reason
 from agent.host import Host as Paths
 from agent.ports import LiveRedirect, Trouble
 from tests.lab.netns import namespace
-from tests.privileged.hosts import Host, Listeners, files
+from tests.privileged.hosts import Host, files
 from tests.privileged.sockets import helper_socket
 
 FAILED = Reason.REDIRECT_FAILED
@@ -32,8 +32,7 @@ STRANGER, AGENT = 2109, 2101
 def host(root: None, tmp_path: Path) -> Iterator[Host]:
     tmp_path.chmod(0o755)
     files(tmp_path)
-    with namespace() as space, Listeners() as ears:
-        ears.add_listeners(space)
+    with namespace() as space:
         yield Host(space, space, tmp_path)
 
 

@@ -3,7 +3,6 @@
 import grp
 import pwd
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -11,14 +10,12 @@ from urllib.parse import urlsplit
 from agent import config
 from agent.core import control_plane
 from agent.core.addresses import address
-from agent.core.facts import Level
 from agent.core.reasons import Reason
 from agent.core.redirect import (
     SSH_PORT,
     Address,
     Exceptions,
     Inbound,
-    Network,
     Outbound,
     RedirectSpec,
     caught_ports,
@@ -35,7 +32,7 @@ from agent.privileged.system import configuration, sshd, subnets
 # Of linkerd-destination and the policy controller, where the configuration names none.
 _CONTROL_PORTS: Final = (8086, 8090)
 
-NOTHING: Final = RedirectSpec(proxy_uid=65534, guarded=False)  # of a host whose configuration cannot be used
+NOTHING: Final = RedirectSpec(proxy_uid=65534)  # RELEASED, its rules are those of every specification
 
 
 def spec(prefix: Path) -> RedirectSpec:
@@ -44,11 +41,7 @@ def spec(prefix: Path) -> RedirectSpec:
 
 
 def outline(prefix: Path) -> RedirectSpec:
-    """The same, without lookups on this host: what was exempt last stays exempt, and what was found to be left out
-    of what is closed is left out. Raises Refusal."""
-    closing = host_rules.known(("closing", prefix))
-    if isinstance(closing, RedirectSpec):
-        return closing
+    """The same, without lookups on this host: what was exempt last stays exempt. Raises Refusal."""
     config, known = configuration.read(prefix), host_rules.remembered()
     if known is None and _every_port(config):
         raise Refusal("cannot find the ports of SSH and of containers: no redirect was set yet")
@@ -74,52 +67,19 @@ def approved(prefix: Path, session: frozenset[int] = frozenset()) -> RedirectSpe
         raise Refusal(f"cannot redirect port {listed}: sshd listens there", Reason.REDIRECT_REFUSED)
     if lost := session & caught_ports(wanted):
         raise Refusal(f"cannot redirect port {min(lost)}: this session uses it", Reason.REDIRECT_REFUSED)
-    for network, subnet in _swallowed(config, wanted):
+    for network, subnet in () if config.redirect.force else swallowed(wanted, subnets.connected()):
         detail = f"cannot redirect {network} without redirect.force: it contains {subnet}, a subnet of this host"
         raise Refusal(detail, Reason.REDIRECT_REFUSED)
     return wanted
 
 
-def closing(prefix: Path) -> RedirectSpec:
-    """The same, if it is only closed: a port or a network that would cut off an operator is left out, and the rest
-    is closed. Raises Refusal."""
-    return host_rules.once(("closing", prefix), lambda: _closing(prefix))
-
-
-def _closing(prefix: Path) -> RedirectSpec:
-    found = configuration.read(prefix)
-    wanted = _spec(found)
-    if found.redirect.mode == "off":
-        return wanted
-    lost = {network for network, _ in _swallowed(found, wanted)}
-    return replace(
-        wanted,
-        ports=wanted.ports - refused_ports(wanted, sshd.ports()),
-        networks=tuple(network for network in wanted.networks if network not in lost),
-    )
-
-
-def of_levels(prefix: Path, levels: Iterable[Level], session: frozenset[int] = frozenset()) -> RedirectSpec:
-    """The one that may be set at these levels. Raises Refusal."""
-    wanted = frozenset(levels)
-    if wanted <= {Level.OFF, Level.RELEASED}:
-        return letting_go(prefix)
-    return approved(prefix, session) if Level.ON in wanted else closing(prefix)
-
-
 def letting_go(prefix: Path) -> RedirectSpec:
-    """The specification while nothing is redirected: its guard stays, for peers dial the proxy itself. RELEASED
-    works even where lookups on this host fail, or the configuration is broken."""
-    for read in (spec, outline):
-        try:
-            return read(prefix)
-        except Refusal:
-            continue
-    return NOTHING
-
-
-def _swallowed(found: config.Config, wanted: RedirectSpec) -> tuple[tuple[Network, Network], ...]:
-    return () if found.redirect.force else swallowed(wanted, subnets.connected())
+    """The specification while nothing is redirected. RELEASED works even where the configuration is broken."""
+    try:
+        config = configuration.read(prefix)
+        return _spec(config) if config.redirect.mode == "off" else NOTHING
+    except Refusal:
+        return NOTHING
 
 
 def edited(prefix: Path, in_force: Path) -> str:
@@ -165,11 +125,9 @@ def _exempt(parsed: config.Config) -> Exempt:
     return Exempt(sshd.ports(), published.ports(parsed.host.addresses)) if _every_port(parsed) else Exempt()
 
 
-def _every_port(found: config.Config) -> bool:
-    """Its rules, or while off and without declared ports its guard, name the ports that are left out."""
-    if found.redirect.mode == "off":
-        return not found.workload.ports
-    return found.redirect.mode == "linkerd-guide" or found.redirect.inbound == "all"
+def _every_port(parsed: config.Config) -> bool:
+    mode = parsed.redirect.mode
+    return mode == "linkerd-guide" or (mode != "off" and parsed.redirect.inbound == "all")
 
 
 def _spec(parsed: config.Config, exempt: Exempt | None = None) -> RedirectSpec:
@@ -202,6 +160,7 @@ def _spec(parsed: config.Config, exempt: Exempt | None = None) -> RedirectSpec:
         ssh_ports=exempt.ssh | {SSH_PORT},
         published=exempt.published,
         control_ports=frozenset(control_ports(parsed.control_plane)),
+        guarded=off and bool(parsed.workload.ports),
     )
 
 

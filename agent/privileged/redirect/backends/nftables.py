@@ -24,7 +24,7 @@ class Nftables:
     def replace(self, rules: Ruleset | None) -> None:
         done = run("-f", "-", input=json.dumps(nft.transaction(rules)))
         if done.returncode != 0:
-            raise refusal(programs.SET, done.stderr)
+            raise refusal("set the rules", done.stderr)
 
     def counters(self) -> list[nft.Json]:
         listing = self._listing()
