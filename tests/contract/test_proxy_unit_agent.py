@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -11,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from agent.cli.kit.client import Client
-from agent.cli.kit.exits import Failure
 from agent.cli.kit.follow import serves
 from tests.contract.unit_fixtures import clean_machine as clean_machine
 from tests.contract.unit_fixtures import client_network as client_network
@@ -32,16 +31,13 @@ def agent(machine: Machine) -> int:
 
 
 def until(machine: Machine, true: Callable[[dict[str, Any]], bool], what: str) -> None:
-    """The agent's status says so."""
-    asked = Client(str(machine.path("/")), "look")
+    """By the machine's own command: it believes the agent's user, which is not a user of this host."""
 
-    def looks() -> bool:
-        try:
-            return true(asked.status())
-        except Failure:  # there is no agent at this moment
-            return False
+    def holds() -> bool:
+        answer = machine.try_run("fairlead", "status", "--json").stdout
+        return bool(answer) and true(json.loads(answer))
 
-    machine.wait_until(looks, what)
+    machine.wait_until(holds, what)
 
 
 def proxy_is(state: str, reason: str = "") -> Callable[[dict[str, Any]], bool]:
