@@ -46,7 +46,7 @@ def test_proxy_upgrades_fail_no_request(root: None) -> None:
     done = _ended([*FAIRLEAD, "--check", "--scenario", "upgrade"], 400)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "sandbox: 7 of 7 checks passed"
-    assert "back to 2.360.0 by itself" in done.stdout and "none failed" in done.stdout
+    assert "reverted to 2.360.0 automatically" in done.stdout and "none failed" in done.stdout
 
 
 @pytest.mark.real
