@@ -121,7 +121,7 @@ class AnchorsLoop:
         return before if before is not None and abs(ends - before) < 3600.0 else ends
 
     def _tell(self, **changes: object) -> None:
-        self._fact = dataclasses.replace(self._fact, **changes)  # type: ignore[arg-type]
+        self._fact = dataclasses.replace(self._fact, **changes)  # type: ignore[arg-type]  # names of fields
         self._publish(self._fact)
 
     # others -------------------------------------------------------------------------------------

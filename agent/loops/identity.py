@@ -91,7 +91,7 @@ class IdentityLoop:
 
     def _tell(self, **changes: object) -> None:
         # Keywords of object, because any field may be among them.
-        self._tell_all(dataclasses.replace(self._fact or IdentityFact(), **changes))  # type: ignore[arg-type]
+        self._tell_all(dataclasses.replace(self._fact or IdentityFact(), **changes))  # type: ignore[arg-type]  # names of fields
 
     def _tell_all(self, fact: IdentityFact) -> None:
         self._fact = fact

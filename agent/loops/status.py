@@ -195,7 +195,7 @@ class StatusLoop:
 
     def _update(self, **changes: object) -> None:
         fault = self._read_fault or self._write_fault
-        self._fact = dataclasses.replace(self._fact, **changes, fault=fault)  # type: ignore[arg-type]
+        self._fact = dataclasses.replace(self._fact, **changes, fault=fault)  # type: ignore[arg-type]  # names of fields
         self._publish(self._fact)
 
     async def _pause(self, what: str, trouble: Trouble, attempt: int) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import ssl
 from collections.abc import AsyncIterator
 
@@ -17,6 +18,7 @@ from agent.sandbox.stage import greetings, scene
 
 METHOD = "/io.linkerd.proxy.inbound.InboundServerPolicies/"
 PORT = 8080
+ADDRESS = f"127.9.{os.getpid() >> 8 & 255}.{os.getpid() & 255 or 1}"  # of this process alone: the ports are fixed
 
 
 @pytest.fixture
@@ -24,12 +26,14 @@ async def channel() -> AsyncIterator[tuple[ApiServer, grpc.aio.Channel]]:
     """Its TLS is made here, for gRPC's own wants ALPN."""
     api, authority = ApiServer({}), Authority("example.org")
     api.create(scene.external_workload(scene.NAME, ["192.0.2.1"], PORT))
-    controllers = Controllers(authority, "127.0.0.9", api)
+    controllers = Controllers(authority, ADDRESS, api)
     await controllers.start()
     context, held = ssl.create_default_context(cadata=authority.pem), contextlib.AsyncExitStack()
+    forwards: list[asyncio.Task[None] | None] = []
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        theirs, ours = await asyncio.open_connection("127.0.0.9", POLICY_PORT, ssl=context, server_hostname=NAME)
+        theirs, ours = await asyncio.open_connection(ADDRESS, POLICY_PORT, ssl=context, server_hostname=NAME)
+        forwards.append(asyncio.current_task())
         held.callback(writer.transport.abort)
         held.callback(ours.transport.abort)
         await asyncio.gather(_copy(reader, ours), _copy(theirs, writer))
@@ -40,6 +44,7 @@ async def channel() -> AsyncIterator[tuple[ApiServer, grpc.aio.Channel]]:
         yield api, made
     server.close()
     await held.aclose()
+    await asyncio.gather(*filter(None, forwards), return_exceptions=True)  # a stream that is left open warns
     await controllers.stop()
 
 

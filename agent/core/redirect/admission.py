@@ -3,6 +3,7 @@
 The firewall sees 4143: connections to declared ports are redirected before its input rules.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,11 @@ class Seen:
 
     listing: object
     saved: Mapping[tuple[str, int], str]
+
+    @functools.cached_property
+    def named(self) -> frozenset[parts.Condition]:
+        """What the rules name. A listing may have thousands of elements, so it is read once."""
+        return named_addresses.conditions(self.listing, self.saved.values())
 
 
 @dataclass(frozen=True)
@@ -68,12 +74,12 @@ def admission(seen: Seen, arrivals: Sequence[Arrival], networks: Iterable[Networ
     Each part of a network that rules name is judged."""
     given = list(networks)
     told = [(part, arrival, outcome(seen, arrival)) for part, arrival in spread(seen, arrivals, given)]
-    found = together(one for _, _, one in told)
-    port, where = arrivals[0].port or 0, where_it_is(found.verdict, [(part, one) for part, _, one in told])
+    judged = [(part, one) for part, _, one in told]
+    found = together(one for _, one in judged)
+    port, where = arrivals[0].port or 0, where_it_is(found.verdict, judged)
     match found.verdict:
         case Verdict.REFUSED:
             commands = tuple(_commands(seen, [arrival for _, arrival, _ in told], given))
-            judged = [(part, one) for part, _, one in told]
             partly = leaves_some(judged, given)
             return Admission(found.verdict, port, commands, rule=found.rule, where=where, partly=partly)
         case Verdict.UNKNOWN:
@@ -88,8 +94,7 @@ def spread(
     seen: Seen, arrivals: Sequence[Arrival], networks: Iterable[Network], apart: Sequence[Network] = ()
 ) -> list[tuple[parts.Part | None, Arrival]]:
     """Each arrival from (or to) every part of its network that rules name. `apart`: as in `parts`."""
-    named = named_addresses.conditions(seen.listing, seen.saved.values())
-    return list(dict.fromkeys(parts.spread(arrivals, networks, named, apart)))
+    return list(dict.fromkeys(parts.spread(arrivals, networks, seen.named, apart)))
 
 
 def where_it_is(verdict: Verdict, told: Sequence[tuple[parts.Part | None, Outcome]]) -> str:
@@ -107,8 +112,7 @@ def leaves_some(told: Sequence[tuple[parts.Part | None, Outcome]], networks: Ite
 
 def crowd(seen: Seen, networks: Iterable[Network]) -> str:
     """Why not every part is judged; "": each is."""
-    named = named_addresses.conditions(seen.listing, seen.saved.values())
-    found = next((one for one in networks if len(parts.split(one, named)) > parts.MOST), None)
+    found = next((one for one in networks if len(parts.split(one, seen.named)) > parts.MOST), None)
     return f"rules name more than {parts.MOST} parts of {found}" if found else ""
 
 

@@ -210,7 +210,7 @@ def _span(text: str) -> range:
 def _narrow(match: Match, **more: object) -> Match:
     if any(getattr(match, name) != getattr(Match(), name) for name in more):
         return replace(match, foreign=(*match.foreign, *map(repr, more.items())))
-    return replace(match, **more)  # type: ignore[arg-type]
+    return replace(match, **more)  # type: ignore[arg-type]  # names of fields
 
 
 def _with_protocol(match: Match, tcp: bool) -> Match:
@@ -238,4 +238,4 @@ def _product(matches: Sequence[Match]) -> Match | None:
         joined[name] = frozenset().union(*values[name])
     for name in ("sources", "networks"):
         joined[name] = canonical(network for found in values[name] for network in found)
-    return replace(matches[0], **joined)  # type: ignore[arg-type]
+    return replace(matches[0], **joined)  # type: ignore[arg-type]  # names of fields

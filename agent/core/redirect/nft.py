@@ -173,7 +173,7 @@ def _narrow(match: Match, expression: object) -> Match:
     taken = any(getattr(match, name) != getattr(Match(), name) for name in more)
     if taken or not more:
         return replace(match, foreign=(*match.foreign, _text(expression)))
-    return replace(match, **more)  # type: ignore[arg-type]
+    return replace(match, **more)  # type: ignore[arg-type]  # names of fields
 
 
 def _condition(expression: object) -> dict[str, object]:

@@ -52,8 +52,7 @@ def span(network: Network) -> Span:
 
 
 def within(part: Part, network: Network) -> bool:
-    whole = span(network)
-    return any(one.version == whole.version and whole.first <= one.first <= whole.last for one in part)
+    return any(_within(one, span(network)) for one in part)
 
 
 def split(network: Network, conditions: Iterable[Condition]) -> list[Part]:

@@ -183,7 +183,7 @@ def _per_family(
     for version in sorted(spec.families):
         merged = canonical(network for network in given if network.version == version)
         if merged:
-            yield Rule(f"{name}, IPv{version}", replace(match, **{where: merged}), *hit)  # type: ignore[arg-type]
+            yield Rule(f"{name}, IPv{version}", replace(match, **{where: merged}), *hit)  # type: ignore[arg-type]  # the name of a field
 
 
 # levels --------------------------------------------------------------------------------------------

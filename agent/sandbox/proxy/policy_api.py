@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 
 from agent.core import opaque
+from agent.sandbox.proxy.transport_header import varint
 
 PREFACE = b"PRI "  # how a client of HTTP/2 begins
 _WATCH = "/io.linkerd.proxy.inbound.InboundServerPolicies/WatchPort"
@@ -87,8 +88,8 @@ def read_port_spec(data: bytes) -> tuple[str, int]:
     """The workload and the port."""
     fields: dict[int, Any] = {}
     while data:
-        key, data = _varint(data)
-        value, data = _varint(data)
+        key, data = varint(data)
+        value, data = varint(data)
         if key & 7 == 2:
             fields[key >> 3], data = data[:value], data[value:]
         else:
@@ -107,12 +108,3 @@ def _message(number: int, payload: bytes = b"") -> bytes:
 
 def _number(number: int, value: int) -> bytes:
     return bytes([number << 3, value])
-
-
-def _varint(data: bytes) -> tuple[int, bytes]:
-    number = 0
-    for place, byte in enumerate(data):
-        number |= (byte & 0x7F) << 7 * place
-        if byte < 0x80:
-            return number, data[place + 1 :]
-    raise ValueError("a number without an end")

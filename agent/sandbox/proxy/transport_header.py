@@ -29,13 +29,14 @@ async def read(reader: asyncio.StreamReader) -> int:
     message = await reader.readexactly(size)
     if not message.startswith(_PORT):
         raise Malformed("a transport header without a port")
-    return _varint(message[1:])
+    return varint(message[1:])[0]
 
 
-def _varint(data: bytes) -> int:
+def varint(data: bytes) -> tuple[int, bytes]:
+    """A number of a protobuf message, and what follows it. Raises Malformed."""
     number = 0
     for place, byte in enumerate(data):
         number |= (byte & 0x7F) << 7 * place
         if byte < 0x80:
-            return number
-    raise Malformed("a port without an end")
+            return number, data[place + 1 :]
+    raise Malformed("a number without an end")
