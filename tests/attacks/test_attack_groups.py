@@ -16,6 +16,7 @@ from agent.adapters.status_socket import PushSocket, StatusSocket
 from agent.core.facts import PhaseKind
 from agent.host import Host
 from tests.lab.machine import Machine
+from tests.lab.reachable import reachable
 from tests.lab.unit_machine import configure
 
 USER, READERS, PUSHERS = 2109, 2101, 2104
@@ -46,8 +47,7 @@ async def _ask(_phase: PhaseKind) -> None:
 @pytest.fixture
 async def host(root: None, tmp_path: Path) -> AsyncIterator[Host]:
     """Its folders as systemd makes them, with these groups in place of the named ones."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):  # pytest's own are closed to other users
-        folder.chmod(0o711)
+    reachable(tmp_path)
     host = Host(tmp_path)
     host.agent_run.mkdir(parents=True)
     host.push_socket.parent.mkdir()

@@ -21,6 +21,7 @@ from agent.core.reasons import Fault, Reason
 from agent.host import Host as Paths
 from agent.ports import LiveRedirect, Trouble
 from tests.lab.netns import namespace
+from tests.lab.reachable import reachable
 from tests.privileged.hosts import Host, files
 from tests.privileged.sockets import helper_socket
 
@@ -185,13 +186,6 @@ def with_user(folder: Path) -> tuple[str, ...]:
     passwd = folder / "passwd"
     passwd.write_text(f"{Path('/etc/passwd').read_text()}fairlead:x:{AGENT}:{AGENT}::/:/bin/false\n")
     return ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/passwd; exec "$@"', str(passwd))
-
-
-def reachable(path: Path) -> None:
-    """pytest's own directory is closed to other users."""
-    for folder in (path, *path.parents):
-        if folder.stat().st_mode & 0o777 == 0o700 and str(folder).startswith("/tmp/"):
-            folder.chmod(0o711)
 
 
 def test_only_root_and_the_agent_are_served(host: Host) -> None:

@@ -22,6 +22,7 @@ from agent.host import Host
 from agent.loops.board import Board
 from agent.ports import Trouble
 from tests.core import world
+from tests.lab.reachable import reachable
 
 
 class Agent:
@@ -227,9 +228,7 @@ async def test_trouble_is_told_with_its_way_out(agent: Agent) -> None:
 async def test_another_user_may_read_and_not_change(agent: Agent, root: None) -> None:
     """A socket that is opened for reading is not open for changes."""
     agent.path.chmod(0o666)
-    for folder in (agent.prefix, *agent.prefix.parents):
-        if not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o011)
+    reachable(agent.prefix)
     said = await asyncio.to_thread(as_user, 2102, lambda: post(agent.path, b'{"phase": "left"}'))
     assert said[0] == 403 and agent.asked == []
     said = await asyncio.to_thread(as_user, 2102, lambda: post(agent.path, b"{}", "/v1/orders/restart"))

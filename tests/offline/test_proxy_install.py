@@ -17,6 +17,7 @@ from agent.privileged import Refusal
 from agent.privileged.proxy import versions as links
 from tests.lab import proxy_deliveries
 from tests.lab.proxy_deliveries import image, layout, packed, program, release, sha256, tar
+from tests.lab.reachable import reachable
 
 OWNER = (2102, 2102)
 
@@ -24,8 +25,7 @@ OWNER = (2102, 2102)
 @pytest.fixture
 def host(tmp_path: Path, root: None) -> Path:
     """A prefix that the proxy's user can reach."""
-    for path in (tmp_path, *tmp_path.parents[:3]):  # one more where tests run side by side
-        path.chmod(path.stat().st_mode | 0o055 if path.stat().st_uid == os.getuid() else path.stat().st_mode)
+    reachable(tmp_path)
     (tmp_path / "host/run").mkdir(parents=True)
     return tmp_path / "host"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.reachable import reachable
 from tests.system import built_packages
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
@@ -30,9 +31,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("package")
     subprocess.run(["dpkg-deb", "-x", str(built_packages.deb()), str(folder)], check=True, env={**os.environ})
     (found,) = (folder / "usr/lib/fairlead").glob("*-*/bin/python")
-    for path in (folder, *folder.parents):  # tests become other users
-        if path.stat().st_uid == os.getuid() and path != Path("/"):
-            path.chmod(path.stat().st_mode | 0o055)
+    reachable(folder)
     return found
 
 

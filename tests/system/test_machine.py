@@ -128,4 +128,4 @@ def test_it_ends_with_the_run_however_that_ends(root: None) -> None:
 
 
 def groups(name: str) -> list[Path]:
-    return list(Path("/sys/fs/cgroup").glob(f"**/{name}"))
+    return [Path(at, name) for at, folders, _ in os.walk("/sys/fs/cgroup") if name in folders]
