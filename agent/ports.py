@@ -73,7 +73,8 @@ class TrustAnchors(Protocol):
         ...
 
     async def keep(self, found: Certificates) -> None:
-        """Store these as a proposal that root can accept. Raises Trouble (TRUST_ANCHORS_UNWRITABLE)."""
+        """Store these as a proposal that root can accept or, by its configuration, puts in force at once. Raises
+        Trouble (TRUST_ANCHORS_UNWRITABLE, HELPER_REFUSED)."""
         ...
 
     def covered_until(self, found: Certificates, chain: Certificates) -> float | None:

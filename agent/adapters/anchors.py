@@ -31,12 +31,18 @@ class Places:
 
 class HostAnchors:
     """Implements ports.TrustAnchors. `fetch`: the PEM that the cluster has; None: it is not asked. `bundled`: the
-    Workload API's bundle is the source."""
+    Workload API's bundle is the source. `follow`: has root put in force what is kept, by its digest; None: an
+    operator does."""
 
     def __init__(
-        self, places: Places, fetch: Callable[[], Awaitable[str]] | None = None, *, bundled: bool = False
+        self,
+        places: Places,
+        fetch: Callable[[], Awaitable[str]] | None = None,
+        *,
+        bundled: bool = False,
+        follow: Callable[[str], Awaitable[object]] | None = None,
     ) -> None:
-        self._places, self._fetch, self._bundled = places, fetch, bundled
+        self._places, self._fetch, self._bundled, self._follow = places, fetch, bundled, follow
 
     async def in_force(self) -> Certificates:
         return await asyncio.to_thread(in_force, self._places)
@@ -52,6 +58,8 @@ class HostAnchors:
         except OSError as error:
             detail = f"cannot write {self._places.kept}: {error.strerror}"
             raise Trouble(Reason.TRUST_ANCHORS_UNWRITABLE, detail) from error
+        if self._follow is not None:
+            await self._follow(anchors.digest(certificates))
 
     def covered_until(self, certificates: Certificates, chain: Certificates) -> float | None:
         return covered_until(certificates, chain)
@@ -59,7 +67,7 @@ class HostAnchors:
 
 def in_force(places: Places) -> Certificates:
     """Raises Trouble (TRUST_ANCHORS_UNUSABLE)."""
-    path = next((path for path in places.in_force if path.exists()), places.in_force[-1])
+    path = reading.present(places.in_force)
     try:
         found = reading.read(path, MOST, links=path != places.kept)
         return _checked(text_files.armour(found), str(path))

@@ -106,10 +106,9 @@ class HostControlPlane:
         """Of the anchors in force alone, each of which may be an intermediate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        path = next((path for path in self._anchors if path.exists()), None)
         try:
-            context.load_verify_locations(path)
-        except (OSError, TypeError, ValueError):  # told as TrustAnchorsUnusable; then only that it answers is seen
+            context.load_verify_locations(reading.present(self._anchors))
+        except (OSError, ValueError):  # told as TrustAnchorsUnusable; then only that it answers is seen
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         return context
 

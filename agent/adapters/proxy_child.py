@@ -347,7 +347,7 @@ async def _readable(fd: int) -> None:
 
 def read_anchors(paths: Sequence[Path]) -> str:
     """The PEM as it stands, once it was seen to hold a certificate. Raises Trouble."""
-    path = next((path for path in paths if path.exists()), paths[-1])
+    path = reading.present(paths)
     try:
         pem = text_files.armour(reading.read(path, reading.DOCUMENT, links=True))
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)

@@ -5,7 +5,7 @@ import os
 import pwd
 from pathlib import Path
 
-from agent.config import Config, ConfigError, IdentityConfig, RedirectConfig, parse
+from agent.config import Config, ConfigError, RedirectConfig, parse
 from agent.core import releases, token
 from agent.core.failure import Failure
 from agent.core.health import Spec
@@ -109,15 +109,11 @@ def proxy_settings(config: Config, prefix: str = "", version: str = "") -> Proxy
 
 
 def anchors_in_force(config: Config, root: Path) -> tuple[Path, ...]:
-    """The files of the trust anchors that the proxy starts with: the first that exists. The agent's copy is used
-    only if the configuration sets `follow`."""
-    configured, host = Path(config.identity.trust_anchors), Host(root)
-    match config.identity:
-        case IdentityConfig(anchors_source="file"):
-            return (configured,)
-        case IdentityConfig(anchors_follow=True):
-            return (host.anchors_kept, configured)
-    return (host.anchors_accepted, configured)
+    """The files of the trust anchors that the proxy starts with, all root's: the first that exists."""
+    configured = Path(config.identity.trust_anchors)
+    if config.identity.anchors_source == "file":
+        return (configured,)
+    return (Host(root).anchors_accepted, configured)
 
 
 def token_subject(config: Config) -> str:

@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 
 from agent.adapters import anchors as host_anchors
-from agent.adapters import identity_token, kube, spire
+from agent.adapters import helper, identity_token, kube, spire
 from agent.config import derived
+from agent.core.reasons import Reason
 from agent.daemon.context import Context
 from agent.host import credential
 from agent.loops import anchors as anchors_loop
@@ -32,12 +33,19 @@ def _tokens(it: Context, api: kube.KubeApi) -> IdentityTokens:
     return identity_token.Requested(place, api.tokens(wanted.service_account).ask)
 
 
-def anchors(it: Context, api: kube.KubeApi) -> anchors_loop.AnchorsLoop:
+def anchors(it: Context, api: kube.KubeApi, privileged: helper.Helper) -> anchors_loop.AnchorsLoop:
     wanted, source = it.config.identity, it.config.identity.anchors_source
     roots = api.trust_roots(it.config.control_plane.namespace)
     places = host_anchors.Places(derived.anchors_in_force(it.config, it.host.prefix), it.host.anchors_kept)
+
+    async def follow(digest: str) -> None:
+        await privileged.ask("anchors follow", Reason.TRUST_ANCHORS_UNWRITABLE, digest=digest)
+
     adapter = host_anchors.HostAnchors(
-        places, roots.read if source == "cluster" else None, bundled=source == "workload-api"
+        places,
+        roots.read if source == "cluster" else None,
+        bundled=source == "workload-api",
+        follow=follow if wanted.anchors_follow else None,
     )
     return anchors_loop.AnchorsLoop(
         adapter,

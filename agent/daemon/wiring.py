@@ -149,7 +149,7 @@ class Parts:
             "phase": self.phase,
             "ready_once": self._ready_once(),
             "identity": identities.identity(it, self.api),
-            "anchors": identities.anchors(it, self.api),
+            "anchors": identities.anchors(it, self.api, self.helper),
             "proxy": self._proxy(),
             "redirect": redirect.RedirectLoop(self.redirector, board, fact("redirect"), dice),
             "addresses": addresses.AddressesLoop(

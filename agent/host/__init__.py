@@ -103,6 +103,7 @@ class Host:
 
     @property
     def anchors_accepted(self) -> Path:
+        """What an operator accepted, or what the agent found where `identity.anchors_follow` is set."""
         return self.state / "trust-anchors.pem"
 
     @property
@@ -123,7 +124,7 @@ class Host:
 
     @property
     def anchors_kept(self) -> Path:
-        """What the agent found: a proposal, or in force with `identity.anchors_follow`."""
+        """What the agent found. Root reads it when it is accepted or followed; the proxy never does."""
         return self.agent_state / "trust-anchors.pem"
 
     @property

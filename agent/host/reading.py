@@ -6,7 +6,7 @@ Law: outside /proc and /sys, no other module opens a file to read it whole.
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -47,6 +47,22 @@ def opened(path: Path, *, links: bool = False) -> Iterator[BinaryIO]:
         raise OSError(number, "Is a directory" if stat.S_ISDIR(mode) else "it is not a regular file", str(path))
     with os.fdopen(descriptor, "rb") as file:
         yield file
+
+
+def present(paths: Sequence[Path]) -> Path:
+    """The first that is there, also where it cannot be read; else the last."""
+    return next((path for path in paths if not absent(path)), paths[-1])
+
+
+def absent(path: Path) -> bool:
+    """There is nothing of this name; False also where that cannot be seen."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def discard(path: Path) -> None:

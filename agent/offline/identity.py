@@ -6,7 +6,7 @@ from agent.adapters import anchors
 from agent.config import Config, derived
 from agent.core import anchors as core_anchors
 from agent.core.reasons import Fault
-from agent.host import Host
+from agent.host import Host, reading
 from agent.ports import Trouble
 from agent.privileged import Refusal
 from agent.privileged.system import configuration as root_configuration
@@ -39,14 +39,14 @@ def anchor_sets(prefix: str) -> tuple[AnchorSet, AnchorSet | None]:
     host, config = Host.below(prefix), configuration(prefix)
     places = anchors.Places(derived.anchors_in_force(config, host.prefix), host.anchors_kept)
     mine = _anchor_set(places)
-    if config.identity.anchors_source == "file" or not places.kept.exists():
+    if config.identity.anchors_source == "file" or reading.absent(places.kept):
         return mine, None
     kept = _anchor_set(anchors.Places((places.kept,), places.kept))
     return mine, None if kept.digest == mine.digest else kept
 
 
 def _anchor_set(places: anchors.Places) -> AnchorSet:
-    path = next((path for path in places.in_force if path.exists()), places.in_force[-1])
+    path = reading.present(places.in_force)
     try:
         certificates = anchors.in_force(places)
     except Trouble as trouble:

@@ -20,7 +20,6 @@ from agent.host import Host, reading
 from agent.ports import Trouble
 from agent.privileged import Refusal
 from agent.privileged.proxy import anchors as roots_anchors
-from agent.privileged.proxy import launch
 from agent.proxyunit import failed_starts
 from tests.privileged.hosts import CONFIG
 
@@ -140,23 +139,23 @@ def _accept(prefix: Path) -> None:
         roots_anchors.accept(prefix, "0" * 64)
 
 
-def _launch(prefix: Path) -> None:
+def _follow(prefix: Path) -> None:
     with pytest.raises(Refusal, match=UNREAD):
-        launch.plan(prefix)
+        roots_anchors.follow(prefix, "0" * 64)
 
 
-def _gate(prefix: Path) -> None:
+def _show(prefix: Path) -> None:
     kept = Host(prefix).anchors_kept
     with pytest.raises(Trouble, match=UNREAD):
         anchors.in_force(anchors.Places((kept,), kept))
 
 
 @planted
-@pytest.mark.parametrize("read", [_accept, _launch, _gate])
-def test_attack_on_root_and_the_proxy_by_the_agents_trust_anchors(
+@pytest.mark.parametrize("read", [_accept, _follow, _show])
+def test_attack_on_root_by_the_agents_trust_anchors(
     root: None, tmp_path: Path, plant: Plant, read: Callable[[Path], None]
 ) -> None:
-    """By the agent's user: what it found is read by root, by the launcher and by the gate."""
+    """By the agent's user: what it found is read by root, and shown to an operator."""
     host = Host(tmp_path)
     host.agent_state.mkdir(parents=True)
     host.configuration.parent.mkdir(parents=True)

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import select
+import signal
 import socket
 import ssl
 import sys
@@ -24,6 +25,7 @@ OUTSIDE = ("198.51.100.1", 80)  # who is reached through the proxy: the client, 
 DIRECT, PROXIED, RESET, SILENT = "direct", "proxied", "reset", "silent"  # what a client gets
 TOKEN = "nobody's"
 SOCKET = "/run/spire/api.sock"
+NEXT_ROOT = "/run/spire/next.pem"  # after SIGHUP to the Workload API, which then has two roots
 
 
 async def _workload_api() -> None:
@@ -33,8 +35,18 @@ async def _workload_api() -> None:
     # The authority lives here: what trusts it is written by who holds its key.
     authority = Authority(TRUST_DOMAIN)
     _trust(authority.pem)
+    running = asyncio.get_running_loop()
     entries = {uid: (Entry(IDENTITY),) for uid in (installed.USERS["fairlead-proxy"], installed.USERS["fairlead"])}
-    async with WorkloadApiServer(Path(SOCKET), authority, entries, ttl=3600.0):
+    async with WorkloadApiServer(Path(SOCKET), authority, entries, ttl=3600.0) as server:
+
+        def prepare_rotation() -> None:
+            """The bundle has the next root, too. Before, /run/spire/next.pem is written."""
+            fresh = Authority(TRUST_DOMAIN)
+            Path(NEXT_ROOT).write_text(fresh.pem)
+            authority.der += fresh.der
+            server.rotate()
+
+        running.add_signal_handler(signal.SIGHUP, prepare_rotation)
         _ready()
         await asyncio.Event().wait()
 

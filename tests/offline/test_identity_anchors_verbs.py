@@ -82,7 +82,12 @@ def test_identity_anchors_of_a_configured_file_have_no_proposal(
 
 
 def test_identity_anchors_that_are_followed_are_in_force(capsys: pytest.CaptureFixture[str], prefix: Path) -> None:
+    """As soon as root has stored them, at the agent's request."""
+    from agent.offline import helper
+
     _configure(prefix, 'anchors_source = "cluster"\nanchors_follow = true')
+    assert shown(capsys, prefix)["proposed"]["digest"] == DIGEST
+    helper.ask(str(prefix), "anchors follow", digest=DIGEST)
     found = shown(capsys, prefix)
     assert (found["in_force"]["digest"], found["proposed"]) == (DIGEST, None)
 

@@ -156,4 +156,11 @@ VERBS: Final[Mapping[str, Verb]] = {
         lambda prefix, given: anchors.accept(prefix, given["digest"]),
         ({"digest": may.DIGEST},),
     ),
+    # Without an operator, where root's configuration allows it.
+    "anchors follow": Verb(
+        Who.AGENT,
+        Reason.TRUST_ANCHORS_UNWRITABLE,
+        lambda prefix, given: anchors.follow(prefix, given["digest"]),
+        ({"digest": may.DIGEST},),
+    ),
 }

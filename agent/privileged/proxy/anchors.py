@@ -1,16 +1,18 @@
-"""Makes trust anchors that the agent found the proxy's, once root has named them by their digest.
+"""Makes trust anchors that the agent found the proxy's.
 
 The agent may be compromised, so its file is only a proposal. Root accepts exactly the set of certificates with the
-digest that root saw, not what the file may contain now.
+digest that root saw, not what the file may contain now. The agent's own request is carried out only where root's
+configuration says that what it found is followed.
 """
 
 import ssl
 from pathlib import Path
 
 from agent.core import anchors, text_files
+from agent.core.reasons import Reason
 from agent.host import Host, reading
 from agent.privileged import Refusal
-from agent.privileged.system import files
+from agent.privileged.system import configuration, files
 
 
 def accept(prefix: Path, digest: str) -> dict[str, object]:
@@ -22,6 +24,18 @@ def accept(prefix: Path, digest: str) -> dict[str, object]:
     with files.lock(prefix):
         files.write(Host(prefix).anchors_accepted, anchors.pem(certificates))
     return {"digest": digest, "certificates": len(certificates)}
+
+
+def follow(prefix: Path, digest: str) -> dict[str, object]:
+    """Raises Refusal."""
+    identity = configuration.read(prefix).identity
+    if not identity.anchors_follow or identity.anchors_source == "file":
+        file = Host(prefix).configuration
+        detail = (
+            f"cannot follow {digest[:12]}: {file} does not set identity.anchors_follow and a source of anchors"
+        )
+        raise Refusal(detail, Reason.HELPER_REFUSED)
+    return accept(prefix, digest)
 
 
 def _certificates(path: Path) -> tuple[bytes, ...]:

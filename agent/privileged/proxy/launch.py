@@ -26,7 +26,7 @@ def plan(prefix: Path, version: str = "") -> Launch:
     KeyError (no such user)."""
     config = configuration.read(prefix)
     uid, _ = derived.proxy_owner(config)
-    anchors = _anchors(derived.anchors_in_force(config, prefix), config.identity.anchors_follow)
+    anchors = _anchors(derived.anchors_in_force(config, prefix))
     # The symlink is resolved, so that the command line shows the version.
     binary = os.path.realpath(derived.proxy_binary(config, str(prefix), version))
     return Launch(binary, proxy.environment(settings(prefix, version), anchors), uid)
@@ -37,14 +37,9 @@ def settings(prefix: Path, version: str = "") -> ProxySettings:
     return derived.proxy_settings(configuration.read(prefix), str(prefix), version)
 
 
-def _anchors(places: Sequence[Path], follow: bool) -> str:
-    """The first that is there: root's own, or the agent's where root allows it. Raises Refusal."""
-    file = next((path for path in places if path.exists()), places[-1])
+def _anchors(places: Sequence[Path]) -> str:
+    """The first that is there. Raises Refusal."""
     try:
-        return text_files.armour(
-            files.read_bytes(file) if file is places[-1] or not follow else reading.read(file, files.MOST)
-        )
+        return text_files.armour(files.read_bytes(reading.present(places)))
     except Refusal as refusal:
         raise Refusal(refusal.detail, Reason.TRUST_ANCHORS_UNUSABLE) from None
-    except OSError as error:
-        raise Refusal(f"cannot read {file}: {error.strerror}", Reason.TRUST_ANCHORS_UNUSABLE) from None
