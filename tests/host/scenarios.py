@@ -11,6 +11,7 @@ from tests.host import (
     scenarios_probe,
     scenarios_proxy,
     scenarios_reload,
+    scenarios_resident,
     scenarios_secrets,
 )
 from tests.host.scenario import LONGEST, SCENARIOS, Scenario
@@ -29,5 +30,6 @@ __all__ = [
     "scenarios_probe",
     "scenarios_proxy",
     "scenarios_reload",
+    "scenarios_resident",
     "scenarios_secrets",
 ]

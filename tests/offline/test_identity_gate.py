@@ -65,7 +65,7 @@ async def served(
 
 # The interpreter of a test may lie where the proxy's user may not look, so it becomes that user when it is loaded.
 BECOME = """\
-import encodings.utf_8_sig, os, sys
+import encodings.utf_8_sig, os, shutil, sys
 import agent.offline.gate
 from agent.proxyunit import gate
 from agent.cli import main

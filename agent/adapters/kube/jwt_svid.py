@@ -16,10 +16,8 @@ from typing import Any
 
 import grpc
 
-# The messages of the standard, in memory anyway: the `spiffe` package brings them, under a private name.
-from spiffe._proto import workload_pb2 as proto
-
 from agent.adapters.kube.access import Access, Fresh, Renewed, contents, is_token
+from agent.adapters.workload_api import messages
 from agent.core import numbers
 from agent.core.reasons import Fault, Reason
 from agent.ports import Trouble
@@ -71,10 +69,7 @@ class JwtSvid:
         await self._renewed.close()
 
     async def _fetch(self) -> Fresh:
-        request = proto.JWTSVIDRequest(audience=[self._audience], spiffe_id=self._spiffe_id)
-        raw = await _ask(self._socket, request.SerializeToString())
-        svids = proto.JWTSVIDResponse.FromString(raw).svids
-        token = svids[0].svid if svids else ""
+        token = _token(await _ask(self._socket, messages.jwt_request(self._audience, self._spiffe_id)))
         claims = read_claims(token)
         if not is_token(token) or claims is None:
             raise Trouble(Reason.API_JWT_MISSING, "the Workload API gave something that is no JWT-SVID")
@@ -140,3 +135,12 @@ def _trouble(error: grpc.RpcError) -> Trouble:
     assert isinstance(error, grpc.Call)
     words = (error.details() or "").split("\n")[0]
     return Trouble(Reason.API_JWT_MISSING, f"{error.code().name}: {words}")
+
+
+def _token(answer: bytes) -> str:
+    """The first, as the standard has it; "" where there is none."""
+    try:
+        svids = messages.jwt_svids(answer)
+    except ValueError:
+        return ""
+    return svids[0].svid if svids else ""

@@ -1,0 +1,1 @@
+"""What is in answers of the SPIFFE Workload API."""

@@ -1,0 +1,78 @@
+"""What the running agent holds: a budget that counts and measures no time.
+
+A row fails on each module of a library that is not in the list. What is added costs memory on every host, so its
+place and reason are in this file; docs/decisions.md has the figures.
+"""
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from agent.core.reasons import Reason
+from agent.sandbox.stage.scene import PORT, Scene
+from agent.sandbox.stage.tour import until
+from tests.host.scenario import scenario
+
+# Libraries in memory, and what needs them.
+AIOHTTP = {
+    "aiohttp": "API server, status socket, admin port of the proxy",
+    "aiohappyeyeballs": "aiohttp",
+    "aiosignal": "aiohttp",
+    "attr": "aiohttp",
+    "frozenlist": "aiohttp",
+    "idna": "yarl",
+    "multidict": "aiohttp",
+    "propcache": "yarl",
+    "yarl": "aiohttp",
+}
+LIBRARIES = AIOHTTP | {
+    "_cffi_backend": "cryptography",
+    "_openssl": "cryptography",
+    "cryptography": "SVIDs and trust anchors",
+    "google": "messages of the Workload API (protobuf)",
+    "grpc": "Workload API, gRPC probes",
+    "h11": "HTTP probes",
+    "jeepney": "systemd's bus",
+    "structlog": "the log",
+    "typing_extensions": "aiosignal",
+}
+# structlog and the interpreter take these where they are installed; the package has none of them.
+FOR_DEVELOPERS = {"_distutils_hack", "pygments", "rich"}
+PARTS_OF_BUILDS = ("_cython_", "cython_", "__editable__")  # what aiohttp's compiled parts leave; a checkout
+
+HEALTH = f'[[probe]]\nname = "health"\nkind = "grpc"\nport = {PORT}\nperiod = 1\n'
+
+
+@scenario(extra=HEALTH)
+async def what_the_running_agent_holds(scene: Scene) -> None:
+    """With X.509-SVID, JWT-SVID, and a probe over each of HTTP and gRPC."""
+    file = scene.base / "resident.json"
+    await scene.start_app()
+    await scene.start_agent(sys.executable, "-m", "tests.host.resident", str(file))
+    await until(scene, lambda s: s["facts"]["identity"] != "unknown", "an identity")
+    await until(scene, lambda s: any(p["reason"] == Reason.PROBE_FAILING.value for p in s["problems"]), "a probe")
+    found = set(_libraries(await _modules(scene, file)))
+    assert found - FOR_DEVELOPERS == LIBRARIES.keys(), (found - LIBRARIES.keys(), LIBRARIES.keys() - found)
+
+
+async def _modules(scene: Scene, file: Path) -> list[str]:
+    assert scene.agent is not None
+    scene.agent.send_signal(signal.SIGUSR2)
+    return await asyncio.to_thread(_read, file)
+
+
+def _read(file: Path) -> list[str]:
+    while not file.exists():
+        time.sleep(0.05)
+    return file.read_text().split()
+
+
+def _libraries(modules: Iterable[str]) -> Iterable[str]:
+    for module in modules:
+        name = module.partition(".")[0]
+        own = name in {*sys.stdlib_module_names, "__main__", "agent", "tests"}
+        if not own and not name.startswith(PARTS_OF_BUILDS):
+            yield name
