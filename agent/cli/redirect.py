@@ -131,6 +131,9 @@ def _plain(args: argparse.Namespace, verb: str) -> int:
     return Exit.OK
 
 
+_GUARDED = "; while the proxy runs, the rules stay that keep it from undeclared ports of this host"
+
+
 def _remove(args: argparse.Namespace) -> int:
     """Ask again while streams are open: there is no event for the end of the last one."""
     words = {"now": "yes"} if args.now else {}
@@ -138,7 +141,7 @@ def _remove(args: argparse.Namespace) -> int:
     while True:
         answer = redirects.ask(args, "remove the redirect", "redirect remove", **words)
         if not answer.get("streams"):
-            _say(args, answer, "removed")
+            _say(args, answer, "removed" + (_GUARDED if answer.get("guards") else ""))
             return Exit.OK
         if streams != answer["streams"] and not args.json:
             print(f"new connections are not redirected; waiting for {answer['streams']} open streams", flush=True)

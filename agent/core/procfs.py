@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -53,19 +53,32 @@ def control_groups(text: str) -> tuple[str, str]:
     return v2, next((path for _, kinds, path in lines if "memory" in kinds.split(",")), "")
 
 
-def listeners(lines: Iterable[str]) -> dict[tuple[str, int], int]:
-    """Listening address and port → uid, from the lines of /proc/net/tcp or tcp6.
+@dataclass(frozen=True)
+class Listener:
+    place: tuple[str, int]  # address and port
+    uid: int  # of its socket
+    inode: str
+
+
+def listening(lines: Iterable[str], ports: Set[int] | None = None, owner: int | None = None) -> Iterator[Listener]:
+    """Those of these ports and of this user, or all, from the lines of /proc/net/tcp or tcp6.
 
     The kernel lists listeners before connections, so the reading of a lazy source ends with them: a host
-    with a hundred thousand connections pays for its listeners alone.
+    with a hundred thousand connections pays for its listeners alone. Of others the line is not parsed.
     """
-    inodes = {}
     for line in itertools.islice(lines, 1, None):
-        _, local, _, state, _, _, _, uid, *_ = line.split()
+        _, local, _, state, rest = line.split(None, 4)
         if state != LISTEN:
             break
-        inodes[place(local)] = int(uid)
-    return inodes
+        if ports is None or int(local[-4:], 16) in ports:
+            _, _, _, uid, _, inode, *_ = rest.split()
+            if owner in (None, int(uid)):
+                yield Listener(place(local), int(uid), inode)
+
+
+def listeners(lines: Iterable[str]) -> dict[tuple[str, int], int]:
+    """Listening address and port → uid."""
+    return {one.place: one.uid for one in listening(lines)}
 
 
 @dataclass(frozen=True)
@@ -92,16 +105,17 @@ def connections(lines: Iterable[str], uid: int) -> list[Connection]:
     return parsed
 
 
-def arrivals(lines: Iterable[str], *peers: IPv4Address | IPv6Address) -> dict[int, int]:
-    """Port of the peer → local port of each connection with these, from the lines of /proc/net/tcp or tcp6."""
-    counts, ends = {}, [text for peer in peers for text in _texts(peer)]
+def arrivals(lines: Iterable[str], *peers: IPv4Address | IPv6Address) -> dict[int, tuple[int, int]]:
+    """Port of the peer → local port and uid of each connection with these, from the lines of /proc/net/tcp or
+    tcp6. One that is not accepted yet is of its listener's user."""
+    found, ends = {}, [text for peer in peers for text in _texts(peer)]
     for line in itertools.islice(lines, 1, None):
         if any(end in line for end in ends):
-            _, local, remote, *_ = line.split()
+            _, local, remote, _, _, _, _, uid, *_ = line.split()
             address, port = remote.split(":")
             if address in ends:
-                counts[int(port, 16)] = int(local.rpartition(":")[2], 16)
-    return counts
+                found[int(port, 16)] = int(local.rpartition(":")[2], 16), int(uid)
+    return found
 
 
 def _texts(address: IPv4Address | IPv6Address) -> tuple[str, ...]:
@@ -121,3 +135,9 @@ def place(text: str) -> tuple[str, int]:
     words = [raw[at : at + 4] for at in range(0, len(raw), 4)]
     ordered = [word[::-1] for word in words] if sys.byteorder == "little" else words
     return str(plain(ip_address(b"".join(ordered)))), int(port, 16)
+
+
+def uids(status: bytes) -> set[int]:
+    """/proc/PID/status: the users of the process, real, effective, saved and of the file system."""
+    line = next((line for line in status.split(b"\n") if line.startswith(b"Uid:")), b"Uid:")
+    return set(map(int, line.split()[1:]))

@@ -110,7 +110,7 @@ def _ready_once(root: Path) -> bool:
 
 def _levels(source: Path, found: Live) -> tuple[Level, Level]:
     try:
-        return levels(specification.spec(source), found.rules)
+        return live_rules.levels(source, found)
     except Refusal as refusal:
         raise Refused(_fault(refusal)) from None
 

@@ -22,3 +22,7 @@ class Refusal(Exception):
     def __init__(self, detail: str, reason: Reason | None = None, remedy: str = "") -> None:
         super().__init__(detail)
         self.detail, self.reason, self.remedy = detail, reason, remedy
+
+
+class NotSet(Refusal):
+    """The kernel, or the program that sets rules there, did not take them."""

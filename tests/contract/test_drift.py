@@ -17,7 +17,7 @@ from agent.loops.board import Board, Waiter
 from agent.loops.redirect import RedirectLoop
 from tests.lab.netns import namespace
 from tests.loops.running import running
-from tests.privileged.hosts import Host, files
+from tests.privileged.hosts import Host, Listeners, files
 
 PATIENCE = 15.0  # seconds; half of what the slow check takes
 ON = RedirectGoal.ON
@@ -26,7 +26,8 @@ ON = RedirectGoal.ON
 @pytest.fixture
 def host(root: None, tmp_path: Path) -> Iterator[Host]:
     files(tmp_path)
-    with namespace() as space:
+    with namespace() as space, Listeners() as ears:
+        ears.add_listeners(space)
         yield Host(space, space, tmp_path)
 
 

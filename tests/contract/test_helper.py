@@ -22,7 +22,7 @@ from agent.host import Host as Paths
 from agent.ports import LiveRedirect, Trouble
 from tests.lab.netns import namespace
 from tests.lab.reachable import reachable
-from tests.privileged.hosts import Host, files
+from tests.privileged.hosts import Host, Listeners, files
 from tests.privileged.sockets import helper_socket
 
 FAILED = Reason.REDIRECT_FAILED
@@ -33,7 +33,8 @@ STRANGER, AGENT = 2109, 2101
 def host(root: None, tmp_path: Path) -> Iterator[Host]:
     tmp_path.chmod(0o755)
     files(tmp_path)
-    with namespace() as space:
+    with namespace() as space, Listeners() as ears:
+        ears.add_listeners(space)
         yield Host(space, space, tmp_path)
 
 
@@ -66,7 +67,7 @@ async def test_levels_are_set_and_read_back(helper: Helper) -> None:
 async def test_a_refusal_has_its_reason(helper: Helper) -> None:
     with pytest.raises(Trouble) as caught:
         await helper.ask("redirect arm", FAILED)
-    assert caught.value.reason is Reason.PROXY_LISTENER_ABSENT
+    assert caught.value.reason is Reason.PROXY_UNREADABLE
 
 
 async def test_no_request_is_refused_too(helper: Helper) -> None:

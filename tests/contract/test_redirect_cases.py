@@ -156,7 +156,7 @@ def test_cases_of_what_is_not_tracked_are_refused_at_apply(host: Host, backend: 
     load(host, "notrack-on-lo-both-ways.nft")
     with Listeners() as ears:
         ears.add(host.space, "::", APP)
-        ears.add_proxy(host.space, everywhere="::")
+        ears.add_proxy(host.space)
         code, answer = ask(host, {"verb": "redirect apply", "confirm": "none"})
         assert (code, answer.get("reason")) == (1, "RedirectRefused"), answer
         assert "oif lo notrack" in str(answer["detail"])

@@ -138,7 +138,7 @@ def test_the_redirect_is_tested_and_set_behind_firewalld(host: Host, backend: st
     force(host, backend)
     with firewalld(host, tmp_path / "firewalld") as daemon, Listeners() as ears:
         ears.add(host.space, "::", APP, SSH, UNDECLARED)
-        ears.add_proxy(host.space, everywhere="::")
+        ears.add_proxy(host.space)
         code, answer = ask(host, {"verb": "redirect apply", "confirm": "none"})
         assert (code, answer["reason"]) == (1, "RedirectRefused"), answer
         assert "IPv6" in str(answer["detail"]) and "RFC3964_IPv4=no" in str(answer["detail"])
@@ -189,7 +189,7 @@ def test_the_redirect_is_tested_and_set_behind_ufw(host: Host, backend: str, tmp
     ufw.command("--force", "enable")
     with Listeners() as ears:
         ears.add(host.space, "::", APP, SSH, UNDECLARED)
-        ears.add_proxy(host.space, everywhere="::")
+        ears.add_proxy(host.space)
         code, answer = ask(host, {"verb": "redirect apply", "confirm": "none"})
         assert (code, answer["inbound"]) == (0, "on"), answer
         assert answer["tested"] == "by the tracer, and by 4 connections from outside, 2 of them without an answer"

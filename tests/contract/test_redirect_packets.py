@@ -51,7 +51,8 @@ def family(request: pytest.FixtureRequest) -> Family:
 
 async def test_inbound(host: Host, kernel: HelperRedirector, family: Family) -> None:
     with Listeners() as ears:
-        ears.add(host.space, family.everywhere, APP, SSH, UNDECLARED, INBOUND)
+        ears.add(host.space, family.everywhere, APP, SSH, UNDECLARED)
+        ears.add_listeners(host.space)
         for level in (ON, BLOCK, RELEASED):
             await kernel.apply(level, RELEASED)
             for port in (SSH, UNDECLARED, INBOUND):  # never touched
@@ -73,7 +74,8 @@ async def test_outbound(host: Host, kernel: HelperRedirector, family: Family) ->
     with Listeners() as ears:
         for address in (family.cluster, family.exempt, family.elsewhere):
             ears.add(host.peer, address, 80, 443)
-        ears.add(host.space, family.loopback, OUTBOUND, 80)
+        ears.add(host.space, family.loopback, 80)
+        ears.add_listeners(host.space)
         ears.add(host.space, family.inside, 80)
         for level in (ON, BLOCK, RELEASED):
             await kernel.apply(RELEASED, level)
@@ -105,7 +107,8 @@ async def test_the_redirect_comes_before_other_owners_chains(
     )
     application = family.host, APP
     with Listeners() as ears:
-        ears.add(host.space, family.everywhere, UNDECLARED, INBOUND)
+        ears.add(host.space, family.everywhere, UNDECLARED)
+        ears.add_listeners(host.space)
         await kernel.apply(ON, RELEASED)
         assert ears.heard(host.peer, *application) == ((family.host, INBOUND), application)
         await kernel.apply(BLOCK, RELEASED)
@@ -132,8 +135,8 @@ async def test_open_streams_outlive_every_change(host: Host, kernel: HelperRedir
     changes = [(ON, ON), (BLOCK, BLOCK), (RELEASED, RELEASED), (ON, ON), (RELEASED, BLOCK), (BLOCK, ON), (ON, OFF)]
     with ExitStack() as stack:
         ears = stack.enter_context(Listeners())
-        ears.add(host.space, family.everywhere, APP, INBOUND)
-        ears.add(host.space, family.loopback, OUTBOUND)
+        ears.add(host.space, family.everywhere, APP)
+        ears.add_listeners(host.space)
         ears.add(host.peer, family.cluster, 80)
 
         def opened() -> list[Stream]:
@@ -167,7 +170,7 @@ async def test_a_stream_that_flows_all_the_time_never_notices(host: Host, kernel
         return count
 
     with Listeners() as ears:
-        ears.add(host.space, family.everywhere, INBOUND)
+        ears.add_listeners(host.space)
         await kernel.apply(ON, ON)
         with ears.stream(host.peer, family.host, APP) as stream:
             pumping = asyncio.create_task(asyncio.to_thread(pump, stream))

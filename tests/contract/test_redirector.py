@@ -6,6 +6,7 @@ What the levels do is told by real TCP connections between two network namespace
 import itertools
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,26 @@ def live(inbound: Goal, outbound: Goal) -> LiveRedirect:
     return LiveRedirect(Level(inbound.value), Level(outbound.value))
 
 
+@pytest.fixture
+def proxy(host: Host) -> Iterator[Listeners]:
+    """Its listeners: without them nothing is redirected."""
+    with Listeners() as ears:
+        ears.add_listeners(host.space)
+        yield ears
+
+
 @pytest.fixture(params=["memory", *(pytest.param(name, marks=pytest.mark.real) for name in BACKENDS)])
 def redirector(request: pytest.FixtureRequest) -> Redirector:
     if request.param == "memory":
         return MemoryRedirector()
+    request.getfixturevalue("proxy")
     made: Host = request.getfixturevalue("host")
     force(made, request.param)
     return HelperRedirector(made.helper())
 
 
 @pytest.fixture
-def kernel(host: Host) -> HelperRedirector:
+def kernel(host: Host, proxy: Listeners) -> HelperRedirector:
     return HelperRedirector(host.helper())
 
 
@@ -57,6 +67,8 @@ async def test_an_untouched_host_is_off(redirector: Redirector) -> None:
 async def test_every_level_is_reached_from_another_and_read_back(redirector: Redirector) -> None:
     for inbound, outbound in itertools.product((ON, OFF, BLOCK, RELEASED), repeat=2):
         expected = LiveRedirect(*settle(Level(inbound.value), Level(outbound.value)))
+        if expected == live(OFF, OFF) and isinstance(redirector, HelperRedirector):
+            expected = live(RELEASED, RELEASED)  # while the proxy runs, its guard stays
         assert await redirector.apply(inbound, outbound) == expected
         assert await redirector.check() == expected
 
@@ -64,8 +76,8 @@ async def test_every_level_is_reached_from_another_and_read_back(redirector: Red
 async def test_the_same_again_changes_nothing(redirector: Redirector) -> None:
     await redirector.apply(ON, BLOCK)
     assert await redirector.apply(ON, BLOCK) == live(ON, BLOCK)
-    await redirector.apply(OFF, OFF)
-    assert await redirector.apply(OFF, OFF) == live(OFF, OFF)
+    await redirector.apply(RELEASED, RELEASED)
+    assert await redirector.apply(RELEASED, RELEASED) == live(RELEASED, RELEASED)
 
 
 # the kernel: rules ---------------------------------------------------------------------------------
@@ -78,13 +90,16 @@ async def test_the_same_again_does_not_touch_the_kernel(host: Host, kernel: Help
     assert host.space.run("nft", "-s", "-a", "list", "ruleset") == before
 
 
-async def test_off_leaves_nothing(host: Host, kernel: HelperRedirector) -> None:
+async def test_off_leaves_nothing(host: Host, kernel: HelperRedirector, proxy: Listeners) -> None:
     await kernel.apply(ON, ON)
+    proxy.end()
     await kernel.apply(OFF, OFF)
     assert host.space.run("nft", "list", "ruleset") == ""
 
 
-async def test_off_passes_through_released_and_every_change_is_one_transaction(host: Host, tmp_path: Path) -> None:
+async def test_off_passes_through_released_and_every_change_is_one_transaction(
+    host: Host, proxy: Listeners, tmp_path: Path
+) -> None:
     """Streams may still be translated when the table is to go; it never goes with rules in it."""
     log, real = tmp_path / "log", tmp_path / "real-nft"
     shutil.copy(shutil.which("nft") or "", real)
@@ -93,10 +108,12 @@ async def test_off_passes_through_released_and_every_change_is_one_transaction(h
     )
     kernel = HelperRedirector(host.helper(*with_nft(nft)))
     await kernel.apply(ON, ON)
+    proxy.end()
     await kernel.apply(OFF, OFF)
     on, released, off = map(json.loads, log.read_text().splitlines())
     assert len(rules_in(on)) > 1
-    assert [rule["comment"] for rule in rules_in(released)] == ["tracking"]
+    assert [rule["comment"] for rule in rules_in(released)][-1:] == ["tracking"]
+    assert {rule["chain"] for rule in rules_in(released)} == {"guard", "tracking"}
     assert rules_in(off) == []
 
 
@@ -104,9 +121,10 @@ def rules_in(transaction: Any) -> list[dict[str, Any]]:
     return [command["add"]["rule"] for command in transaction["nftables"] if "rule" in command.get("add", {})]
 
 
-async def test_other_owners_rules_are_left_alone(host: Host, kernel: HelperRedirector) -> None:
+async def test_other_owners_rules_are_left_alone(host: Host, kernel: HelperRedirector, proxy: Listeners) -> None:
     host.space.run("nft", "add table ip docker; add chain ip docker c { type nat hook prerouting priority -100; }")
     await kernel.apply(ON, ON)
+    proxy.end()
     await kernel.apply(OFF, OFF)
     assert host.space.run("nft", "list", "tables") == "table ip docker\n"
 
@@ -155,7 +173,7 @@ async def test_an_edited_configuration_is_told_and_not_applied(host: Host, kerne
 async def test_a_suspension_is_told_and_a_trial_is_none_yet(host: Host, kernel: HelperRedirector) -> None:
     helper = host.helper()
     with Listeners() as ears:
-        ears.add_proxy(host.space)
+        ears.add_admin(host.space)
         await helper.ask("redirect apply", Reason.REDIRECT_FAILED, confirm="600")
         assert (await kernel.check()).suspended == ""
         await helper.ask("redirect revert", Reason.REDIRECT_FAILED)
@@ -221,7 +239,9 @@ async def test_without_nft(host: Host) -> None:
 
 
 @pytest.mark.parametrize("kind", ["nft", "legacy"])
-async def test_without_nft_it_is_what_the_hosts_iptables_is(host: Host, kind: str, tmp_path: Path) -> None:
+async def test_without_nft_it_is_what_the_hosts_iptables_is(
+    host: Host, proxy: Listeners, kind: str, tmp_path: Path
+) -> None:
     """The kernel's tables of the other kind stay as they are."""
     alternatives = tmp_path / "alternatives"
     shutil.copytree("/etc/alternatives", alternatives, symlinks=True)
@@ -234,6 +254,7 @@ async def test_without_nft_it_is_what_the_hosts_iptables_is(host: Host, kind: st
     assert "FAIRLEAD" in host.space.run(f"iptables-{kind}-save")
     other = "legacy" if kind == "nft" else "nft"
     assert "FAIRLEAD" not in host.space.run(f"iptables-{other}-save")
+    proxy.end()
     await kernel.apply(OFF, OFF)
     assert "FAIRLEAD" not in host.space.run(f"iptables-{kind}-save")
 

@@ -109,7 +109,7 @@ def expected(spec: RedirectSpec, into: Level, out: Level, packet: Packet) -> tup
     if packet.hook == "prerouting":
         return hit(into, 4143) if _comes_to_us(spec, packet) else (Action.SKIP, 0)
     if packet.uid == spec.proxy_uid and packet.interface == "lo":
-        shut = (into is not Level.RELEASED or spec.guarded) and _is_shut(spec, packet)
+        shut = spec.guarded and _is_shut(spec, packet)
         return (Action.RESET if shut else Action.SKIP), 0
     return hit(out, 4140) if _goes_out_by_us(spec, packet) else (Action.SKIP, 0)
 
@@ -162,6 +162,7 @@ def _is_shut(spec: RedirectSpec, packet: Packet) -> bool:
     port = packet.port
     if port in {53, 4143} | spec.control_ports:
         return False
-    if spec.inbound is Inbound.ALL:
+    undeclared = spec.inbound is Inbound.OFF and spec.outbound is Outbound.OFF and not spec.ports
+    if spec.inbound is Inbound.ALL or undeclared:
         return port in spec.ssh_ports | spec.inbound_except.ports or _is_published(spec, packet)
     return port not in spec.ports - spec.inbound_except.ports

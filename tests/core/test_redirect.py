@@ -249,9 +249,10 @@ def test_a_rule_is_what_it_does_and_not_what_it_is_called() -> None:
 
 
 def test_the_guard_stands_alone_where_the_redirect_is_off_and_peers_dial_the_proxy() -> None:
-    off = replace(BOTH, inbound=Inbound.OFF, outbound=Outbound.OFF, guarded=True)
+    off = replace(BOTH, inbound=Inbound.OFF, outbound=Outbound.OFF)
     found = ruleset(off, Level.RELEASED, Level.RELEASED)
     assert found is not None
     assert {chain.name for chain in found.chains if chain.rules} == {"guard", "tracking"}
     assert levels(off, found) == (Level.RELEASED, Level.RELEASED)
-    assert levels(off, ruleset(BOTH, Level.RELEASED, Level.RELEASED)) == (Level.PARTIAL, Level.RELEASED)
+    older = ruleset(replace(off, guarded=False), Level.RELEASED, Level.RELEASED)
+    assert levels(off, older) == (Level.PARTIAL, Level.RELEASED)

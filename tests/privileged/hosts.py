@@ -128,9 +128,12 @@ def dial(space: Namespace, address: str, port: int, uid: int = 1000, within: flo
     return made
 
 
-def _server(address: str, port: int) -> socket.socket:
+def _server(address: str, port: int, alone: bool = False) -> socket.socket:
+    """`alone`: of IPv6 and no other."""
     made = socket.socket(_kind(address))
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if alone:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     made.bind((address, port))
     return made
 
@@ -150,21 +153,23 @@ class Listeners:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
         self._stack.close()
         for each in self.sockets:
             each.close()
 
-    def add(self, space: Namespace, address: str, *ports: int, uid: int = 0) -> None:
+    def add(self, space: Namespace, address: str, *ports: int, uid: int = 0, alone: bool = False) -> None:
         for port in ports:
-            made = space.inside(partial(_server, address, port), uid)
+            made = space.inside(partial(_server, address, port, alone), uid)
             made.listen()
             self.sockets.append(made)
 
-    def add_proxy(self, space: Namespace, uid: int = PROXY_UID, everywhere: str = "0.0.0.0") -> "Admin":
-        """The listeners that linkerd2-proxy would have, over IPv4 (inbound over both where `everywhere` is "::"),
-        and an admin port that reports health."""
-        self.add(space, everywhere, INBOUND, uid=uid)
-        self.add(space, "127.0.0.1", OUTBOUND, uid=uid)
+    def add_proxy(self, space: Namespace, uid: int = PROXY_UID) -> "Admin":
+        """The listeners that linkerd2-proxy has on a host of both IP versions, and an admin port that reports
+        health."""
+        self.add_listeners(space, uid)
         return self.add_admin(space, uid)
 
     def add_families(self, space: Namespace, *ports: int) -> None:
@@ -172,6 +177,12 @@ class Listeners:
         for family in FAMILIES:
             self.add(space, family.host, *ports, INBOUND)
             self.add(space, family.loopback, OUTBOUND)
+
+    def add_listeners(self, space: Namespace, uid: int = PROXY_UID) -> None:
+        """One socket for each address, where the proxy's would be of both IP versions."""
+        for family in FAMILIES:
+            self.add(space, family.everywhere, INBOUND, uid=uid, alone=family.version == 6)
+            self.add(space, family.loopback, OUTBOUND, uid=uid)
 
     def add_admin(self, space: Namespace, uid: int = PROXY_UID) -> "Admin":
         """An admin port alone, that reports health."""

@@ -47,7 +47,7 @@ def test_cases_a_process_name_that_is_not_utf8(host: Host, proxy: Listeners, inb
         assert levels(host, FAILED)[0] == "block"
         assert closed(host)
         assert levels(host, NOW) == ON
-        assert done(host, REMOVE)["inbound"] == "off"
+        assert done(host, REMOVE)["inbound"] == "released"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -60,7 +60,7 @@ def test_cases_a_comment_in_latin1(host: Host, proxy: Listeners, inbound: str, b
     assert levels(host, NOW) == ON
     assert levels(host, FAILED)[0] == "block"
     assert levels(host, RESTORE) == ON
-    assert done(host, {**REMOVE, "now": "yes"})["inbound"] == "off"
+    assert done(host, {**REMOVE, "now": "yes"})["inbound"] == "released"
     assert BAD_WORDS in save(host, kind) and BAD_WORDS in before
 
 

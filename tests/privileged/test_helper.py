@@ -12,7 +12,7 @@ import pytest
 from agent.adapters.helper import PROGRAM
 from tests.lab.netns import namespace
 from tests.privileged.helper_requests import CHECK, REMOVE, REPOSITORY, apply, ask, start
-from tests.privileged.hosts import APP, Host, files, listening
+from tests.privileged.hosts import APP, Host, Listeners, files, listening
 
 
 @pytest.fixture
@@ -22,14 +22,22 @@ def host(root: None, tmp_path: Path) -> Iterator[Host]:
         yield Host(space, space, tmp_path)
 
 
+@pytest.fixture
+def proxy(host: Host) -> Iterator[Listeners]:
+    with Listeners() as ears:
+        ears.add_listeners(host.space)
+        yield ears
+
+
 def rules(host: Host) -> str:
     return host.space.run("nft", "list", "ruleset")
 
 
-def test_what_is_asked_is_done_and_answered(host: Host) -> None:
+def test_what_is_asked_is_done_and_answered(host: Host, proxy: Listeners) -> None:
     assert ask(host, CHECK) == (0, {"ok": True, "inbound": "off", "outbound": "off"})
     assert ask(host, apply("on", "block")) == (0, {"ok": True, "inbound": "on", "outbound": "block"})
     assert ask(host, CHECK) == (0, {"ok": True, "inbound": "on", "outbound": "block"})
+    proxy.end()
     assert ask(host, REMOVE) == (0, {"ok": True, "inbound": "off", "outbound": "off"})
     assert rules(host) == ""
 
@@ -76,12 +84,14 @@ def test_a_configuration_that_others_may_write_is_refused(host: Host) -> None:
     assert rules(host) == ""
 
 
-def test_letting_go_needs_no_configuration(host: Host) -> None:
+def test_letting_go_needs_no_configuration(host: Host, proxy: Listeners) -> None:
     ask(host, apply("on", "on"))
     host.config.write_text("broken")
     assert "not valid TOML" in str(ask(host, CHECK)[1]["edited"])
     code, answer = ask(host, apply("released", "released"))
     assert (code, answer["inbound"], answer["outbound"]) == (0, "released", "released")
+    assert "guard: the proxy to an undeclared port" in rules(host)
+    proxy.end()
     assert ask(host, REMOVE) == (0, {"ok": True, "inbound": "off", "outbound": "off"})
 
 
@@ -92,14 +102,14 @@ def test_without_redirect_nothing_but_tracking_can_be_asked_for(host: Host) -> N
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::"])
-def test_a_port_on_which_sshd_listens_now_is_refused(host: Host, address: str) -> None:
+def test_a_port_on_which_sshd_listens_now_is_refused(host: Host, proxy: Listeners, address: str) -> None:
     with listening(host.space, "sshd", address, APP):
-        for level in ("on", "block"):
-            code, answer = ask(host, apply(level, "on"))
-            assert (code, answer["reason"]) == (1, "RedirectRefused")
-            assert answer["detail"] == f"cannot redirect port {APP}: sshd listens there"
+        code, answer = ask(host, apply("on", "on"))
+        assert (code, answer["reason"]) == (1, "RedirectRefused")
+        assert answer["detail"] == f"cannot redirect port {APP}: sshd listens there"
         assert rules(host) == ""
-        assert ask(host, REMOVE)[0] == 0
+        assert ask(host, apply("block", "on"))[1]["inbound"] == "block"  # of the other ports
+        assert "tcp dport 8080" not in rules(host)
     assert ask(host, apply("on", "on"))[0] == 0
 
 

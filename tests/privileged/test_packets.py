@@ -34,10 +34,10 @@ class Given(Wire):
 
 
 def listening(monkeypatch: pytest.MonkeyPatch, *ports: int) -> None:
-    monkeypatch.setattr(listeners, "accepting", lambda address: frozenset(ports))
+    monkeypatch.setattr(listeners, "accepting", lambda address, uid: frozenset(ports) if uid == 0 else frozenset())
 
 
-PROXY, ITSELF = Answer(True, 4143), Answer(True, 8080)
+PROXY, ITSELF = Answer(True, 4143, SPEC.proxy_uid), Answer(True, 8080, 1000)
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,16 @@ PROXY, ITSELF = Answer(True, 4143), Answer(True, 8080)
 )
 def test_a_declared_port(monkeypatch: pytest.MonkeyPatch, level: Level, answer: Answer, problem: str) -> None:
     listening(monkeypatch)
-    found = Packets(SPEC, SSH, Given(p8080=answer)).findings(level).problems
+    given = Packets(SPEC, SSH, Given(p8080=answer)).findings(level)
+    found = (*given.harms, *given.misses)
     assert len(found) == bool(problem) and all(problem in one for one in found)
+    assert given.stranger is None
+
+
+def test_another_users_socket_in_the_proxys_place_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    listening(monkeypatch)
+    given = Packets(SPEC, SSH, Given(p8080=Answer(True, 4143, 1000))).findings(Level.ON)
+    assert (given.harms, given.misses, given.stranger) == ((), (), 1000)
 
 
 def test_what_was_accepted_and_is_reset_is_harm_as_long_as_somebody_listens(
@@ -65,11 +73,11 @@ def test_what_was_accepted_and_is_reset_is_harm_as_long_as_somebody_listens(
     listening(monkeypatch, 22)
     packets = Packets(SPEC, SSH, line)
     line.answers[22] = Answer(False)
-    assert packets.findings(Level.ON).problems == (
+    assert packets.findings(Level.ON).harms == (
         "a connection to SSH on 10.9.0.2 port 22 is reset, and was accepted before",
     )
     listening(monkeypatch)  # it has ended
-    assert packets.findings(Level.ON).problems == ()
+    assert packets.findings(Level.ON).harms == ()
 
 
 def test_where_every_port_is_redirected_those_of_sshd_and_the_excepted_must_stay(

@@ -15,7 +15,9 @@ ESTABLISHED, TIME_WAIT, CLOSE_WAIT, LISTEN = "01", "06", "08", "0A"
 
 
 def socket_table(*sockets: tuple[int, str]) -> str:
-    rows = [f" {i}: 0A000001:{port:04X} 0A000002:C350 {state} 0 0 0 7" for i, (port, state) in enumerate(sockets)]
+    rows = [
+        f" {i}: 0A000001:{port:04X} 0A000002:C350 {state} 0 0 0 7 0 1" for i, (port, state) in enumerate(sockets)
+    ]
     return "\n".join(("  sl  local_address rem_address   st …", *rows)) + "\n"
 
 

@@ -99,7 +99,7 @@ def test_on_a_host_that_has_left_nothing_is_closed(host: Host, ears: Listeners) 
 def test_the_end_of_the_proxy_in_leaving_closes_nothing(host: Host) -> None:
     done(host, apply(*RELEASED))
     leave(host)
-    assert levels(host, FAILED) == RELEASED
+    assert levels(host, FAILED) == OFF
     done(host, apply("block", "block"))
     assert levels(host, FAILED) == RELEASED
     assert levels(host, NOW) == RELEASED

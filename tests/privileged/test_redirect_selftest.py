@@ -51,7 +51,7 @@ def ears(host: Host) -> Iterator[Listeners]:
     """The application, sshd and another service listen; so does the proxy, by one socket for both IP versions."""
     with Listeners() as made:
         made.add(host.space, "::", APP, SSH, UNDECLARED)
-        made.add_proxy(host.space, everywhere="::")
+        made.add_proxy(host.space)
         yield made
 
 
@@ -99,7 +99,7 @@ def test_what_others_chains_do_to_it_is_seen(
     chain = "add table inet x; add chain inet x c { type nat hook prerouting priority -190; }"
     other = f"'{chain}; add rule inet x c tcp dport {port} dnat to :{to}'"
     assert what in refusal(host, apply(level, "released"), *with_nft(nft_and_then(tmp_path, other)))
-    assert "4143" not in host.space.run("nft", "list", "table", "inet", "fairlead")
+    assert "dnat" not in host.space.run("nft", "list", "table", "inet", "fairlead")
 
 
 def test_ssh_that_is_reset_since_then_is_harm(host: Host, ears: Listeners, tmp_path: Path) -> None:
@@ -141,7 +141,9 @@ def test_a_strict_firewall_fails_no_good_redirect(
 
 
 def test_where_nobody_listens_nothing_is_blamed(host: Host) -> None:
-    code, answer = ask(host, apply("on", "on"))
+    with Listeners() as proxy:
+        proxy.add_listeners(host.space)
+        code, answer = ask(host, apply("on", "on"))
     assert (code, answer["inbound"]) == (0, "on")
 
 
@@ -265,8 +267,8 @@ def test_where_a_connection_arrived() -> None:
     lines = (
         "  sl  local_address rem_address   st",
         "   0: 0200090A:1F90 00000000:0000 0A",
-        "   1: 0200090A:102F 090200C0:C350 03",
-        "   2: 0000000000000000FFFF00000200090A:0016 0000000000000000FFFF0000090200C0:C351 03",
+        "   1: 0200090A:102F 090200C0:C350 03 0 0 0 2102",
+        "   2: 0000000000000000FFFF00000200090A:0016 0000000000000000FFFF0000090200C0:C351 03 0 0 0 0",
         "   3: 0200090A:0016 080200C0:C352 01",
     )
-    assert procfs.arrivals(lines, ip_address("192.0.2.9")) == {50000: 4143, 50001: 22}
+    assert procfs.arrivals(lines, ip_address("192.0.2.9")) == {50000: (4143, 2102), 50001: (22, 0)}

@@ -53,7 +53,11 @@ class Kernel:
         if self.live.trial is not None:
             self.live = Live(self.live.trial.before, Trial(self.live.trial.new, self.live.trial.before, None))
 
-    def must_hold(self, spec: object, policy: str = "") -> bool:
+    def must_be_the_proxys(self, spec: object) -> None:
+        if not self.listeners:
+            raise Refusal("nobody listens")
+
+    def must_hold(self, spec: object, pages: object, policy: str = "") -> bool:
         """It is ready and was answered, or neither."""
         if not self.listeners:
             raise Refusal("nobody listens")
@@ -67,8 +71,15 @@ def host() -> Iterator[tuple[Path, Kernel]]:
         folder = stack.enter_context(TemporaryDirectory())
         for module, stand_ins in (
             ("redirect.live_rules", {name: getattr(kernel, name) for name in LIVE}),
-            ("system.listeners", {"streams": lambda spec: 0}),
-            ("proxy.readiness", {"must_hold": kernel.must_hold}),
+            (
+                "system.listeners",
+                {
+                    "streams": lambda spec: 0,
+                    "may_dial": lambda uid: kernel.listeners,
+                    "must_be_the_proxys": kernel.must_be_the_proxys,
+                },
+            ),
+            ("proxy.readiness", {"must_hold": kernel.must_hold, "ask": lambda: None}),
             ("system.sshd", {"ports": frozenset}),
             ("redirect.packets", {"opened": lambda spec, ssh: nullcontext(Findings(""))}),
             ("redirect.guide_chains", {"chains": tuple, "remove": lambda: None}),

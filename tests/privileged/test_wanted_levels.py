@@ -5,7 +5,7 @@ import pytest
 
 from agent.core.reasons import Reason
 from tests.privileged.helper_requests import CHECK, REMOVE, apply
-from tests.privileged.hosts import INBOUND, OUTBOUND, PROXY_UID, Host, Listeners, admin_port
+from tests.privileged.hosts import Host, Listeners, admin_port
 from tests.privileged.levels import (
     APPLICATION,
     ARM,
@@ -31,7 +31,7 @@ def test_arm_needs_the_proxys_own_listeners(host: Host) -> None:
         ears.add_proxy(host.space, uid=1000)
         assert refused(host, ARM) == (
             "ProxyListenerForeign",
-            "cannot redirect: uid 1000 listens on port 4143, not the proxy's 2102",
+            "cannot redirect: uid 1000 listens on 10.9.0.2 port 4143, not the proxy's 2102",
         )
     with Listeners() as ears:
         ears.add_proxy(host.space)
@@ -84,8 +84,7 @@ def test_a_reading_that_fails_changes_nothing(host: Host, ears: Listeners, says:
 
 
 def test_the_admin_port_must_be_the_proxys_too(host: Host, ears: Listeners) -> None:
-    ears.add(host.space, "0.0.0.0", INBOUND, uid=PROXY_UID)
-    ears.add(host.space, "127.0.0.1", OUTBOUND, uid=PROXY_UID)
+    ears.add_listeners(host.space)
     with admin_port(host.space, 1000):
         assert refused(host, ARM)[0] == "ProxyListenerForeign"
 
@@ -190,17 +189,25 @@ def test_removal_waits_for_the_streams_that_the_proxy_has(host: Host, ears: List
         assert refused(host, apply(*BLOCKED))[0] == "RedirectSuspended"
     while "streams" in done(host, REMOVE):
         pass
-    assert host.space.run("nft", "list", "ruleset") == ""
     assert refused(host, apply(*ON))[0] == "RedirectSuspended"
+    ears.end()
+    assert levels(host, REMOVE) == OFF
+    assert host.space.run("nft", "list", "ruleset") == ""
     assert levels(host, RESTORE) == OFF
-    assert levels(host, NOW) == ON
+    with Listeners() as proxy:
+        proxy.add_proxy(host.space)
+        assert levels(host, NOW) == ON
 
 
 def test_removal_at_once(host: Host, ears: Listeners) -> None:
+    """It waits for no stream; the guard waits for the proxy's end."""
+    now = {"verb": "redirect remove", "now": "yes"}
     ears.add_proxy(host.space)
     done(host, apply(*ON))
     with ears.stream(host.peer, *APPLICATION):
-        assert levels(host, {"verb": "redirect remove", "now": "yes"}) == OFF
+        assert done(host, now) == {"ok": True, "inbound": "released", "outbound": "released", "guards": "yes"}
+    ears.end()
+    assert levels(host, now) == OFF
     assert host.space.run("nft", "list", "ruleset") == ""
 
 
@@ -212,7 +219,8 @@ def test_removal_of_a_trial_and_with_no_configuration(host: Host, ears: Listener
     assert host.space.run("nft", "list", "ruleset") == ""
 
 
-def test_after_leaving_removal_remembers_nothing(host: Host) -> None:
+def test_after_leaving_removal_remembers_nothing(host: Host, ears: Listeners) -> None:
+    ears.add_listeners(host.space)
     done(host, apply(*ON))
     done(host, {"verb": "phase set", "phase": "left"})
     done(host, REMOVE)

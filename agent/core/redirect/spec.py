@@ -3,7 +3,7 @@
 import enum
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from agent.core.redirect.rules import Network
 
@@ -12,6 +12,7 @@ Published = tuple[Address | None, int]  # a TCP port at this address of the host
 
 SSH_PORT, DNS_PORT = 22, 53
 _PROXY_PORTS = frozenset({4190, 4191})  # tap and admin
+_LOOPBACK = {4: ip_address("127.0.0.1"), 6: ip_address("::1")}
 
 
 class Inbound(enum.Enum):
@@ -58,7 +59,7 @@ class RedirectSpec:
     ssh_ports: frozenset[int] = frozenset({SSH_PORT})  # where operators come in
     published: frozenset[Published] = frozenset()  # by container runtimes; left out of Inbound.ALL unless declared
     control_ports: frozenset[int] = frozenset()  # of a control plane that the proxy may dial on this host
-    guarded: bool = False  # the guard also exists while nothing is redirected: peers dial the proxy itself
+    guarded: bool = True  # False: of no host, so no proxy has this uid
 
     def __post_init__(self) -> None:
         if self.proxy_uid <= 0:
@@ -87,6 +88,22 @@ class RedirectSpec:
     def outward(self) -> bool:
         """Something outbound can go to the proxy."""
         return goes_out(self.outbound, self.networks, self.uids)
+
+    @property
+    def outward_families(self) -> frozenset[int]:
+        """The IP versions of what is redirected outbound."""
+        if not self.outward:
+            return frozenset()
+        if self.outbound is not Outbound.NETWORKS:
+            return self.families
+        return self.families & {network.version for network in self.networks}
+
+    @property
+    def arrivals(self) -> frozenset[tuple[Address, int]]:
+        """Where a redirected connection arrives, by address and port: the process that listens there gets it."""
+        inbound = ((address, self.inbound_listener) for address in self.addresses)
+        outbound = ((_LOOPBACK[version], self.outbound_listener) for version in self.outward_families)
+        return frozenset((*inbound, *outbound))
 
     @property
     def own_ports(self) -> frozenset[int]:

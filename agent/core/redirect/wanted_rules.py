@@ -48,8 +48,10 @@ def ruleset(spec: RedirectSpec, inbound: Level, outbound: Level) -> Ruleset | No
         **_filled("outbound", outbound, tuple(_outbound(spec, _hit(outbound, spec.outbound_listener)))),
         "tracking": (_TRACKING,),
     }
-    if inbound is not Level.RELEASED or spec.guarded:
-        rules["guard"] = tuple(_guard(spec))
+    if spec.guarded:
+        # The first tells RELEASED from a redirect whose rules are missing; the guard permits that port anyway.
+        let_go = _skip("guard: nothing is redirected inbound", Match(ports=frozenset({spec.inbound_listener})))
+        rules["guard"] = (*([let_go] if inbound is Level.RELEASED else []), *_guard(spec))
     return Ruleset(tuple(replace(chain, rules=ordered(rules.get(chain.name, ()))) for chain in SKELETON))
 
 
@@ -121,9 +123,12 @@ def _outbound(spec: RedirectSpec, hit: Hit) -> Iterator[Rule]:
 
 
 def _guard(spec: RedirectSpec) -> Iterator[Rule]:
-    """Otherwise a client of 4143 could name any port of this host, and the proxy would dial it."""
+    """Otherwise a client of 4143 could name any port of this host, and the proxy would dial it: peers dial 4143
+    themselves, so every level has these rules. Where nothing is redirected and no port is
+    declared, only the ports of SSH are refused."""
     local = Match(uids=frozenset({spec.proxy_uid}), leaves_by=frozenset({"lo"}), opens=True)
-    if spec.inbound is Inbound.ALL:
+    undeclared = spec.inbound is Inbound.OFF and spec.outbound is Outbound.OFF and not spec.ports
+    if spec.inbound is Inbound.ALL or undeclared:
         shut = (spec.ssh_ports | spec.inbound_except.ports | spec.published_everywhere) - spec.local_ports
         if shut:  # a condition without ports would meet every port
             yield Rule("guard: the proxy to an excepted port", replace(local, ports=shut), Action.RESET)

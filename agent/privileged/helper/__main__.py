@@ -11,14 +11,15 @@ Exit code: 0 done, 1 refused with a reason, 64 no request (or no such command li
 
 import json
 import os
-import signal
 import socket
 import stat
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from agent.core import text
 from agent.core.reasons import Reason
@@ -26,10 +27,9 @@ from agent.privileged import DEADLINE, Refusal
 from agent.privileged.helper import caller
 from agent.privileged.helper.request import LIMIT, BadRequest, parse
 from agent.privileged.redirect import host_rules, watch
+from agent.privileged.system import deadline
 
-
-class _Late(BaseException):
-    """The deadline has expired; no handler of an expected error catches this."""
+_SAY_WITHIN: Final = 0.5  # seconds beyond the request's own, in which the caller takes its answer
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,22 +42,22 @@ def main(arguments: Sequence[str]) -> int:
             print("usage: python -m agent.privileged.helper [--prefix /PATH]", file=sys.stderr)
             return 64
     os.umask(0o022)
-    signal.signal(signal.SIGALRM, _late)
-    signal.setitimer(signal.ITIMER_REAL, DEADLINE)
     return _serve(prefix)
 
 
 def _serve(prefix: Path) -> int:
-    failure, deadline = Reason.HELPER_REFUSED, DEADLINE
+    failure, within = Reason.HELPER_REFUSED, DEADLINE
+    began = time.monotonic()
     try:
-        request = parse(sys.stdin.buffer.readline(LIMIT + 1))
+        with deadline.whole(DEADLINE):
+            request = parse(sys.stdin.buffer.readline(LIMIT + 1))
         caller.must_be_allowed(request)
-        row, failure, deadline = request.row, request.row.failure, request.row.deadline
-        signal.setitimer(signal.ITIMER_REAL, deadline)
-        if row.act is None:
-            return _hand_over_watch()
-        with host_rules.request(prefix):
-            answer = request.carry_out(prefix)
+        failure, within = request.row.failure, request.row.deadline
+        with deadline.whole(within - (time.monotonic() - began)):
+            if request.row.act is None:
+                return _hand_over_watch()
+            with host_rules.request(prefix):
+                answer = request.carry_out(prefix)
     except BadRequest as error:
         return _say(64, ok=False, reason=failure, detail=f"cannot read the request: {error}")
     except Refusal as refusal:
@@ -66,8 +66,8 @@ def _serve(prefix: Path) -> int:
     except Exception as error:  # a bug here; the caller gets an answer all the same
         traceback.print_exc(file=sys.stderr)
         return _say(1, ok=False, reason=failure, detail=f"cannot serve this: {type(error).__name__}: {error}")
-    except _Late:
-        return _say(1, ok=False, reason=failure, detail=f"cannot end within {deadline:g} s")
+    except deadline.Late:
+        return _say(1, ok=False, reason=failure, detail=f"cannot end within {within:g} s")
     return _say(0, ok=True, **answer)
 
 
@@ -76,23 +76,17 @@ def _hand_over_watch() -> int:
     if not stat.S_ISSOCK(os.fstat(1).st_mode):
         raise Refusal("cannot pass on the watch: the caller is not connected by a socket")
     with watch.subscribed() as notices, socket.socket(fileno=os.dup(1)) as connection:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         socket.send_fds(connection, [b'{"ok": true}\n'], [notices.fileno()])
     return 0
 
 
 def _say(code: int, **answer: object) -> int:
-    """A caller that does not wait for its answer is ignored."""
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    """A caller that does not wait for its answer is ignored, and so is one that does not take it."""
     line = json.dumps(text.shown(answer)).encode() + b"\n"
-    with suppress(BrokenPipeError):
+    with suppress(BrokenPipeError, deadline.Late), deadline.whole(_SAY_WITHIN):
         while line:
             line = line[os.write(1, line) :]
     return code
-
-
-def _late(*_: object) -> None:
-    raise _Late
 
 
 if __name__ == "__main__":

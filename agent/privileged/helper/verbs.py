@@ -16,7 +16,7 @@ from agent.privileged import DEADLINE, Answer
 from agent.privileged.helper import parameters as may
 from agent.privileged.helper.parameters import NO_TRIAL, NONE, YES, Words
 from agent.privileged.proxy import anchors, versions
-from agent.privileged.redirect import counters, firewalled, greetings, handlers, membership
+from agent.privileged.redirect import counters, firewalled, greetings, handlers, membership, operator_verbs
 from agent.privileged.units import probe, proxy
 
 Given = Mapping[str, str]  # the words of one request
@@ -53,7 +53,7 @@ def _set(prefix: Path, given: Given) -> Answer:
 
 def _apply(prefix: Path, given: Given) -> Answer:
     seconds = None if given["confirm"] == NO_TRIAL else int(given["confirm"])
-    return handlers.apply_configured(prefix, seconds, _session(given), force="force" in given)
+    return operator_verbs.apply_configured(prefix, seconds, _session(given), force="force" in given)
 
 
 def _session(given: Given) -> frozenset[int]:
@@ -91,23 +91,23 @@ VERBS: Final[Mapping[str, Verb]] = {
         _apply,
         (_CONFIRM, _CONFIRM | _SESSION, _CONFIRM | _FORCE, _CONFIRM | _SESSION | _FORCE),
     ),
-    "redirect confirm": _redirect(handlers.confirm, Who.ROOT),
+    "redirect confirm": _redirect(operator_verbs.confirm, Who.ROOT),
     "redirect revert": Verb(
         Who.ROOT,
         Reason.REDIRECT_FAILED,
-        lambda prefix, given: handlers.revert(prefix, due="due" in given),
+        lambda prefix, given: operator_verbs.revert(prefix, due="due" in given),
         (NONE, {"due": YES}),  # due: the request comes from a timer
     ),
     "redirect remove": Verb(
         Who.ROOT,
         Reason.REDIRECT_FAILED,
-        lambda prefix, given: handlers.remove(prefix, now="now" in given),
+        lambda prefix, given: operator_verbs.remove(prefix, now="now" in given),
         (NONE, {"now": YES}),
     ),
     "redirect adopt-guide": Verb(
         Who.ROOT,
         Reason.REDIRECT_FAILED,
-        lambda prefix, given: handlers.adopt_guide(prefix, _session(given)),
+        lambda prefix, given: operator_verbs.adopt_guide(prefix, _session(given)),
         (NONE, _SESSION),
     ),
     "redirect accept-greetings": _redirect(greetings.accept, Who.ROOT),

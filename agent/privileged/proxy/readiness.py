@@ -2,11 +2,15 @@
 same rules.
 
 Law: a part that cannot be read (a timeout, a 403) is not a fault. Then readiness is unknown, and the caller keeps
-what is live.
+what is live. The proxy may be hostile: its pages are read before a lock is taken, and all of them together within
+one time and size limit, however they come.
 """
 
 import dataclasses
+import io
+import socket
 import time
+from ipaddress import ip_address
 from typing import Final
 
 from agent.core import control_plane, opaque, proxy, proxy_pages
@@ -17,15 +21,31 @@ from agent.privileged import Refusal
 from agent.privileged.system import listeners
 
 _HOST, _PORT = proxy.ADMIN_LISTENER
-_WITHIN: Final = 0.7  # seconds for each of three pages; all of them below the privileged helper's own limit
+_WITHIN: Final = 1.0  # seconds for all three pages; below the privileged helper's own limit
+_REQUEST: Final = f"GET {{}} HTTP/1.1\r\nHost: {_HOST}:{_PORT}\r\nConnection: close\r\n\r\n"
 
 
-def must_hold(spec: RedirectSpec, policy: str = "") -> Maybe[bool]:
+@dataclasses.dataclass(frozen=True)
+class Pages:
+    """What the admin port says."""
+
+    live: Page
+    ready: Page
+    metrics: Page
+
+
+def ask() -> Pages:
+    """Not under `files.lock`."""
+    deadline = time.monotonic() + _WITHIN
+    return Pages(*(_page(path, deadline) for path in ("/live", "/ready", "/metrics")))
+
+
+def must_hold(spec: RedirectSpec, pages: Pages, policy: str = "") -> Maybe[bool]:
     """Whether the policy controller (at HOST:PORT `policy`) has answered it. Raises Refusal: it is not ready;
     PROXY_UNREADABLE where that is unknown."""
-    owners = listeners.owners()
+    owners = listeners.owners({spec.inbound_listener, spec.outbound_listener, _PORT})
     listeners.must_be_the_proxys(spec, owners)
-    reading = _reading(spec, owners, policy)
+    reading = _reading(spec, owners, pages, policy)
     state, fault, _ = proxy.judge(reading, spec.proxy_uid, time.time())
     if state is not ProxyState.READY and fault is not None:
         detail = f"cannot redirect: {fault.entry.text}" + (f" ({fault.detail})" if fault.detail else "")
@@ -35,37 +55,65 @@ def must_hold(spec: RedirectSpec, policy: str = "") -> Maybe[bool]:
 
 def started_with() -> Maybe[tuple[opaque.PortRange, ...]]:
     """The ports of INBOUND_PORTS in the environment that the running proxy reports. UNKNOWN: none runs, or it
-    cannot be read."""
-    environment = proxy_pages.environment(_page("/env.json"))
+    cannot be read. Not under `files.lock`."""
+    environment = proxy_pages.environment(_page("/env.json", time.monotonic() + _WITHIN))
     if environment is None:
         return UNKNOWN
     return opaque.ranges(environment.get(proxy.PREFIX + "INBOUND_PORTS") or "", {})
 
 
-def _reading(spec: RedirectSpec, owners: listeners.Owners, policy: str) -> proxy.Reading:
+def _reading(spec: RedirectSpec, owners: listeners.Owners, pages: Pages, policy: str) -> proxy.Reading:
     """The admin port's owner counts as well: everything else is read from that port."""
-    ports = (spec.inbound_listener, spec.outbound_listener, _PORT)
+    places = (*spec.arrivals, (ip_address(_HOST), _PORT))
     return dataclasses.replace(
-        proxy_pages.reading(_page("/live"), _page("/ready"), _page("/metrics"), policy),
+        proxy_pages.reading(pages.live, pages.ready, pages.metrics, policy),
         inbound_listening=True,
         outbound_listening=True,
-        listener_uids=frozenset(uid for port in ports for uid in owners.get(port, ())),
+        listener_uids=frozenset(uid for place in places for uid in listeners.receivers(owners, *place)),
     )
 
 
-def _page(path: str) -> Page:
+def _page(path: str, deadline: float) -> Page:
     import http.client  # a tenth of what the failure policy loads, which waits for no page
 
-    connection = http.client.HTTPConnection(_HOST, _PORT, timeout=_WITHIN)
     try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        body = answer.read(proxy_pages.MOST + 1)
+        with socket.create_connection((_HOST, _PORT), _left(deadline)) as connection:
+            connection.sendall(_REQUEST.format(path).encode())
+            answer = http.client.HTTPResponse(_Read(_all(connection, deadline)))  # type: ignore[arg-type]
+            answer.begin()
+            return Page(answer.status, answer.read().decode(errors="replace"))
     except ConnectionRefusedError:
         return Page(REFUSED)
     except (OSError, http.client.HTTPException):
         return Page(UNREADABLE)
-    finally:
-        connection.close()
-    whole = len(body) <= proxy_pages.MOST
-    return Page(answer.status, body.decode(errors="replace")) if whole else Page(UNREADABLE)
+
+
+def _all(connection: socket.socket, deadline: float) -> bytes:
+    """What comes until it closes. Raises TimeoutError at the deadline, whenever the last byte came, and OSError
+    for too much."""
+    answer = bytearray()
+    while len(answer) <= proxy_pages.MOST:
+        connection.settimeout(_left(deadline))
+        more = connection.recv(1 << 16)
+        if not more:
+            return bytes(answer)
+        answer += more
+    raise OSError("longer than a page may be")
+
+
+def _left(deadline: float) -> float:
+    """Raises TimeoutError: none is left."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+class _Read:
+    """An answer that has been read, in the place of a socket."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def makefile(self, _mode: str) -> io.BytesIO:
+        return io.BytesIO(self._answer)

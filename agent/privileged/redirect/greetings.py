@@ -10,7 +10,7 @@ Law: a port that was redirected once is never asked again: no restart and no boo
 import selectors
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import Final
 
@@ -28,20 +28,32 @@ from agent.privileged.system import configuration, files
 WITHIN: Final = 1.5  # seconds for all ports together; nothing is sent
 
 
-def must_be_opaque(prefix: Path, source: Path, inbound: Level) -> None:
-    """Raises Refusal: a server on a port that was never redirected speaks first, and the port is not opaque for
-    the running proxy."""
-    if inbound is not Level.ON:
-        return
-    config = configuration.read(source)
-    new, declared = set(config.workload.ports) - _redirected(prefix, source), set(config.workload.opaque_ports)
+def must_be_opaque(prefix: Path, source: Path, inbound: Level) -> frozenset[int]:
+    """The ports that were asked now. Not under `files.lock`: proxy and servers may take their time. Raises
+    Refusal: a server on such a port speaks first, and the port is not opaque for the running proxy."""
+    config, new = configuration.read(source), _new(prefix, source, inbound)
+    declared = set(config.workload.opaque_ports)
     known = readiness.started_with() if new else UNKNOWN
     _must_be_declared(config, new - declared, running=known is not UNKNOWN)
     if known is not UNKNOWN:
         _must_be_known(config, (new & declared) - set(opaque.within(new, known)))
+    return new
 
 
-def _must_be_declared(config: Config, ports: set[int], *, running: bool) -> None:
+def must_be_asked(prefix: Path, source: Path, inbound: Level, asked: frozenset[int]) -> None:
+    """Raises Refusal: since they were, another configuration has come into force."""
+    if _new(prefix, source, inbound) - asked:
+        raise Refusal("cannot redirect: the configuration in force has just changed")
+
+
+def _new(prefix: Path, source: Path, inbound: Level) -> frozenset[int]:
+    """The ports that are redirected for the first time."""
+    if inbound is not Level.ON:
+        return frozenset()
+    return frozenset(configuration.read(source).workload.ports) - _redirected(prefix, source)
+
+
+def _must_be_declared(config: Config, ports: Set[int], *, running: bool) -> None:
     if greeting := speak_first(config.host.addresses, sorted(ports)):
         listed = ", ".join(map(str, greeting))
         detail = f"cannot redirect: the server on port {listed} speaks first, and workload.opaque_ports lacks it"
@@ -50,7 +62,7 @@ def _must_be_declared(config: Config, ports: set[int], *, running: bool) -> None
         raise Refusal(detail, Reason.SERVER_SPEAKS_FIRST, remedy)
 
 
-def _must_be_known(config: Config, ports: set[int]) -> None:
+def _must_be_known(config: Config, ports: Set[int]) -> None:
     """linkerd2-proxy asks for the policy of a port that it was not started with at the port's first connection,
     and forgets it after 90 s without one. Until the answer the port is not opaque (seen on v2.366.0)."""
     if greeting := speak_first(config.host.addresses, sorted(ports)):

@@ -56,6 +56,12 @@ def once(key: object, read: Callable[[], T]) -> T:
     return cast(T, cache.known[key])
 
 
+def known(key: object) -> object | None:
+    """What was read once in this request."""
+    request = _current.get()
+    return request.known.get(key) if request else None
+
+
 def forget() -> None:
     """After this request itself has changed something."""
     if found := _current.get():

@@ -8,7 +8,7 @@ from agent.privileged.redirect import host_rules
 from agent.privileged.redirect.backends import Backend, iptables
 from agent.privileged.redirect.backends.iptables import Iptables
 from agent.privileged.redirect.backends.nftables import Nftables
-from agent.privileged.system import programs
+from agent.privileged.system import deadline, programs
 
 AUTO: Final = "auto"
 BACKENDS: Final[Mapping[str, Backend]] = {
@@ -39,7 +39,11 @@ def read(wanted: str = AUTO) -> Ruleset | None:
 def replace(rules: Ruleset | None, wanted: str = AUTO) -> None:
     """Put these rules in place of what is live, by any backend, or nothing at all (None). Raises Refusal; then the
     rules of the backend in use are unchanged."""
-    name = chosen(wanted)
+    with deadline.undivided():
+        _replace(chosen(wanted), rules)
+
+
+def _replace(name: str, rules: Ruleset | None) -> None:
     if rules is None:  # whatever another program reports, the rules in use are removed
         BACKENDS[name].replace(None)
     remove_leftovers(name)

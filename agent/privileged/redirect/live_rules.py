@@ -7,10 +7,14 @@ import json
 from dataclasses import replace as changed
 from pathlib import Path
 
+from agent.core.facts import Level
 from agent.core.redirect import Ruleset, timed
+from agent.core.redirect import levels as levels_of
 from agent.core.redirect.timed import Live, Trial
+from agent.privileged import Refusal
 from agent.privileged.redirect import kernel, records, specification, trial
 from agent.privileged.redirect.backends import nftables
+from agent.privileged.system import programs
 
 _NFT = "nftables"
 
@@ -37,6 +41,25 @@ def source(prefix: Path, live: Live) -> Path:
     """The prefix of the configuration in force: the one on trial, or the last approved; the host's own before the
     first."""
     return records.tried(prefix) if live.on_trial else records.approved(prefix)
+
+
+def levels(source: Path, found: Live) -> tuple[Level, Level]:
+    """For the configuration below `source`; also where a port is left out of what is closed. Raises Refusal."""
+    rules = found.rules
+    if rules is None:
+        return Level.OFF, Level.OFF
+    held = levels_of(specification.spec(source), rules)
+    if Level.PARTIAL not in held:
+        return held
+    try:
+        less = levels_of(specification.closing(source), rules)
+    except Refusal:
+        return held
+    inbound, outbound = (b if (a, b) == _CLOSED else a for a, b in zip(held, less, strict=True))
+    return inbound, outbound
+
+
+_CLOSED = (Level.PARTIAL, Level.BLOCK)
 
 
 def by(source: Path) -> Live:
@@ -87,4 +110,4 @@ def carry_on(prefix: Path, live: Live, new: Ruleset, before: Ruleset) -> None:
 def _set_timed(new: Ruleset, before: Ruleset, seconds: int) -> None:
     done = nftables.run("-f", "-", input=json.dumps(timed.transaction(new, before, seconds)))
     if done.returncode != 0:
-        raise nftables.refusal("set the rules", done.stderr)
+        raise nftables.refusal(programs.SET, done.stderr)

@@ -5,7 +5,7 @@ accepted before. A missing answer decides nothing: the host's firewall may drop 
 intended result is stated here independently of the code that makes the rules.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,17 +13,20 @@ from agent.core.facts import Level
 from agent.core.redirect import SSH_PORT, Address, Inbound, RedirectSpec
 from agent.privileged.redirect import tun
 from agent.privileged.redirect.tun import Answer, Place, Wire
-from agent.privileged.system import listeners
+from agent.privileged.system import listeners, processes
 
 _SOME = 8  # of each kind, for each address: examples, not a scan
 
 
 @dataclass(frozen=True)
 class Findings:
-    """`said`: how the rules were tested, for people."""
+    """`said`: how the rules were tested, for people. `stranger`: the user that got a redirected connection, and is
+    not the proxy's."""
 
     said: str
-    problems: tuple[str, ...] = ()
+    harms: tuple[str, ...] = ()
+    misses: tuple[str, ...] = ()
+    stranger: int | None = None
 
 
 class Packets:
@@ -44,20 +47,24 @@ class Packets:
     def _findings(self, inbound: Level) -> Findings:
         kept, declared = self._kept, list(_declared(self._spec, inbound))
         answers = self._line.dial([*kept, *declared])
-        problems = (
-            *self._harms({place: answers[place] for place in kept if place in answers}),
-            *_misses(self._spec, {place: answers[place] for place in declared if place in answers}, inbound),
-        )
+        harms = self._harms({place: answers[place] for place in kept if place in answers})
+        reached = {place: answers[place] for place in declared if place in answers}
+        misses = _misses(self._spec, reached, inbound)
         asked, silent = len(kept) + len(declared), len(kept) + len(declared) - len(answers)
-        method = f"by the tracer, and by {asked} connections from outside"
-        return Findings(f"{method}, {silent} of them without an answer" if silent else method, problems)
+        said = f"by the tracer, and by {asked} connections from outside"
+        said = f"{said}, {silent} of them without an answer" if silent else said
+        return Findings(said, tuple(harms), tuple(misses), self._stranger(reached.values()))
+
+    def _stranger(self, answers: Iterable[Answer]) -> int | None:
+        reached = (answer.uid for answer in answers if answer.port == self._spec.inbound_listener)
+        return next((uid for uid in reached if uid not in (None, self._spec.proxy_uid)), None)
 
     def _harms(self, answers: Mapping[Place, Answer]) -> Iterator[str]:
         for (address, port), answer in answers.items():
             what = f"{'SSH on ' if port in self._ssh else ''}{address} port {port}"
             if answer.port not in (port, None):
                 yield f"a connection to {what} arrives at port {answer.port}"
-            elif not answer.accepted and port in listeners.accepting(address):
+            elif not answer.accepted and port in listeners.accepting(address, processes.ROOT):
                 yield f"a connection to {what} is reset, and was accepted before"
 
 
@@ -76,8 +83,9 @@ def _tracer_alone(impossible: tun.Impossible) -> Findings:
 
 
 def _untouched(spec: RedirectSpec, ssh: frozenset[int], address: Address) -> list[Place]:
-    """Ports with a listener that are not redirected; SSH before others."""
-    ports = listeners.accepting(address) - spec.own_ports
+    """Ports with a listener of root that are not redirected; SSH before others. Another user could close and open
+    its listener while this looks, and so prove harm at will."""
+    ports = listeners.accepting(address, processes.ROOT) - spec.own_ports
     if spec.inbound is Inbound.ALL:
         ports &= ssh | spec.inbound_except.ports
     elif spec.inbound is Inbound.DECLARED:

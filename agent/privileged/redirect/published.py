@@ -1,5 +1,5 @@
-"""The ports that container runtimes publish on this host now: by rules of either kind, or by a program that
-listens."""
+"""The ports that container runtimes publish on this host now: by rules of either kind, or by a program of root
+that listens."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final

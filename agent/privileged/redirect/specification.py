@@ -3,6 +3,7 @@
 import grp
 import pwd
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -10,12 +11,14 @@ from urllib.parse import urlsplit
 from agent import config
 from agent.core import control_plane
 from agent.core.addresses import address
+from agent.core.facts import Level
 from agent.core.reasons import Reason
 from agent.core.redirect import (
     SSH_PORT,
     Address,
     Exceptions,
     Inbound,
+    Network,
     Outbound,
     RedirectSpec,
     caught_ports,
@@ -32,7 +35,7 @@ from agent.privileged.system import configuration, sshd, subnets
 # Of linkerd-destination and the policy controller, where the configuration names none.
 _CONTROL_PORTS: Final = (8086, 8090)
 
-NOTHING: Final = RedirectSpec(proxy_uid=65534)  # RELEASED, its rules are those of every specification
+NOTHING: Final = RedirectSpec(proxy_uid=65534, guarded=False)  # of a host whose configuration cannot be used
 
 
 def spec(prefix: Path) -> RedirectSpec:
@@ -41,7 +44,11 @@ def spec(prefix: Path) -> RedirectSpec:
 
 
 def outline(prefix: Path) -> RedirectSpec:
-    """The same, without lookups on this host: what was exempt last stays exempt. Raises Refusal."""
+    """The same, without lookups on this host: what was exempt last stays exempt, and what was found to be left out
+    of what is closed is left out. Raises Refusal."""
+    closing = host_rules.known(("closing", prefix))
+    if isinstance(closing, RedirectSpec):
+        return closing
     config, known = configuration.read(prefix), host_rules.remembered()
     if known is None and _every_port(config):
         raise Refusal("cannot find the ports of SSH and of containers: no redirect was set yet")
@@ -56,30 +63,66 @@ def goes_out(prefix: Path) -> bool:
 def approved(prefix: Path, session: frozenset[int] = frozenset()) -> RedirectSpec:
     """The same, if its rules would cut off no operator. `session`: the ports of the requesting session. Raises
     Refusal."""
-    config = configuration.read(prefix)
-    if config.redirect.mode == "off":
-        raise Refusal(
-            f'cannot redirect: redirect.mode is "off" in {Host(prefix).configuration}', Reason.REDIRECT_REFUSED
-        )
-    wanted = _spec(config)
+    parsed = _redirecting(prefix)
+    wanted = _spec(parsed)
     if ports := refused_ports(wanted, sshd.ports()):
         listed = ", ".join(map(str, sorted(ports)))
         raise Refusal(f"cannot redirect port {listed}: sshd listens there", Reason.REDIRECT_REFUSED)
     if lost := session & caught_ports(wanted):
         raise Refusal(f"cannot redirect port {min(lost)}: this session uses it", Reason.REDIRECT_REFUSED)
-    for network, subnet in () if config.redirect.force else swallowed(wanted, subnets.connected()):
+    for network, subnet in _swallowed(parsed, wanted):
         detail = f"cannot redirect {network} without redirect.force: it contains {subnet}, a subnet of this host"
         raise Refusal(detail, Reason.REDIRECT_REFUSED)
     return wanted
 
 
+def closing(prefix: Path) -> RedirectSpec:
+    """The same, if it is only closed: a port or a network that would cut off an operator is left out, and the rest
+    is closed. Raises Refusal."""
+    return host_rules.once(("closing", prefix), lambda: _closing(prefix))
+
+
+def _closing(prefix: Path) -> RedirectSpec:
+    parsed = _redirecting(prefix)
+    wanted = _spec(parsed)
+    lost = {network for network, _ in _swallowed(parsed, wanted)}
+    return replace(
+        wanted,
+        ports=wanted.ports - refused_ports(wanted, sshd.ports()),
+        networks=tuple(network for network in wanted.networks if network not in lost),
+    )
+
+
+def _redirecting(prefix: Path) -> config.Config:
+    """The configuration, unless it wants no redirect. Raises Refusal."""
+    parsed = configuration.read(prefix)
+    if parsed.redirect.mode == "off":
+        detail = f'cannot redirect: redirect.mode is "off" in {Host(prefix).configuration}'
+        raise Refusal(detail, Reason.REDIRECT_REFUSED)
+    return parsed
+
+
+def of_levels(prefix: Path, levels: Iterable[Level], session: frozenset[int] = frozenset()) -> RedirectSpec:
+    """The one that may be set at these levels. Raises Refusal."""
+    wanted = frozenset(levels)
+    if wanted <= {Level.OFF, Level.RELEASED}:
+        return letting_go(prefix)
+    return approved(prefix, session) if Level.ON in wanted else closing(prefix)
+
+
 def letting_go(prefix: Path) -> RedirectSpec:
-    """The specification while nothing is redirected. RELEASED works even where the configuration is broken."""
-    try:
-        config = configuration.read(prefix)
-        return _spec(config) if config.redirect.mode == "off" else NOTHING
-    except Refusal:
-        return NOTHING
+    """The specification while nothing is redirected: its guard stays, for peers dial the proxy itself. RELEASED
+    works even where lookups on this host fail, or the configuration is broken."""
+    for read in (spec, outline):
+        try:
+            return read(prefix)
+        except Refusal:
+            continue
+    return NOTHING
+
+
+def _swallowed(found: config.Config, wanted: RedirectSpec) -> tuple[tuple[Network, Network], ...]:
+    return () if found.redirect.force else swallowed(wanted, subnets.connected())
 
 
 def edited(prefix: Path, in_force: Path) -> str:
@@ -125,9 +168,11 @@ def _exempt(parsed: config.Config) -> Exempt:
     return Exempt(sshd.ports(), published.ports(parsed.host.addresses)) if _every_port(parsed) else Exempt()
 
 
-def _every_port(parsed: config.Config) -> bool:
-    mode = parsed.redirect.mode
-    return mode == "linkerd-guide" or (mode != "off" and parsed.redirect.inbound == "all")
+def _every_port(found: config.Config) -> bool:
+    """Its rules, or while off and without declared ports its guard, name the ports that are left out."""
+    if found.redirect.mode == "off":
+        return not found.workload.ports
+    return found.redirect.mode == "linkerd-guide" or found.redirect.inbound == "all"
 
 
 def _spec(parsed: config.Config, exempt: Exempt | None = None) -> RedirectSpec:
@@ -160,7 +205,6 @@ def _spec(parsed: config.Config, exempt: Exempt | None = None) -> RedirectSpec:
         ssh_ports=exempt.ssh | {SSH_PORT},
         published=exempt.published,
         control_ports=frozenset(control_ports(parsed.control_plane)),
-        guarded=off and bool(parsed.workload.ports),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from agent.core.facts import Level
 from agent.core.reasons import Reason
-from agent.core.redirect import RedirectSpec, Ruleset, levels, ruleset, selftest
+from agent.core.redirect import Action, RedirectSpec, Ruleset, levels, ruleset, selftest
 from agent.core.redirect.timed import Live
 from agent.privileged import Refusal
 from agent.privileged.redirect import (
@@ -25,7 +25,7 @@ from agent.privileged.redirect import (
 from agent.privileged.redirect.packets import Findings, Packets
 from agent.privileged.redirect.records import Cause, Suspension
 from agent.privileged.redirect.wanted_levels import Levels
-from agent.privileged.system import sshd
+from agent.privileged.system import listeners, sshd
 
 _OFF: Final = (Level.OFF, Level.OFF)
 _LET_GO: Final = frozenset({Level.OFF, Level.RELEASED})
@@ -48,7 +48,7 @@ def put(prefix: Path, source: Path, spec: RedirectSpec, before: Live, wanted: Le
     Raises Refusal."""
     if lets_go(wanted):
         if wanted == _OFF:
-            live_rules.replace(source, released())
+            live_rules.replace(source, released(source))
         for_good(prefix, source, ruleset(spec, *wanted))
         return Done(levels(spec, live_rules.by(source).rules))
     ssh = sshd.ports()
@@ -68,7 +68,7 @@ def put_on_trial(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels,
     with packets.opened(spec, ssh) as dialled:
         source = records.put_on_trial(prefix)
         try:
-            live_rules.put_on_trial(prefix, new, _before(before), seconds)
+            live_rules.put_on_trial(prefix, new, _previous(prefix, before), seconds)
         except Refusal:
             records.suspend(prefix, held)
             trial.end(prefix)
@@ -82,7 +82,7 @@ def carry_on(prefix: Path, source: Path, spec: RedirectSpec, before: Live, wante
     new = ruleset(spec, *wanted)
     if new is None:
         return put(prefix, source, spec, before, wanted)
-    then = _approved_at(prefix, wanted) or _before(before)
+    then = _approved_at(prefix, wanted) or _previous(prefix, before)
     if lets_go(wanted):
         live_rules.carry_on(prefix, before, new, then)
         return Done(levels(spec, live_rules.by(source).rules))
@@ -99,9 +99,7 @@ def _approved_at(prefix: Path, wanted: Levels) -> Ruleset | None:
         return None
     try:
         then = wanted_levels.failed(prefix, source) if Level.BLOCK in wanted else wanted
-        return ruleset(
-            specification.letting_go(source) if lets_go(then) else specification.approved(source), *then
-        )
+        return ruleset(specification.of_levels(source, then), *then)
     except Refusal:
         return None
 
@@ -112,21 +110,35 @@ def for_good(prefix: Path, source: Path, rules: Ruleset | None) -> None:
     trial.end(prefix)
 
 
-def released() -> Ruleset:
-    rules = ruleset(specification.NOTHING, Level.RELEASED, Level.RELEASED)
-    assert rules is not None
-    return rules
+def released(source: Path) -> Ruleset:
+    found = ruleset(specification.letting_go(source), Level.RELEASED, Level.RELEASED)
+    assert found is not None
+    return found
 
 
-def _before(live: Live) -> Ruleset:
+def _previous(prefix: Path, found: Live) -> Ruleset:
     """What is restored: never rules on trial. Where there were none, RELEASED: a stream that was redirected since
     then still needs tracking. Manually changed rules are not all understood, and an incomplete rule may match more
     than the complete one."""
-    rules = live.trial.before if live.trial is not None else live.rules
+    source = records.approved(prefix)
+    rules = found.trial.before if found.trial is not None else found.rules
     if rules is None or rules.foreign:
-        return released()
+        return released(source)
     strange = any(rule.match.foreign for chain in rules.chains for rule in chain.rules)
-    return released() if strange else rules
+    return released(source) if strange else never_to_a_stranger(prefix, source, rules)
+
+
+def never_to_a_stranger(prefix: Path, source: Path, rules: Ruleset) -> Ruleset:
+    """The failure policy in place of rules from before that redirect, where the listener is not the proxy's now.
+    `source`: the prefix of their configuration. Raises Refusal."""
+    if not any(rule.action is Action.REDIRECT for chain in rules.chains for rule in chain.rules):
+        return rules
+    try:
+        listeners.must_be_the_proxys(specification.spec(source))
+    except Refusal:
+        then = wanted_levels.failed(prefix, source)
+        return ruleset(specification.of_levels(source, then), *then) or released(source)
+    return rules
 
 
 def _or_back(
@@ -140,26 +152,31 @@ def _or_back(
 ) -> Done:
     try:
         after = live_rules.by(source).rules
-        problems = list(_traced(spec, after, wanted, ssh))
+        harms = list(_harms(spec, after, ssh))
         tested = dialled.findings(wanted[0]) if isinstance(dialled, Packets) else dialled
     except Exception:  # untested rules redirect nothing; closed ports stay closed
         if Level.ON in wanted:
-            for_good(prefix, records.approved(prefix), _before(before))
+            for_good(prefix, records.approved(prefix), _previous(prefix, before))
         raise
-    reached = levels(spec, after)
+    found = levels(spec, after)
+    if tested.stranger is not None and Level.ON in wanted:
+        for_good(prefix, records.approved(prefix), _previous(prefix, before))
+        raise listeners.foreign(spec, tested.stranger, "gets what is redirected")
     # Rules that another program has changed since may do too little or too much: that is drift, and repaired
     # elsewhere. Harm that the tracer finds counts.
-    problems += tested.problems if reached == wanted else ()
+    harms += tested.harms if found == wanted else ()
+    misses = [*selftest.misses(spec, after, *wanted), *tested.misses] if found == wanted else []
+    problems = [*harms, *misses]
     if not problems:
-        return Done(reached, tested.said)
-    for_good(prefix, records.approved(prefix), _before(before))
+        return Done(found, tested.said)
+    if Level.ON not in wanted and not harms:  # what closes too little still closes more than the rules from before
+        raise Refusal(f"cannot close every port: {'; '.join(misses[:3])}")
+    for_good(prefix, records.approved(prefix), _previous(prefix, before))
     detail = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if problems[3:] else "")
     records.suspend(prefix, Suspension(Cause.SELF_TEST, detail))
     raise Refusal(f"cannot keep the redirect, its self-test failed: {detail}", Reason.REDIRECT_SUSPENDED)
 
 
-def _traced(spec: RedirectSpec, after: Ruleset | None, wanted: Levels, ssh: frozenset[int]) -> Iterator[str]:
+def _harms(spec: RedirectSpec, after: Ruleset | None, ssh: frozenset[int]) -> Iterator[str]:
     around = selftest.Around(ssh, resolvers_gateways.resolvers(), resolvers_gateways.gateways())
-    yield from selftest.harms(spec, after, around)
-    if levels(spec, after) == wanted:
-        yield from selftest.misses(spec, after, *wanted)
+    return selftest.harms(spec, after, around)

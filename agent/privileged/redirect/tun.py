@@ -44,10 +44,12 @@ class Impossible(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """`port`: of the socket that the connection reached, whatever was dialled; None: none of this host's."""
+    """`port`: of the socket that the connection reached, whatever was dialled, and `uid`: whose it is; None: none
+    of this host's."""
 
     accepted: bool
     port: int | None = None
+    uid: int | None = None
 
 
 class Wire:
@@ -67,7 +69,7 @@ class Wire:
         arrived = self._arrived()
         for port in heard:
             self._reset(pending[port])
-        answers = {port: Answer(yes, arrived.get(port) if yes else None) for port, yes in heard.items()}
+        answers = {port: Answer(yes, *(arrived.get(port, ()) if yes else ())) for port, yes in heard.items()}
         return {(pending[port].destination, pending[port].to_port): answer for port, answer in answers.items()}
 
     def _heard(self, pending: Mapping[int, Segment]) -> dict[int, bool]:
@@ -84,8 +86,8 @@ class Wire:
                         heard[segment.to_port] = not segment.flags & RST
         return heard
 
-    def _arrived(self) -> dict[int, int]:
-        counts: dict[int, int] = {}
+    def _arrived(self) -> dict[int, tuple[int, int]]:
+        counts: dict[int, tuple[int, int]] = {}
         for table in tables():
             with table.open() as lines:
                 counts |= procfs.arrivals(lines, *self._sources.values())

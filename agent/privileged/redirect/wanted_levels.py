@@ -11,6 +11,7 @@ from agent.core.failure import Failure
 from agent.core.reasons import Reason
 from agent.privileged import Refusal
 from agent.privileged.proxy import readiness
+from agent.privileged.proxy.readiness import Pages
 from agent.privileged.redirect import records, specification
 from agent.privileged.system import configuration, listeners
 
@@ -24,11 +25,11 @@ def off(prefix: Path) -> bool:
     return configuration.read(prefix).redirect.mode == "off"
 
 
-def ready(prefix: Path, source: Path) -> Levels:
+def ready(prefix: Path, source: Path, pages: Pages) -> Levels:
     """What holds while the proxy is proved ready: outbound ON once the policy controller has answered it, and its
     failure policy before. Raises Refusal: it is not ready, or that is unknown."""
     spec = specification.spec(source)
-    answered = readiness.must_hold(spec, specification.controller(source))
+    answered = readiness.must_hold(spec, pages, specification.controller(source))
     if not listeners.outbound(spec):
         return Level.ON, Level.RELEASED
     outbound = control_plane.outbound(answered, failed(prefix, source)[1])
@@ -47,14 +48,14 @@ def failed(prefix: Path, source: Path) -> Levels:
     return _failed(redirect.inbound_failure, once), _failed(outbound, once)
 
 
-def now(prefix: Path, source: Path, session: frozenset[int] = frozenset()) -> Levels:
+def now(prefix: Path, source: Path, pages: Pages, session: frozenset[int] = frozenset()) -> Levels:
     """The one of the two that applies now. `session`: see policy.approved. Raises Refusal: the configuration is
     unusable, or readiness is unknown (PROXY_UNREADABLE)."""
     if off(source):
         return LET_GO
     specification.approved(source, session)
     try:
-        return ready(prefix, source)
+        return ready(prefix, source, pages)
     except Refusal as refusal:
         if refusal.reason is Reason.PROXY_UNREADABLE:
             raise

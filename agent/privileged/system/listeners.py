@@ -1,4 +1,8 @@
-"""Who listens on the proxy's ports. Any user may bind them while the proxy is down."""
+"""Who listens on the proxy's ports. Any user may bind them while the proxy is down, and every other address of
+loopback at any time.
+
+Law: addresses are compared exactly. Whose a socket is, the kernel's table says beside it.
+"""
 
 from collections.abc import Mapping, Set
 from pathlib import Path
@@ -8,20 +12,31 @@ from agent.core.reasons import Reason
 from agent.core.redirect import Address, Outbound, RedirectSpec
 from agent.privileged import Refusal
 
-Owners = Mapping[int, Set[int]]  # port → the uids that listen on it
+Owners = Mapping[tuple[str, int], Set[int]]  # address and port → the uids of the sockets that listen there
 
 
-def must_be_the_proxys(spec: RedirectSpec, owners: Owners) -> None:
-    """Raises Refusal: no process listens on one of its ports, or one of another user does."""
-    for port in _needed(spec):
-        uids = owners.get(port, frozenset())
+def must_be_the_proxys(spec: RedirectSpec, found: Owners | None = None) -> None:
+    """Raises Refusal: where redirected connections arrive, no process listens, or one of another user does."""
+    found = owners({spec.inbound_listener, spec.outbound_listener}) if found is None else found
+    for address, port in sorted(spec.arrivals, key=lambda place: (-place[1], place[0].version, place[0])):
+        uids = receivers(found, address, port)
         if not uids:
-            raise Refusal(f"cannot redirect: no process listens on port {port}", Reason.PROXY_LISTENER_ABSENT)
+            detail = f"cannot redirect: no process listens on {address} port {port}"
+            raise Refusal(detail, Reason.PROXY_LISTENER_ABSENT)
         if strangers := sorted(uids - {spec.proxy_uid}):
-            detail = (
-                f"cannot redirect: uid {strangers[0]} listens on port {port}, not the proxy's {spec.proxy_uid}"
-            )
-            raise Refusal(detail, Reason.PROXY_LISTENER_FOREIGN)
+            raise foreign(spec, strangers[0], f"listens on {address} port {port}")
+
+
+def foreign(spec: RedirectSpec, uid: int, does: str) -> Refusal:
+    detail = f"cannot redirect: uid {uid} {does}, not the proxy's {spec.proxy_uid}"
+    return Refusal(detail, Reason.PROXY_LISTENER_FOREIGN)
+
+
+def receivers(found: Owners, address: Address, port: int) -> Set[int]:
+    """The users of the sockets that get a connection to this address: the kernel prefers a socket of that very
+    address to one of every address, and of those one of that IP version alone."""
+    everywhere = ("0.0.0.0", "::") if address.version == 4 else ("::",)
+    return next((found[at, port] for at in (str(address), *everywhere) if (at, port) in found), frozenset())
 
 
 def outbound(spec: RedirectSpec) -> bool:
@@ -30,14 +45,14 @@ def outbound(spec: RedirectSpec) -> bool:
     return selected.get(spec.outbound, False)
 
 
-def accepting(address: Address) -> frozenset[int]:
-    """The ports with a listener on this address, or on every address."""
+def accepting(address: Address, uid: int | None = None) -> frozenset[int]:
+    """The ports with a listener on this address, or on every address. `uid`: whose sockets count."""
     everywhere = {"::", "0.0.0.0"} if address.version == 4 else {"::"}
-    ports = set()
-    for table in tables():
-        with table.open() as lines:
-            ports |= {port for at, port in procfs.listeners(lines) if at in everywhere or at == str(address)}
-    return frozenset(ports)
+    return frozenset(
+        port
+        for (at, port), uids in owners().items()
+        if (at in everywhere or at == str(address)) and (uid is None or uid in uids)
+    )
 
 
 def streams(spec: RedirectSpec) -> int:
@@ -46,20 +61,34 @@ def streams(spec: RedirectSpec) -> int:
     return sum(state not in _OVER and port in ports for table in tables() for port, state in _sockets(table))
 
 
-_OVER = frozenset({procfs.LISTEN, "06", "07"})  # TIME_WAIT, CLOSE
-
-
-def _needed(spec: RedirectSpec) -> list[int]:
-    return [spec.inbound_listener, *([spec.outbound_listener] if outbound(spec) else [])]
-
-
-def owners() -> Owners:
-    uids: dict[int, set[int]] = {}
+def may_dial(uid: int) -> bool:
+    """A process of this user has a TCP socket, so one may dial or listen."""
     for table in tables():
         with table.open() as lines:
-            for (_, port), uid in procfs.listeners(lines).items():
-                uids.setdefault(port, set()).add(uid)
-    return uids
+            next(lines)
+            if any(fields[3] not in _ENDED and int(fields[7]) == uid for fields in map(str.split, lines)):
+                return True
+    return False
+
+
+_ENDED = frozenset({"06", "07"})  # TIME_WAIT, CLOSE
+_OVER = _ENDED | {procfs.LISTEN}
+
+
+def owners(ports: Set[int] | None = None) -> Owners:
+    """Of these ports, or of all."""
+    found: dict[tuple[str, int], set[int]] = {}
+    for one in listening(ports):
+        found.setdefault(one.place, set()).add(one.uid)
+    return found
+
+
+def listening(ports: Set[int] | None = None, owner: int | None = None) -> list[procfs.Listener]:
+    found: list[procfs.Listener] = []
+    for table in tables():
+        with table.open() as lines:
+            found += procfs.listening(lines, ports, owner)
+    return found
 
 
 def tables() -> list[Path]:

@@ -8,10 +8,11 @@ from typing import Final, TypeVar
 
 from agent.core.reasons import Reason
 from agent.core.text import READ
-from agent.privileged import Refusal
+from agent.privileged import NotSet, Refusal
 
 T = TypeVar("T")
 
+SET: Final = "set the rules"
 _PLACES: Final = ("/usr/sbin", "/sbin", "/usr/bin")
 _ENVIRONMENT: Final = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
@@ -73,10 +74,11 @@ def missing(name: str) -> Refusal:
 
 def refusal(verb: str, errors: str, needs: str) -> Refusal:
     """`needs`: the parts of the kernel that the program works on."""
+    made = NotSet if verb == SET else Refusal
     message = " ".join(line.strip() for line in errors.splitlines() if line.strip(" ^"))
     if any(words in errors for words in _NOT_PERMITTED):
-        return Refusal(f"cannot {verb}: CAP_NET_ADMIN is missing ({message})", Reason.REDIRECT_FORBIDDEN)
+        return made(f"cannot {verb}: CAP_NET_ADMIN is missing ({message})", Reason.REDIRECT_FORBIDDEN)
     if any(words in errors for words in _NOT_THERE):
         detail = f"cannot {verb}: this kernel lacks a part of {needs} ({message})"
-        return Refusal(detail, Reason.REDIRECT_UNSUPPORTED)
-    return Refusal(f"cannot {verb}: {message or 'the program printed nothing'}")
+        return made(detail, Reason.REDIRECT_UNSUPPORTED)
+    return made(f"cannot {verb}: {message or 'the program printed nothing'}")

@@ -1,11 +1,12 @@
 """The proxy's unit, by systemctl and journalctl with closed arguments. Nothing here waits for a job to end."""
 
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from agent.privileged import Answer, Refusal
-from agent.privileged.redirect import specification
+from agent.privileged.redirect import handlers, specification
 from agent.privileged.system import configuration, files, programs
 
 UNIT: Final = "fairlead-proxy.service"
@@ -30,6 +31,7 @@ _BEYOND_GRACE: Final = 10  # seconds
 
 
 def start(prefix: Path) -> Answer:
+    programs.there(partial(handlers.guard, prefix))  # a kernel without firewall has nothing to guard by
     _bring_grace(prefix)
     return _enqueue("start")
 

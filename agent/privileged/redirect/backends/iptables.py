@@ -105,7 +105,7 @@ class Iptables:
             return
         done = programs.run(self._need(version, "restore"), *_WAIT, "--noflush", *more, input=text)
         if done.returncode != 0:
-            raise programs.refusal("set the rules", done.stderr, _NEEDS)
+            raise programs.refusal(programs.SET, done.stderr, _NEEDS)
 
     def _need(self, version: int, what: str) -> str:
         program = self._program(version, what)

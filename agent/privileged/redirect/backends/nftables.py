@@ -24,7 +24,7 @@ class Nftables:
     def replace(self, rules: Ruleset | None) -> None:
         done = run("-f", "-", input=json.dumps(nft.transaction(rules)))
         if done.returncode != 0:
-            raise refusal("set the rules", done.stderr)
+            raise refusal(programs.SET, done.stderr)
 
     def counters(self) -> list[nft.Json]:
         listing = self._listing()

@@ -1,0 +1,29 @@
+"""What a verb of the redirect answers: levels, and what waits for an operator."""
+
+from pathlib import Path
+
+from agent.core.redirect.timed import Live
+from agent.privileged import Answer
+from agent.privileged.redirect import live_rules, records, specification
+from agent.privileged.redirect.transaction import Done
+from agent.privileged.redirect.wanted_levels import Levels
+
+
+def full(prefix: Path, before: Live, found: Levels) -> Answer:
+    """For the agent, which reports what waits for an operator."""
+    edited, held = specification.edited(prefix, live_rules.source(prefix, before)), records.suspension(prefix)
+    answer = levels(found) | ({"edited": edited} if edited else {})
+    if held is not None:
+        answer["suspended"] = f"{held.cause.value}: {held.detail}"
+    if before.trial is not None and before.on_trial:
+        answer["trial"] = before.trial.left
+    return answer
+
+
+def tested(done: Done) -> Answer:
+    return {**levels(done.levels), **({"tested": done.tested} if done.tested else {})}
+
+
+def levels(found: Levels) -> Answer:
+    inbound, outbound = found
+    return {"inbound": inbound.value, "outbound": outbound.value}
