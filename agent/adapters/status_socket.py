@@ -6,6 +6,7 @@ change the phase and send orders; the kernel identifies the user (SO_PEERCRED). 
 socket (0660, the group `fairlead-push`) may push a heartbeat, and can do nothing else.
 """
 
+import asyncio
 import contextlib
 import json
 import math
@@ -17,12 +18,14 @@ from typing import Any
 
 from aiohttp import web
 
+from agent.adapters.connections import Admission, Connections
 from agent.core import numbers
 from agent.core.facts import PhaseKind
 from agent.host import peer
 from agent.ports import Trouble
 
 LONGEST_WAIT = 60.0
+LONGEST_BODY = 1 << 16  # bytes
 BACKLOG = 128
 ASKABLE = {kind.value: kind for kind in PhaseKind}
 
@@ -42,15 +45,20 @@ class _Served:
     async def serving(self, kept: "Listener | None" = None) -> AsyncIterator[None]:
         """`kept`: a listener that stays open afterwards, for whatever serves next; None: one of its own."""
         with contextlib.nullcontext(kept) if kept is not None else listening(self._path) as listener:
-            app = web.Application()
+            app = web.Application(client_max_size=LONGEST_BODY)
             app.add_routes(self._routes)
             # A client that waits for news must not hold up the end of the agent.
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
             await runner.setup()
+            handlers, connections = runner.server, Connections()
+            assert handlers is not None
+            server = await asyncio.get_running_loop().create_server(
+                lambda: Admission(connections, handlers()), sock=listener.another(), backlog=BACKLOG
+            )
             try:
-                await web.SockSite(runner, listener.another()).start()
                 yield
             finally:
+                server.close()
                 await runner.cleanup()
 
 
@@ -83,10 +91,10 @@ class PushSocket(_Served):
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
-    """Raises ValueError: it is no JSON object."""
+    """Raises ValueError: it is no JSON object of at most LONGEST_BODY bytes."""
     try:
         words = json.loads(await request.read())
-    except RecursionError:
+    except (RecursionError, web.HTTPRequestEntityTooLarge):
         words = None
     if not isinstance(words, dict):
         raise ValueError("no object")
