@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from agent.ports import Trouble
 
 WITHIN = 4.5  # seconds; every fact has a first value within 5 s of the start
 MOST = 1 << 20  # bytes of an answer
+_NETLINK_NETFILTER = 12
+_BUFFER = 1 << 18  # bytes; when it overflows the kernel reports that, and the reader looks once
 
 # -S: the privileged helper needs the bare interpreter alone, and starts sooner without a look at site-packages.
 # -P: and nothing from the current directory.
@@ -31,14 +33,35 @@ _UNREACHABLE = "systemctl restart fairlead-helper.socket"
 Answer = Mapping[str, Any]
 
 
+def netfilter_socket() -> socket.socket:
+    """On which the kernel can tell of changes, in the network namespace of the caller. Raises Trouble."""
+    try:
+        notices = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER)
+        notices.bind((0, 0))
+        notices.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+    except OSError as error:
+        detail = f"cannot open a socket of netfilter: {error.strerror}"
+        raise Trouble(Reason.REDIRECT_UNSUPPORTED, detail) from None
+    return notices
+
+
 class Helper:
     """`prefix`: below which the host's files lie. `program`: the privileged helper's command line. `starts`: this
-    process starts the helper itself (None: if it is root, since another user may have made a socket)."""
+    process starts the helper itself (None: if it is root, since another user may have made a socket). `netfilter`:
+    opens a socket of netlink in the host's network namespace."""
 
-    def __init__(self, prefix: str, program: Sequence[str] = PROGRAM, *, starts: bool | None = None) -> None:
+    def __init__(
+        self,
+        prefix: str,
+        program: Sequence[str] = PROGRAM,
+        *,
+        starts: bool | None = None,
+        netfilter: Callable[[], socket.socket] = netfilter_socket,
+    ) -> None:
         self._starts = os.geteuid() == 0 if starts is None else starts
         self._socket = Host.below(prefix).helper_socket
         self._command = [*program, "--prefix", prefix]
+        self._netfilter = netfilter
 
     async def ask(self, verb: str, failure: Reason, **words: str) -> Answer:
         """The words of the answer. Raises Trouble: the privileged helper's reason or, without one, `failure`."""
@@ -49,7 +72,7 @@ class Helper:
         request = _line(verb, words)
         with await self._connect(failure) or _NOBODY as connection:
             if connection is not None:
-                answer, _ = await _converse(connection, request, str(self._socket), failure, within)
+                answer = await _converse(connection, request, str(self._socket), failure, within)
                 return _judge(answer, f"no answer from {self._socket}", failure)
         try:
             done = await spawn.run(self._command, input=request, within=within, environment=_ENVIRONMENT)
@@ -59,22 +82,32 @@ class Helper:
 
     async def watch(self, failure: Reason) -> socket.socket:
         """A socket on which the kernel tells of each change to nftables; the caller closes it. Raises Trouble."""
+        notices = self._netfilter()
+        try:
+            answer = await self._subscribed(notices, failure)
+            _judge(answer, "no answer from the privileged helper", failure)
+        except BaseException:
+            notices.close()
+            raise
+        return notices
+
+    async def _subscribed(self, notices: socket.socket, failure: Reason) -> bytes:
+        """The answer. The socket stays this process's own: root only adds it to the group."""
         request = _line("redirect watch", {})
         with await self._connect(failure) or _NOBODY as connection:
             if connection is not None:
-                answer, passed = await _converse(connection, request, str(self._socket), failure)
-                return _only(passed, answer, failure)
+                socket.send_fds(connection, [request], [notices.fileno()])
+                return await _converse(connection, b"", str(self._socket), failure)
         near, far = socket.socketpair()
         near.setblocking(False)
         with near, far:
-            near.sendall(request)
+            socket.send_fds(near, [request], [notices.fileno()])
             try:
                 await spawn.run(self._command, within=WITHIN, environment=_ENVIRONMENT, channel=far)
             except spawn.SpawnError as error:
                 raise Trouble(failure, str(error)) from None
             far.close()
-            answer, passed = await _converse(near, b"", self._command[0], failure)
-            return _only(passed, answer, failure)
+            return await _converse(near, b"", self._command[0], failure)
 
     async def _connect(self, failure: Reason) -> socket.socket | None:
         """None: this process starts the privileged helper itself. Raises Trouble."""
@@ -114,42 +147,25 @@ def _line(verb: str, words: Mapping[str, str]) -> bytes:
 
 async def _converse(
     connection: socket.socket, request: bytes, name: str, failure: Reason, within: float = WITHIN
-) -> tuple[bytes, list[int]]:
-    """Send the request; return the answer until the other side closes, and the descriptors sent with it."""
-    passed: list[int] = []
+) -> bytes:
+    """Send the request; return the answer until the other side closes."""
     try:
         async with asyncio.timeout(within):
             if request:
                 await asyncio.get_running_loop().sock_sendall(connection, request)
-            return await _received(connection, passed), passed
-    except BaseException as error:
-        _close(passed)
-        if isinstance(error, OSError | TimeoutError):
-            raise Trouble(
-                failure, f"cannot ask the privileged helper by {name}: {_cause(error, within)}"
-            ) from None
-        raise
+            return await _received(connection)
+    except (OSError, TimeoutError) as error:
+        raise Trouble(failure, f"cannot ask the privileged helper by {name}: {_cause(error, within)}") from None
 
 
-async def _received(connection: socket.socket, passed: list[int]) -> bytes:
+async def _received(connection: socket.socket) -> bytes:
     answer = bytearray()
     while len(answer) < MOST:
-        await _readable(connection)
-        data, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, 1)
-        passed += descriptors
+        data = await asyncio.get_running_loop().sock_recv(connection, 1 << 16)
         if not data:
             break
         answer += data
     return bytes(answer)
-
-
-async def _readable(connection: socket.socket) -> None:
-    loop, ready = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(connection, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(connection)
 
 
 def _cause(error: OSError | TimeoutError, within: float = WITHIN) -> str:
@@ -165,22 +181,6 @@ def _judge(answer: bytes, nothing: str, failure: Reason) -> Answer:
             remedy = str(words.get("remedy", ""))
             raise Trouble(Reason(reason) if reason in set(Reason) else failure, detail, remedy=remedy)
     raise Trouble(failure, nothing)
-
-
-def _only(passed: list[int], answer: bytes, failure: Reason) -> socket.socket:
-    try:
-        _judge(answer, "no answer from the privileged helper", failure)
-        if len(passed) != 1:
-            raise Trouble(failure, "the privileged helper's answer brings no watch along")
-    except Trouble:
-        _close(passed)
-        raise
-    return socket.socket(fileno=passed[0])
-
-
-def _close(descriptors: list[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 def _decoded(output: bytes) -> object:

@@ -8,12 +8,13 @@ import socket
 import struct
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from agent.adapters import helper as adapter
-from agent.adapters.helper import Helper
+from agent.adapters.helper import Helper, netfilter_socket
 from agent.adapters.redirector import HelperRedirector, concerns_us
 from agent.core.facts import Level
 from agent.core.goals import RedirectGoal as Goal
@@ -23,10 +24,10 @@ from agent.ports import LiveRedirect, Trouble
 from tests.lab.netns import namespace
 from tests.lab.reachable import reachable
 from tests.privileged.hosts import Host, Listeners, files
-from tests.privileged.sockets import helper_socket
+from tests.privileged.sockets import AGENT, helper_socket, with_user
 
 FAILED = Reason.REDIRECT_FAILED
-STRANGER, AGENT = 2109, 2101
+STRANGER = 2109
 
 
 @pytest.fixture
@@ -44,7 +45,8 @@ def helper(request: pytest.FixtureRequest, host: Host) -> Iterator[Helper]:
         yield host.helper()
         return
     with helper_socket(host):
-        yield Helper(str(host.prefix), ["/nonexistent"], starts=False)
+        opened = partial(host.space.inside, netfilter_socket)
+        yield Helper(str(host.prefix), ["/nonexistent"], starts=False, netfilter=opened)
 
 
 @contextlib.contextmanager
@@ -180,13 +182,6 @@ def ask_as(uid: int, path: str, **request: str) -> dict[str, object]:
     )
     answer: dict[str, object] = json.loads(done.stdout)
     return answer
-
-
-def with_user(folder: Path) -> tuple[str, ...]:
-    """The privileged helper sees a host that has the agent's user."""
-    passwd = folder / "passwd"
-    passwd.write_text(f"{Path('/etc/passwd').read_text()}fairlead:x:{AGENT}:{AGENT}::/:/bin/false\n")
-    return ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/passwd; exec "$@"', str(passwd))
 
 
 def test_only_root_and_the_agent_are_served(host: Host) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from agent.adapters.helper import PROGRAM, Helper
+from agent.adapters.helper import PROGRAM, Helper, netfilter_socket
 from tests.lab.netns import Namespace, join, namespace
 
 PROXY_UID = 2102
@@ -82,7 +82,8 @@ class Host:
 
     def helper(self, *around: str) -> Helper:
         """`around`: the beginning of a command line that runs the privileged helper as its end."""
-        return Helper(str(self.prefix), self.space.command(*around, *PROGRAM))
+        command = self.space.command(*around, *PROGRAM)
+        return Helper(str(self.prefix), command, netfilter=partial(self.space.inside, netfilter_socket))
 
     @property
     def config(self) -> Path:

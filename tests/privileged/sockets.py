@@ -6,11 +6,14 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 from agent.adapters.helper import PROGRAM
 from agent.host import Host as Paths
 from tests.privileged.helper_requests import REPOSITORY
 from tests.privileged.hosts import Host
+
+AGENT = 2101
 
 
 @contextlib.contextmanager
@@ -32,6 +35,13 @@ def helper_socket(host: Host, *around: str) -> Iterator[str]:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join()
             path.unlink()
+
+
+def with_user(folder: Path) -> tuple[str, ...]:
+    """The privileged helper sees a host that has the agent's user."""
+    passwd = folder / "passwd"
+    passwd.write_text(f"{Path('/etc/passwd').read_text()}fairlead:x:{AGENT}:{AGENT}::/:/bin/false\n")
+    return ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/passwd; exec "$@"', str(passwd))
 
 
 def _serve(listener: socket.socket, command: list[str]) -> None:

@@ -23,7 +23,7 @@ from typing import Final
 
 from agent.core import text
 from agent.core.reasons import Reason
-from agent.privileged import DEADLINE, Refusal
+from agent.privileged import DEADLINE, Answer, Refusal
 from agent.privileged.helper import caller
 from agent.privileged.helper.request import LIMIT, BadRequest, parse
 from agent.privileged.redirect import host_rules, watch
@@ -50,14 +50,16 @@ def _serve(prefix: Path) -> int:
     began = time.monotonic()
     try:
         with deadline.whole(DEADLINE):
-            request = parse(sys.stdin.buffer.readline(LIMIT + 1))
+            line, passed = _received()
+            request = parse(line)
         caller.must_be_allowed(request)
         failure, within = request.row.failure, request.row.deadline
         with deadline.whole(within - (time.monotonic() - began)):
             if request.row.act is None:
-                return _hand_over_watch()
-            with host_rules.request(prefix):
-                answer = request.carry_out(prefix)
+                answer = _watch(passed)
+            else:
+                with host_rules.request(prefix):
+                    answer = request.carry_out(prefix)
     except BadRequest as error:
         return _say(64, ok=False, reason=failure, detail=f"cannot read the request: {error}")
     except Refusal as refusal:
@@ -71,13 +73,27 @@ def _serve(prefix: Path) -> int:
     return _say(0, ok=True, **answer)
 
 
-def _hand_over_watch() -> int:
-    """The answer carries the open socket along (SCM_RIGHTS). Raises Refusal."""
-    if not stat.S_ISSOCK(os.fstat(1).st_mode):
-        raise Refusal("cannot pass on the watch: the caller is not connected by a socket")
-    with watch.subscribed() as notices, socket.socket(fileno=os.dup(1)) as connection:
-        socket.send_fds(connection, [b'{"ok": true}\n'], [notices.fileno()])
-    return 0
+def _received() -> tuple[bytes, list[int]]:
+    """One line, and the descriptor that came with it (SCM_RIGHTS)."""
+    if not stat.S_ISSOCK(os.fstat(0).st_mode):
+        return sys.stdin.buffer.readline(LIMIT + 1), []
+    line, passed = b"", []
+    with socket.socket(fileno=os.dup(0)) as connection:
+        while not line.endswith(b"\n") and len(line) <= LIMIT:
+            data, descriptors, _, _ = socket.recv_fds(connection, LIMIT + 1, 1, socket.MSG_CMSG_CLOEXEC)
+            passed += descriptors
+            if not data:
+                break
+            line += data
+    return line, passed
+
+
+def _watch(passed: list[int]) -> Answer:
+    """Raises Refusal."""
+    if len(passed) != 1:
+        raise Refusal("cannot watch the rules: no socket came with the request")
+    watch.subscribe(passed[0])
+    return {}
 
 
 def _say(code: int, **answer: object) -> int:
