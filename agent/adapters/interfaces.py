@@ -83,6 +83,16 @@ def absent(addresses: Sequence[str]) -> tuple[str, ...]:
         raise _trouble(error) from None
 
 
+def addresses() -> tuple[Address, ...]:
+    """Of every interface. Raises Trouble (ADDRESSES_UNREADABLE)."""
+    try:
+        with closing(_socket()) as kernel:
+            kernel.settimeout(_WITHIN)
+            return tuple(_addresses(kernel))
+    except OSError as error:
+        raise _trouble(error) from None
+
+
 def _socket(groups: int = 0) -> socket.socket:
     made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
     try:

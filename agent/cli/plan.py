@@ -10,6 +10,7 @@ from agent.cli.kit import redirects, rules
 from agent.cli.kit.arguments import prefix_argument
 from agent.cli.kit.exits import Exit
 from agent.core import text
+from agent.core.redirect import unproxied
 
 if TYPE_CHECKING:
     from agent.core.redirect.departure import Departure
@@ -46,6 +47,7 @@ def as_json(redirect: "Redirect") -> dict[str, Any]:
             "commands": list(redirect.admission.commands),
             "outbound": [_departure(one) for one in redirect.departures],
         },
+        "unproxied": {str(port): list(found) for port, found in redirect.unproxied.items()},
         "refused": redirects.fault_json(redirect.refused),
         "refusals": list(redirect.refusals),
         "ready_once": redirect.ready_once,
@@ -66,6 +68,11 @@ def render(redirect: "Redirect") -> Iterator[str]:
     yield redirect.admission.words
     yield from (f"  {command}" for command in redirect.admission.commands)
     yield from (one.words for one in redirect.departures)
+    for port, addresses in redirect.unproxied.items():
+        fact, remedy = unproxied.words(port, addresses, redirect.spec)
+        yield ""
+        yield fact
+        yield f"  → {remedy}"
     if redirect.absent:
         yield ""
         yield f"{redirect.absent.reason}: {redirect.absent.entry.text} ({redirect.absent.detail})"

@@ -1,6 +1,7 @@
 """The redirect as it is planned and as it is live, read without the agent."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.adapters import interfaces
@@ -13,6 +14,7 @@ from agent.core.redirect.admission import Admission, Seen
 from agent.core.redirect.departure import Departure
 from agent.core.redirect.spec import differences_from_guide
 from agent.core.redirect.timed import Live
+from agent.core.redirect.unproxied import unproxied
 from agent.host import Host
 from agent.offline.helper import Refused
 from agent.ports import Trouble
@@ -51,6 +53,7 @@ class Redirect:
     hand_made: tuple[str, ...] = ()  # the guide's chains on this host
     refusals: tuple[str, ...] = ()  # what is refused to whom while the proxy is not ready
     ready_once: bool = False  # this host has been Ready since it was configured
+    unproxied: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # port → other addresses of this host
     absent: Fault | None = None  # addresses of the configuration that this host does not have; or lo is down
 
 
@@ -86,6 +89,7 @@ def read(prefix: str) -> Redirect:
         hand_made=hand_made,
         refusals=tuple(refusals(config)),
         ready_once=_ready_once(root),
+        unproxied=_unproxied(spec),
         absent=_absent(config.host),
     )
 
@@ -99,6 +103,14 @@ def _absent(host: HostConfig) -> Fault | None:
     except Trouble as trouble:
         return trouble.fault if trouble.reason is Reason.LOOPBACK_DOWN else None
     return Fault(Reason.ADDRESS_ABSENT, ", ".join(fault)) if fault else None
+
+
+def _unproxied(spec: RedirectSpec) -> Mapping[int, tuple[str, ...]]:
+    """Nothing is claimed where the kernel reports nothing."""
+    try:
+        return unproxied(spec, (one.place for one in listeners.listening(spec.ports)), interfaces.addresses())
+    except Trouble:
+        return {}
 
 
 def _ready_once(root: Path) -> bool:

@@ -1,7 +1,7 @@
 """The attacker is the agent's user. It makes the socket on which the kernel reports changes of rules the standard
 output of a program of root (a setuid one, run by an accomplice), and chooses the program's text.
 
-What must hold: the kernel takes no change of rules from this socket, whoever writes to it.
+What must hold: the kernel takes no change of rules from this socket, also from a program of root.
 """
 
 import os

@@ -184,13 +184,16 @@ async def test_a_suspension_is_told_and_a_trial_is_none_yet(host: Host, kernel: 
         assert (await kernel.check()).suspended == ""
 
 
-async def test_another_backend_in_an_edited_configuration_waits_too(host: Host, kernel: HelperRedirector) -> None:
+async def test_another_backend_in_an_edited_configuration_waits_too(
+    host: Host, kernel: HelperRedirector, proxy: Listeners
+) -> None:
     await kernel.apply(ON, ON)
     force(host, "iptables-legacy")
     found = await kernel.check()
     assert (found, found.edited) == (live(ON, ON), "redirect.backend")
     await kernel.apply(BLOCK, ON)
     assert "FAIRLEAD" not in host.space.run("iptables-legacy-save")
+    proxy.end()
     await host.helper().ask("redirect apply", Reason.REDIRECT_FAILED, confirm="none")
     found = await kernel.check()
     assert (found, found.edited) == (live(BLOCK, RELEASED), "")
