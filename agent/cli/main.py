@@ -13,6 +13,7 @@ from agent import __version__
 from agent.cli.kit import output
 from agent.cli.kit.exits import EPILOG, Exit, Failure, complain
 from agent.core import text
+from agent.host import secrecy
 
 # verb → module. A module is imported only when its parser is needed: when the verb runs, and for --help.
 VERBS = {
@@ -51,6 +52,8 @@ The agent itself is `fairlead run`, started by systemd."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    if argv is None and sys.argv[1:2] != ["sandbox"]:  # this process is the program, and a verb may read a secret
+        secrecy.no_core_files()
     _escape_output()
     with output.visible():
         return _run(list(sys.argv[1:] if argv is None else argv))

@@ -14,7 +14,7 @@ import structlog
 
 from agent.adapters import instance, proxy_child, spawn, status_socket
 from agent.config import Config, derived
-from agent.daemon import logs, secrecy
+from agent.daemon import logs
 from agent.daemon.context import Context
 from agent.daemon.wiring import Ending, Parts
 from agent.host import Host, boot_id
@@ -33,7 +33,6 @@ class CannotStart(Exception):
 
 def run(config: Config, prefix: str, *, json_log: bool = False) -> None:
     """Run until SIGTERM or SIGINT. Raises CannotStart."""
-    secrecy.no_core_files()
     logs.configure(json=json_log, workload=f"{config.workload.namespace}/{config.workload.name}")
     try:
         owner = derived.proxy_owner(config)

@@ -21,6 +21,7 @@ from agent.core import gate_record as core_gate
 from agent.core import proxy, proxy_sockets
 from agent.core.proxy import ProxySettings
 from agent.core.reasons import Fault, Reason
+from agent.host import secrecy
 from agent.offline import gate, identity
 from agent.offline.versions import REFUSES
 from agent.privileged import Refusal
@@ -127,4 +128,5 @@ async def _name(host: str, port: int, resolve: Resolve) -> Fault | None:
 
 
 if __name__ == "__main__":
+    secrecy.no_core_files()  # the Workload API gives it the proxy's key
     sys.exit(main(sys.argv[1:]))

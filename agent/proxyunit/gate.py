@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from agent.host import secrecy
 from agent.offline import gate, identity
 from agent.proxyunit import failed_starts
 
@@ -38,4 +39,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    secrecy.no_core_files()  # the Workload API gives it the proxy's key
     sys.exit(main(sys.argv[1:]))

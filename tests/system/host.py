@@ -61,7 +61,7 @@ def state(host: Machine) -> State:
     units += host.try_run("systemctl", "list-unit-files", "--no-legend", "fairlead*").stdout
     groups = host.run("find", "/sys/fs/cgroup", "-type", "d", "-name", "*fairlead*")
     return State(
-        frozenset(line for line in files.splitlines() if not any(path in line for path in _ITS_OWN)),
+        frozenset(line for line in files.splitlines() if not _is_the_systems(line)),
         frozenset(users.splitlines()),
         frozenset(" ".join(line.split()) for line in units.splitlines()),
         host.run("nft", "list", "ruleset"),
@@ -70,6 +70,11 @@ def state(host: Machine) -> State:
         ),
         frozenset(groups.splitlines()),
     )
+
+
+def _is_the_systems(line: str) -> bool:
+    ours = "/run/systemd/" in line and "fairlead" in line
+    return not ours and any(path in line for path in _ITS_OWN)
 
 
 def active(host: Machine) -> set[str]:

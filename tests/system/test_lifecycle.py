@@ -116,6 +116,27 @@ def test_a_purge_leaves_nothing(host: Machine) -> None:
     assert state(host) == before
 
 
+_REQUEST = '{"verb": "proxy start"}\n'
+
+
+def test_a_purge_leaves_no_drop_in_and_no_unit_of_this_boot(debian: Machine) -> None:
+    """The privileged helper has made one, and an administrator others."""
+    before = state(debian)
+    install(debian)
+    configured(debian)
+    debian.run(PYTHON, "-IS", "-m", "agent.privileged.helper", "--prefix", "/", input=_REQUEST)
+    debian.systemctl("set-property", "--runtime", AGENT, "MemoryMax=900M")
+    debian.systemctl("mask", "--runtime", "fairlead-wait.service")
+    debian.write(f"/run/systemd/system/{AGENT}.d/admins.conf", "[Service]\nMemoryMax=900M\n")
+    made = debian.run("find", "/run/systemd/system", "/run/systemd/system.control", "-name", "*fairlead*")
+    assert len(made.splitlines()) == 4, made
+    dpkg(debian, "--remove", "fairlead")
+    left = debian.run("find", "/run/systemd/system", "-name", "*fairlead*")
+    assert "fairlead-proxy.service.d" not in left and "fairlead.service.d" in left
+    dpkg(debian, "--purge", "fairlead")
+    assert state(debian) == before
+
+
 def test_a_purge_after_a_removal_leaves_nothing(debian: Machine) -> None:
     before = state(debian)
     install(debian)
