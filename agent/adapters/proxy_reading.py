@@ -7,12 +7,11 @@ until the proxy gives up detecting a protocol, and before the first certificate 
 
 import asyncio
 import dataclasses
-import errno
 from http import HTTPStatus
 from pathlib import Path
 
-import aiohttp
-
+from agent.adapters import http_client
+from agent.adapters.http_client import Broken, Request, Server
 from agent.core import procfs, proxy, proxy_pages, proxy_sockets
 from agent.core.facts import UNKNOWN, Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
@@ -20,7 +19,7 @@ from agent.core.proxy_pages import REFUSED, UNREADABLE, Page
 from agent.core.reasons import Reason
 from agent.ports import Trouble
 
-ADMIN = f"http://127.0.0.1:{proxy.ADMIN_PORT}"
+ADMIN = Server("127.0.0.1", proxy.ADMIN_PORT)
 FILTERS = "a filter is a level or target=level, separated by commas: warn,linkerd=info"
 ADMIN_WITHIN = 1.0  # seconds for one page
 
@@ -28,9 +27,7 @@ ADMIN_WITHIN = 1.0  # seconds for one page
 async def read(settings: ProxySettings) -> Reading:
     """One inspection, within little more than a second. A part that cannot be read is UNKNOWN: after a
     timeout, or a 403 of a policy."""
-    async with aiohttp.ClientSession() as session:
-        pages = [_page(session, path) for path in ("/live", "/ready", "/metrics")]
-        live, ready, metrics = await asyncio.gather(*pages)
+    live, ready, metrics = await asyncio.gather(*map(_page, ("/live", "/ready", "/metrics")))
     inbound, outbound, uids = _listening(settings)
     return dataclasses.replace(
         proxy_pages.reading(live, ready, metrics, proxy.controllers(settings)[0]),
@@ -79,26 +76,35 @@ def _connections(table: str, uid: int) -> list[procfs.Connection]:
         return procfs.connections(lines, uid)
 
 
-async def _page(session: aiohttp.ClientSession, path: str) -> Page:
+async def _page(path: str, method: str = "GET", body: bytes = b"") -> Page:
     """One page, bounded in time and size. Refused is knowledge (nothing listens), anything else is not."""
     try:
-        async with asyncio.timeout(ADMIN_WITHIN), session.get(ADMIN + path) as answer:
-            body = bytearray()
-            async for chunk in answer.content.iter_any():
-                body += chunk
-                if len(body) > proxy_pages.MOST:
-                    return Page(UNREADABLE)
-            return Page(answer.status, body.decode(errors="replace"))
-    except aiohttp.ClientConnectorError as error:
-        return Page(REFUSED if error.errno == errno.ECONNREFUSED else UNREADABLE)
-    except (aiohttp.ClientError, OSError, TimeoutError):
+        async with asyncio.timeout(ADMIN_WITHIN):
+            return await _asked(Request(method, path, {"Host": f"{ADMIN.host}:{ADMIN.port}"}, body))
+    except ConnectionRefusedError:
+        return Page(REFUSED)
+    except (Broken, OSError):
         return Page(UNREADABLE)
+
+
+async def _asked(request: Request) -> Page:
+    """Raises Broken, OSError."""
+    connection = await http_client.connect(ADMIN)
+    try:
+        answer = await connection.send(request)
+        body = bytearray()
+        async for chunk in answer.chunks():
+            body += chunk
+            if len(body) > proxy_pages.MOST:
+                return Page(UNREADABLE)
+        return Page(answer.status, body.decode(errors="replace"))
+    finally:
+        connection.abort()
 
 
 async def environment() -> dict[str, str | None]:
     """The environment that the running proxy reports. Raises Trouble: not reachable, or forbidden."""
-    async with aiohttp.ClientSession() as session:
-        page = await _page(session, "/env.json")
+    page = await _page("/env.json")
     if page.status > 0:
         _must_be_taken(page.status, page.text[:200].strip())
     variables = proxy_pages.environment(page)
@@ -110,21 +116,23 @@ async def environment() -> dict[str, str | None]:
 async def log_level(wanted: str = "") -> str:
     """The running proxy's log filter; with `wanted`, after it was set, until the proxy ends. Raises Trouble: the
     proxy does not take it (400), cannot be reached, or forbids it."""
-    url = f"{ADMIN}/proxy-log-level"
-    try:
-        async with asyncio.timeout(ADMIN_WITHIN), aiohttp.ClientSession() as session:
-            if wanted:
-                async with session.put(url, data=wanted.encode()) as answer:
-                    said = (await answer.text())[:200].strip()
-                    if answer.status == HTTPStatus.BAD_REQUEST:
-                        raise Trouble(Reason.PROXY_UNREADABLE, f"it refuses {wanted!r}: {said}", remedy=FILTERS)
-                    _must_be_taken(answer.status, said)
-            async with session.get(url) as answer:
-                said = (await answer.text()).strip()
-                _must_be_taken(answer.status, said[:200])
-                return said
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise Trouble(Reason.PROXY_UNREADABLE, f"its admin port cannot be reached: {error!r}") from None
+    path = "/proxy-log-level"
+    if wanted:
+        page = await _reached(path, "PUT", wanted.encode())
+        said = page.text[:200].strip()
+        if page.status == HTTPStatus.BAD_REQUEST:
+            raise Trouble(Reason.PROXY_UNREADABLE, f"it refuses {wanted!r}: {said}", remedy=FILTERS)
+        _must_be_taken(page.status, said)
+    page = await _reached(path)
+    _must_be_taken(page.status, page.text.strip()[:200])
+    return page.text.strip()
+
+
+async def _reached(path: str, method: str = "GET", body: bytes = b"") -> Page:
+    page = await _page(path, method, body)
+    if page.status in (REFUSED, UNREADABLE):
+        raise Trouble(Reason.PROXY_UNREADABLE, "its admin port cannot be reached")
+    return page
 
 
 def _must_be_taken(status: int, said: str) -> None:

@@ -6,7 +6,6 @@ change the phase and send orders; the kernel identifies the user (SO_PEERCRED). 
 socket (0660, the group `fairlead-push`) may push a heartbeat, and can do nothing else.
 """
 
-import asyncio
 import contextlib
 import json
 import math
@@ -16,16 +15,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-
-from agent.adapters.connections import Admission, Connections
+from agent.adapters.http_server import Request, Response, Route, Server, refusal
 from agent.core import numbers
 from agent.core.facts import PhaseKind
-from agent.host import peer
 from agent.ports import Trouble
 
 LONGEST_WAIT = 60.0
-LONGEST_BODY = 1 << 16  # bytes
 BACKLOG = 128
 ASKABLE = {kind.value: kind for kind in PhaseKind}
 
@@ -38,28 +33,15 @@ Order = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any] | None]]
 class _Served:
     """Routes on a listener at `path`."""
 
-    def __init__(self, path: Path, routes: Sequence[web.RouteDef]) -> None:
+    def __init__(self, path: Path, routes: Sequence[Route]) -> None:
         self._path, self._routes = path, routes
 
     @contextlib.asynccontextmanager
     async def serving(self, kept: "Listener | None" = None) -> AsyncIterator[None]:
         """`kept`: a listener that stays open afterwards, for whatever serves next; None: one of its own."""
         with contextlib.nullcontext(kept) if kept is not None else listening(self._path) as listener:
-            app = web.Application(client_max_size=LONGEST_BODY)
-            app.add_routes(self._routes)
-            # A client that waits for news must not hold up the end of the agent.
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-            await runner.setup()
-            handlers, connections = runner.server, Connections()
-            assert handlers is not None
-            server = await asyncio.get_running_loop().create_server(
-                lambda: Admission(connections, handlers()), sock=listener.another(), backlog=BACKLOG
-            )
-            try:
+            async with Server(self._routes).serving(listener.another(), BACKLOG):
                 yield
-            finally:
-                server.close()
-                await runner.cleanup()
 
 
 class PushSocket(_Served):
@@ -67,34 +49,34 @@ class PushSocket(_Served):
     one."""
 
     def __init__(self, path: Path, pushes: Mapping[str, float], push: Callable[[str, float], None]) -> None:
-        super().__init__(path, [web.post("/v1/probes/{name}", self._heartbeat)])
+        super().__init__(path, [Route("POST", "/v1/probes/{name}", self._heartbeat)])
         self._pushes, self._push = pushes, push
 
-    async def _heartbeat(self, request: web.Request) -> web.Response:
+    async def _heartbeat(self, request: Request) -> Response:
         """Body: `{"ttl": SECONDS}`, or `{}` for the longest that the configuration allows."""
-        name = request.match_info["name"]
+        name = request.name
         longest = self._pushes.get(name)
         if longest is None:
             known = ", ".join(self._pushes) or "there is none"
-            return _refusal(404, f"no probe {name!r} waits for a push", f"probes of kind push: {known}")
+            return refusal(404, f"no probe {name!r} waits for a push", f"probes of kind push: {known}")
         try:
-            ttl = numbers.number((await _body(request)).get("ttl", longest), -math.inf, math.inf)
+            ttl = numbers.number(_body(request).get("ttl", longest), -math.inf, math.inf)
         except ValueError:
             ttl = None
         if ttl is None:
-            return _refusal(400, "the request's ttl is not a number", "give it in seconds")
+            return refusal(400, "the request's ttl is not a number", "give it in seconds")
         if not 0 < ttl <= longest:
             remedy = f"give at most {longest:g} s, or raise the probe's ttl in the configuration"
-            return _refusal(400, f"a push cannot vouch for {ttl:g} s", remedy)
+            return refusal(400, f"a push cannot vouch for {ttl:g} s", remedy)
         self._push(name, ttl)
-        return web.json_response({"probe": name, "ttl": ttl})
+        return Response({"probe": name, "ttl": ttl})
 
 
-async def _body(request: web.Request) -> dict[str, Any]:
-    """Raises ValueError: it is no JSON object of at most LONGEST_BODY bytes."""
+def _body(request: Request) -> dict[str, Any]:
+    """Raises ValueError: it is no JSON object, or too long."""
     try:
-        words = json.loads(await request.read())
-    except (RecursionError, web.HTTPRequestEntityTooLarge):
+        words = None if request.body is None else json.loads(request.body)
+    except RecursionError:
         words = None
     if not isinstance(words, dict):
         raise ValueError("no object")
@@ -114,48 +96,48 @@ class StatusSocket(_Served):
         orders: Mapping[str, Order] | None = None,
     ) -> None:
         routes = [
-            web.get("/v1/status", self._status),
-            web.post("/v1/phase", self._phase),
-            web.post("/v1/orders/{name}", self._order),
+            Route("GET", "/v1/status", self._status),
+            Route("POST", "/v1/phase", self._phase),
+            Route("POST", "/v1/orders/{name}", self._order),
         ]
         super().__init__(path, routes)
         self._orders = orders or {}
         self._snapshot, self._changed, self._ask = snapshot, changed, ask
 
-    async def _status(self, request: web.Request) -> web.Response:
+    async def _status(self, request: Request) -> Response:
         after = numbers.whole(request.query.get("after", ""))
         if after is not None:
             await self._changed(after, _seconds(request.query.get("wait", "")))
-        return web.json_response(self._snapshot())
+        return Response(self._snapshot())
 
-    async def _phase(self, request: web.Request) -> web.Response:
-        if _peer_uid(request) not in (0, os.geteuid()):
-            return _refusal(403, "only root may change this host's phase", "run it with sudo")
+    async def _phase(self, request: Request) -> Response:
+        if request.uid not in (0, os.geteuid()):
+            return refusal(403, "only root may change this host's phase", "run it with sudo")
         try:
-            phase = ASKABLE[(await _body(request))["phase"]]
+            phase = ASKABLE[_body(request)["phase"]]
         except (ValueError, KeyError, TypeError):
-            return _refusal(400, "the request names no phase", "ask for one of: " + ", ".join(ASKABLE))
+            return refusal(400, "the request names no phase", "ask for one of: " + ", ".join(ASKABLE))
         try:
             await self._ask(phase)
         except Trouble as trouble:
-            return _refusal(503, trouble.detail or trouble.fault.entry.text, trouble.fault.way_out)
-        return web.json_response(self._snapshot())
+            return refusal(503, trouble.detail or trouble.fault.entry.text, trouble.fault.way_out)
+        return Response(self._snapshot())
 
-    async def _order(self, request: web.Request) -> web.Response:
-        order = self._orders.get(request.match_info["name"])
-        if _peer_uid(request) not in (0, os.geteuid()):
-            return _refusal(403, "only root may tell the agent what to do", "run it with sudo")
+    async def _order(self, request: Request) -> Response:
+        order = self._orders.get(request.name)
+        if request.uid not in (0, os.geteuid()):
+            return refusal(403, "only root may tell the agent what to do", "run it with sudo")
         try:
-            words = await _body(request)
+            words = _body(request)
         except ValueError:
             order, words = None, {}
         if order is None:
-            return _refusal(400, "there is no such order", "command and agent may be of different versions")
+            return refusal(400, "there is no such order", "command and agent may be of different versions")
         try:
             answer = await order(words)
         except Trouble as trouble:
-            return _refusal(503, trouble.detail or trouble.fault.entry.text, trouble.fault.way_out)
-        return web.json_response(self._snapshot() if answer is None else answer)
+            return refusal(503, trouble.detail or trouble.fault.entry.text, trouble.fault.way_out)
+        return Response(self._snapshot() if answer is None else answer)
 
 
 def _seconds(text: str) -> float:
@@ -202,12 +184,3 @@ def _listen(path: Path) -> socket.socket:
         os.umask(before)
     listener.listen(BACKLOG)
     return listener
-
-
-def _peer_uid(request: web.Request) -> int:
-    assert request.transport is not None
-    return peer.uid(request.transport.get_extra_info("socket"))
-
-
-def _refusal(status: int, cause: str, remedy: str) -> web.Response:
-    return web.json_response({"error": cause, "remedy": remedy}, status=status)

@@ -133,7 +133,7 @@ async def test_a_broken_answer(
     world: EmbeddedWorld, call: Callable[[KubeApi], Awaitable[object]], broken: Break | Raw, reason: Reason
 ) -> None:
     api = world.client(timeout=QUICK)
-    # Twice: aiohttp itself tries a GET again where the connection broke.
+    # Twice: a GET is tried again where a connection broke that rested.
     world.server.faults.add(broken, times=2)
     assert (await trouble(call(api))).reason is reason
     world.server.faults.clear()

@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from agent.adapters import http_client
 from agent.adapters.kube import calls
 from agent.core.reasons import Reason
 from agent.ports import Trouble
@@ -63,7 +64,8 @@ def signed(root: Authority, other: Authority) -> str:
 
 def test_a_peer_that_vanished_is_noticed_within_a_minute() -> None:
     """A watch rests for five; only the kernel's keepalive probes distinguish a quiet peer from a dead one."""
-    with calls.keepalive_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))) as made:
+    info = (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))
+    with http_client.opened(info, calls.KEEPALIVE) as made:
         assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         idle, pause, count = (
             made.getsockopt(socket.IPPROTO_TCP, option)

@@ -17,31 +17,24 @@ from agent.sandbox.stage.tour import until
 from tests.host.scenario import scenario
 
 # Libraries in memory, and what needs them.
-AIOHTTP = {
-    "aiohttp": "API server, status socket, admin port of the proxy",
-    "aiohappyeyeballs": "aiohttp",
-    "aiosignal": "aiohttp",
-    "attr": "aiohttp",
-    "frozenlist": "aiohttp",
-    "idna": "yarl",
-    "multidict": "aiohttp",
-    "propcache": "yarl",
-    "yarl": "aiohttp",
-}
-LIBRARIES = AIOHTTP | {
+LIBRARIES = {
     "_cffi_backend": "cryptography",
     "_openssl": "cryptography",
+    "aiohappyeyeballs": "API server",
     "cryptography": "SVIDs and trust anchors",
     "google": "messages of the Workload API (protobuf)",
     "grpc": "Workload API, gRPC probes",
-    "h11": "HTTP probes",
+    "h11": "API server, status socket, admin port of the proxy, HTTP probes",
+    "idna": "yarl",
     "jeepney": "systemd's bus",
+    "multidict": "yarl",
+    "propcache": "yarl",
     "structlog": "the log",
-    "typing_extensions": "aiosignal",
+    "yarl": "HTTP probes",
 }
 # structlog and the interpreter take these where they are installed; the package has none of them.
-FOR_DEVELOPERS = {"_distutils_hack", "pygments", "rich"}
-PARTS_OF_BUILDS = ("_cython_", "cython_", "__editable__")  # what aiohttp's compiled parts leave; a checkout
+FOR_DEVELOPERS = {"_distutils_hack", "attr", "pygments", "rich", "typing_extensions"}
+PARTS_OF_BUILDS = ("_cython_", "cython_", "__editable__")  # what yarl's compiled parts leave; a checkout
 
 HEALTH = f'[[probe]]\nname = "health"\nkind = "grpc"\nport = {PORT}\nperiod = 1\n'
 

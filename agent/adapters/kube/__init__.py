@@ -1,4 +1,4 @@
-"""StatusApi, EventApi and SliceApi on aiohttp: the few REST calls of a host, and nothing else of Kubernetes.
+"""StatusApi, EventApi and SliceApi over HTTPS: the few REST calls of a host, and nothing else of Kubernetes.
 
 Law: https only, verified against the configured CA alone; every call is bounded in time and size; a credential
 stands in no log and no error, and there is exactly one. Whatever goes wrong outside becomes a Trouble; missing
@@ -100,7 +100,7 @@ class KubeApi:
                 if response.status == 410:
                     return
                 await caller.refuse(response, Reason.WORKLOAD_MISSING)
-                async for line in calls.lines(response.content):
+                async for line in calls.lines(response.content()):
                     event = json_values.object(line)
                     body = json_values.part(event, "object")
                     match event.get("type"):

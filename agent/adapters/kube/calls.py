@@ -8,11 +8,13 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlencode, urlsplit
 
-import aiohttp
-
+from agent.adapters import http_client
+from agent.adapters.http_client import Connection, Request, Server
 from agent.adapters.kube import json_values, tls
-from agent.adapters.kube.access import Credential
+from agent.adapters.kube.access import Access, Credential
 from agent.adapters.kube.json_values import Json
 from agent.core.reasons import Reason
 from agent.ports import Trouble
@@ -25,6 +27,29 @@ MERGE_PATCH = "application/merge-patch+json"
 KEEPALIVE = {socket.TCP_KEEPIDLE: 20, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 4}
 
 
+class NoAddress(Exception):
+    """The server's URL has no host and port."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer, and what was asked. `rest`: seconds for which its body may be silent. `token`: of this call."""
+
+    answer: http_client.Answer
+    method: str
+    path: str
+    watch: bool
+    rest: float
+    token: str = field(repr=False)
+
+    @property
+    def status(self) -> int:
+        return self.answer.status
+
+    def content(self) -> AsyncIterator[bytes]:
+        return self.answer.chunks(self.rest)
+
+
 class Caller:
     """`credential`: asked at each call, because its value is rotated."""
 
@@ -33,13 +58,12 @@ class Caller:
         self._credential, self._tls = credential, tls.Contexts()
         self._server = "the API server"  # what troubles call it
         self._user_agent, self._timeout, self._rest = user_agent, timeout, rest
-        self._session: aiohttp.ClientSession | None = None
+        self._kept: list[tuple[Server, Connection]] = []  # they rest
 
     async def close(self) -> None:
         await self._credential.close()
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        while self._kept:
+            self._kept.pop()[1].abort()
 
     async def call(
         self,
@@ -55,60 +79,95 @@ class Caller:
                 self.answer(method, path, body=body, query=query) as response,
             ):
                 await self.refuse(response, missing)
-                return json_values.object(await _capped(response.content))
+                return json_values.object(await _capped(response.content()))
 
     @asynccontextmanager
     async def answer(
         self, method: str, path: str, *, body: Json | None = None, query: Mapping[str, str] | None = None
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    ) -> AsyncIterator[Response]:
         """The answer as soon as its head is there. Its body may rest for as long as a watch may."""
         access = await self._credential.access()
         if not access.server.startswith("https://"):
             raise ValueError(f"cannot use API server {access.server}: it is not https")
         self._server = access.server
-        headers = {"Accept": "application/json"}
+        server, request = self._request(access, method, path, body, query)
+        async with asyncio.timeout(self._timeout):
+            connection, answer = await self._send(server, request)
+        try:
+            yield Response(answer, method, path, "watch" in (query or {}), self._rest, access.token)
+        finally:
+            self._leave(server, connection)
+
+    def _request(
+        self, access: Access, method: str, path: str, body: Json | None, query: Mapping[str, str] | None
+    ) -> tuple[Server, Request]:
+        try:
+            url = urlsplit(access.server)
+            host, port = url.hostname or "", url.port or 443
+        except ValueError as error:
+            raise NoAddress(str(error)) from None
+        server = Server(host, port, self._tls.context(access), access.server_name, KEEPALIVE)
+        headers = {
+            "Host": url.netloc.rpartition("@")[2],
+            "User-Agent": self._user_agent,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
         if access.token:
             headers["Authorization"] = f"Bearer {access.token}"
         if body is not None:
             headers["Content-Type"] = MERGE_PATCH if method == "PATCH" else "application/json"
-        patience = aiohttp.ClientTimeout(total=None, sock_read=self._rest)
-        async with asyncio.timeout(self._timeout):
-            response = await self._open().request(
-                method,
-                access.server + path,
-                params=query,
-                data=None if body is None else json.dumps(body).encode(),
-                headers=headers,
-                ssl=self._tls.context(access),
-                server_hostname=access.server_name or None,
-                timeout=patience,
-                allow_redirects=False,  # the token is for this server only
-            )
-        async with response:
-            try:
-                yield response
-            finally:
-                if response.connection is not None and response.connection.transport is not None:
-                    # Not read to its end, so of no further use. A TLS good-bye would wait for the peer.
-                    response.connection.transport.abort()
+        target = url.path.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
+        return server, Request(method, target, headers, b"" if body is None else json.dumps(body).encode())
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(socket_factory=keepalive_socket, limit=8),
-                headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        return self._session
+    async def _send(self, server: Server, request: Request) -> tuple[Connection, http_client.Answer]:
+        """On a connection that rests, or another one. A server may end one that rests just when it is used: then
+        what only reads is asked again."""
+        connection = self._take(server) or await tls.connect(server)
+        try:
+            return connection, await connection.send(request)
+        except (http_client.Disconnected, ConnectionError):
+            connection.abort()
+            if not connection.used or request.method != "GET":
+                raise
+        except BaseException:
+            connection.abort()
+            raise
+        connection = await tls.connect(server)
+        try:
+            return connection, await connection.send(request)
+        except BaseException:
+            connection.abort()
+            raise
+
+    def _take(self, server: Server) -> Connection | None:
+        """The newest that serves; all others that do not are closed."""
+        now = asyncio.get_running_loop().time()
+        resting, self._kept = self._kept, []
+        found = None
+        for other, connection in resting:
+            if other != server or not connection.serves(now):
+                connection.abort()
+            elif found is None:
+                found = connection
+            else:
+                self._kept.append((other, connection))
+        return found
+
+    def _leave(self, server: Server, connection: Connection) -> None:
+        if connection.rest(asyncio.get_running_loop().time()):
+            self._kept.append((server, connection))
+        else:  # not read to its end, so of no further use
+            connection.abort()
 
     # what goes wrong ----------------------------------------------------------------------------
 
-    async def refuse(self, response: aiohttp.ClientResponse, missing: Reason) -> None:
+    async def refuse(self, response: Response, missing: Reason) -> None:
         """Raise Trouble unless the answer is a 2xx."""
         if not 200 <= response.status < 300:
             async with asyncio.timeout(self._timeout):
-                text = await _capped(response.content)
-            retry_after = _retry_after(response.headers)
+                text = await _capped(response.content())
+            retry_after = _retry_after(response.answer.headers)
             message = hidden(_said(text, response.status), response)
             if response.status == 401:
                 fault = self._credential.refused(message)
@@ -118,20 +177,22 @@ class Caller:
 
     @contextmanager
     def as_trouble(self) -> Iterator[None]:
-        """Which failures of aiohttp are expected, and what they mean; the order goes from narrow to wide."""
+        """Which failures are expected, and what they mean; the order goes from narrow to wide."""
         try:
             yield
         except TimeoutError as error:
             raise Trouble(Reason.API_TIMEOUT, f"no answer from {self._server}") from error
-        except aiohttp.ClientSSLError as error:
-            raise Trouble(tls.reason(error), f"cannot trust {self._server}: {_cause(error)}") from error
-        except (aiohttp.InvalidURL, UnicodeError) as error:
+        except tls.Untrusted as error:
+            raise Trouble(
+                tls.reason(error.cause), f"cannot trust {self._server}: {_cause(error.cause)}"
+            ) from error
+        except (NoAddress, UnicodeError) as error:
             raise Trouble(
                 Reason.API_UNREACHABLE, f"cannot reach {self._server}: it is not a name or an address"
             ) from error
-        except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
+        except http_client.Broken as error:
             raise Trouble(Reason.API_FAILING, f"{self._server} broke off its answer") from error
-        except (aiohttp.ClientConnectionError, OSError) as error:
+        except OSError as error:
             raise Trouble(Reason.API_UNREACHABLE, f"cannot reach {self._server}: {_cause(error)}") from error
 
 
@@ -140,13 +201,13 @@ _VERBS = {"GET": "get", "PATCH": "patch", "POST": "create"}
 _RIGHTS = {"configmaps": "anchors.yaml", "serviceaccounts/token": "token.yaml"}
 
 
-def _missing_right(response: aiohttp.ClientResponse) -> str:
+def _missing_right(response: Response) -> str:
     """What to allow, and the file that does it: by what was asked, for a server words its refusal as it likes."""
-    namespace, resource, *rest = response.url.path.partition("/namespaces/")[2].split("/")
+    namespace, resource, *rest = response.path.partition("/namespaces/")[2].split("/")
     what = "/".join((resource, *rest[1:]))
     verb = _VERBS[response.method]
     if not rest and verb == "get":
-        verb = "watch" if "watch" in response.url.query else "list"
+        verb = "watch" if response.watch else "list"
     file = _RIGHTS.get(what, "host.yaml")
     return f"allow {verb} of {what} in the namespace {namespace}, as config/cluster/{file} does"
 
@@ -171,11 +232,11 @@ def _reason(status: int, missing: Reason, text: bytes) -> Reason:
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds. A date is measured against the answer's own Date, so this host's clock does not matter."""
-    text = headers.get("Retry-After", "").strip()
+    text = headers.get("retry-after", "").strip()
     if text.isdecimal():
         return float(text)
     try:
-        then, now = (email.utils.parsedate_to_datetime(t) for t in (text, headers.get("Date", "")))
+        then, now = (email.utils.parsedate_to_datetime(t) for t in (text, headers.get("date", "")))
         return max(0.0, (then - now).total_seconds())
     except (ValueError, TypeError):
         return None
@@ -190,10 +251,9 @@ def _said(text: bytes, status: int) -> str:
     return str(message or f"HTTP {status}")[:MOST_DETAIL]
 
 
-def hidden(said: str, response: aiohttp.ClientResponse) -> str:
+def hidden(said: str, response: Response) -> str:
     """Without the token of that call: a proxy before the server may show the request in its error."""
-    token = response.request_info.headers.get("Authorization", "").removeprefix("Bearer ")
-    return said.replace(token, "(the token)") if token else said
+    return said.replace(response.token, "(the token)") if response.token else said
 
 
 def _is_status(text: bytes) -> bool:
@@ -204,48 +264,34 @@ def _is_status(text: bytes) -> bool:
         return False
 
 
-def _cause(error: OSError | aiohttp.ClientError) -> str:
+def _cause(error: OSError) -> str:
     """Without addresses of objects and attempts, so that the same trouble reads the same."""
     match error:
-        case aiohttp.ClientConnectorCertificateError():
-            inner = error.certificate_error
-            return getattr(inner, "verify_message", "") or str(inner)
-        case aiohttp.ClientConnectorError():
-            return _cause(error.os_error)
+        case ssl.SSLCertVerificationError():
+            return error.verify_message or str(error)
         case ssl.SSLError():
             return error.reason or str(error)
         case OSError(errno=int(number)) if number > 0:
             return os.strerror(number)
-        case OSError():
-            return error.strerror or str(error)
         case _:
-            return str(error) or type(error).__name__
+            return error.strerror or str(error) or type(error).__name__
 
 
 # bytes --------------------------------------------------------------------------------------------
 
 
-def keepalive_socket(info: aiohttp.AddrInfoType) -> socket.socket:
-    family, kind, protocol, _, _ = info
-    made = socket.socket(family=family, type=kind, proto=protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in KEEPALIVE.items():
-        made.setsockopt(socket.IPPROTO_TCP, option, value)
-    return made
-
-
-async def _capped(content: aiohttp.StreamReader) -> bytes:
+async def _capped(content: AsyncIterator[bytes]) -> bytes:
     parts, size = [], 0
-    async for part in content.iter_any():
+    async for part in content:
         parts.append(part)
         if (size := size + len(part)) > MOST_BYTES:
             raise Trouble(Reason.API_FAILING, f"an answer of more than {MOST_BYTES} bytes")
     return b"".join(parts)
 
 
-async def lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def lines(content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     rest = b""
-    async for part in content.iter_any():
+    async for part in content:
         *lines, rest = (rest + part).split(b"\n")
         for line in lines:
             yield line

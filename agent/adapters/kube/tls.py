@@ -5,8 +5,8 @@ import re
 import ssl
 from contextlib import suppress
 
-import aiohttp
-
+from agent.adapters import http_client
+from agent.adapters.http_client import Connection, Server
 from agent.adapters.kube.access import Access
 from agent.core import text_files
 from agent.core.reasons import Reason
@@ -75,9 +75,24 @@ def _no_password() -> str:
     raise ValueError("the key is encrypted")
 
 
-def reason(error: aiohttp.ClientSSLError) -> Reason:
-    inner = getattr(error, "certificate_error", None)
-    match getattr(inner, "verify_code", None):
+class Untrusted(Exception):
+    """The connection failed for TLS: the server cannot be trusted."""
+
+    def __init__(self, cause: ssl.SSLError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+async def connect(server: Server) -> Connection:
+    """Raises Untrusted, OSError."""
+    try:
+        return await http_client.connect(server)
+    except ssl.SSLError as error:
+        raise Untrusted(error) from error
+
+
+def reason(error: ssl.SSLError) -> Reason:
+    match getattr(error, "verify_code", None):
         case code if code in (_WRONG_NAME, _WRONG_ADDRESS):
             return Reason.API_NAME_MISMATCH
         case code if code in (_EXPIRED, _NOT_YET_VALID):
