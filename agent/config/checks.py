@@ -174,10 +174,16 @@ def declared_port(value: object) -> int:
 
 
 def spiffe_id(value: object) -> str:
-    identity = text(value)
-    most = spiffe.MOST_IN_WORKLOAD
+    """Of a workload."""
+    identity, most = text(value), spiffe.MOST_IN_WORKLOAD
     if len(identity) > most:
         raise Bad(f"has {len(identity)} characters, and an ExternalWorkload holds {most}", "shorten the ID's path")
+    return user_id(identity)
+
+
+def user_id(value: object) -> str:
+    """A SPIFFE ID with a path, as a user of the API server has."""
+    identity = text(value)
     try:
         if not spiffe.parse(identity).path:
             raise ValueError("it is that of a trust domain: it has no path")

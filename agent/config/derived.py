@@ -48,6 +48,12 @@ def _approved_redirect(config: Config, root: Path) -> RedirectConfig:
         return config.redirect
 
 
+def api_identity(config: Config) -> str:
+    """The SPIFFE ID with which the agent speaks to the API server: not the workload's, which the proxy's user has
+    too."""
+    return config.api.identity or f"{config.workload.identity}/agent"
+
+
 # Of a binary that does not say which version it is.
 USUAL_VERSION = "2.366.0"
 

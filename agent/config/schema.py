@@ -108,9 +108,10 @@ def _proof(t: Table, mode: str, d: c.IdentityConfig) -> dict[str, Any]:
     return {"mode": mode, **{key: t.take(key, *keys[key]) for key in own}}
 
 
-# Which keys belong to which kind of authentication; the last of each may be left out if it has a default.
+# Which keys belong to which kind of authentication.
+_OPTIONAL = ("identity", "context")
 _WAYS: Mapping[str, tuple[str, ...]] = {
-    "spiffe": ("server", "ca", "audience"),
+    "spiffe": ("server", "ca", "audience", "identity"),
     "token-file": ("server", "ca", "token_file"),
     "kubeconfig": ("kubeconfig", "context"),
 }
@@ -121,13 +122,14 @@ def _api(t: Table) -> c.ApiConfig:
         "server": checks.server,
         "ca": path,
         "audience": matching(r"[!-~]+", "an audience"),
+        "identity": checks.user_id,
         "token_file": checks.credential,
         "kubeconfig": checks.credential,
         "context": checks.text,
     }
     auth = t.take("auth", choice(*_WAYS), c.ApiConfig.auth)
     own = _WAYS[auth]
-    api = c.ApiConfig(auth, **{k: t.take(k, keys[k], *([""] if k == "context" else ())) for k in own})
+    api = c.ApiConfig(auth, **{k: t.take(k, keys[k], *([""] if k in _OPTIONAL else ())) for k in own})
     for key in keys.keys() - set(own):
         t.refuse(key, f"does not belong to auth = {auth!r}", "remove it, or choose api.auth: only one is used")
     t.close()
@@ -292,6 +294,9 @@ def _across_mode(config: c.Config) -> Iterator[c.Problem]:
         if config.control_plane.identity:
             cause = "identity.mode = 'spiffe' does not use the identity controller"
             yield c.Problem("control_plane.identity", cause, "remove it")
+        if config.api.identity and config.api.identity == config.workload.identity:
+            cause = "is workload.identity, with which the proxy's user could write this host's status"
+            yield c.Problem("api.identity", cause, 'remove it: the default is workload.identity + "/agent"')
         return
     no_source = "needs SPIFFE's Workload API, which identity.mode = 'token' does not use"
     if config.identity.anchors_source == "workload-api":

@@ -60,6 +60,7 @@ class ApiConfig:
     server: str = ""  # https://host:port
     ca: str = ""  # absolute path of a PEM file
     audience: str = ""
+    identity: str = ""  # spiffe://…: of the JWT-SVID; "" = derived.api_identity
     token_file: str = ""  # absolute path
     kubeconfig: str = ""  # absolute path
     context: str = ""  # "" = the kubeconfig's current one

@@ -288,7 +288,7 @@ REGISTRY: Mapping[Reason, Entry] = {
     Reason.API_JWT_MISSING: Entry(
         _FAULT,
         "the Workload API gives no JWT-SVID for the API server",
-        "check the SPIRE agent's log, and that a registration entry selects the agent's user",
+        "check the SPIRE agent's log, and that an entry for api.identity selects the agent's user",
         _NO_IDENTITY,
     ),
     Reason.API_JWT_REFUSED: Entry(

@@ -5,7 +5,7 @@ import time
 
 from agent import host
 from agent.adapters import kube
-from agent.config import Config
+from agent.config import Config, derived
 
 
 def credential(config: Config) -> kube.Credential:
@@ -15,7 +15,7 @@ def credential(config: Config) -> kube.Credential:
         case "spiffe":
             from agent.adapters.kube.jwt_svid import JwtSvid
 
-            socket, me = config.identity.workload_api, config.workload.identity
+            socket, me = config.identity.workload_api, derived.api_identity(config)
             return JwtSvid(api.server, api.ca, socket, api.audience, me, time.time, random.random)
         case "token-file":
             return kube.TokenFile(api.server, api.ca, host.credential(api.token_file))

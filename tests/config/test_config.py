@@ -141,6 +141,11 @@ def test_where_there_is_no_room_the_first_problem_stands_for_all() -> None:
         ('auth = "spiffe"', 'auth = "token-file"\ntoken_file = "/a"', "api.audience"),
         ('audience = "kubernetes"', "", "api.audience"),
         ('audience = "kubernetes"', 'audience = "a b"', "api.audience"),
+        (
+            'audience = "kubernetes"',
+            'audience = "a"\nidentity = "spiffe://root.linkerd.cluster.local/db-1"',
+            "api.identity",
+        ),
         ('audience = "kubernetes"', 'audience = "a"\ntoken_file = "/a"', "api.token_file"),
         ('audience = "kubernetes"', 'audience = "a"\ncontext = "c"', "api.context"),
         ('audience = "kubernetes"', 'audience = "a"\ninsecure = true', "api.insecure"),

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 CLUSTER = Path(__file__).parents[2] / "config" / "cluster"
 AUDIENCE = "kubernetes"
 DOMAIN = "example.org"
-ME = WORKLOAD.identity
+WORKLOADS = WORKLOAD.identity  # that the proxy's user has too
+ME = f"{WORKLOADS}/agent"
 
 
 class JwtWorld:
@@ -56,7 +57,7 @@ class JwtWorld:
 @asynccontextmanager
 async def _world(http: HttpWorld, keys: JwtAuthority, folder: Path) -> AsyncIterator[JwtWorld]:
     socket = folder / "agent.sock"
-    entries = {os.geteuid(): (Entry(ME),)}
+    entries = {os.geteuid(): (Entry(WORKLOADS), Entry(ME))}
     async with WorkloadApiServer(socket, Authority(DOMAIN), entries, jwt=keys) as workload_api:
         world = JwtWorld(http, keys, workload_api, socket)
         try:
@@ -124,7 +125,7 @@ async def real(server: "RealApiServer", issuer: Issuer, folder: Path) -> AsyncIt
     http = HttpWorld(server.url, server.ca_file, server.admin_token, server.new_namespace(), folder / "token")
     try:
         await status_worlds.apply_manifest(http, "Role")
-        names = {"NAME": NAME, "NAMESPACE": http.namespace, "IDENTITY": ME}
+        names = {"NAME": NAME, "NAMESPACE": http.namespace, "HOST": ME}
         (binding,) = manifests("host-keyless.yaml", **names)
         path = status_worlds.COLLECTIONS["RoleBinding"].format(http.namespace)
         await http.must("POST", path, binding, "application/yaml")

@@ -288,16 +288,18 @@ COLLECTIONS = {
 }
 
 
-async def apply_manifest(world: HttpWorld, kind: str, uid: str = "") -> None:
-    """The document of that kind in config/cluster/host.yaml, filled in as its first lines say."""
-    names = {"NAME": NAME, "NAMESPACE": world.namespace, "UID_OF_WORKLOAD": uid}
+async def apply_manifest(world: HttpWorld, kind: str, uid: str = "", host: str = "") -> None:
+    """The document of that kind in config/cluster/host.yaml, filled in as its first lines say. `host`: the API
+    user who speaks for the host; "": its account."""
+    account = f"system:serviceaccount:{world.namespace}:fairlead-host-{NAME}"
+    names = {"NAME": NAME, "NAMESPACE": world.namespace, "UID_OF_WORKLOAD": uid, "HOST": host or account}
     documents = string.Template(HOST_MANIFESTS.read_text()).safe_substitute(names).split("\n---\n")
     document = next(d for d in documents if f"\nkind: {kind}\n" in d)
     await world.must("POST", COLLECTIONS[kind].format(world.namespace), document, "application/yaml")
 
 
 async def service_account_token(world: HttpWorld) -> str:
-    path = COLLECTIONS["ServiceAccount"].format(world.namespace) + f"/{NAME}/token"
+    path = COLLECTIONS["ServiceAccount"].format(world.namespace) + f"/fairlead-host-{NAME}/token"
     answer = await world.must("POST", path, {"spec": {"expirationSeconds": 3600}})
     return str(answer["status"]["token"])
 

@@ -266,7 +266,9 @@ async def test_a_host_has_its_own_rights_and_no_more(real: HttpWorld) -> None:
 async def test_the_lease_of_the_manifest_is_renewed(real: HttpWorld) -> None:
     await real.create()
     await status_worlds.apply_manifest(real, "Lease", (await real.api.read()).uid)
-    assert (await real.api.renew_lease(RENEWAL)) == RENEWAL
+    account = f"system:serviceaccount:{real.namespace}:fairlead-host-{NAME}"
+    annotations = {**RENEWAL.annotations, "fairlead.dev/host": account}
+    assert (await real.api.renew_lease(RENEWAL)) == dataclasses.replace(RENEWAL, annotations=annotations)
     raw = await real.must("GET", f"{real.leases}/{NAME}")
     assert [owner["name"] for owner in raw["metadata"]["ownerReferences"]] == [NAME]
 

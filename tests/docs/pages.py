@@ -6,6 +6,7 @@ from pathlib import Path
 from agent.config import changes
 from agent.core import reasons, replacement
 from agent.core.redirect import trial
+from tests.attacks import cluster_rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -113,11 +114,23 @@ def _word(stage: trial.Stage) -> str:
     return stage.value.replace(" ", "_")
 
 
+def security_page() -> str:
+    """The table of what the API server refuses, in a page that is otherwise written by hand."""
+    page = (ROOT / "docs/security.md").read_text()
+    before, rest = page.split(_BEGIN)
+    _, after = rest.split(_END)
+    return f"{before}{_BEGIN}\n{cluster_rows.table()}{_END}{after}"
+
+
+_BEGIN = "<!-- generated from tests/attacks/cluster_rows.py: make docs -->"
+_END = "<!-- end -->"
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "reasons.md": reasons_page,
     "reload.md": reload_page,
     "proxy-lifecycle.md": lifecycle_page,
     "redirect-trial.md": trial_page,
+    "security.md": security_page,
 }
 
 if __name__ == "__main__":

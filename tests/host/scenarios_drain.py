@@ -9,7 +9,7 @@ from agent.core.reasons import Reason
 from agent.sandbox.identity.workload_api import Entry
 from agent.sandbox.stage import network
 from agent.sandbox.stage.client import ask
-from agent.sandbox.stage.scene import AGENT_UID, IDENTITY, Scene
+from agent.sandbox.stage.scene import AGENT_UID, API_IDENTITY, Scene
 from agent.sandbox.stage.tour import URL, is_ready, until
 from tests.host.scenario import scenario, serves, serving
 
@@ -54,7 +54,7 @@ async def a_drain_outlives_the_agent(scene: Scene) -> None:
 @scenario()
 async def a_drain_without_the_right_to_see_slices(scene: Scene) -> None:
     """It waits drain.settle instead, and says so."""
-    scene.api.allow = lambda ask: ask.resource != "endpointslices" or ask.user != IDENTITY
+    scene.api.allow = lambda ask: ask.resource != "endpointslices" or ask.user != API_IDENTITY
     await serving(scene)
     code, text = await scene.cli("drain", "--json")
     assert code == 0 and '"done": true' in text.splitlines()[-1] and '"listed": null' in text, text
@@ -105,12 +105,12 @@ async def a_shutdown_drains_without_an_agent(scene: Scene) -> None:
 @scenario()
 async def a_shutdown_drains_as_nobody_but_the_agents_user(scene: Scene) -> None:
     """The agent's own entry is all that it needs: there is none for root. Nor any right to see slices."""
-    scene.api.allow = lambda ask: ask.resource != "endpointslices" or ask.user != IDENTITY
+    scene.api.allow = lambda ask: ask.resource != "endpointslices" or ask.user != API_IDENTITY
     await serving(scene)
     await scene.kill_agent()
     os.chown(scene.prefix / "run/fairlead/fairlead.sock", USER, USER)  # the dead agent had the same user
     scene.workload_api.register(AGENT_UID)
-    scene.workload_api.register(USER, Entry(IDENTITY))
+    scene.workload_api.register(USER, Entry(API_IDENTITY))
     code, text = await scene.cli("shutdown-drain", wrapper=AS_THE_AGENT)
     assert code == 0, text
     assert scene.ready() == ("False", "ShuttingDown") and not scene.listed()

@@ -4,7 +4,7 @@ import socket
 
 from agent.core.reasons import Reason
 from agent.sandbox.identity.workload_api import Entry
-from agent.sandbox.stage.scene import AGENT_UID, IDENTITY, PROXY_UID, Scene
+from agent.sandbox.stage.scene import AGENT_UID, ENTRIES_OF_AGENT, IDENTITY, PROXY_UID, Scene
 from agent.sandbox.stage.tour import status_writes, until
 from tests.host.scenario import descriptors, named, scenario, serves, serving, started
 
@@ -92,5 +92,5 @@ async def another_identity(scene: Scene) -> None:
     scene.workload_api.register(AGENT_UID, Entry(f"{IDENTITY}-other"))
     await started(scene)
     await named(scene, Reason.IDENTITY_UNEXPECTED)
-    scene.workload_api.register(AGENT_UID, Entry(IDENTITY))
+    scene.workload_api.register(AGENT_UID, *ENTRIES_OF_AGENT)
     await serves(scene)

@@ -31,7 +31,16 @@ from agent.sandbox.proxy.controllers import Controllers
 from agent.sandbox.stage import greetings, network, scene
 from agent.sandbox.stage.client import Load, ask
 from agent.sandbox.stage.pod import pod
-from agent.sandbox.stage.scene import AUDIENCE, IDENTITY, ISSUER, NAME, NAMESPACE, PORT, TRUST_DOMAIN
+from agent.sandbox.stage.scene import (
+    AUDIENCE,
+    ENTRIES_OF_AGENT,
+    ENTRIES_OF_PROXY,
+    ISSUER,
+    NAME,
+    NAMESPACE,
+    PORT,
+    TRUST_DOMAIN,
+)
 from agent.sandbox.stage.upgrade import Chooser
 from tests.lab import netns, proxy_deliveries
 from tests.lab.machine import Machine, Wire
@@ -225,8 +234,8 @@ def beside(suite: str) -> Iterator[tuple[Machine, Mesh]]:
 
 def admit(machine: Machine, mesh: Mesh) -> None:
     """What an administrator does after the installation, up to the start."""
-    for user in USERS:
-        mesh.spire.register(int(machine.run("id", "-u", user)), Entry(IDENTITY))
+    for user, entries in zip(USERS, (ENTRIES_OF_AGENT, ENTRIES_OF_PROXY), strict=True):
+        mesh.spire.register(int(machine.run("id", "-u", user)), *entries)
     machine.write("/etc/fairlead/anchors.pem", mesh.authority.pem)
     machine.write("/etc/fairlead/api-ca.pem", mesh.authority.pem)
     text = scene.configuration(NAME, network.FIRST, Path(CONFIG).parent, Path(_SPIRE) / "api.sock")

@@ -188,6 +188,7 @@ WAYS = (
     Way(r"admin\$ export .*", None, _CLUSTER),
     Way(r"admin\$ envsubst < workload\.yaml \| kubectl .*", _workload, "creates the ExternalWorkload"),
     Way(r"admin\$ envsubst < host\.yaml \| kubectl .*", _lease, "creates the Lease"),
+    Way(r"admin\$ kubectl apply -f admission\.yaml .*", None, "its API server evaluates no policy"),
     Way(r"admin\$ kubectl .* +# /etc/fairlead/.*", _file, "writes that file"),
     Way(r"ch(own|mod) \S+ /etc/fairlead/token", None, "there is no user fairlead here"),
     Way(r"mkdir -p /etc/fairlead", _typed),

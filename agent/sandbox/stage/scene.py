@@ -31,6 +31,9 @@ from agent.sandbox.stage.pod import pod
 TRUST_DOMAIN = "root.linkerd.cluster.local"
 NAMESPACE, NAME = "shop", "db-1"
 IDENTITY = f"spiffe://{TRUST_DOMAIN}/{NAME}"
+API_IDENTITY = f"{IDENTITY}/agent"
+ENTRIES_OF_PROXY = (Entry(IDENTITY),)
+ENTRIES_OF_AGENT = (*ENTRIES_OF_PROXY, Entry(API_IDENTITY))  # it alone speaks for the host at the API server
 SERVER_NAME = f"{NAME}.{NAMESPACE}.external.identity.linkerd.cluster.local"
 PORT, SSH_PORT, POD_PORT, API_PORT = 8080, 22, 80, 6443
 AGENT_UID, PROXY_UID = 0, 2102
@@ -74,9 +77,8 @@ class Scene:
             self._share(beside)
             return
         self.ca: Authority = Authority(TRUST_DOMAIN)
-        entry = (Entry(IDENTITY),)
         socket = base / "workload-api.sock"
-        entries = {AGENT_UID: entry, PROXY_UID: entry}
+        entries = {AGENT_UID: ENTRIES_OF_AGENT, PROXY_UID: ENTRIES_OF_PROXY}
         keys = JwtAuthority(TRUST_DOMAIN, ISSUER)
         self.workload_api: WorkloadApiServer = WorkloadApiServer(
             socket, self.ca, entries, ttl=options.svid_ttl, jwt=keys
@@ -92,9 +94,9 @@ class Scene:
         """One cluster and one Workload API; an SVID's owner is known by its SPIFFE ID."""
         self.ca, self.workload_api, self.api = beside.ca, beside.workload_api, beside.api
         self.slices, self.controllers = beside.slices, beside.controllers
-        both = (Entry(IDENTITY), Entry(f"spiffe://{TRUST_DOMAIN}/{self.name}"))
-        for uid in (AGENT_UID, PROXY_UID):
-            self.workload_api.register(uid, *both)
+        own = f"spiffe://{TRUST_DOMAIN}/{self.name}"
+        self.workload_api.register(AGENT_UID, *ENTRIES_OF_AGENT, Entry(own), Entry(f"{own}/agent"))
+        self.workload_api.register(PROXY_UID, *ENTRIES_OF_PROXY, Entry(own))
 
     @contextlib.asynccontextmanager
     async def standing(self) -> AsyncIterator["Scene"]:
@@ -342,11 +344,16 @@ def external_workload(name: str, addresses: Sequence[str], port: int = PORT) -> 
     }
 
 
+def speaker(name: str) -> dict[str, str]:
+    """The annotation that names the API user who may speak for this host."""
+    return {"fairlead.dev/host": f"spiffe://{TRUST_DOMAIN}/{name}/agent"}
+
+
 def lease(name: str) -> dict[str, Any]:
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
-        "metadata": {"name": name, "namespace": NAMESPACE},
+        "metadata": {"name": name, "namespace": NAMESPACE, "annotations": speaker(name)},
         "spec": {},
     }
 

@@ -18,6 +18,7 @@ from agent.sandbox.stage.background import background
 from agent.sandbox.stage.client import Load, ask, ask_meshed
 from agent.sandbox.stage.greetings import MAIL_PORT
 from agent.sandbox.stage.scene import (
+    API_IDENTITY,
     IDENTITY,
     POD_PORT,
     PORT,
@@ -119,15 +120,16 @@ async def keyless(scene: Scene) -> str:
     """Looks into every file of the host, and into the agent's open ones."""
     status = await until(scene, lambda s: "expires_at" in s["credential"], "API credential")
     credential = status["credential"]
-    must(credential["kind"] == "spiffe" and credential["subject"] == IDENTITY, f"the credential is {credential}")
+    agents = credential["kind"] == "spiffe" and credential["subject"] == API_IDENTITY
+    must(agents, f"the credential is {credential}")
     named = {seen.user for seen in scene.api.requests if seen.path.endswith("/status")}
-    must(named == {IDENTITY}, f"the API server saw the status written by {sorted(named)}")
+    must(named == {API_IDENTITY}, f"the API server saw the status written by {sorted(named)}")
     files = [path for path in scene.prefix.rglob("*") if path.is_file()]
     leaks = [str(path) for path in files if SECRETS.search(path.read_bytes())]
     must(not leaks, f"something like a secret is in {', '.join(leaks)}")
     return (
-        f"{len(files)} files on the host, no secret in any; the API server knows it as {IDENTITY}, by a JWT-SVID"
-        f" for {credential['audience']} ({credential['expires_at']:.0f} s left, in memory)"
+        f"{len(files)} files on the host, no secret in any; the API server knows it as {API_IDENTITY},"
+        f" by a JWT-SVID for {credential['audience']} ({credential['expires_at']:.0f} s left, in memory)"
     )
 
 

@@ -1,0 +1,149 @@
+"""The attackers are users of the API server: a host with a compromised agent, the proxy's user with the workload's
+own identity, a host's account. Each request of cluster_rows goes to a real API server with the shipped files.
+
+What must hold: a host writes its own status, its own Lease and Events about itself, and nothing else; and a user
+with the workload's identity writes nothing.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.attacks.cluster_rows import ALLOWED, NAME, NAMESPACE, OTHER, ROWS, Json, Rights, Row, User
+from tests.contract import jwt_worlds, status_worlds
+from tests.contract.jwt_worlds import AUDIENCE, DOMAIN, ME, WORKLOADS, Issuer, JwtWorld
+from tests.contract.status_worlds import manifest
+from tests.lab.realparts import ApiServer
+
+pytestmark = pytest.mark.real
+SETTLED = 60.0  # seconds within which policies and rights are in force
+_RBAC = "rbac.authorization.k8s.io"
+_GROUPS = ("workload.linkerd.io", "coordination.k8s.io", "events.k8s.io", "")
+_ANOTHERS = {"identity": f"spiffe://{DOMAIN}/vm-2", "serverName": "vm-2.example.org"}
+
+
+@pytest.fixture(scope="module")
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Issuer]:
+    with Issuer(tmp_path_factory.mktemp("issuer")).serving() as issuer:
+        yield issuer
+
+
+@pytest.fixture(scope="module")
+def apiserver(issuer: Issuer) -> Iterator[ApiServer]:
+    with ApiServer(issuer.configuration()) as server:
+        yield server
+
+
+class Cluster:
+    """Two hosts in a namespace. `tokens`: of each user, with each kind of rights."""
+
+    def __init__(self, world: JwtWorld) -> None:
+        self.world, self.http = world, world.http
+        base = f"namespaces/{world.http.namespace}"
+        self.collections = {
+            "externalworkloads": world.http.workloads,
+            "leases": world.http.leases,
+            "events": f"/apis/events.k8s.io/v1/{base}/events",
+            "core events": f"/api/v1/{base}/events",
+        }
+        self.account = ""
+
+    def token(self, user: User) -> str:
+        if user is User.ACCOUNT:
+            return self.account
+        return self.world.keys.sign(ME if user is User.HOST else WORKLOADS, [AUDIENCE], 300)
+
+    async def answer(self, row: Row) -> tuple[int, str]:
+        kind = "application/json" if row.method == "POST" else "application/merge-patch+json"
+        headers = {"Authorization": f"Bearer {self.token(row.user)}", "Content-Type": kind}
+        body = None if row.body is None else self._filled(row.body or self._new(row.kind))
+        url = self.http.url + self.collections[row.kind] + row.path
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.request(row.method, url, data=body, ssl=self.http.tls()) as response,
+        ):
+            return response.status, (await response.json()).get("message", "")
+
+    def _filled(self, body: Json) -> str:
+        return json.dumps(body).replace(NAMESPACE, self.http.namespace)
+
+    def _new(self, kind: str) -> Json:
+        if kind == "leases":
+            return {"metadata": {"name": "vm-3"}, "spec": {}}
+        return manifest(self.http.namespace, "vm-3", meshTLS=_ANOTHERS)
+
+    async def until(self, row: Row) -> None:
+        """Rights and policies take a moment after they were written."""
+        end = asyncio.get_running_loop().time() + SETTLED
+        while (seen := await self.answer(row))[0] != row.status:
+            assert asyncio.get_running_loop().time() < end, (row.attempt, seen)
+            await asyncio.sleep(0.1)
+
+    async def furnish(self) -> None:
+        await self._policies()
+        uid = (await self.http.must("POST", self.http.workloads, manifest(self.http.namespace)))["metadata"]["uid"]
+        await self.http.must("POST", self.http.workloads, manifest(self.http.namespace, OTHER, meshTLS=_ANOTHERS))
+        await status_worlds.apply_manifest(self.http, "Lease", uid, ME)
+        annotations = {"fairlead.dev/host": f"{_ANOTHERS['identity']}/agent"}
+        await self.http.must("POST", self.http.leases, {"metadata": {"name": OTHER, "annotations": annotations}})
+        await status_worlds.apply_manifest(self.http, "ServiceAccount")
+        self.account = await status_worlds.service_account_token(self.http)
+
+    async def _policies(self) -> None:
+        kinds = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
+        for at, document in enumerate(jwt_worlds.manifests("admission.yaml")):
+            path = f"/apis/admissionregistration.k8s.io/v1/{kinds[at % 2]}"
+            made = await self.http.ask("POST", path, document, "application/yaml")
+            assert made.status in (201, 409), made.body
+
+    async def allow_all(self) -> None:
+        """A role that leaves everything to the policies."""
+        base = f"/apis/{_RBAC}/v1/namespaces/{self.http.namespace}"
+        rule = {"apiGroups": list(_GROUPS), "resources": ["*"], "verbs": ["*"]}
+        await self.http.must("POST", f"{base}/roles", {"metadata": {"name": "all"}, "rules": [rule]})
+        account = f"system:serviceaccount:{self.http.namespace}:fairlead-host-{NAME}"
+        binding = {
+            "metadata": {"name": "all"},
+            "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": "all"},
+            "subjects": [{"apiGroup": _RBAC, "kind": "User", "name": name} for name in (ME, WORKLOADS, account)],
+        }
+        await self.http.must("POST", f"{base}/rolebindings", binding)
+        here = next(row for row in ALLOWED if row.kind == "events")
+        body = {**(here.body or {}), "metadata": {"name": "here"}}
+        await self.http.must("POST", self.collections["events"], json.loads(self._filled(body)))
+
+
+@pytest.fixture(params=list(Rights), ids=[rights.name.lower() for rights in Rights])
+async def cluster(
+    request: pytest.FixtureRequest, issuer: Issuer, apiserver: ApiServer, tmp_path: Path
+) -> AsyncIterator[tuple[Cluster, Rights]]:
+    async with jwt_worlds.real(apiserver, issuer, tmp_path) as world:
+        made = Cluster(world)
+        await made.furnish()
+        if request.param is Rights.ALL:
+            await made.allow_all()
+        for row in ALLOWED:
+            if row.rights is request.param:
+                await made.until(row)
+        yield made, request.param
+
+
+async def test_attack_on_the_api_server(cluster: tuple[Cluster, Rights]) -> None:
+    made, rights = cluster
+    rows = [row for row in ROWS if row.rights is rights]
+    # A policy that is not in force yet would let its first attack pass, and the next ones meet what that left.
+    for kind in dict.fromkeys(row.kind for row in rows if row.status == 422):
+        await made.until(next(row for row in rows if row.kind == kind and row.status == 422))
+    seen = [(row, await made.answer(row)) for row in rows]
+    wrong = [(row.attempt, row.user.value, *found) for row, found in seen if _differs(row, *found)]
+    assert not wrong
+    for row in ALLOWED:
+        assert row.rights is not rights or (await made.answer(row))[0] == row.status, row.attempt
+
+
+def _differs(row: Row, status: int, message: str) -> bool:
+    return status != row.status or row.said not in message
