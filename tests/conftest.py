@@ -22,6 +22,8 @@ import pytest
 import structlog
 from hypothesis import settings
 
+import agent.sandbox  # noqa: F401  says how gRPC forks, before any test imports it
+
 if TYPE_CHECKING:
     from tests.lab.machine import Machine
     from tests.lab.realparts import ApiServer

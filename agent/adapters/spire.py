@@ -7,13 +7,12 @@ Of each SVID only its description is kept.
 """
 
 import asyncio
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any
 
-import grpc
-
+from agent.adapters import grpc_client, workload_api
+from agent.adapters.grpc_client import Code, Failed
 from agent.adapters.workload_api import messages, x509_svid
 from agent.core.facts import Svid
 from agent.core.reasons import Reason
@@ -21,15 +20,11 @@ from agent.ports import Trouble
 
 FIRST_ANSWER_WITHIN = 4.0
 
-_METHOD: Final = "/SpiffeWorkloadAPI/FetchX509SVID"
-_HEADER: Final = (("workload.spiffe.io", "true"),)  # SPIFFE Workload API standard, §4: against request forgery
-# Else this channel would wait in the backoff of any other to the same path that has failed.
-_OWN: Final = (("grpc.use_local_subchannel_pool", 1),)
 # Linkerd's proxy stops asking after INVALID_ARGUMENT, as the standard requires (docs/linkerd.md §1.6), so this
 # failure has a separate reason.
 _CODES = {
-    grpc.StatusCode.PERMISSION_DENIED: Reason.WORKLOAD_API_DENIED,
-    grpc.StatusCode.INVALID_ARGUMENT: Reason.WORKLOAD_API_INVALID,
+    Code.PERMISSION_DENIED: Reason.WORKLOAD_API_DENIED,
+    Code.INVALID_ARGUMENT: Reason.WORKLOAD_API_INVALID,
 }
 
 
@@ -40,11 +35,7 @@ class SpireWorkloadApi:
         self._path, self._within = path, within
 
     async def watch(self) -> AsyncGenerator[Sequence[Svid], None]:
-        await _knock(self._path)
-        async with (
-            grpc.aio.insecure_channel(f"unix:{self._path}", options=_OWN) as channel,
-            aclosing(_answers(channel)) as answers,
-        ):
+        async with aclosing(_answers(self._path)) as answers:
             yield await self._first(answers)
             async for svids in answers:
                 yield svids
@@ -66,31 +57,20 @@ async def fetch_once(path: str, within: float = FIRST_ANSWER_WITHIN) -> Sequence
         return await anext(updates)
 
 
-async def _knock(path: str) -> None:
-    """Connect once and hang up: the kernel says exactly what is wrong, where gRPC says UNAVAILABLE."""
-    with socket.socket(socket.AF_UNIX) as knocking:
-        knocking.setblocking(False)
-        try:
-            await asyncio.get_running_loop().sock_connect(knocking, path)
-        except (FileNotFoundError, NotADirectoryError):
-            raise Trouble(Reason.WORKLOAD_API_ABSENT, f"{path} does not exist") from None
-        except OSError as error:
-            raise Trouble(
-                Reason.WORKLOAD_API_REFUSED, f"cannot connect to {path}: {error.strerror or error}"
-            ) from None
-
-
-async def _answers(channel: grpc.aio.Channel) -> AsyncGenerator[Sequence[Svid], None]:
-    # In bytes: an answer that gRPC's own decoding fails at it would hand over as None.
-    ask: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(_METHOD)
-    call = ask(b"", metadata=_HEADER)
+async def _answers(path: str) -> AsyncGenerator[Sequence[Svid], None]:
+    dial = workload_api.at(path)
+    call = grpc_client.stream(dial, workload_api.FETCH_X509, b"", workload_api.HEADERS)
     try:
-        async for answer in call:
-            yield _read(answer)
-    except grpc.aio.AioRpcError as error:
-        raise _trouble(error) from None
-    finally:
-        call.cancel()
+        async with aclosing(call) as answers:
+            async for answer in answers:
+                yield _read(answer)
+    except Failed as error:
+        raise Trouble(_CODES.get(error.code, Reason.WORKLOAD_API_FAILED), str(error)) from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise Trouble(Reason.WORKLOAD_API_ABSENT, f"{path} does not exist") from None
+    except OSError as error:
+        detail = f"cannot connect to {path}: {error.strerror or error}"
+        raise Trouble(Reason.WORKLOAD_API_REFUSED, detail) from None
 
 
 def _read(answer: bytes) -> Sequence[Svid]:
@@ -101,11 +81,6 @@ def _read(answer: bytes) -> Sequence[Svid]:
     if not svids:
         raise Trouble(Reason.WORKLOAD_API_FAILED, "an answer without any SVID")
     return [_describe(svid) for svid in svids]
-
-
-def _trouble(error: grpc.aio.AioRpcError) -> Trouble:
-    said = f"{error.code().name}: {error.details()}"
-    return Trouble(_CODES.get(error.code(), Reason.WORKLOAD_API_FAILED), said)
 
 
 def _describe(svid: Any) -> Svid:

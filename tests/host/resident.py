@@ -1,20 +1,28 @@
-"""Runs the agent as `start_agent` does, and on SIGUSR2 writes which modules it has:
+"""Runs the agent as `start_agent` does, and on SIGUSR2 writes its modules and threads:
 python -m tests.host.resident FILE PYTHON -m agent ARGUMENTS"""
 
+import json
 import runpy
 import signal
 import sys
+import threading
 from pathlib import Path
 
 
 def main(file: str, python: str, option: str, module: str, *arguments: str) -> None:
     def tell(number: int, frame: object) -> None:
-        Path(f"{file}~").write_text("\n".join(sys.modules))
+        Path(f"{file}~").write_text(json.dumps({"modules": list(sys.modules), "threads": threads()}))
         Path(f"{file}~").rename(file)
 
     signal.signal(signal.SIGUSR2, tell)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def threads() -> list[str]:
+    """Also those that Python did not start."""
+    names = {one.native_id: one.name for one in threading.enumerate()}
+    return [names.get(int(path.name), "foreign") for path in Path("/proc/self/task").iterdir()]
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ place and reason are in this file; docs/decisions.md has the figures.
 """
 
 import asyncio
+import json
 import signal
 import sys
 import time
@@ -23,8 +24,10 @@ LIBRARIES = {
     "aiohappyeyeballs": "API server",
     "cryptography": "SVIDs and trust anchors",
     "google": "messages of the Workload API (protobuf)",
-    "grpc": "Workload API, gRPC probes",
     "h11": "API server, status socket, admin port of the proxy, HTTP probes",
+    "h2": "Workload API, gRPC probes",
+    "hpack": "h2",
+    "hyperframe": "h2",
     "idna": "yarl",
     "jeepney": "systemd's bus",
     "multidict": "yarl",
@@ -35,6 +38,7 @@ LIBRARIES = {
 # structlog and the interpreter take these where they are installed; the package has none of them.
 FOR_DEVELOPERS = {"_distutils_hack", "attr", "pygments", "rich", "typing_extensions"}
 PARTS_OF_BUILDS = ("_cython_", "cython_", "__editable__")  # what yarl's compiled parts leave; a checkout
+OF_ASYNCIO = ("asyncio_", "asyncio-waitpid-")  # its pool for what blocks, such as files; one for each child
 
 HEALTH = f'[[probe]]\nname = "health"\nkind = "grpc"\nport = {PORT}\nperiod = 1\n'
 
@@ -47,20 +51,24 @@ async def what_the_running_agent_holds(scene: Scene) -> None:
     await scene.start_agent(sys.executable, "-m", "tests.host.resident", str(file))
     await until(scene, lambda s: s["facts"]["identity"] != "unknown", "an identity")
     await until(scene, lambda s: any(p["reason"] == Reason.PROBE_FAILING.value for p in s["problems"]), "a probe")
-    found = set(_libraries(await _modules(scene, file)))
+    held = await _held(scene, file)
+    found = set(_libraries(held["modules"]))
     assert found - FOR_DEVELOPERS == LIBRARIES.keys(), (found - LIBRARIES.keys(), LIBRARIES.keys() - found)
+    others = [name for name in held["threads"] if not name.startswith(OF_ASYNCIO)]
+    assert others == ["MainThread"], others
 
 
-async def _modules(scene: Scene, file: Path) -> list[str]:
+async def _held(scene: Scene, file: Path) -> dict[str, list[str]]:
     assert scene.agent is not None
     scene.agent.send_signal(signal.SIGUSR2)
     return await asyncio.to_thread(_read, file)
 
 
-def _read(file: Path) -> list[str]:
+def _read(file: Path) -> dict[str, list[str]]:
     while not file.exists():
         time.sleep(0.05)
-    return file.read_text().split()
+    held: dict[str, list[str]] = json.loads(file.read_text())
+    return held
 
 
 def _libraries(modules: Iterable[str]) -> Iterable[str]:

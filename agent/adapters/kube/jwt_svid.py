@@ -14,18 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import grpc
-
+from agent.adapters import grpc_client, workload_api
 from agent.adapters.kube.access import Access, Fresh, Renewed, contents, is_token
 from agent.adapters.workload_api import messages
 from agent.core import numbers
 from agent.core.reasons import Fault, Reason
 from agent.ports import Trouble
 
-HEADER = (("workload.spiffe.io", "true"),)
-METHOD = "/SpiffeWorkloadAPI/FetchJWTSVID"
 ANSWER_WITHIN = 10.0
-OWN = (("grpc.use_local_subchannel_pool", 1),)
 
 
 class JwtSvid:
@@ -107,34 +103,18 @@ def _plain(value: object) -> str:
 
 
 async def _ask(socket: str, request: bytes) -> bytes:
-    """One call on a separate channel: it is used every few minutes, and after a new socket an old channel would
-    still wait in its backoff. By default gRPC shares the backoff among all channels: a new channel would fail at
-    once, because another one failed just before."""
-    loop, done = asyncio.get_running_loop(), asyncio.Event()
-
-    def ended(call: object) -> None:
-        """In gRPC's own thread."""
-        loop.call_soon_threadsafe(done.set)
-
-    with grpc.insecure_channel(f"unix:{socket}", options=OWN) as channel:
-        ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
-        call = ask.future(request, timeout=ANSWER_WITHIN, metadata=HEADER)
-        call.add_done_callback(ended)
-        try:
-            await done.wait()
-        finally:
-            call.cancel()
-        try:
-            return call.result()
-        except grpc.RpcError as error:
-            raise _trouble(error) from None
-
-
-def _trouble(error: grpc.RpcError) -> Trouble:
-    """The identity loop reports the details of trouble with the Workload API."""
-    assert isinstance(error, grpc.Call)
-    words = (error.details() or "").split("\n")[0]
-    return Trouble(Reason.API_JWT_MISSING, f"{error.code().name}: {words}")
+    """Raises Trouble. The identity loop reports the details of trouble with the Workload API."""
+    dial = workload_api.at(socket)
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN):
+            return await grpc_client.unary(dial, workload_api.FETCH_JWT, request, workload_api.HEADERS)
+    except grpc_client.Failed as error:
+        said = str(error).split("\n")[0]
+    except TimeoutError:
+        said = f"DEADLINE_EXCEEDED: no answer within {ANSWER_WITHIN:g} s"
+    except OSError as error:
+        said = f"UNAVAILABLE: cannot connect to {socket}: {error.strerror or error}"
+    raise Trouble(Reason.API_JWT_MISSING, said)
 
 
 def _token(answer: bytes) -> str:

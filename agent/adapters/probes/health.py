@@ -1,28 +1,29 @@
 """gRPC health, grpc.health.v1. Its two messages have one field each, so their bytes are written here."""
 
-import grpc.aio
+import asyncio
 
-from agent.adapters.probes.network import USER_AGENT, refused
+from agent.adapters import grpc_client
+from agent.adapters.grpc_client import Code, Failed
+from agent.adapters.probes.network import USER_AGENT
 from agent.core.probe import Attempt, ProbeSpec
 
 METHOD = "/grpc.health.v1.Health/Check"
-OPTIONS = (
-    ("grpc.primary_user_agent", USER_AGENT),
-    ("grpc.enable_http_proxy", 0),  # whatever the environment says: the workload itself is asked
-    ("grpc.max_receive_message_length", 10 * 1024),
-    ("grpc.use_local_subchannel_pool", 1),  # each try is one: it waits in the backoff of no other
-)
+MOST = 10 * 1024  # bytes of an answer
 STATUSES = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
 
 
 async def check(spec: ProbeSpec) -> Attempt:
+    """Raises OSError: no connection."""
     target = f"[{spec.host}]:{spec.port}" if ":" in spec.host else f"{spec.host}:{spec.port}"
-    async with grpc.aio.insecure_channel(target, options=OPTIONS) as channel:
-        try:
-            call = channel.unary_unary(METHOD, request_serializer=bytes, response_deserializer=bytes)
-            answer = await call(request(spec.service))
-        except grpc.aio.AioRpcError as error:
-            return Attempt(False, _explain(spec, error))
+    headers = ((":authority", target), ("user-agent", USER_AGENT))
+
+    async def dial() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(spec.host, spec.port)
+
+    try:
+        answer = await grpc_client.unary(dial, METHOD, request(spec.service), headers, MOST)
+    except Failed as error:
+        return Attempt(False, _explain(spec, error))
     serving = status(answer)
     return Attempt(serving == "SERVING", serving or "the answer is not a health message")
 
@@ -42,14 +43,11 @@ def status(answer: bytes) -> str:
     return STATUSES[answer[1]] if known else ""
 
 
-def _explain(spec: ProbeSpec, error: grpc.aio.AioRpcError) -> str:
-    details = error.details() or ""
-    match error.code():
-        case grpc.StatusCode.UNAVAILABLE if "Connection refused" in details:
-            return refused(spec)
-        case grpc.StatusCode.UNIMPLEMENTED:
+def _explain(spec: ProbeSpec, error: Failed) -> str:
+    match error.code:
+        case Code.UNIMPLEMENTED:
             return "the server does not offer grpc.health.v1"
-        case grpc.StatusCode.NOT_FOUND:
+        case Code.NOT_FOUND:
             return f"the server knows no service {spec.service!r}"
         case code:
-            return f"gRPC {code.name}: {details}"
+            return f"gRPC {code.name}: {error.words}"
