@@ -114,6 +114,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(H, "delete its Lease", M, "DELETE", LEASES, f"/{NAME}", None, 422, "neither create nor delete"),
     Row(H, "create a Lease", M, "POST", LEASES, "", {}, 422, "neither create nor delete"),
     Row(H, "record an Event about another host", S, "POST", EVENTS, "", event(_regarding(OTHER)), 422, "regards"),
+    Row(A, "record an Event about another host", M, "POST", EVENTS, "", event(_regarding(OTHER)), 422, "regards"),
     Row(H, "record an Event about a Pod", S, "POST", EVENTS, "", event(_POD), 422, "regards the ExternalWorkload"),
     Row(H, "record an Event about a Pod", M, "POST", CORE, "", core_event(_POD), 422, "reportingController"),
     Row(
@@ -139,6 +140,7 @@ ALLOWED: Final[tuple[Row, ...]] = (
     Row(H, "renew its Lease", S, "PATCH", LEASES, f"/{NAME}", _RENEWED, 200),
     Row(H, "record an Event about itself", S, "POST", EVENTS, "", event(_ME), 201),
     Row(A, "report itself", M, "PATCH", EW, f"/{NAME}/status", _READY, 200),
+    Row(A, "record an Event about itself", M, "POST", EVENTS, "", event(_ME), 201),
 )
 
 _BY: Final[Mapping[int, str]] = {403: "RBAC", 422: "the admission policy"}
