@@ -26,8 +26,8 @@ OTHERWISE = {
     "privileged/redirect/tun.py": _KERNEL,
     "privileged/system/files.py": _CREATES,
     "privileged/system/listeners.py": _KERNEL,
+    "privileged/system/processes.py": _KERNEL,
     "privileged/system/session.py": _KERNEL,
-    "privileged/system/sshd.py": _KERNEL,
     "privileged/system/subnets.py": _KERNEL,
     "proxyunit/failed_starts.py": _CREATES,
 }

@@ -86,7 +86,7 @@ def test_its_users_share_nothing(host: Machine) -> None:
 def test_the_interpreter_needs_nothing_of_the_host(host: Machine) -> None:
     install(host)
     assert host.run("fairlead", "--version", user="fairlead") == f"fairlead {__version__}\n"
-    program = "import agent.daemon.main, agent.proxyunit.gate, ssl, grpc, sys"
+    program = "import agent.daemon.main, agent.proxyunit.gate, agent.adapters.kube.jwt_svid, ssl, sys"
     program += "; print(*sorted(m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)))"
     files = host.run(PYTHON, "-IS", "-c", program).split()
     assert len(files) > 300
