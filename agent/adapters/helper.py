@@ -96,8 +96,7 @@ class Helper:
         request = _line("redirect watch", {})
         with await self._connect(failure) or _NOBODY as connection:
             if connection is not None:
-                socket.send_fds(connection, [request], [notices.fileno()])
-                return await _converse(connection, b"", str(self._socket), failure)
+                return await _converse(connection, request, str(self._socket), failure, passing=notices)
         near, far = socket.socketpair()
         near.setblocking(False)
         with near, far:
@@ -146,12 +145,19 @@ def _line(verb: str, words: Mapping[str, str]) -> bytes:
 
 
 async def _converse(
-    connection: socket.socket, request: bytes, name: str, failure: Reason, within: float = WITHIN
+    connection: socket.socket,
+    request: bytes,
+    name: str,
+    failure: Reason,
+    within: float = WITHIN,
+    passing: socket.socket | None = None,
 ) -> bytes:
-    """Send the request; return the answer until the other side closes."""
+    """Send the request, and `passing` with it; return the answer until the other side closes. Raises Trouble."""
     try:
         async with asyncio.timeout(within):
-            if request:
+            if passing is not None:  # a request fits into the empty buffer of a new connection
+                socket.send_fds(connection, [request], [passing.fileno()])
+            elif request:
                 await asyncio.get_running_loop().sock_sendall(connection, request)
             return await _received(connection)
     except (OSError, TimeoutError) as error:

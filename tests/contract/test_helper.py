@@ -230,3 +230,22 @@ async def test_a_helper_that_is_silent(host: Host, monkeypatch: pytest.MonkeyPat
         silent.listen()
         with pytest.raises(Trouble, match=r"no answer within 0.2 s"):
             await Helper(str(host.prefix), starts=False).ask("redirect check", FAILED)
+
+
+async def test_a_helper_that_ends_before_it_reads_is_a_trouble(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd closes a connection at once where too many are open."""
+    path = Paths(host.prefix).helper_socket
+    path.parent.mkdir(parents=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+
+    def closed(_connection: socket.socket) -> int:
+        listener.close()
+        return 0
+
+    monkeypatch.setattr("agent.host.peer.uid", closed)
+    with pytest.raises(Trouble, match="cannot ask the privileged helper"):
+        await Helper(str(host.prefix), starts=False).watch(FAILED)
