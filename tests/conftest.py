@@ -22,7 +22,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
-import agent.sandbox  # noqa: F401  says how gRPC forks, before any test imports it
+import agent.sandbox  # noqa: F401 - it says how gRPC forks, before any test imports gRPC
 
 if TYPE_CHECKING:
     from tests.lab.machine import Machine

@@ -108,8 +108,8 @@ def _proof(t: Table, mode: str, d: c.IdentityConfig) -> dict[str, Any]:
     return {"mode": mode, **{key: t.take(key, *keys[key]) for key in own}}
 
 
+_OPTIONAL = ("identity", "context")  # keys of a kind of authentication that may be left out
 # Which keys belong to which kind of authentication.
-_OPTIONAL = ("identity", "context")
 _WAYS: Mapping[str, tuple[str, ...]] = {
     "spiffe": ("server", "ca", "audience", "identity"),
     "token-file": ("server", "ca", "token_file"),

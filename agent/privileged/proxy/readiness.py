@@ -79,7 +79,7 @@ def _page(path: str, deadline: float) -> Page:
     try:
         with socket.create_connection((_HOST, _PORT), _left(deadline)) as connection:
             connection.sendall(_REQUEST.format(path).encode())
-            answer = http.client.HTTPResponse(_Read(_all(connection, deadline)))  # type: ignore[arg-type]
+            answer = http.client.HTTPResponse(_Read(_all(connection, deadline)))  # type: ignore[arg-type]  # makefile is all it calls
             answer.begin()
             return Page(answer.status, answer.read().decode(errors="replace"))
     except ConnectionRefusedError:
