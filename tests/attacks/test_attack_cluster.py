@@ -21,28 +21,21 @@ from tests.lab.realparts import ApiServer
 
 pytestmark = pytest.mark.real
 SETTLED = 60.0  # seconds within which policies and rights are in force
-_RBAC = "rbac.authorization.k8s.io"
 _GROUPS = ("workload.linkerd.io", "coordination.k8s.io", "events.k8s.io", "")
 _ANOTHERS = {"identity": f"spiffe://{DOMAIN}/vm-2", "serverName": "vm-2.example.org"}
 
 
 @pytest.fixture(scope="module")
-def issuer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Issuer]:
-    with Issuer(tmp_path_factory.mktemp("issuer")).serving() as issuer:
-        yield issuer
-
-
-@pytest.fixture(scope="module")
-def apiserver(issuer: Issuer) -> Iterator[ApiServer]:
-    with ApiServer(issuer.configuration()) as server:
-        yield server
+def issuing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Issuer, ApiServer]]:
+    with jwt_worlds.issuing(tmp_path_factory.mktemp("issuer")) as made:
+        yield made
 
 
 class Cluster:
-    """Two hosts in a namespace. `tokens`: of each user, with each kind of rights."""
+    """Two hosts in a namespace, and the users of one of them."""
 
     def __init__(self, world: JwtWorld) -> None:
-        self.world, self.http = world, world.http
+        self._keys, self.http = world.keys, world.http
         base = f"namespaces/{world.http.namespace}"
         self.collections = {
             "externalworkloads": world.http.workloads,
@@ -55,7 +48,7 @@ class Cluster:
     def token(self, user: User) -> str:
         if user is User.ACCOUNT:
             return self.account
-        return self.world.keys.sign(ME if user is User.HOST else WORKLOADS, [AUDIENCE], 300)
+        return self._keys.sign(ME if user is User.HOST else WORKLOADS, [AUDIENCE], 300)
 
     async def answer(self, row: Row) -> tuple[int, str]:
         kind = "application/json" if row.method == "POST" else "application/merge-patch+json"
@@ -84,7 +77,7 @@ class Cluster:
             await asyncio.sleep(0.1)
 
     async def furnish(self) -> None:
-        await self._policies()
+        await jwt_worlds.admit(self.http)
         uid = (await self.http.must("POST", self.http.workloads, manifest(self.http.namespace)))["metadata"]["uid"]
         await self.http.must("POST", self.http.workloads, manifest(self.http.namespace, OTHER, meshTLS=_ANOTHERS))
         await status_worlds.apply_manifest(self.http, "Lease", uid, ME)
@@ -93,25 +86,11 @@ class Cluster:
         await status_worlds.apply_manifest(self.http, "ServiceAccount")
         self.account = await status_worlds.service_account_token(self.http)
 
-    async def _policies(self) -> None:
-        kinds = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
-        for at, document in enumerate(jwt_worlds.manifests("admission.yaml")):
-            path = f"/apis/admissionregistration.k8s.io/v1/{kinds[at % 2]}"
-            made = await self.http.ask("POST", path, document, "application/yaml")
-            assert made.status in (201, 409), made.body
-
     async def allow_all(self) -> None:
         """A role that leaves everything to the policies."""
-        base = f"/apis/{_RBAC}/v1/namespaces/{self.http.namespace}"
         rule = {"apiGroups": list(_GROUPS), "resources": ["*"], "verbs": ["*"]}
-        await self.http.must("POST", f"{base}/roles", {"metadata": {"name": "all"}, "rules": [rule]})
         account = f"system:serviceaccount:{self.http.namespace}:fairlead-host-{NAME}"
-        binding = {
-            "metadata": {"name": "all"},
-            "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": "all"},
-            "subjects": [{"apiGroup": _RBAC, "kind": "User", "name": name} for name in (ME, WORKLOADS, account)],
-        }
-        await self.http.must("POST", f"{base}/rolebindings", binding)
+        await jwt_worlds.allow(self.http, "all", rule, ME, WORKLOADS, account)
         here = next(row for row in ALLOWED if row.kind == "events")
         body = {**(here.body or {}), "metadata": {"name": "here"}}
         await self.http.must("POST", self.collections["events"], json.loads(self._filled(body)))
@@ -119,9 +98,10 @@ class Cluster:
 
 @pytest.fixture(params=list(Rights), ids=[rights.name.lower() for rights in Rights])
 async def cluster(
-    request: pytest.FixtureRequest, issuer: Issuer, apiserver: ApiServer, tmp_path: Path
+    request: pytest.FixtureRequest, issuing: tuple[Issuer, ApiServer], tmp_path: Path
 ) -> AsyncIterator[tuple[Cluster, Rights]]:
-    async with jwt_worlds.real(apiserver, issuer, tmp_path) as world:
+    issuer, server = issuing
+    async with jwt_worlds.real(server, issuer, tmp_path) as world:
         made = Cluster(world)
         await made.furnish()
         if request.param is Rights.ALL:

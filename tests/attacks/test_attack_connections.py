@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from agent.adapters.connections import MOST, MOST_OF_ONE
-from agent.adapters.status_socket import PushSocket, StatusSocket
+from agent.adapters.status_socket import PushSocket
+from tests.attacks import status
 from tests.lab.reachable import reachable
 
 ATTACKERS, OTHER = range(2110, 2117), 2109
@@ -46,19 +47,11 @@ sys.stdin.read()
 SERVED = "HTTP/1.1 200"
 
 
-async def _changed(_version: int, _seconds: float) -> None:
-    return
-
-
-async def _ask(_phase: object) -> None:
-    return
-
-
 @pytest.fixture
 async def path(root: None, tmp_path: Path) -> AsyncIterator[str]:
     reachable(tmp_path)
     path = tmp_path / "agent.sock"
-    async with StatusSocket(path, dict, _changed, _ask).serving():
+    async with status.empty(path).serving():
         path.chmod(0o666)
         yield str(path)
 

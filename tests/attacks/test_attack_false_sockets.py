@@ -9,10 +9,7 @@ import asyncio
 import contextlib
 import os
 import re
-import resource
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,12 +20,12 @@ from agent.adapters.helper import Helper
 from agent.core.reasons import Reason
 from agent.host import Host as Paths
 from agent.ports import Trouble
+from tests.attacks import limited
+from tests.attacks.limited import WITHIN
 from tests.lab.netns import namespace
 from tests.privileged.hosts import Host, files
 
 ATTACKER = 2109
-WITHIN = 30.0  # seconds; what must hold at once, and never held on an old version
-MEMORY = 1 << 30  # bytes; who reads an answer without an end takes more
 LIE = b'{"ok": true, "inbound": "on", "outbound": "on"}\n'
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
 
@@ -138,14 +135,7 @@ async def test_attack_false_helper_socket_for_the_agent(root: None, tmp_path: Pa
 def test_attack_false_agent_socket(root: None, tmp_path: Path, answer: Answer, uid: int, said: str) -> None:
     """The agent itself may have been taken over: its user's answers are bounded like any other."""
     with false(Paths(tmp_path).socket, answer, uid):
-        done = subprocess.run(
-            [sys.executable, "-c", _COMMAND, str(tmp_path)],
-            capture_output=True,
-            text=True,
-            timeout=WITHIN,
-            env={**os.environ},
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
-        )
+        done = limited.run(_COMMAND, str(tmp_path))
     assert done.stdout.startswith("cannot leave the mesh: "), done.stderr[-2000:]
     assert said in done.stdout
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.status_socket import PushSocket, StatusSocket
-from agent.core.facts import PhaseKind
+from agent.adapters.status_socket import PushSocket
 from agent.host import Host
+from tests.attacks import status
 from tests.lab.machine import Machine
 from tests.lab.reachable import reachable
 from tests.lab.unit_machine import configure
@@ -36,14 +36,6 @@ else:
 STATUS, PUSH = ("GET", "/v1/status"), ("POST", "/v1/probes/beat")
 
 
-async def _changed(_version: int, _seconds: float) -> None:
-    return
-
-
-async def _ask(_phase: PhaseKind) -> None:
-    return
-
-
 @pytest.fixture
 async def host(root: None, tmp_path: Path) -> AsyncIterator[Host]:
     """Its folders as systemd makes them, with these groups in place of the named ones."""
@@ -53,8 +45,10 @@ async def host(root: None, tmp_path: Path) -> AsyncIterator[Host]:
     host.push_socket.parent.mkdir()
     os.chown(host.push_socket.parent, 0, PUSHERS)
     host.push_socket.parent.chmod(0o2750)
-    status = StatusSocket(host.socket, dict, _changed, _ask)
-    async with status.serving(), PushSocket(host.push_socket, {"beat": 60.0}, lambda *_: None).serving():
+    async with (
+        status.empty(host.socket).serving(),
+        PushSocket(host.push_socket, {"beat": 60.0}, lambda *_: None).serving(),
+    ):
         os.chown(host.socket, 0, READERS)
         yield host
 

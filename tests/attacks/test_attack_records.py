@@ -6,9 +6,6 @@ What must hold: the reader neither waits nor takes memory, and goes on as if the
 
 import asyncio
 import os
-import resource
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,10 +18,9 @@ from agent.ports import Trouble
 from agent.privileged import Refusal
 from agent.privileged.proxy import anchors as roots_anchors
 from agent.proxyunit import failed_starts
+from tests.attacks import limited
+from tests.attacks.limited import MEMORY, WITHIN
 from tests.privileged.hosts import CONFIG
-
-WITHIN = 30.0  # seconds; a reader that waits does so for ever
-MEMORY = 1 << 30  # bytes; a reader of a file without an end takes more
 
 
 def _endless(path: Path) -> None:
@@ -108,14 +104,7 @@ def test_attack_on_the_agent_by_the_record_of_the_gate(tmp_path: Path, plant: Pl
     host = Host(tmp_path)
     host.proxy_run.mkdir(parents=True)
     plant(host.gate)
-    done = subprocess.run(
-        [sys.executable, "-c", _AGENT, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=WITHIN,
-        env={**os.environ},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
-    )
+    done = limited.run(_AGENT, str(tmp_path))
     assert (done.stdout, done.stderr) == ("ProxyCrashed True\n", "")
 
 

@@ -115,6 +115,37 @@ class Issuer:
         return string.Template((CLUSTER / "authentication.yaml").read_text()).safe_substitute(names)
 
 
+@contextmanager
+def issuing(folder: Path) -> Iterator[tuple[Issuer, "RealApiServer"]]:
+    """A kube-apiserver with the shipped AuthenticationConfiguration, and its issuer."""
+    from tests.lab.realparts import ApiServer as RealApiServer
+
+    with Issuer(folder).serving() as issuer, RealApiServer(issuer.configuration()) as server:
+        yield issuer, server
+
+
+async def admit(http: HttpWorld) -> None:
+    """The shipped admission policies; the API server takes some seconds until they are in force."""
+    kinds = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
+    for at, document in enumerate(manifests("admission.yaml")):
+        path = f"/apis/admissionregistration.k8s.io/v1/{kinds[at % 2]}"
+        made = await http.ask("POST", path, document, "application/yaml")
+        assert made.status in (201, 409), made.body
+
+
+async def allow(http: HttpWorld, name: str, rule: dict[str, Any], *users: str) -> None:
+    """A role of that name with one rule, for these users."""
+    group = "rbac.authorization.k8s.io"
+    base = f"/apis/{group}/v1/namespaces/{http.namespace}"
+    await http.must("POST", f"{base}/roles", {"metadata": {"name": name}, "rules": [rule]})
+    binding = {
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": user} for user in users],
+    }
+    await http.must("POST", f"{base}/rolebindings", binding)
+
+
 def manifests(file: str, **names: str) -> list[str]:
     return string.Template((CLUSTER / file).read_text()).safe_substitute(names).split("\n---\n")
 

@@ -25,16 +25,9 @@ SETTLED = 60.0  # seconds within which a change of rights or keys is in force
 
 
 @pytest.fixture(scope="module")
-def issuer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Issuer]:
-    with Issuer(tmp_path_factory.mktemp("issuer")).serving() as issuer:
-        yield issuer
-
-
-@pytest.fixture(scope="module")
-def jwt_apiserver(issuer: Issuer) -> Iterator[ApiServer]:
-    """A kube-apiserver with the shipped AuthenticationConfiguration."""
-    with ApiServer(issuer.configuration()) as server:
-        yield server
+def issuing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Issuer, ApiServer]]:
+    with jwt_worlds.issuing(tmp_path_factory.mktemp("issuer")) as made:
+        yield made
 
 
 @pytest.fixture(params=["embedded", pytest.param("real", marks=pytest.mark.real)])
@@ -43,7 +36,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         async with jwt_worlds.embedded(tmp_path) as world:
             yield world
         return
-    issuer, server = (request.getfixturevalue(name) for name in ("issuer", "jwt_apiserver"))
+    issuer, server = request.getfixturevalue("issuing")
     async with jwt_worlds.real(server, issuer, tmp_path) as world:
         yield world
 
@@ -245,15 +238,12 @@ async def test_a_jwt_that_the_server_repeats_is_taken_out_of_what_it_said(alone:
 
 
 @pytest.fixture
-async def admitted(issuer: Issuer, jwt_apiserver: ApiServer, tmp_path: Path) -> AsyncIterator[JwtWorld]:
+async def admitted(issuing: tuple[Issuer, ApiServer], tmp_path: Path) -> AsyncIterator[JwtWorld]:
     """With the shipped admission policy, and a role that allows too much."""
-    async with jwt_worlds.real(jwt_apiserver, issuer, tmp_path) as world:
-        kinds = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
-        for at, document in enumerate(jwt_worlds.manifests("admission.yaml")):
-            path = f"/apis/admissionregistration.k8s.io/v1/{kinds[at % 2]}"
-            made = await world.http.ask("POST", path, document, "application/yaml")
-            assert made.status in (201, 409), made.body
-        await _allow_too_much(world)
+    issuer, server = issuing
+    async with jwt_worlds.real(server, issuer, tmp_path) as world:
+        await jwt_worlds.admit(world.http)
+        await jwt_worlds.allow(world.http, "much", TOO_MUCH, ME)
         await world.http.create()
         await until(world, 200, world.keys.sign(ME, [AUDIENCE], 300))
         async with asyncio.timeout(SETTLED):  # the policy is compiled in the background
@@ -263,25 +253,12 @@ async def admitted(issuer: Issuer, jwt_apiserver: ApiServer, tmp_path: Path) -> 
 
 
 OTHER = {"meshTLS": {"identity": f"spiffe://{DOMAIN}/vm-2", "serverName": "vm-2.example.org"}}
+TOO_MUCH = {
+    "apiGroups": ["workload.linkerd.io"],
+    "resources": ["externalworkloads", "externalworkloads/status"],
+    "verbs": ["get", "patch", "update", "create"],
+}
 STATUS = {"status": {"conditions": [{"type": "Ready", "status": "True", "reason": "HostReady", "message": ""}]}}
-
-
-async def _allow_too_much(world: JwtWorld) -> None:
-    resources = ["externalworkloads", "externalworkloads/status"]
-    rule = {
-        "apiGroups": ["workload.linkerd.io"],
-        "resources": resources,
-        "verbs": ["get", "patch", "update", "create"],
-    }
-    base = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{world.http.namespace}"
-    await world.http.must("POST", f"{base}/roles", {"metadata": {"name": "much"}, "rules": [rule]})
-    group = "rbac.authorization.k8s.io"
-    binding = {
-        "metadata": {"name": "much"},
-        "roleRef": {"apiGroup": group, "kind": "Role", "name": "much"},
-        "subjects": [{"apiGroup": group, "kind": "User", "name": ME}],
-    }
-    await world.http.must("POST", f"{base}/rolebindings", binding)
 
 
 async def test_spec_and_labels_sent_along_with_a_status_change_nothing_of_the_identity(admitted: JwtWorld) -> None:
@@ -296,8 +273,11 @@ async def test_spec_and_labels_sent_along_with_a_status_change_nothing_of_the_id
 
 
 @pytest.mark.real
-async def test_a_jwt_is_taken_once_the_issuer_can_be_reached(issuer: Issuer, tmp_path: Path) -> None:
+async def test_a_jwt_is_taken_once_the_issuer_can_be_reached(
+    issuing: tuple[Issuer, ApiServer], tmp_path: Path
+) -> None:
     """It was away when the API server started: 401, and no more than 401, until the server has asked again."""
+    issuer, _ = issuing
     issuer.stop()
     try:
         with ApiServer(issuer.configuration()) as server:
