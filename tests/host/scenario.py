@@ -15,6 +15,7 @@ from agent.sandbox.stage import network
 from agent.sandbox.stage.client import ask
 from agent.sandbox.stage.scene import Options, Scene
 from agent.sandbox.stage.tour import URL, is_ready, until
+from tests.lab import reached_reasons
 
 LONGEST = 100.0  # seconds for one scenario
 TICKS = 100  # of /proc, a second
@@ -46,6 +47,7 @@ async def named(scene: Scene, reason: Reason, *, ready: bool = False) -> None:
     # A problem has the remedy of its reason, or one of its own.
     _, _, told = text.partition(f"\n  {reason.value}: ")  # the headline names it too
     assert told and (not REGISTRY[reason].remedy or told.splitlines()[1].strip().startswith("→ ")), text
+    reached_reasons.tell(reason)
 
 
 async def calm(scene: Scene) -> None:

@@ -29,7 +29,7 @@ ELSEWHERE = {
     Reason.WORKLOAD_MATCHES: "fairlead status alone; tests/core/test_snapshot.py reads it there",
 }
 GIVERS = (reasons.Fault, Trouble, Refusal, goals.Goals, conditions.Word)
-
+TOLD = "the product gave the reason "
 
 _ANSWERED: set[str] = set()
 
@@ -37,6 +37,17 @@ _ANSWERED: set[str] = set()
 def answered(reason: object) -> None:
     """A program of the product, run by a test, gave this reason in its answer."""
     _ANSWERED.add(str(reason))
+
+
+def tell(reason: Reason) -> None:
+    """A process that a test started saw the product give this reason: a line for `told_by`."""
+    print(f"{TOLD}{reason}", flush=True)
+
+
+def told_by(output: str) -> None:
+    for line in output.splitlines():
+        if line.startswith(TOLD):
+            answered(line.removeprefix(TOLD))
 
 
 class Reached:
