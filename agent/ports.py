@@ -15,6 +15,7 @@ from agent.core.proxy import Reading
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import Replacement
 from agent.core.token import Claims
+from agent.core.watch.fleet import LeaseSeen, Name, WorkloadSeen
 
 
 class Trouble(Exception):
@@ -138,6 +139,58 @@ class StatusApi(Protocol):
 
     async def renew_lease(self, lease: Lease) -> Lease:
         """Merge-patch holder, renewTime, duration and the given annotations. Never creates the Lease."""
+        ...
+
+
+@dataclass(frozen=True)
+class Found:
+    """One ExternalWorkload, whole and as the watcher counts it."""
+
+    workload: Workload
+    seen: WorkloadSeen
+
+
+class FleetApi(Protocol):
+    """The Leases and ExternalWorkloads of many hosts, as the watcher sees them. Every method raises Trouble
+    (API_*, WORKLOAD_KIND_ABSENT) and is bounded in time. `scope`: a namespace, or ALL."""
+
+    async def leases(self, scope: str) -> Mapping[Name, LeaseSeen]:
+        """All of them, as of a time after the call began."""
+        ...
+
+    async def workloads(self, scope: str) -> Mapping[Name, WorkloadSeen]: ...
+
+    async def lease(self, name: Name) -> LeaseSeen | None: ...
+
+    async def workload(self, name: Name) -> Found | None: ...
+
+    async def patch_conditions(self, name: Name, workload: Workload, conditions: Sequence[Condition]) -> Found:
+        """As StatusApi has it. A workload without /status is WORKLOAD_MISSING."""
+        ...
+
+    async def post_event(self, name: Name, event: Event) -> None:
+        """An Event about that ExternalWorkload."""
+        ...
+
+
+@dataclass(frozen=True)
+class Leadership:
+    """The watcher's own Lease as read. `version` tells each write from the next."""
+
+    holder: str
+    version: str
+    transitions: int = 0
+
+
+class LeaderApi(Protocol):
+    """The watcher's own Lease. Raises Trouble (API_*)."""
+
+    async def read(self) -> Leadership | None: ...
+
+    async def write(
+        self, before: Leadership | None, holder: str, duration: int, annotations: Mapping[str, str]
+    ) -> Leadership:
+        """Raises API_CONFLICT if it is not `before` any more."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on a unix socket: h11 parses, asyncio's streams carry. Small requests, answers in JSON.
+"""HTTP/1.1 on a listening socket: h11 parses, asyncio's streams carry. Small requests, answers in JSON or text.
 
 What a client sends is bounded in size, and in time while nothing is asked: a local user must not hold on to
 memory or descriptors.
@@ -29,7 +29,7 @@ _AT_ONCE: Final = 1 << 16
 @dataclass(frozen=True)
 class Request:
     """`name`: the last part of the path where the route has {name}. `body`: None if it is too long. `uid`: the
-    client's, as the kernel reports it."""
+    client's, as the kernel reports it; -1 for one that is not on a unix socket."""
 
     query: Mapping[str, str]
     body: bytes | None
@@ -39,8 +39,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    body: Mapping[str, Any]
+    """`body`: JSON, or plain text."""
+
+    body: Mapping[str, Any] | list[Any] | str
     status: int = 200
+
+    def encoded(self) -> tuple[str, bytes]:
+        if isinstance(self.body, str):
+            return "text/plain; charset=utf-8", self.body.encode()
+        return "application/json; charset=utf-8", json.dumps(self.body).encode()
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -180,8 +187,8 @@ class _Conversation:
     async def _send(self, response: Response) -> None:
         if self._http.our_state not in (h11.SEND_RESPONSE, h11.IDLE):
             return
-        body = json.dumps(response.body).encode()
-        headers = [("Content-Type", "application/json; charset=utf-8"), ("Content-Length", str(len(body)))]
+        kind, body = response.encoded()
+        headers = [("Content-Type", kind), ("Content-Length", str(len(body)))]
         self._write(h11.Response(status_code=response.status, headers=headers))
         self._write(h11.Data(data=body))
         self._write(h11.EndOfMessage())

@@ -34,6 +34,7 @@ VERBS = {
     "identity-gate": "identity_gate",
     "shutdown-drain": "shutdown_drain",
     "wait": "wait",
+    "watcher": "watcher",
 }
 
 DESCRIPTION = """\
@@ -47,6 +48,7 @@ fairlead makes this host a member of a Linkerd mesh.
   fairlead drain, undrain       stop new connections to this host, and accept them again
   fairlead reload               read the edited configuration
   fairlead leave, fairlead join remove this host from the mesh, and add it again
+  fairlead watcher              in the cluster: mark dead hosts as not ready
 
 The agent itself is `fairlead run`, started by systemd."""
 

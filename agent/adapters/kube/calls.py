@@ -27,6 +27,10 @@ MERGE_PATCH = "application/merge-patch+json"
 KEEPALIVE = {socket.TCP_KEEPIDLE: 20, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 4}
 
 
+class TooLong(Trouble):
+    """An answer of more than MOST_BYTES: ask for less at once."""
+
+
 class NoAddress(Exception):
     """The server's URL has no host and port."""
 
@@ -53,11 +57,14 @@ class Response:
 class Caller:
     """`credential`: asked at each call, because its value is rotated."""
 
-    def __init__(self, credential: Credential, user_agent: str, timeout: float, rest: float) -> None:
-        """`timeout`: seconds for one call. `rest`: seconds for which an answer that has begun may be silent."""
+    def __init__(
+        self, credential: Credential, user_agent: str, timeout: float, rest: float, rights: str = "host.yaml"
+    ) -> None:
+        """`timeout`: seconds for one call. `rest`: seconds for which an answer that has begun may be silent.
+        `rights`: the file below config/cluster that gives what this program needs."""
         self._credential, self._tls = credential, tls.Contexts()
         self._server = "the API server"  # what troubles call it
-        self._user_agent, self._timeout, self._rest = user_agent, timeout, rest
+        self._user_agent, self._timeout, self._rest, self._rights = user_agent, timeout, rest, rights
         self._kept: list[tuple[Server, Connection]] = []  # they rest
 
     async def close(self) -> None:
@@ -172,7 +179,7 @@ class Caller:
             if response.status == 401:
                 fault = self._credential.refused(message)
                 raise Trouble(fault.reason, fault.detail, retry_after)
-            remedy = _missing_right(response) if response.status == 403 else ""
+            remedy = _missing_right(response, self._rights) if response.status == 403 else ""
             raise Trouble(_reason(response.status, missing, text), message, retry_after, remedy)
 
     @contextmanager
@@ -197,19 +204,20 @@ class Caller:
 
 
 _VERBS = {"GET": "get", "PATCH": "patch", "POST": "create"}
-# The file that gives a right, where it is not host.yaml.
+# The file that gives a right, where it is not the program's own.
 _RIGHTS = {"configmaps": "anchors.yaml", "serviceaccounts/token": "token.yaml"}
 
 
-def _missing_right(response: Response) -> str:
+def _missing_right(response: Response, rights: str) -> str:
     """What to allow, and the file that does it: by what was asked, for a server words its refusal as it likes."""
-    namespace, resource, *rest = response.path.partition("/namespaces/")[2].split("/")
+    _, namespaced, path = response.path.partition("/namespaces/")
+    namespace, resource, *rest = path.split("/") if namespaced else ("", response.path.rpartition("/")[2])
     what = "/".join((resource, *rest[1:]))
     verb = _VERBS[response.method]
     if not rest and verb == "get":
         verb = "watch" if response.watch else "list"
-    file = _RIGHTS.get(what, "host.yaml")
-    return f"allow {verb} of {what} in the namespace {namespace}, as config/cluster/{file} does"
+    where = f"in the namespace {namespace}" if namespaced else "in all namespaces"
+    return f"allow {verb} of {what} {where}, as config/cluster/{_RIGHTS.get(what, rights)} does"
 
 
 def _reason(status: int, missing: Reason, text: bytes) -> Reason:
@@ -285,7 +293,7 @@ async def _capped(content: AsyncIterator[bytes]) -> bytes:
     async for part in content:
         parts.append(part)
         if (size := size + len(part)) > MOST_BYTES:
-            raise Trouble(Reason.API_FAILING, f"an answer of more than {MOST_BYTES} bytes")
+            raise TooLong(Reason.API_FAILING, f"an answer of more than {MOST_BYTES} bytes")
     return b"".join(parts)
 
 

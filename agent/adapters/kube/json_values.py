@@ -3,12 +3,15 @@
 import json
 from typing import Any
 
-from agent.core import opaque
+from agent.core import foreign_edits, opaque
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
+from agent.core.watch.fleet import LeaseSeen, Name, WorkloadSeen
 from agent.ports import Event, Lease, Trouble
 
 Json = dict[str, Any]
+
+ZONE = "topology.kubernetes.io/zone"
 
 _FIELDS = {
     "type": "type",
@@ -97,8 +100,37 @@ def lease(body: Json) -> Lease:
     )
 
 
-def event_json(event: Event, namespace: str, workload: str) -> Json:
-    """Regarding the ExternalWorkload; so `kubectl describe externalworkload` shows it."""
+def name(body: Json) -> Name:
+    meta = part(body, "metadata")
+    return text(meta, "namespace"), text(meta, "name")
+
+
+def lease_seen(body: Json) -> LeaseSeen:
+    meta, seen = part(body, "metadata"), lease(body)
+    owners = (text(o, "uid") for o in parts(meta, "ownerReferences") if o.get("kind") == "ExternalWorkload")
+    return LeaseSeen(
+        uid=text(meta, "uid"),
+        version=text(meta, "resourceVersion"),
+        duration=seen.duration,
+        renewed=bool(seen.renew_time),
+        owner=next(owners, ""),
+    )
+
+
+def workload_seen(body: Json) -> WorkloadSeen:
+    """Any Ready=True counts: which of two entries a reader takes is its own choice."""
+    found = workload(body)
+    return WorkloadSeen(
+        uid=found.uid,
+        zone=text(part(part(body, "metadata"), "labels"), ZONE),
+        ready=any(c.type == "Ready" and c.status == "True" for c in found.conditions),
+        marked=foreign_edits.unreachable(found),
+    )
+
+
+def event_json(event: Event, namespace: str, workload: str, by: str = "agent", instance: str = "") -> Json:
+    """Regarding the ExternalWorkload; so `kubectl describe externalworkload` shows it. `instance`: of the program
+    that reports it; "": the host itself."""
     regarding = {
         "apiVersion": "workload.linkerd.io/v1beta1",
         "kind": "ExternalWorkload",
@@ -111,8 +143,8 @@ def event_json(event: Event, namespace: str, workload: str) -> Json:
         "kind": "Event",
         "metadata": {"name": event.name, "namespace": namespace},
         "eventTime": event.time,
-        "reportingController": "fairlead.dev/agent",
-        "reportingInstance": workload[:128],
+        "reportingController": f"fairlead.dev/{by}",
+        "reportingInstance": (instance or workload)[:128],
         "action": event.action,
         "reason": event.reason,
         "note": event.note[:1024],

@@ -1,0 +1,124 @@
+"""Decides, and carries verdicts out: reads the host live, and marks it if nothing has changed."""
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from agent.cluster.watcher.board import Board
+from agent.core import conditions
+from agent.core.conditions import READY, Word
+from agent.core.reasons import Fault, Reason
+from agent.core.watch import fleet
+from agent.core.watch.decision import Decision, Memory, decide
+from agent.core.watch.fleet import LeaseSeen, Name, Standing
+from agent.core.watch.guard import Pace
+from agent.ports import Event, FleetApi, Found, Trouble
+
+AT_ONCE = 10  # verdicts
+A = TypeVar("A")
+B = TypeVar("B")
+MARK = Word(READY, "Unknown", Reason.HOST_UNREACHABLE)
+
+
+class Judge:
+    """`leads`: this replica may write. `wall`: now as RFC 3339; `exact_wall`: with microseconds. `token`: random,
+    for the names of Events."""
+
+    def __init__(
+        self,
+        api: FleetApi,
+        board: Board,
+        leads: Callable[[], bool],
+        wall: Callable[[], str],
+        exact_wall: Callable[[], str],
+        token: Callable[[], str],
+    ) -> None:
+        self._api, self._board, self._leads = api, board, leads
+        self._wall, self._exact_wall, self._token = wall, exact_wall, token
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self.marked = 0
+
+    async def run(self) -> None:
+        memory = Memory()
+        async with asyncio.TaskGroup() as verdicts:
+            while True:
+                self._board.changed.clear()
+                decision = self._decide(memory)
+                memory = decision.memory
+                for name in decision.verdicts:
+                    verdicts.create_task(self._verdict(name), name=f"verdict: {name}")
+                try:
+                    async with asyncio.timeout(decision.recheck_after):
+                        await self._board.changed.wait()
+                except TimeoutError:
+                    continue
+
+    def _decide(self, memory: Memory) -> Decision:
+        board = self._board
+        decision = decide(list(board.views.values()), memory, board.clock(), board.limits)
+        if not self._leads():
+            # It observes alone. What the leader asked and when, this replica does not know.
+            kept = Memory(paces=decision.memory.paces, grace_from=decision.memory.grace_from)
+            decision = dataclasses.replace(decision, memory=kept, verdicts=(), recheck_after=None)
+        board.decision = decision
+        return decision
+
+    async def _verdict(self, name: Name) -> None:
+        heard = self._board.views[self._board.scope(name)].leases.get(name)
+        if heard is None:
+            return
+        async with self._slots:
+            try:
+                await self._judge(name, heard.lease)
+                self._tell(name, None)
+            except Trouble as trouble:
+                self._tell(name, trouble.fault)
+
+    async def _judge(self, name: Name, judged: LeaseSeen) -> None:
+        board, began = self._board, self._board.clock()
+        lease, found = await _both(self._api.lease(name), self._api.workload(name))
+        board.live(name, lease, found, board.clock())
+        if lease != judged or found is None:
+            return
+        wanted = conditions.written(found.workload, (MARK,), self._wall())
+        if board.clock() - began > board.limits.fresh or not self._leads() or not self._still(name):
+            return
+        answer = await self._api.patch_conditions(name, found.workload, wanted)
+        board.live(name, lease, answer, board.clock())
+        self.marked += 1
+        structlog.get_logger().warning(
+            "marked a silent host", host="/".join(name), reason=MARK.reason.value, zone=found.seen.zone
+        )
+        await self._event(name, answer)
+
+    def _still(self, name: Name) -> bool:
+        """It may have waited, and the view may have become stale meanwhile."""
+        board, memory, now = self._board, self._board.decision.memory, self._board.clock()
+        host = fleet.host(board.views[board.scope(name)], name, memory.grace_from, now, board.limits)
+        silent = host is not None and host.standing is Standing.SILENT and host.ready
+        return silent and host is not None and memory.paces.get(host.zone) is not Pace.HELD
+
+    async def _event(self, name: Name, found: Found) -> None:
+        uid, note = found.workload.uid, conditions.message(MARK.reason)
+        event = Event(
+            f"{name[1]}.{self._token()}", uid, self._exact_wall(), "Mark", MARK.reason.value, note, warning=True
+        )
+        await self._api.post_event(name, event)
+
+    def _tell(self, name: Name, fault: Fault | None) -> None:
+        """By namespace and not by host: what goes wrong with one host of a namespace goes wrong with others."""
+        if fault is None or fault.reason is not Reason.API_CONFLICT:  # the host was quicker: it is asked again
+            self._board.fault(f"verdicts in namespace {name[0]}", fault)
+
+
+async def _both(one: Awaitable[A], other: Awaitable[B]) -> tuple[A, B]:
+    """Raises Trouble after both have ended, so that none is left behind."""
+    first, second = await asyncio.gather(one, other, return_exceptions=True)
+    if isinstance(first, BaseException):
+        raise first
+    if isinstance(second, BaseException):
+        raise second
+    return first, second

@@ -1,0 +1,60 @@
+"""What the watcher serves over HTTP: probes for kubelet, and metrics."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from agent.adapters.http_server import Request, Response, Route, refusal
+from agent.cluster.watcher.board import Board
+from agent.cluster.watcher.judge import Judge
+from agent.core.watch.fleet import Standing
+from agent.core.watch.guard import Pace
+
+
+class Pages:
+    """`leads`: this replica may write."""
+
+    def __init__(self, board: Board, judge: Judge, leads: Callable[[], bool]) -> None:
+        self._board, self._judge, self._leads = board, judge, leads
+
+    def routes(self) -> Sequence[Route]:
+        return [
+            Route("GET", "/livez", self._live),
+            Route("GET", "/readyz", self._ready),
+            Route("GET", "/metrics", self._metrics),
+        ]
+
+    async def _live(self, request: Request) -> Response:
+        return Response("ok\n")
+
+    async def _ready(self, request: Request) -> Response:
+        if self._board.stale():
+            return refusal(503, "the view of the fleet is stale", "see the watcher's log")
+        return Response("ok\n")
+
+    async def _metrics(self, request: Request) -> Response:
+        return Response("".join(f"{line}\n" for line in self._lines()))
+
+    def _lines(self) -> Iterator[str]:
+        decision, board = self._board.decision, self._board
+        yield "# TYPE fairlead_watcher_leads gauge"
+        yield f"fairlead_watcher_leads {int(self._leads())}"
+        yield "# TYPE fairlead_watcher_stale gauge"
+        for scope, view in board.views.items():
+            stale = int(view.stale(board.clock(), board.limits))
+            yield f'fairlead_watcher_stale{{namespace="{_escaped(scope)}"}} {stale}'
+        yield "# TYPE fairlead_watcher_hosts gauge"
+        for standing in Standing:
+            count = decision.standings.get(standing, 0)
+            yield f'fairlead_watcher_hosts{{standing="{standing.value}"}} {count}'
+        yield "# TYPE fairlead_watcher_held_hosts gauge"
+        yield f"fairlead_watcher_held_hosts {len(decision.held)}"
+        yield "# TYPE fairlead_watcher_zone_guarded gauge"
+        for zone, pace in decision.memory.paces.items():
+            labels = f'zone="{_escaped(zone)}",pace="{pace.value}"'
+            yield f"fairlead_watcher_zone_guarded{{{labels}}} {int(pace is not Pace.NORMAL)}"
+        yield "# TYPE fairlead_watcher_marked_total counter"
+        yield f"fairlead_watcher_marked_total {self._judge.marked}"
+
+
+def _escaped(value: str) -> str:
+    """As the exposition format has it for a label's value."""
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

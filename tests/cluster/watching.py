@@ -1,0 +1,140 @@
+"""A fleet on a real kube-apiserver, and `fairlead watcher` as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.sandbox.api.schema import EXTERNAL_WORKLOAD_CRD
+
+if TYPE_CHECKING:
+    from tests.lab.realparts import ApiServer
+
+WORKLOADS = "/apis/workload.linkerd.io/v1beta1/namespaces/{}/externalworkloads"
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
+MERGE = "application/merge-patch+json"
+WITHIN = 60.0  # seconds: a bound for a machine that is busy, never what a test is about
+ZONE = "topology.kubernetes.io/zone"
+
+
+class Fleet:
+    """Hosts of one namespace, as their agents and Linkerd see them."""
+
+    def __init__(self, server: ApiServer) -> None:
+        server.install_crd(EXTERNAL_WORKLOAD_CRD)
+        self.server, self.namespace = server, server.new_namespace()
+        self.workloads, self.leases = WORKLOADS.format(self.namespace), LEASES.format(self.namespace)
+        self._renewals = 0
+
+    def enrol(self, name: str, zone: str = "", duration: int = 1) -> None:
+        """A host that is Ready and has renewed its Lease."""
+        spec = {"meshTLS": {"identity": f"spiffe://td/{name}", "serverName": f"{name}.td"}}
+        labels = {ZONE: zone} if zone else {}
+        body = {
+            "apiVersion": "workload.linkerd.io/v1beta1",
+            "kind": "ExternalWorkload",
+            "metadata": {"name": name, "labels": labels},
+            "spec": {**spec, "workloadIPs": [{"ip": "192.0.2.7"}], "ports": [{"port": 8080}]},
+        }
+        uid = self.server.must("POST", self.workloads, body)["metadata"]["uid"]
+        owner = {"apiVersion": body["apiVersion"], "kind": body["kind"], "name": name, "uid": uid}
+        lease = {
+            "metadata": {"name": name, "ownerReferences": [owner]},
+            "spec": {"leaseDurationSeconds": duration},
+        }
+        self.server.must("POST", self.leases, lease)
+        self.renew(name)
+        self.report(name, ("Ready", "True", "HostReady"))
+
+    def report(self, name: str, *conditions: tuple[str, str, str]) -> None:
+        """The agent publishes these conditions: type, status, reason."""
+        at = "2026-01-02T03:04:05Z"
+        listed = [
+            {"type": kind, "status": status, "reason": reason, "message": "", "lastTransitionTime": at}
+            for kind, status, reason in conditions
+        ]
+        self.patch(f"{self.workloads}/{name}/status", {"status": {"conditions": listed}})
+
+    def renew(self, name: str, **spec: object) -> None:
+        self._renewals += 1
+        at = f"2001-02-03T04:05:{self._renewals // 1000000 % 60:02}.{self._renewals % 1000000:06}Z"
+        self.patch(f"{self.leases}/{name}", {"spec": {"holderIdentity": name, "renewTime": at, **spec}})
+
+    def patch(self, path: str, change: object) -> dict[str, Any]:
+        return self.server.must("PATCH", path, change, content_type=MERGE)
+
+    def conditions(self, name: str) -> list[tuple[str, str, str]]:
+        found = self.server.must("GET", f"{self.workloads}/{name}").get("status", {}).get("conditions", [])
+        return [(one["type"], one["status"], one.get("reason", "")) for one in found]
+
+    def unreachable(self, name: str) -> bool:
+        return ("Ready", "Unknown", "HostUnreachable") in self.conditions(name)
+
+    def ready(self, *names: str) -> bool:
+        return all(("Ready", "True", "HostReady") in self.conditions(name) for name in names)
+
+    def renewing(self, *names: str, until: Callable[[], bool], pause: float = 0.3) -> None:
+        """These hosts renew until that is the case."""
+        end = time.monotonic() + WITHIN
+        while not until():
+            assert time.monotonic() < end, "not within a minute"
+            for name in names:
+                self.renew(name)
+            time.sleep(pause)
+
+
+def kubeconfig(server: ApiServer, file: Path, token: str = "") -> Path:
+    cluster = {"server": server.url, "certificate-authority": str(server.ca_file)}
+    named = {
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": {"token": token or server.admin_token}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    file.write_text(json.dumps(named))
+    return file
+
+
+class Watcher:
+    """`log`: its file. `port`: of its pages."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process, self.log = process, log
+
+    def said(self, pattern: str) -> bool:
+        return re.search(pattern, self.log.read_text()) is not None
+
+    def wait_for(self, pattern: str) -> None:
+        end = time.monotonic() + WITHIN
+        while not self.said(pattern):
+            assert self.process.poll() is None and time.monotonic() < end, self.log.read_text()
+            time.sleep(0.05)
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+
+@contextmanager
+def watcher(config: Path, namespace: str, *options: str, name: str = "w") -> Iterator[Watcher]:
+    """Quick: a second between two readings, three of grace."""
+    log = config.with_name(f"{name}.log")
+    argv = [sys.executable, "-m", "agent", "watcher", "--kubeconfig", str(config), "--listen", "127.0.0.1:0"]
+    argv += ["--look-every=1", "--shortest=4", "--lease-namespace", namespace, *options]
+    with log.open("wb") as output:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=output, env={**os.environ})
+    try:
+        yield Watcher(process, log)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        process.wait(10)
