@@ -15,6 +15,7 @@ OTHERWISE = {
     "adapters/proxy_reading.py": _KERNEL,
     "adapters/proxy_unit.py": _KERNEL,
     "cli/kit/configuration.py": _NAMED,
+    "cli/kit/operator.py": _NAMED,
     "cli/proxy.py": _NAMED,
     "host/__init__.py": _KERNEL,
     "host/reading.py": "the function itself",

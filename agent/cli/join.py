@@ -1,20 +1,47 @@
 """fairlead join"""
 
 import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from agent.cli.kit import redirects
+from agent.cli.kit.configuration import list_problems, read
+from agent.cli.kit.exits import Exit, Failure, must_be_root
 from agent.cli.kit.follow import follow, follow_arguments, serves
+from agent.host import Host
 
-HELP = "add this host to the mesh again"
+if TYPE_CHECKING:
+    from agent.core.enrol.bundle import Bundle
+    from agent.offline.join import Plan
+
+HELP = "make this host a member of the mesh, or add it again"
 DESCRIPTION = """\
-Reverts a `fairlead leave`: the proxy is started, the redirect is set, and the host becomes Ready when identity,
-proxy, redirect and probes are as intended. The command waits for that, up to --timeout.
+With a BUNDLE that `fairlead enrol` wrote ("-": standard input), as root: writes /etc/fairlead after every check,
+shows what changes, starts the service with the redirect on trial, and waits until the host is Ready; then the
+redirect is kept. A second run shows what differs. A value that a person set is never overwritten: the command is
+refused and names it, unless --replace.
+
+Without a bundle: reverts a `fairlead leave`. The proxy is started, the redirect is set, and the host becomes Ready
+when identity, proxy, redirect and probes are as intended. The command waits for that, up to --timeout.
 
 A declared port whose server speaks first is not redirected while it is not opaque (ServerSpeaksFirst), because
 connections of clients outside the mesh would fail. --force redirects it anyway; it needs root."""
 
+_ENROL = "`fairlead enrol NAME --bundle FILE` writes it"
+_SPARE = 60.0  # seconds that the trial lasts after --timeout, for an operator to act
+_SHORTEST, _LONGEST = 5.0, 3600.0  # of a trial
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", metavar="BUNDLE", nargs="?", type=Path, help='a file; "-": standard input')
+    parser.add_argument("--fingerprint", metavar="SHA256", help="of the bundle; another one is refused")
+    parser.add_argument("--yes", action="store_true", help="do not ask before the change")
+    parser.add_argument("--replace", action="store_true", help="overwrite what a person set; a copy stays")
+    parser.add_argument("--no-start", action="store_true", help="write the files, and start nothing")
     follow_arguments(parser, "the host is Ready", 120.0)
     parser.add_argument(
         "--force", action="store_true", help="include ports whose server speaks first and that are not opaque"
@@ -22,6 +49,122 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.bundle is not None:
+        return _join(args)
     if args.force:
         redirects.ask(args, "join the mesh", "redirect accept-greetings")
     return follow(args, "member", "join the mesh", serves)
+
+
+def _join(args: argparse.Namespace) -> int:
+    must_be_root("join the mesh")
+    plan = _plan(args, _bundle(args))
+    _show(args, plan)
+    if plan.changes and not (args.yes or _agreed(args)):
+        raise Failure(Exit.FAILED, "cannot join the mesh: the changes were not accepted", "nothing was changed")
+    _write(args, plan)
+    if args.no_start:
+        return Exit.OK
+    return _start(args)
+
+
+def _bundle(args: argparse.Namespace) -> "Bundle":
+    from agent.core.enrol import bundle
+
+    try:
+        found = bundle.read(read(args.bundle, _ENROL))
+    except bundle.Unusable as error:
+        raise Failure(Exit.CONFIG, f"cannot use the bundle: {error.cause}", error.remedy) from None
+    if args.fingerprint and args.fingerprint.lower() != found.fingerprint:
+        cause = f"cannot use the bundle: its fingerprint is {found.fingerprint}, not {args.fingerprint}"
+        raise Failure(
+            Exit.CONFIG, cause, "do not use it: fetch it again, and compare with what `fairlead enrol` said"
+        )
+    return found
+
+
+def _plan(args: argparse.Namespace, bundle: "Bundle") -> "Plan":
+    from agent.config import ConfigError
+    from agent.offline import join
+
+    try:
+        plan = join.plan(args.prefix, bundle, replace=args.replace)
+        if not args.no_start:
+            join.check_host(args.prefix, plan.config)
+    except ConfigError as error:
+        raise list_problems("the configuration of the bundle", error) from None
+    except join.Refused as error:
+        raise Failure(Exit.FAILED, f"cannot join the mesh: {error.cause}", error.remedy) from None
+    if plan.conflicts:
+        listed = "; ".join(conflict.text for conflict in plan.conflicts)
+        remedy = "keep these values: enrol the host with them; or take those of the bundle: --replace"
+        raise Failure(Exit.CONFIG, f"cannot join the mesh: {listed}", remedy)
+    return plan
+
+
+def _show(args: argparse.Namespace, plan: "Plan") -> None:
+    if args.json:
+        changes = [{"key": one.key, "before": one.before, "after": one.after} for one in plan.changes]
+        report = {"workload": plan.bundle.label, "fingerprint": plan.bundle.fingerprint, "changes": changes}
+        print(json.dumps(report), flush=True)
+    else:
+        print("\n".join(_lines(plan)), flush=True)
+
+
+def _lines(plan: "Plan") -> Iterator[str]:
+    yield f"{plan.bundle.label}, bundle {plan.bundle.fingerprint}"
+    for change in plan.changes:
+        if change.key not in plan.bundle.files:
+            yield f"  {change.key}: {change.before or 'absent'} → {change.after or 'absent'}"
+        else:
+            yield f"  {change.key}: {'other content' if change.before else 'new'}"
+    if not plan.changes:
+        yield "  nothing differs from what is on this host"
+
+
+def _agreed(args: argparse.Namespace) -> bool:
+    if str(args.bundle) == "-" or not sys.stdin.isatty():
+        remedy = "accept them with --yes"
+        raise Failure(Exit.USAGE, "cannot join the mesh: the changes must be accepted", remedy)
+    return input("Change this host? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _write(args: argparse.Namespace, plan: "Plan") -> None:
+    from agent.offline import join
+
+    try:
+        join.write(args.prefix, plan)
+    except OSError as error:
+        cause = f"cannot write {error.filename or Host.below(args.prefix).configuration.parent}: {error.strerror}"
+        raise Failure(Exit.FAILED, cause, "run the command again: it completes what is missing") from None
+
+
+def _start(args: argparse.Namespace) -> int:
+    """The redirect on trial first, so that rules which cannot be set stop the command before the start."""
+    from agent.offline import service
+
+    deadline = time.monotonic() + args.timeout
+    trial = min(_LONGEST, max(_SHORTEST, args.timeout + _SPARE))
+    words = {"force": "yes"} if args.force else {}
+    answer = redirects.ask(args, "set the redirect", "redirect apply", confirm=f"{trial:.0f}s", **words)
+    try:
+        service.start()
+    except service.Failed as failed:
+        raise Failure(Exit.FAILED, f"cannot start the agent: {failed}", "see: systemctl status fairlead") from None
+    _until_it_answers(args, deadline)
+    args.timeout = max(0.0, deadline - time.monotonic())
+    code = follow(args, "member", "join the mesh", serves)
+    if "trial" in answer and not args.no_wait:
+        _keep(args)
+    return code
+
+
+def _keep(args: argparse.Namespace) -> None:
+    redirects.ask(args, "keep the redirect", "redirect confirm")
+
+
+def _until_it_answers(args: argparse.Namespace, deadline: float) -> Mapping[str, Any]:
+    from agent.cli.kit import until
+
+    client = until.client(args, "join the mesh")
+    return next(until.statuses(client, deadline, restarts=True))

@@ -57,6 +57,11 @@ class Host:
         return self.prefix / "etc/fairlead/fairlead.toml"
 
     @property
+    def joined(self) -> Path:
+        """The bundle with which this host joined last."""
+        return self.state / "join-bundle"
+
+    @property
     def state(self) -> Path:
         return self.prefix / "var/lib/fairlead"
 

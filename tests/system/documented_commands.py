@@ -38,6 +38,7 @@ RUN: dict[str, dict[str, int]] = {
 }
 
 _MEMBER, _REPLACED = "tests/system/test_member.py", "tests/contract/test_proxy_unit_agent.py"
+_ENROLLED, _JOINED = "tests/cluster/operator.py", "tests/cluster/test_join.py"
 _PROVED = "tests/contract/test_proxy_unit_proof.py"
 # By the first words of a command.
 ELSEWHERE = {
@@ -51,6 +52,8 @@ ELSEWHERE = {
     "sudo -u fairlead-proxy fairlead identity-gate ": "needs SPIRE: tests/offline/test_identity_gate.py does it",
     "fairlead drain ": f"needs a mesh: {_MEMBER} does it",
     "fairlead leave ": f"needs a mesh: {_MEMBER} does it",
+    "fairlead enrol ": f"needs a cluster: {_ENROLLED} does it",
+    "fairlead join ": f"needs a cluster: {_JOINED} does it",
     "fairlead proxy upgrade ": f"needs a mesh: {_REPLACED} does it",
     "fairlead proxy rollback ": f"needs a mesh: {_REPLACED} does it",
     "fairlead proxy restart ": f"needs a mesh: {_PROVED} does it",

@@ -79,25 +79,33 @@ class Caller:
         missing: Reason,
         body: Json | None = None,
         query: Mapping[str, str] | None = None,
+        content: str = "",
     ) -> Json:
+        """`content`: type of the body, where it is not the usual one."""
         with self.as_trouble():
             async with (
                 asyncio.timeout(self._timeout),
-                self.answer(method, path, body=body, query=query) as response,
+                self.answer(method, path, body=body, query=query, content=content) as response,
             ):
                 await self.refuse(response, missing)
                 return json_values.object(await _capped(response.content()))
 
     @asynccontextmanager
     async def answer(
-        self, method: str, path: str, *, body: Json | None = None, query: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | None = None,
+        query: Mapping[str, str] | None = None,
+        content: str = "",
     ) -> AsyncIterator[Response]:
         """The answer as soon as its head is there. Its body may rest for as long as a watch may."""
         access = await self._credential.access()
         if not access.server.startswith("https://"):
             raise ValueError(f"cannot use API server {access.server}: it is not https")
         self._server = access.server
-        server, request = self._request(access, method, path, body, query)
+        server, request = self._request(access, method, path, body, query, content)
         async with asyncio.timeout(self._timeout):
             connection, answer = await self._send(server, request)
         try:
@@ -106,7 +114,13 @@ class Caller:
             self._leave(server, connection)
 
     def _request(
-        self, access: Access, method: str, path: str, body: Json | None, query: Mapping[str, str] | None
+        self,
+        access: Access,
+        method: str,
+        path: str,
+        body: Json | None,
+        query: Mapping[str, str] | None,
+        content: str,
     ) -> tuple[Server, Request]:
         try:
             url = urlsplit(access.server)
@@ -123,7 +137,7 @@ class Caller:
         if access.token:
             headers["Authorization"] = f"Bearer {access.token}"
         if body is not None:
-            headers["Content-Type"] = MERGE_PATCH if method == "PATCH" else "application/json"
+            headers["Content-Type"] = content or (MERGE_PATCH if method == "PATCH" else "application/json")
         target = url.path.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
         return server, Request(method, target, headers, b"" if body is None else json.dumps(body).encode())
 
@@ -203,7 +217,7 @@ class Caller:
             raise Trouble(Reason.API_UNREACHABLE, f"cannot reach {self._server}: {_cause(error)}") from error
 
 
-_VERBS = {"GET": "get", "PATCH": "patch", "POST": "create"}
+_VERBS = {"GET": "get", "PATCH": "patch", "POST": "create", "DELETE": "delete"}
 # The file that gives a right, where it is not the program's own.
 _RIGHTS = {"configmaps": "anchors.yaml", "serviceaccounts/token": "token.yaml"}
 

@@ -16,14 +16,22 @@ def load(file: Path) -> config.Config:
     try:
         return config.parse(text)
     except config.ConfigError as error:
-        for problem in error.problems:
-            where = f"{name(file)}: {problem.key}" if problem.key else name(file)
-            complain(f"{where}: {problem.cause}", problem.remedy)
-        count = len(error.problems)
-        raise Failure(Exit.CONFIG, f"cannot use {name(file)}: {count} problem{'s' * (count > 1)}") from None
+        raise list_problems(name(file), error) from None
 
 
-def read(file: Path) -> str:
+def list_problems(what: str, error: config.ConfigError) -> Failure:
+    """Every problem goes to standard error; the Failure counts them."""
+    for problem in error.problems:
+        complain(
+            f"{what}: {problem.key}: {problem.cause}" if problem.key else f"{what}: {problem.cause}",
+            problem.remedy,
+        )
+    count = len(error.problems)
+    return Failure(Exit.CONFIG, f"cannot use {what}: {count} problem{'s' * (count > 1)}")
+
+
+def read(file: Path, missing: str = WRITE) -> str:
+    """`missing`: the remedy where it cannot be read."""
     try:
         read = sys.stdin.buffer.read() if str(file) == STANDARD_INPUT else file.read_bytes()
         return read.decode()
@@ -32,7 +40,7 @@ def read(file: Path) -> str:
         raise Failure(Exit.NOT_PERMITTED, f"cannot read {file}: {error.strerror}", remedy) from None
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise Failure(Exit.CONFIG, f"cannot read {name(file)}: {cause}", WRITE) from None
+        raise Failure(Exit.CONFIG, f"cannot read {name(file)}: {cause}", missing) from None
 
 
 def name(file: Path) -> str:

@@ -1,0 +1,58 @@
+"""What the verbs of an operator share: the way to the cluster, and how objects are shown."""
+
+import argparse
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.cli.kit.exits import Exit, Failure, complain
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-n", "--namespace", required=True, help="of the ExternalWorkload")
+    cluster = parser.add_argument_group("the cluster")
+    cluster.add_argument("--kubeconfig", default="", metavar="FILE", help="default: as kubectl")
+    cluster.add_argument("--context", default="", metavar="NAME", help="default: the file's current one")
+
+
+@contextlib.contextmanager
+def failures(doing: str) -> Iterator[None]:
+    """Refusals end the verb; each of several problems is shown with its remedy."""
+    from agent.cluster.enrolment.refused import Refused
+
+    try:
+        yield
+    except Refused as error:
+        *others, last = error.problems
+        for problem in others:
+            complain(problem.cause, problem.remedy)
+        cause = last.cause if last.cause.startswith("cannot ") else f"cannot {doing}: {last.cause}"
+        raise Failure(Exit.FAILED, cause, last.remedy) from None
+
+
+def show_objects(bodies: Iterable[Mapping[str, Any]], output: str) -> None:
+    if output == "json":
+        show({"apiVersion": "v1", "kind": "List", "items": list(bodies)}, output)
+    else:
+        import yaml
+
+        print("---\n".join(yaml.safe_dump(dict(body), sort_keys=False) for body in bodies), end="")
+
+
+def show(report: Mapping[str, Any], output: str) -> None:
+    if output == "yaml":
+        import yaml
+
+        print(yaml.safe_dump(dict(report), sort_keys=False), end="")
+    else:
+        print(json.dumps(report, indent=2))
+
+
+def read(file: str) -> str:
+    try:
+        return Path(file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise Failure(Exit.FAILED, f"cannot read {file}: {cause}", "name a file that you can read") from None
