@@ -129,7 +129,11 @@ def _api(t: Table) -> c.ApiConfig:
     }
     auth = t.take("auth", choice(*_WAYS), c.ApiConfig.auth)
     own = _WAYS[auth]
-    api = c.ApiConfig(auth, **{k: t.take(k, keys[k], *([""] if k in _OPTIONAL else ())) for k in own})
+    api = c.ApiConfig(
+        auth,
+        **{k: t.take(k, keys[k], *([""] if k in _OPTIONAL else ())) for k in own},
+        lease_period=t.take("lease_period", seconds(5, 60), c.ApiConfig.lease_period),
+    )
     for key in keys.keys() - set(own):
         t.refuse(key, f"does not belong to auth = {auth!r}", "remove it, or choose api.auth: only one is used")
     t.close()

@@ -54,7 +54,7 @@ class IdentityConfig:
 
 @dataclass(frozen=True)
 class ApiConfig:
-    """`auth` says which of the other keys there are; those that do not belong to it are ""."""
+    """`auth` says which of the following keys there are; those that do not belong to it are ""."""
 
     auth: Literal["spiffe", "token-file", "kubeconfig"] = "token-file"
     server: str = ""  # https://host:port
@@ -64,6 +64,7 @@ class ApiConfig:
     token_file: str = ""  # absolute path
     kubeconfig: str = ""  # absolute path
     context: str = ""  # "" = the kubeconfig's current one
+    lease_period: float = 10.0  # seconds
 
 
 @dataclass(frozen=True)

@@ -116,8 +116,9 @@ class Parts:
         it = self.context
         annotations = partial(published_state.lease_annotations, it)
         publish, name = it.board.setter("lease"), socket.gethostname()
+        period, wall = it.config.api.lease_period, clocks.exact_wall
         return lease.LeaseLoop(
-            self.api, it.spec, it.board, publish, name, clocks.exact_wall, random.random, annotations
+            self.api, it.spec, it.board, publish, name, wall, random.random, annotations, period
         )
 
     @cached_property

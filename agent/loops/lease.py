@@ -1,10 +1,11 @@
-"""The Lease loop: renews the Lease every 10 s while the decision loop runs.
+"""The Lease loop: renews the Lease periodically while the decision loop runs.
 
 With an expired Lease, a watcher marks a dead host as not ready. So it is renewed only from READY on, and not by a
 process whose decision loop has stopped.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 
 from agent.core.backoff import Backoff
@@ -15,15 +16,19 @@ from agent.core.reasons import Fault
 from agent.loops.board import ALIVE_WITHIN, Board, Waiter
 from agent.ports import Lease, StatusApi, Trouble
 
-PERIOD = 10.0
-DURATION = 40  # seconds that a watcher waits before it marks the host unreachable
+PERIOD = 10.0  # seconds, unless the configuration says otherwise
+PERIODS = 4  # for which a watcher waits before it marks the host unreachable
 HANDOVER_DURATION = 600  # for a planned stop, restart or upgrade
 BOOT_ID = "fairlead.dev/boot-id"
-RETRY = Backoff(first=1.0, factor=2.0, most=PERIOD)
+LONGEST_RETRY = 10.0  # seconds
 
 
 class LeaseLoop:
-    """`holder`: this host's name. `wall`: now as RFC 3339 with microseconds. `annotations`: more to write."""
+    """`holder`: this host's name. `wall`: now as RFC 3339 with microseconds. `annotations`: more to write.
+    `period`: from one renewal to the next, in seconds.
+
+    Hosts that boot together, or that lost the API server together, would renew together ever after. So the pause
+    after the first renewal, and after the first one that follows a failure, is a random part of the period."""
 
     def __init__(
         self,
@@ -35,23 +40,27 @@ class LeaseLoop:
         wall: Callable[[], str],
         jitter: Callable[[], float],
         annotations: Callable[[], Mapping[str, str]] = dict,
+        period: float = PERIOD,
     ) -> None:
         self._api, self._spec, self._board, self._publish = api, spec, board, publish
         self._holder, self._wall, self._jitter, self._annotations = holder, wall, jitter, annotations
+        self._period, self._duration = period, math.ceil(PERIODS * period)
+        self._retry = Backoff(first=1.0, factor=2.0, most=min(period, LONGEST_RETRY))
         self._boot_id: Maybe[str] = UNKNOWN
         self._renewed_at: float | None = None
 
     async def run(self) -> None:
-        attempt = 0
+        attempt, spread = 0, True
         while True:
             failed = False
             try:
                 await self._once()
-                attempt, pause = 0, PERIOD
+                pause = self._period * (1 - self._jitter()) if spread else self._period
+                attempt, spread = 0, False
             except Trouble as trouble:
-                failed = True
+                failed = spread = True
                 self._tell(trouble.fault)
-                pause = RETRY.delay(attempt, self._jitter(), trouble.retry_after)
+                pause = self._retry.delay(attempt, self._jitter(), trouble.retry_after)
                 attempt += 1
             self._board.attempts.made("Lease", pause, failed=failed)
             await asyncio.sleep(pause)
@@ -62,7 +71,7 @@ class LeaseLoop:
             self._tell(None)
         await self._ready()
         if self._board.alive(asyncio.get_running_loop().time(), ALIVE_WITHIN):
-            await self._renew(DURATION)
+            await self._renew(self._duration)
 
     async def _ready(self) -> None:
         waiter = Waiter(self._board.facts)

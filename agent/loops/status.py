@@ -22,6 +22,11 @@ from agent.ports import StatusApi, Trouble
 RETRY = Backoff(first=0.5, factor=2.0, most=30.0)
 # Between two readings, in seconds, if the server ends its watches at once.
 SPACING = 0.5
+# An API server that restarts ends all watches of a fleet together. One that ended before its time, in seconds, is
+# opened again within the second of these, by chance, or after the next renewal of the Lease.
+WATCHED, SPREAD = 240.0, 30.0
+# What a renewal of the Lease proves to be over.
+CUT_OFF = frozenset({Reason.API_UNREACHABLE, Reason.API_TIMEOUT})
 # For one of these reasons, not Ready is not a failure: an operator took the host out, so it is not a flap.
 TAKEN_OUT = frozenset({Reason.DRAINING, Reason.LEFT, Reason.SHUTTING_DOWN, Reason.PROXY_REPLACING})
 
@@ -44,6 +49,7 @@ class StatusLoop:
         self._read_fault: Fault | None = None
         self._write_fault: Fault | None = None
         self._failed_reads = 0
+        self._watched_from: float | None = None  # since when this watch is open
         self._reread = asyncio.Event()
         self._heard, self._edits = Heard(), Edits()
         self._aside_at: float | None = None  # the last write that did not flip Ready
@@ -59,19 +65,48 @@ class StatusLoop:
 
     async def _follow(self) -> None:
         while True:
+            self._watched_from = None
             try:
                 await self._read_and_watch()
-                await asyncio.sleep(SPACING)
+                await self._rest(failed=False)
             except Trouble as trouble:
                 self._lost(trouble)
                 self._failed_reads += 1
-                await self._pause("WorkloadMatches", trouble, self._failed_reads - 1)
+                if self._watched_from is not None and trouble.reason in CUT_OFF:
+                    await self._rest(failed=True)
+                else:
+                    await self._pause("WorkloadMatches", trouble, self._failed_reads - 1)
+
+    async def _rest(self, *, failed: bool) -> None:
+        """Before the next watch. A write that needs a reading does not wait."""
+        early = self._watched_from is not None and _now() - self._watched_from < WATCHED
+        pause = (SPREAD - SPACING) * self._jitter() if early else 0.0
+        if failed:
+            self._board.attempts.made("WorkloadMatches", SPACING + pause, failed=True)
+        await asyncio.sleep(SPACING)
+        await self._renewed(pause, self._reread.is_set)
+
+    async def _renewed(self, seconds: float, enough: Callable[[], bool]) -> None:
+        """Return after so long, or once the Lease was renewed: then the API server is there again."""
+        before, waiter = self._renewed_at(), Waiter(self._board.facts)
+        try:
+            async with asyncio.timeout(seconds):
+                while self._renewed_at() == before and not enough():
+                    await waiter.wait()
+        except TimeoutError:
+            return
+        finally:
+            waiter.close()
+
+    def _renewed_at(self) -> float | None:
+        lease = self._board.facts.value.lease
+        return None if lease is UNKNOWN else lease.renewed_at
 
     async def _read_and_watch(self) -> None:
         """Return when the watch has ended without an error, or a write needs a new reading."""
         self._reread.clear()
         seen = await self._api.read()
-        self._failed_reads = 0
+        self._failed_reads, self._watched_from = 0, _now()
         self._board.attempts.over("WorkloadMatches")
         self._saw(seen)
         watch = asyncio.create_task(self._watch(seen.resource_version), name="status: watch")
@@ -180,8 +215,7 @@ class StatusLoop:
 
     def _unheard(self, wanted: Sequence[Word]) -> bool:
         """The watcher removed Ready and we have not renewed the Lease since, so we may be unreachable."""
-        lease = self._board.facts.value.lease
-        renewed = None if lease is UNKNOWN else lease.renewed_at
+        renewed = self._renewed_at()
         back = any(word.type == conditions.READY and word.status == "True" for word in wanted)
         since = self._unreachable_at
         return back and since is not None and (renewed is None or renewed <= since)
@@ -201,7 +235,10 @@ class StatusLoop:
     async def _pause(self, what: str, trouble: Trouble, attempt: int) -> None:
         pause = RETRY.delay(attempt, self._jitter(), trouble.retry_after)
         self._board.attempts.made(what, pause, failed=True)
-        await asyncio.sleep(pause)
+        if trouble.reason in CUT_OFF:
+            await self._renewed(pause, lambda: False)
+        else:
+            await asyncio.sleep(pause)
 
 
 def _now() -> float:

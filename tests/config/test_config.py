@@ -153,7 +153,7 @@ def test_where_there_is_no_room_the_first_problem_stands_for_all() -> None:
         ('log = "warn,linkerd=info,hickory=error"', 'log = ""', "proxy.log"),
         ('"all-unauthenticated"\n', '"everybody"\n', "proxy.default_inbound_policy"),
         ('"10.42.0.0/16"', '"10.42.0.1/16"', "redirect.outbound_networks"),
-        ("period = 10", 'period = "10s"', "probe[0].period"),
+        ("\nperiod = 10", '\nperiod = "10s"', "probe[0].period"),
         ("[[probe]]", "[probe]", "probe"),
         ("settle = 5", "settle = -1", "drain.settle"),
         ('inbound = "declared"', 'inbound = "some"', "redirect.inbound"),

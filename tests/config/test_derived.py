@@ -98,3 +98,11 @@ def test_the_redirect_is_the_one_that_root_approved(tmp_path: Path) -> None:
         assert (found.redirect, found.settle) == (True, settle), "of the redirect alone"
     approved.write_text("broken")
     assert not derived.policy_spec(present, tmp_path, "boot").redirect
+
+
+@pytest.mark.parametrize("period", ["4.9", "60.1", '"10s"', "true"])
+def test_a_period_of_the_lease_is_5_to_60_seconds(period: str) -> None:
+    assert of("lease_period = 10", "lease_period = 60").api.lease_period == 60.0
+    with pytest.raises(config.ConfigError) as caught:
+        of("lease_period = 10", f"lease_period = {period}")
+    assert [problem.key for problem in caught.value.problems] == ["api.lease_period"]

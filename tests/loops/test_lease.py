@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -18,13 +20,13 @@ pytestmark = pytest.mark.status
 
 
 class Scene:
-    def __init__(self) -> None:
+    def __init__(self, period: float = 10.0, jitter: float = 0.0) -> None:
         self.api, self.board = MemoryStatusApi(), Board()
         self.api.lease = Lease()
         publish: Callable[[LeaseFact], None] = self.board.setter("lease")
         spec = Spec("spiffe://td/db", "db.sni", (), (), boot_id="boot2")
         wall, about = lambda: "2026-01-01T00:00:00.000000Z", lambda: {"fairlead.dev/proxy-version": "2.366.0"}
-        self.loop = LeaseLoop(self.api, spec, self.board, publish, "db-1", wall, lambda: 0.0, about)
+        self.loop = LeaseLoop(self.api, spec, self.board, publish, "db-1", wall, lambda: jitter, about, period)
 
     @property
     def fact(self) -> LeaseFact:
@@ -119,3 +121,46 @@ async def test_a_host_that_goes_down_hands_nothing_over(scene: Scene) -> None:
     scene.board.phase.set(Phase(PhaseKind.SHUTTING_DOWN, 0.0))
     await scene.loop.handover()
     assert scene.api.lease is not None and scene.api.lease.duration == 40
+
+
+async def test_hosts_that_start_or_lose_the_server_together_do_not_renew_together() -> None:
+    """From the second renewal on they are spread over the whole period, and again after each outage."""
+    scenes = [Scene(jitter=number / 20) for number in range(20)]
+    for scene in scenes:
+        scene.ready()
+    async with contextlib.AsyncExitStack() as stack:
+        for scene in scenes:
+            await stack.enter_async_context(running(scene.loop.run()))
+        await _alive(scenes, 35)
+        assert _spread(scenes, 10) > 7
+        for scene in scenes:
+            scene.api.troubles = {"renew_lease": Trouble(Reason.API_UNREACHABLE)}
+        await _alive(scenes, 120)
+        for scene in scenes:
+            scene.api.troubles = {}
+        await _alive(scenes, 40)
+        assert _spread(scenes, 10) > 7
+
+
+async def _alive(scenes: list[Scene], seconds: int) -> None:
+    for _ in range(seconds):
+        for scene in scenes:
+            scene.board.decided_at = asyncio.get_running_loop().time()
+        await asyncio.sleep(1)
+
+
+def _spread(scenes: list[Scene], period: float) -> float:
+    """How much of the period holds the renewals: all of it but the longest time without one."""
+    times = sorted((scene.fact.renewed_at or 0.0) % period for scene in scenes)
+    gaps = [later - earlier for earlier, later in itertools.pairwise([*times, times[0] + period])]
+    return period - max(gaps)
+
+
+@pytest.mark.parametrize(("period", "duration"), [(5.0, 20), (7.6, 31), (60.0, 240)])
+async def test_the_lease_lasts_four_periods(period: float, duration: int) -> None:
+    scene = Scene(period=period)
+    scene.ready()
+    async with running(scene.loop.run()):
+        await scene.decide_for(301)
+    assert scene.api.lease is not None and scene.api.lease.duration == duration
+    assert scene.api.calls["renew_lease"] == int(300 / period) + 1

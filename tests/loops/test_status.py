@@ -36,13 +36,13 @@ PLAIN = Workload("", "", SPEC.identity, "db.sni", ("10.9.0.2",), (8080,))
 
 
 class Scene:
-    def __init__(self, api: MemoryStatusApi | None = None) -> None:
+    def __init__(self, api: MemoryStatusApi | None = None, jitter: float = 0.0) -> None:
         self.api, self.board, self.hour = api or MemoryStatusApi(), Board(), 12
         if api is None:
             self.api.create(PLAIN)
         publish: Callable[[WorkloadFact], None] = self.board.setter("workload")
         self.loop = StatusLoop(
-            self.api, SPEC, self.board, publish, lambda: f"2026-01-01T{self.hour:02}:00:00Z", lambda: 0.0
+            self.api, SPEC, self.board, publish, lambda: f"2026-01-01T{self.hour:02}:00:00Z", lambda: jitter
         )
 
     def show(self, goals: Goals) -> None:
