@@ -11,6 +11,7 @@ from typing import Any, Final
 
 Json = dict[str, Any]
 NAME, OTHER = "vm-1", "vm-2"  # the host, and another one
+MACHINE: Final = "machine-1"  # in the host's Lease
 NAMESPACE: Final = "$NAMESPACE"  # where the test has them
 
 
@@ -78,6 +79,9 @@ _READY: Final[Json] = {
 }
 _RENEWED: Final[Json] = {"spec": {"holderIdentity": "attack"}}
 _SPEAKER: Final[Json] = {"metadata": {"annotations": {"fairlead.dev/host": "somebody"}}}
+_MACHINE: Final[Json] = {"metadata": {"annotations": {"fairlead.dev/machine": "another"}}}
+_NO_MACHINE: Final[Json] = {"metadata": {"annotations": {"fairlead.dev/machine": None}}}
+_SAME_MACHINE: Final[Json] = {"metadata": {"annotations": {"fairlead.dev/machine": MACHINE}}}
 _LABELS: Final[Json] = {"metadata": {"labels": {"app": "other"}}}
 _SPEC: Final[Json] = {"spec": {"ports": []}}
 _ME, _POD = _regarding(NAME), _regarding("p", "Pod", "v1")
@@ -111,6 +115,8 @@ ROWS: Final[tuple[Row, ...]] = (
         *(H, "make its Lease last ten years", S, "PATCH", LEASES, f"/{NAME}"),
         *({"spec": {"leaseDurationSeconds": 315360000}}, 422, "900 seconds at most"),
     ),
+    Row(H, "put another machine into its Lease", S, "PATCH", LEASES, f"/{NAME}", _MACHINE, 422, "dev/machine"),
+    Row(H, "remove the machine from its Lease", M, "PATCH", LEASES, f"/{NAME}", _NO_MACHINE, 422, "dev/machine"),
     Row(H, "delete its Lease", M, "DELETE", LEASES, f"/{NAME}", None, 422, "neither create nor delete"),
     Row(H, "create a Lease", M, "POST", LEASES, "", {}, 422, "neither create nor delete"),
     Row(H, "record an Event about another host", S, "POST", EVENTS, "", event(_regarding(OTHER)), 422, "regards"),
@@ -138,6 +144,7 @@ ROWS: Final[tuple[Row, ...]] = (
 ALLOWED: Final[tuple[Row, ...]] = (
     Row(H, "report itself", S, "PATCH", EW, f"/{NAME}/status", _READY, 200),
     Row(H, "renew its Lease", S, "PATCH", LEASES, f"/{NAME}", _RENEWED, 200),
+    Row(H, "write its machine again", S, "PATCH", LEASES, f"/{NAME}", _SAME_MACHINE, 200),
     Row(H, "record an Event about itself", S, "POST", EVENTS, "", event(_ME), 201),
     Row(A, "report itself", M, "PATCH", EW, f"/{NAME}/status", _READY, 200),
     Row(A, "record an Event about itself", M, "POST", EVENTS, "", event(_ME), 201),

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.attacks.cluster_rows import ALLOWED, NAME, NAMESPACE, OTHER, ROWS, Json, Rights, Row, User
+from tests.attacks.cluster_rows import ALLOWED, MACHINE, NAME, NAMESPACE, OTHER, ROWS, Json, Rights, Row, User
 from tests.contract import jwt_worlds, status_worlds
 from tests.contract.jwt_worlds import AUDIENCE, DOMAIN, ME, WORKLOADS, Issuer, JwtWorld
 from tests.contract.status_worlds import manifest
@@ -81,6 +81,8 @@ class Cluster:
         uid = (await self.http.must("POST", self.http.workloads, manifest(self.http.namespace)))["metadata"]["uid"]
         await self.http.must("POST", self.http.workloads, manifest(self.http.namespace, OTHER, meshTLS=_ANOTHERS))
         await status_worlds.apply_manifest(self.http, "Lease", uid, ME)
+        machine = {"metadata": {"annotations": {"fairlead.dev/machine": MACHINE}}}
+        await self.http.must("PATCH", f"{self.http.leases}/{NAME}", machine)
         annotations = {"fairlead.dev/host": f"{_ANOTHERS['identity']}/agent"}
         await self.http.must("POST", self.http.leases, {"metadata": {"name": OTHER, "annotations": annotations}})
         await status_worlds.apply_manifest(self.http, "ServiceAccount")
