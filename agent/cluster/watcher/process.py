@@ -102,6 +102,7 @@ async def _live(settings: Settings, listener: socket.socket) -> None:
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(api.close)
         listener.setblocking(False)
+        structlog.get_logger().info("serves", address=settings.listen[0], port=listener.getsockname()[1])
         routes = Pages(board, judge, leader.leads).routes()
         await stack.enter_async_context(Server(routes).serving(listener, BACKLOG))
         async with _group(leader.run(), judge.run(), *(observer.run() for observer in observers)):

@@ -9,10 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from agent.sandbox.api.schema import EXTERNAL_WORKLOAD_CRD
 
@@ -22,8 +26,38 @@ if TYPE_CHECKING:
 WORKLOADS = "/apis/workload.linkerd.io/v1beta1/namespaces/{}/externalworkloads"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
 MERGE = "application/merge-patch+json"
+SYSTEM = "fairlead-system"
+MANIFEST = Path(__file__).parents[2] / "config/cluster/watcher.yaml"
+COLLECTIONS = {
+    "Namespace": "/api/v1/namespaces",
+    "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
+    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+    "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
+    "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
+    "ValidatingAdmissionPolicy": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
+    "ValidatingAdmissionPolicyBinding": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
+    "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
+    "PodDisruptionBudget": "/apis/policy/v1/namespaces/{}/poddisruptionbudgets",
+    "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
+}
 WITHIN = 60.0  # seconds: a bound for a machine that is busy, never what a test is about
 ZONE = "topology.kubernetes.io/zone"
+
+
+def manifests() -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(MANIFEST.read_text().replace("${IMAGE}", "registry.example/fairlead:0")))
+
+
+def install(server: ApiServer) -> str:
+    """What the manifest says, once for each API server: a token of the watcher's account. No policy of hosts."""
+    server.install_crd(EXTERNAL_WORKLOAD_CRD)
+    for document in manifests():
+        path = COLLECTIONS[document["kind"]].format(SYSTEM)
+        answer = server.request("POST", path, document)
+        assert answer.status in (201, 409), answer.body
+    path = f"/api/v1/namespaces/{SYSTEM}/serviceaccounts/fairlead-watcher/token"
+    return str(server.must("POST", path, {"spec": {"expirationSeconds": 3600}})["status"]["token"])
 
 
 class Fleet:
@@ -86,7 +120,7 @@ class Fleet:
         """These hosts renew until that is the case."""
         end = time.monotonic() + WITHIN
         while not until():
-            assert time.monotonic() < end, "not within a minute"
+            assert time.monotonic() < end, {name: self.conditions(name) for name in names}
             for name in names:
                 self.renew(name)
             time.sleep(pause)
@@ -122,13 +156,30 @@ class Watcher:
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    def page(self, path: str) -> tuple[int, str]:
+        self.wait_for("serves")
+        found = re.search(r"serves .*?port=(\d+)", self.log.read_text())
+        assert found is not None
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def metric(self, line: str) -> float:
+        """The value behind this name, with its labels."""
+        status, text = self.page("/metrics")
+        assert status == 200
+        return next(float(one.rpartition(" ")[2]) for one in text.splitlines() if one.startswith(f"{line} "))
+
 
 @contextmanager
-def watcher(config: Path, namespace: str, *options: str, name: str = "w") -> Iterator[Watcher]:
-    """Quick: a second between two readings, three of grace."""
+def watcher(config: Path, *options: str, name: str = "w") -> Iterator[Watcher]:
+    """Quick: a second between two readings, four of grace."""
     log = config.with_name(f"{name}.log")
     argv = [sys.executable, "-m", "agent", "watcher", "--kubeconfig", str(config), "--listen", "127.0.0.1:0"]
-    argv += ["--look-every=1", "--shortest=4", "--lease-namespace", namespace, *options]
+    argv += ["--look-every=1", "--shortest=4", "--lease-namespace", SYSTEM, *options]
     with log.open("wb") as output:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=output, env={**os.environ})
     try:

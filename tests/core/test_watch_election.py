@@ -1,0 +1,76 @@
+"""Two replicas and one Lease, with calls that take any time: never do both lead."""
+
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.core.watch.election import Election, Terms
+
+TERMS = Terms()
+
+
+@dataclass
+class Server:
+    holder: str = ""
+    version: int = 0
+
+
+@dataclass
+class Replica:
+    """`asked`: a reading on its way, as the server answered it. `sent`: a write, since when, and its version if
+    the server took it."""
+
+    election: Election
+    server: Server
+    asked: tuple[str, int] | None = None
+    seen: int = -1
+    sent: tuple[float, int | None] | None = None
+
+    def step(self, action: str, now: float) -> None:
+        match action:
+            case "ask" if self.asked is None and self.sent is None:
+                self.asked = (self.server.holder, self.server.version)
+            case "read" if self.asked is not None:
+                holder, self.seen = self.asked
+                self.asked = None
+                self.election = self.election.observed(holder, str(self.seen), now)
+                if self.election.may_try(now):
+                    self.sent = now, None
+            case "reach" if self.sent is not None and self.sent[1] is None and self.seen == self.server.version:
+                self.server.version += 1
+                self.server.holder = self.election.me
+                self.sent = self.sent[0], self.server.version
+            case "answer" if self.sent is not None:
+                began, version = self.sent
+                self.sent = None
+                if version is not None:
+                    self.election = self.election.renewed(str(version), began, now)
+
+
+step = st.tuples(st.sampled_from("ab"), st.sampled_from(["ask", "read", "reach", "answer"]), st.floats(0, 8))
+
+
+@given(st.lists(step, max_size=200))
+def test_two_never_lead(steps: list[tuple[str, str, float]]) -> None:
+    server, now = Server(), 0.0
+    replicas = {me: Replica(Election(me, TERMS), server) for me in "ab"}
+    for me, action, passed in steps:
+        now += passed
+        replicas[me].step(action, now)
+        assert sum(replica.election.leads(now) for replica in replicas.values()) <= 1
+
+
+def test_a_leader_stops_five_seconds_before_another_may_begin() -> None:
+    me = Election("a", TERMS).renewed("1", began=100.0, now=103.0)
+    assert me.leads(110.0) and not me.leads(110.1)
+    other = Election("b", TERMS).observed("a", "1", 100.0)
+    assert not other.may_try(114.9) and other.may_try(115.0)
+
+
+def test_a_lease_that_is_released_or_given_to_another_by_force() -> None:
+    me = Election("a", TERMS).renewed("1", 100.0, 100.0)
+    assert Election("b", TERMS).observed("", "2", 101.0).may_try(101.0)
+    assert not me.observed("b", "2", 101.0).leads(101.0)
+    assert me.observed("a", "2", 101.0).leads(101.0), "a foreign edit of an annotation"
+    assert not me.released().leads(100.0)
