@@ -31,6 +31,7 @@ VERBS = {
     "redirect": "redirect",
     "sandbox": "sandbox",
     "enrol": "enrol",
+    "retire": "retire",
     "anchors": "anchors",
     "identity-gate": "identity_gate",
     "shutdown-drain": "shutdown_drain",
@@ -49,7 +50,7 @@ fairlead makes this host a member of a Linkerd mesh.
   fairlead drain, undrain       stop new connections to this host, and accept them again
   fairlead reload               read the edited configuration
   fairlead leave, fairlead join remove this host from the mesh, and add it again
-  fairlead enrol                create what a host needs in the cluster; run by an operator
+  fairlead enrol, retire        create and delete what a host needs in the cluster; run by an operator
   fairlead watcher              in the cluster: mark dead hosts as not ready
 
 The agent itself is `fairlead run`, started by systemd."""

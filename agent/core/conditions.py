@@ -8,8 +8,8 @@ reason.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from agent.core import policy
-from agent.core.facts import UNKNOWN, Condition, Facts, Maybe, Phase, PhaseKind, Workload
+from agent.core import policy, policy_drain
+from agent.core.facts import UNKNOWN, Condition, Facts, Maybe, Phase, Workload
 from agent.core.goals import Advertise, Goals
 from agent.core.health import Spec, Standing, Sure
 from agent.core.policy_identity import identity_remarks
@@ -38,11 +38,6 @@ LASTING = frozenset(
     }
 )
 OURS = (READY, *(PREFIX + name for name in GOOD), DRAINING)
-_GOING = {
-    PhaseKind.DRAINED: Reason.DRAINING,
-    PhaseKind.LEFT: Reason.LEFT,
-    PhaseKind.SHUTTING_DOWN: Reason.SHUTTING_DOWN,
-}
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,7 @@ def _words(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: flo
     if goals.advertise is not Advertise.HOLD:
         yield Word(READY, "True" if goals.advertise is Advertise.YES else "False", goals.reason)
     hold = policy.may_hold(spec, facts, now)
-    going = None if phase is UNKNOWN else _GOING.get(phase.kind)
+    going = policy_drain.going(phase, facts)
     for name, standing in policy.standings(spec, facts, now).items():
         if name not in GOOD:
             continue

@@ -256,6 +256,7 @@ class Workload:
     ports: tuple[int, ...] = ()
     conditions: tuple[Condition, ...] = ()
     opaque: tuple[tuple[int, int], ...] = ()  # ranges of ports, as its annotation says: first and last
+    retiring: bool = False  # an operator has asked this host to leave the mesh for good
 
     @property
     def ready(self) -> str:

@@ -22,6 +22,7 @@ What each phase may change, on which fact ("closed" is BLOCK or ON, "open" is RE
 | MEMBER         | ON: proxy proved ready; BLOCK: a  | an open failure policy, on a known  | YES, NO, HOLD     |
 |                | known fault, by failure policy    | fault of the proxy                  |                   |
 | DRAINED        | as MEMBER                         | as MEMBER                           | NO                |
+| MEMBER, retired| as MEMBER                         | as MEMBER                           | NO                |
 | replacement    | as MEMBER                         | outbound before the proxy is stopped| NO                |
 | SHUTTING_DOWN  | nothing that is open              | as MEMBER                           | NO                |
 | LEFT           | nothing; never BLOCK              | BLOCK at once; ON on a known fault  | NO                |
@@ -50,7 +51,7 @@ from agent.core.levels import (
     wanted_levels,
 )
 from agent.core.matching import addresses_standing
-from agent.core.policy_drain import HEARD_WITHIN, announced, nothing_to_lose, quiet, stopped
+from agent.core.policy_drain import HEARD_WITHIN, announced, nothing_to_lose, quiet, retiring, stopped
 from agent.core.policy_identity import identity_standing, margin_of, svid_usable
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import STOPPING, Replacement, Stage
@@ -70,6 +71,8 @@ def decide(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> Verdict
             goals = _recalling(spec, phase, facts, now)
         case PhaseKind.MEMBER | PhaseKind.DRAINED if change is not UNKNOWN and change and not change.over:
             goals = _replacing(spec, change, facts, now)
+        case PhaseKind.MEMBER if retiring(facts):
+            goals = _serving(spec, facts, now, Advertise.NO, Reason.RETIRED)
         case PhaseKind.MEMBER:
             goals = _serving(spec, facts, now, *_advertise(spec, facts, now))
         case PhaseKind.DRAINED:

@@ -42,9 +42,29 @@ def stopped(facts: Facts) -> bool:
     return proxy is not UNKNOWN and proxy.state is ProxyState.STOPPED and not proxy.launching
 
 
+_REASONS = {
+    PhaseKind.DRAINED: Reason.DRAINING,
+    PhaseKind.LEFT: Reason.LEFT,
+    PhaseKind.SHUTTING_DOWN: Reason.SHUTTING_DOWN,
+}
+
+
+def going(phase: Maybe[Phase], facts: Facts) -> Reason | None:
+    """Why this host drains or has drained; None: it is a member that is to serve, or this is not known."""
+    if phase is UNKNOWN:
+        return None
+    return Reason.RETIRED if phase.kind is PhaseKind.MEMBER and retiring(facts) else _REASONS.get(phase.kind)
+
+
+def retiring(facts: Facts) -> bool:
+    """As the ExternalWorkload said when it was last read."""
+    fact = facts.workload
+    return fact is not UNKNOWN and fact.seen is not None and fact.seen.retiring
+
+
 def has_drained(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> bool:
     """Not ready is published, and requests no longer arrive: the end of a drain."""
-    if phase is UNKNOWN or phase.kind is PhaseKind.MEMBER:
+    if phase is UNKNOWN or going(phase, facts) is None:
         return False
     heard = announced(spec, facts, now) or nothing_to_lose(spec, phase, facts, now)
     return heard and quiet(facts)

@@ -22,6 +22,7 @@ class Reason(enum.StrEnum):
     NOT_DRAINING = "NotDraining"
     STARTING = "Starting"
     DRAINING = "Draining"
+    RETIRED = "Retired"
     LEFT = "Left"
     SHUTTING_DOWN = "ShuttingDown"
     PHASE_UNREADABLE = "PhaseUnreadable"

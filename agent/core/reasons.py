@@ -19,9 +19,7 @@ _GOOD = frozenset({Reason.IDENTITY_VALID, Reason.PROXY_READY, Reason.REDIRECT_AC
 _LIVED_WITH = {Reason.IDENTITY_OVERDUE, Reason.IDENTITY_OUTBOUND_ONLY}
 _NO_IDENTITY = _reasons("WORKLOAD_API_", "IDENTITY_", "CLOCK_") - _GOOD - _LIVED_WITH
 _NO_PROXY = _reasons("PROXY_", "TRUST_ANCHORS_UNUSABLE", "HELPER_") - _GOOD
-_NO_RULES = frozenset(
-    {Reason.REDIRECT_FORBIDDEN, Reason.REDIRECT_UNSUPPORTED, Reason.REDIRECT_REFUSED, Reason.REDIRECT_FAILED}
-)
+_NO_RULES = _reasons("REDIRECT_FORBIDDEN", "REDIRECT_UNSUPPORTED", "REDIRECT_REFUSED", "REDIRECT_FAILED")
 _NO_WORKLOAD = frozenset({Reason.WORKLOAD_MISSING, Reason.WORKLOAD_KIND_ABSENT})
 
 _OK, _WAIT, _WARN, _FAULT = Severity.OK, Severity.WAIT, Severity.WARN, Severity.FAULT
@@ -41,6 +39,7 @@ REGISTRY: Mapping[Reason, Entry] = {
     Reason.NOT_DRAINING: Entry(_OK, "the host is a member of the mesh and is not being drained"),
     Reason.STARTING: Entry(_WAIT, "the agent has just started and not all facts are known yet"),
     Reason.DRAINING: Entry(_WAIT, "an operator drains this host", "to end it: fairlead undrain"),
+    Reason.RETIRED: Entry(_WAIT, "an operator retires this host", "to end it: fairlead enrol --replace"),
     Reason.LEFT: Entry(_WAIT, "an operator removed this host from the mesh", "to add it again: fairlead join"),
     Reason.SHUTTING_DOWN: Entry(_WAIT, "the host is shutting down"),
     Reason.PHASE_UNREADABLE: Entry(

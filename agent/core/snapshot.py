@@ -5,7 +5,7 @@ import enum
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agent.core import conditions, control_plane, matching, opaque, policy, restart_pending
+from agent.core import conditions, control_plane, matching, opaque, policy, policy_drain, restart_pending
 from agent.core.attempts import LastAttempt
 from agent.core.facts import UNKNOWN, Facts, Maybe, Phase, PhaseKind, ProxyState
 from agent.core.goals import Advertise, Goals, ProxyGoal
@@ -46,8 +46,9 @@ def headline(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: f
         return "Unknown: " + REGISTRY[Reason.PHASE_UNREADABLE].text
     if has_left(phase, facts):
         return "Left: this host is out of the mesh"
-    if phase.kind is not PhaseKind.MEMBER and (phase.kind is not PhaseKind.DRAINED or not _active(facts)):
-        return _going(spec, phase, facts, goals, now)
+    reason = policy_drain.going(phase, facts)
+    if reason is not None and (phase.kind in _LAST or not _active(facts)):
+        return _going(spec, phase, reason, facts, goals, now)
     change = facts.change
     if change is not None and not change.over:
         return f"Replacing the proxy{_by(change)}: {_replacing(spec, change, facts, goals, now)}"
@@ -65,15 +66,22 @@ def _why(goals: Goals) -> str:
     return f"Not ready: {goals.reason.value}: {REGISTRY[goals.reason].text}"
 
 
-_GOING = {PhaseKind.DRAINED: "Draining", PhaseKind.LEFT: "Leaving", PhaseKind.SHUTTING_DOWN: "Shutting down"}
+_LAST = (PhaseKind.LEFT, PhaseKind.SHUTTING_DOWN)
+_GOING = {
+    Reason.DRAINING: "Draining",
+    Reason.RETIRED: "Retiring",
+    Reason.LEFT: "Leaving",
+    Reason.SHUTTING_DOWN: "Shutting down",
+}
 
 
-def _going(spec: Spec, phase: Phase, facts: Facts, goals: Goals, now: float) -> str:
+def _going(spec: Spec, phase: Phase, reason: Reason, facts: Facts, goals: Goals, now: float) -> str:
     if phase.kind is PhaseKind.LEFT and goals.proxy is ProxyGoal.STOPPED:
         return "Leaving: stopping the proxy, then taking the redirect away"
     if has_drained(spec, phase, facts, now) and phase.kind is not PhaseKind.LEFT:
-        return "Drained: no request comes here any more, and the proxy runs on"
-    return f"{_GOING[phase.kind]}: {_step(spec, facts, now)}"
+        done = "Retired" if reason is Reason.RETIRED else "Drained"
+        return f"{done}: no request comes here any more, and the proxy runs on"
+    return f"{_GOING[reason]}: {_step(spec, facts, now)}"
 
 
 def _by(change: Replacement) -> str:

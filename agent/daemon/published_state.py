@@ -8,7 +8,9 @@ from typing import Any
 
 from agent import __version__
 from agent.config import derived
+from agent.core import policy_drain
 from agent.core import snapshot as core_snapshot
+from agent.core.enrol.objects import DRAINED
 from agent.core.facts import UNKNOWN
 from agent.daemon.context import Context
 
@@ -34,11 +36,15 @@ def lease_annotations(it: Context) -> Mapping[str, str]:
         "fairlead.dev/agent-version": __version__,
         "fairlead.dev/proxy-version": derived.proxy_version(it.config, str(it.host.prefix)),
     }
+    now = asyncio.get_running_loop().time()
+    if policy_drain.retiring(it.board.facts.value):
+        drained = policy_drain.has_drained(it.spec, it.board.phase.value, it.board.facts.value, now)
+        annotations[DRAINED] = str(drained).lower()
     fact = it.board.facts.value.identity
     if fact is not UNKNOWN and fact.svid is not None:
         annotations["fairlead.dev/svid-expires"] = datetime.fromtimestamp(fact.svid.not_after, UTC).isoformat()
     anchored = it.board.facts.value.anchors
     if anchored is not UNKNOWN and anchored.expires_at is not None:
-        ends = time.time() + anchored.expires_at - asyncio.get_running_loop().time()
+        ends = time.time() + anchored.expires_at - now
         annotations["fairlead.dev/anchors-expire"] = datetime.fromtimestamp(ends, UTC).date().isoformat()
     return annotations

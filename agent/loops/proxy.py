@@ -20,6 +20,7 @@ from agent.ports import ProxyRuntime, Trouble
 
 POLL = 2.0
 POLL_DRAINING = 0.5
+_DRAINING = (Reason.DRAINING, Reason.RETIRED)
 POLL_STARTING = 0.2
 STARTING_FOR = 15.0  # a proxy that starts for longer than this is not polled faster than others
 
@@ -223,7 +224,7 @@ class ProxyLoop:
 
     def _pause(self, life: _Life) -> float:
         busy = self._fact is not None and self._fact.in_flight != 0
-        if self._goal is ProxyGoal.DRAINED or (busy and self._board.goals.value.reason is Reason.DRAINING):
+        if self._goal is ProxyGoal.DRAINED or (busy and self._board.goals.value.reason in _DRAINING):
             return POLL_DRAINING
         starting = self._fact is not None and self._fact.state is ProxyState.STARTING
         return POLL_STARTING if starting and self._now() < life.began + STARTING_FOR else POLL

@@ -7,7 +7,8 @@ receive. It stops when no slice lists the host.
 import asyncio
 from collections.abc import Callable
 
-from agent.core.facts import UNKNOWN, PhaseKind, SlicesFact
+from agent.core import policy_drain
+from agent.core.facts import UNKNOWN, SlicesFact
 from agent.core.reasons import Fault, Reason
 from agent.loops.board import Board, Waiter
 from agent.ports import SliceApi, Trouble
@@ -51,7 +52,7 @@ class SlicesLoop:
     def _asked(self) -> float | None:
         """Since when Ready is not True while this host, or its proxy, drains; None: no reading is needed."""
         phase, fact = self._board.phase.value, self._board.facts.value.workload
-        going = phase is not UNKNOWN and phase.kind is not PhaseKind.MEMBER
+        going = policy_drain.going(phase, self._board.facts.value) is not None
         going = going or self._board.facts.value.replacing
         return fact.unready_since if going and fact is not UNKNOWN else None
 

@@ -28,7 +28,7 @@ WATCHED, SPREAD = 240.0, 30.0
 # What a renewal of the Lease proves to be over.
 CUT_OFF = frozenset({Reason.API_UNREACHABLE, Reason.API_TIMEOUT})
 # For one of these reasons, not Ready is not a failure: an operator took the host out, so it is not a flap.
-TAKEN_OUT = frozenset({Reason.DRAINING, Reason.LEFT, Reason.SHUTTING_DOWN, Reason.PROXY_REPLACING})
+TAKEN_OUT = frozenset({Reason.DRAINING, Reason.LEFT, Reason.SHUTTING_DOWN, Reason.PROXY_REPLACING, Reason.RETIRED})
 
 
 class StatusLoop:

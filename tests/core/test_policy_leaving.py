@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
+from agent.core import conditions, policy
 from agent.core import facts as f
-from agent.core import policy
 from agent.core.failure import Failure
-from agent.core.goals import ProxyGoal, RedirectGoal
+from agent.core.goals import Advertise, ProxyGoal, RedirectGoal
 from agent.core.policy_drain import HEARD_WITHIN, has_drained
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import Replacement, Stage
@@ -182,3 +182,28 @@ def test_the_moment_at_which_peers_have_heard_is_waited_for() -> None:
     facts = serving(workload=TOLD, slices=f.SlicesFact(False, NOW))
     verdict = policy.decide(SPEC, f.Phase(f.PhaseKind.LEFT, JUST_NOW), facts, NOW)
     assert verdict.recheck_after == HEARD_WITHIN
+
+
+def retiring(fact: f.Maybe[f.WorkloadFact]) -> f.WorkloadFact:
+    assert fact is not f.UNKNOWN and fact.seen is not None
+    return dataclasses.replace(fact, seen=dataclasses.replace(fact.seen, retiring=True))
+
+
+def test_a_host_that_is_retired_drains_and_keeps_its_proxy() -> None:
+    """An operator wrote so into the ExternalWorkload; the host itself gives Ready up, as in a drain."""
+    facts, member = serving(workload=retiring(world.workload("True"))), f.Phase(f.PhaseKind.MEMBER)
+    goals = decide(facts)
+    assert (goals.advertise, goals.reason, goals.proxy) == (Advertise.NO, Reason.RETIRED, ProxyGoal.RUNNING)
+    assert (goals.inbound, goals.outbound) == (RedirectGoal.ON, RedirectGoal.ON)
+    said = {word.type: (word.status, word.reason) for word in conditions.words(SPEC, member, facts, goals, NOW)}
+    assert said["Ready"] == said_going("False") and said[conditions.DRAINING] == said_going("True")
+    assert not has_drained(SPEC, member, facts, NOW)
+    quiet = retiring(TOLD)
+    assert has_drained(SPEC, member, serving(workload=quiet, slices=UNLISTED), NOW)
+    busy = serving(workload=quiet, slices=UNLISTED, proxy=world.proxy("ready", flying=1))
+    assert not has_drained(SPEC, member, busy, NOW)
+    assert decide(facts, kind=f.PhaseKind.LEFT).reason is Reason.LEFT
+
+
+def said_going(status: str) -> tuple[str, Reason]:
+    return status, Reason.RETIRED

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from agent.core import foreign_edits, opaque
+from agent.core.enrol.objects import RETIRE
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
 from agent.core.watch.fleet import LeaseSeen, Name, WorkloadSeen
@@ -65,6 +66,7 @@ def workload(body: Json) -> Workload:
             {name: port for name, port in named.items() if isinstance(port, int)},
         ),
         conditions=tuple(_condition(c) for c in parts(part(body, "status"), "conditions")),
+        retiring=RETIRE in part(meta, "annotations"),
     )
 
 

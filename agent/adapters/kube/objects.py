@@ -61,7 +61,8 @@ class Objects:
     async def delete(self, path: str, uid: str) -> bool:
         """The object with this uid and no later one of its name. False: it was gone."""
         with suppress(Absent):
-            await self._call("DELETE", path, {"preconditions": {"uid": uid}})
+            options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+            await self._call("DELETE", path, options)
             return True
         return False
 

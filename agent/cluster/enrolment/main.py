@@ -10,6 +10,7 @@ from agent.adapters.kube.access import Access
 from agent.adapters.kube.objects import Objects
 from agent.cluster.enrolment import access, mesh
 from agent.cluster.enrolment.refused import Refused, refused
+from agent.cluster.enrolment.retiring import Outcome, Retirement
 from agent.cluster.enrolment.writing import MANAGER, Writer, of_workload
 from agent.core.enrol import joining, request
 from agent.core.enrol.bundle import Bundle
@@ -81,6 +82,16 @@ async def _planned(way: Way, order: Order, given: mesh.Given) -> list[dict[str, 
         host, found = await _host(writer, order, given)
         await writer.check(host, found)
         return await writer.try_out(host)
+
+
+def retire(way: Way, name: str, namespace: str, timeout: float, say: Callable[[str], None]) -> Outcome:
+    """Raises Refused."""
+    return asyncio.run(_retire(way, Host(name, namespace, (), "", ""), timeout, say))
+
+
+async def _retire(way: Way, host: Host, timeout: float, say: Callable[[str], None]) -> Outcome:
+    async with _connected(way) as (api, _):
+        return await Retirement(api, host, say, clocks.exact_wall).run(timeout)
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """Makes the objects of one host. Each step may be repeated: what is there already is completed."""
 
+import contextlib
 import re
 from collections.abc import AsyncIterator, Callable
 
@@ -50,7 +51,7 @@ class Writer:
             raise by_the_server("list ExternalWorkloads and pods of all namespaces", trouble) from None
         problems = list(conflicts(host, others, pods))
         if found is not None and not self._replace:
-            problems += _other_host(host, found)
+            problems += [*_other_host(host, found), *_retiring(host, found)]
         if problems:
             raise Refused(problems)
 
@@ -71,6 +72,7 @@ class Writer:
         if found is None:
             await self._create(body)
         else:
+            found = await self._readmitted(host, found)
             body["metadata"]["resourceVersion"] = text(part(found, "metadata"), "resourceVersion")
         uid = text(part(await self._apply(body), "metadata"), "uid")
         lease, *others = wanted.beside_the_workload(host, uid)
@@ -78,6 +80,18 @@ class Writer:
         for one in (lease, *others):
             await self._apply(one)
         return uid
+
+    async def _readmitted(self, host: Host, found: Json) -> Json:
+        """Without the marks of a retirement. Raises Refused."""
+        if wanted.RETIRE not in part(part(found, "metadata"), "annotations"):
+            return found
+        marks = {"metadata": {"annotations": {wanted.RETIRE: None, wanted.DRAINED: None}}}
+        try:
+            with contextlib.suppress(Absent):
+                await self._api.patch(wanted.path(wanted.lease(host, "")), marks)
+            return await self._api.patch(wanted.path(wanted.workload(host)), marks)
+        except (Absent, Trouble) as error:
+            raise refused(f"cannot enrol {host.label} again: {error}", "run the command again") from None
 
     async def try_out(self, host: Host) -> list[Json]:
         """The objects, after the server has judged the ExternalWorkload; nothing is written. Raises Refused."""
@@ -178,6 +192,13 @@ def _other_host(host: Host, found: Json) -> list[Problem]:
     if there.identity != host.identity:
         problems.append(Problem(f"{named} exists with the identity {there.identity}", remedy))
     return problems
+
+
+def _retiring(host: Host, found: Json) -> list[Problem]:
+    if wanted.RETIRE not in part(part(found, "metadata"), "annotations"):
+        return []
+    remedy = "finish it: fairlead retire; or enrol the host again: --replace"
+    return [Problem(f"ExternalWorkload {host.label} is being retired", remedy)]
 
 
 def _pod(body: Json, address: str) -> Pod:

@@ -11,6 +11,8 @@ Json = dict[str, Any]
 HOST: Final = "fairlead.dev/host"  # the annotation that names the API user
 RETIRE: Final = "fairlead.dev/retire"  # the annotation that asks the host to leave
 MANAGED_BY: Final[Mapping[str, str]] = {"app.kubernetes.io/managed-by": "fairlead"}
+DRAINED: Final = "fairlead.dev/drained"  # in the Lease of a host that retires: whether no request is in flight
+MACHINE: Final = "fairlead.dev/machine"  # in the Lease: which machine renews it
 WORKLOADS: Final = "workload.linkerd.io/v1beta1"
 _RBAC: Final = "rbac.authorization.k8s.io"
 
@@ -87,6 +89,13 @@ def beside_the_workload(host: Host, uid: str) -> list[Json]:
     return [lease(host, uid), *([account(host)] if host.account else []), role(host), binding(host)]
 
 
+VERSIONS: Final[Mapping[str, str]] = {
+    "ExternalWorkload": WORKLOADS,
+    "Lease": "coordination.k8s.io/v1",
+    "ServiceAccount": "v1",
+    "Role": f"{_RBAC}/v1",
+    "RoleBinding": f"{_RBAC}/v1",
+}
 _PLURALS: Final = {
     "ExternalWorkload": "externalworkloads",
     "Lease": "leases",

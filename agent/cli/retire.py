@@ -1,0 +1,39 @@
+"""fairlead retire"""
+
+import argparse
+import sys
+
+from agent.cli.kit import operator
+from agent.cli.kit.exits import Exit, Failure
+
+HELP = "remove a host from the mesh for good, and delete what it has in the cluster"
+DESCRIPTION = """\
+Run by an operator, with kubectl's rights. Asks the host to drain (it publishes Ready=False, Retired) and waits
+until no request is in flight there. Then deletes the host's rights and its Lease, and last its ExternalWorkload. A
+host that does not renew its Lease first loses its right to write, then Ready.
+
+The ExternalWorkload of a host that did not say that nothing is in flight stays, not Ready, for 10 minutes: exit 75
+says so, and the command is run again then. A run that was broken off is completed by the next one."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="of the ExternalWorkload")
+    operator.arguments(parser)
+    parser.add_argument(
+        "--timeout", type=float, default=180.0, metavar="SECONDS", help="for the drain (default: 180)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from agent.cluster.enrolment import main
+
+    way = main.Way(args.kubeconfig, args.context)
+    label = f"{args.namespace}/{args.name}"
+    with operator.failures(f"retire {label}"):
+        outcome = main.retire(
+            way, args.name, args.namespace, args.timeout, lambda line: print(line, file=sys.stderr)
+        )
+    if outcome.kept:
+        raise Failure(Exit.LATE, f"cannot retire {label} yet: {outcome.kept}", outcome.remedy)
+    print(f"{label} is retired; delete its entries at SPIRE's server, and on the host: fairlead leave")
+    return Exit.OK
