@@ -193,6 +193,10 @@ class LeaderApi(Protocol):
         """Raises API_CONFLICT if it is not `before` any more."""
         ...
 
+    async def post_event(self, event: Event) -> None:
+        """An Event about the watcher's own Lease."""
+        ...
+
 
 class SliceApi(Protocol):
     """The EndpointSlices that tell peers whether to send requests to this host."""

@@ -36,6 +36,7 @@ VERBS = {
     "identity-gate": "identity_gate",
     "shutdown-drain": "shutdown_drain",
     "wait": "wait",
+    "list": "list",
     "watcher": "watcher",
 }
 
@@ -51,6 +52,7 @@ fairlead makes this host a member of a Linkerd mesh.
   fairlead reload               read the edited configuration
   fairlead leave, fairlead join remove this host from the mesh, and add it again
   fairlead enrol, retire        create and delete what a host needs in the cluster; run by an operator
+  fairlead list                 list the hosts of a fleet, and which of them serve; run by an operator
   fairlead watcher              in the cluster: mark dead hosts as not ready
 
 The agent itself is `fairlead run`, started by systemd."""

@@ -18,6 +18,8 @@ class Severity(enum.Enum):
 class Reason(enum.StrEnum):
     HOST_READY = "HostReady"
     HOST_UNREACHABLE = "HostUnreachable"
+    ZONE_GUARDED = "ZoneGuarded"
+    FLEET_SILENT = "FleetSilent"
     FLAPPING = "Flapping"
     NOT_DRAINING = "NotDraining"
     STARTING = "Starting"

@@ -7,6 +7,7 @@ from agent.core import text
 from agent.core.reason import Entry, Reason, Severity, component
 from agent.core.reasons_control import control
 from agent.core.reasons_identity import IDENTITY
+from agent.core.reasons_watch import WATCH
 
 __all__ = ["REGISTRY", "Entry", "Fault", "Reason", "Severity", "component"]
 
@@ -26,11 +27,7 @@ _OK, _WAIT, _WARN, _FAULT = Severity.OK, Severity.WAIT, Severity.WARN, Severity.
 
 REGISTRY: Mapping[Reason, Entry] = {
     Reason.HOST_READY: Entry(_OK, "identity, proxy, redirect and probes are as intended"),
-    Reason.HOST_UNREACHABLE: Entry(
-        _FAULT,
-        "the host did not renew its Lease in time (written by the watcher on the host's behalf)",
-        "check that the host is up, that fairlead runs, and that the host reaches the API server",
-    ),
+    **WATCH,
     Reason.FLAPPING: Entry(
         _WAIT,
         "the host became not ready too often, so Ready is held back for some minutes",

@@ -24,7 +24,6 @@ PRODUCT = str(Path(reasons.__file__).parents[2]) + "/"
 ECHOES = {f"{PRODUCT}ports.py", f"{PRODUCT}core/reasons.py"}
 # Given elsewhere, and by which program.
 ELSEWHERE = {
-    Reason.HOST_UNREACHABLE: "the watcher, in the cluster",
     Reason.ADDRESSES_PRESENT: "fairlead status alone; tests/core/test_snapshot.py reads it there",
     Reason.WORKLOAD_MATCHES: "fairlead status alone; tests/core/test_snapshot.py reads it there",
 }

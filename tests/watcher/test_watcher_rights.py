@@ -1,5 +1,6 @@
 """What config/cluster/watcher.yaml allows on a real kube-apiserver, and what it refuses."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,10 @@ def test_its_probes_say_when_the_view_is_stale(fleet: Fleet, config: Path) -> No
     kept = fleet.server.must("GET", binding)
     with watcher(config) as running:
         fleet.renewing(until=lambda: running.page("/readyz")[0] == 200)
+        assert running.page("/v1/targets")[0] == 400
+        status, targets = running.page("/v1/targets?port=9100")
+        named = {one["labels"]["__meta_fairlead_namespace"]: one["targets"] for one in json.loads(targets)}
+        assert status == 200 and named[fleet.namespace] == ["192.0.2.7:9100"]
         fleet.server.must("DELETE", binding)
         try:
             fleet.renewing(until=lambda: running.page("/readyz")[0] == 503)

@@ -127,26 +127,33 @@ def workload_seen(body: Json) -> WorkloadSeen:
         zone=text(part(part(body, "metadata"), "labels"), ZONE),
         ready=any(c.type == "Ready" and c.status == "True" for c in found.conditions),
         marked=foreign_edits.unreachable(found),
+        addresses=found.addresses,
     )
 
 
-def event_json(event: Event, namespace: str, workload: str, by: str = "agent", instance: str = "") -> Json:
-    """Regarding the ExternalWorkload; so `kubectl describe externalworkload` shows it. `instance`: of the program
-    that reports it; "": the host itself."""
-    regarding = {
-        "apiVersion": "workload.linkerd.io/v1beta1",
-        "kind": "ExternalWorkload",
-        "namespace": namespace,
-        "name": workload,
-        "uid": event.uid,
-    }
+WORKLOAD = ("workload.linkerd.io/v1beta1", "ExternalWorkload")
+LEASE = ("coordination.k8s.io/v1", "Lease")
+
+
+def event_json(
+    event: Event,
+    namespace: str,
+    name: str,
+    kind: tuple[str, str] = WORKLOAD,
+    by: str = "agent",
+    instance: str = "",
+) -> Json:
+    """Regarding that object; so `kubectl describe` shows it. `instance`: of the program that reports it; "": the
+    host itself."""
+    version, named = kind
+    regarding = {"apiVersion": version, "kind": named, "namespace": namespace, "name": name, "uid": event.uid}
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {"name": event.name, "namespace": namespace},
         "eventTime": event.time,
         "reportingController": f"fairlead.dev/{by}",
-        "reportingInstance": (instance or workload)[:128],
+        "reportingInstance": (instance or name)[:128],
         "action": event.action,
         "reason": event.reason,
         "note": event.note[:1024],

@@ -12,6 +12,10 @@ from agent.cli.kit.exits import Exit, Failure, complain
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--namespace", required=True, help="of the ExternalWorkload")
+    cluster_arguments(parser)
+
+
+def cluster_arguments(parser: argparse.ArgumentParser) -> None:
     cluster = parser.add_argument_group("the cluster")
     cluster.add_argument("--kubeconfig", default="", metavar="FILE", help="default: as kubectl")
     cluster.add_argument("--context", default="", metavar="NAME", help="default: the file's current one")

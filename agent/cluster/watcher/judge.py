@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TypeVar
 
 import structlog
@@ -15,28 +15,31 @@ from agent.core.watch import fleet
 from agent.core.watch.decision import Decision, Memory, decide
 from agent.core.watch.fleet import LeaseSeen, Name, Standing
 from agent.core.watch.guard import Pace
-from agent.ports import Event, FleetApi, Found, Trouble
+from agent.ports import Event, FleetApi, LeaderApi, Trouble
 
 AT_ONCE = 10  # verdicts
+NO_ZONE = "(none)"
 A = TypeVar("A")
 B = TypeVar("B")
 MARK = Word(READY, "Unknown", Reason.HOST_UNREACHABLE)
 
 
 class Judge:
-    """`leads`: this replica may write. `wall`: now as RFC 3339; `exact_wall`: with microseconds. `token`: random,
-    for the names of Events."""
+    """`leads`: this replica may write. `announcements`: for Events about zones. `wall`: now as RFC 3339;
+    `exact_wall`: with microseconds. `token`: random, for the names of Events."""
 
     def __init__(
         self,
         api: FleetApi,
         board: Board,
         leads: Callable[[], bool],
+        announcements: LeaderApi,
         wall: Callable[[], str],
         exact_wall: Callable[[], str],
         token: Callable[[], str],
     ) -> None:
         self._api, self._board, self._leads = api, board, leads
+        self._announcements = announcements
         self._wall, self._exact_wall, self._token = wall, exact_wall, token
         self._slots = asyncio.Semaphore(AT_ONCE)
         self.marked = 0
@@ -47,6 +50,8 @@ class Judge:
             while True:
                 self._board.changed.clear()
                 decision = self._decide(memory)
+                for event in self._guarded(memory.paces, decision.memory.paces):
+                    verdicts.create_task(self._announce(event), name="event of the guard")
                 memory = decision.memory
                 for name in decision.verdicts:
                     verdicts.create_task(self._verdict(name), name=f"verdict: {name}")
@@ -65,6 +70,24 @@ class Judge:
             decision = dataclasses.replace(decision, memory=kept, verdicts=(), recheck_after=None)
         board.decision = decision
         return decision
+
+    def _guarded(self, before: Mapping[str, Pace], after: Mapping[str, Pace]) -> Iterator[Event]:
+        """Where the guard is in force; and, from the leader, an Event where it was not before."""
+        held = Fault(Reason.FLEET_SILENT) if Pace.HELD in after.values() else None
+        self._board.fault("the fleet", held)
+        if held and Pace.HELD not in before.values() and self._leads():
+            yield self._event(held.reason, "", "")
+        for zone in before.keys() | after.keys():
+            slow = after.get(zone) is Pace.SLOW
+            self._board.fault(f"zone {zone or NO_ZONE}", Fault(Reason.ZONE_GUARDED) if slow else None)
+            if slow and before.get(zone) is not Pace.SLOW and self._leads():
+                yield self._event(Reason.ZONE_GUARDED, "", f"zone {zone or NO_ZONE}: ")
+
+    async def _announce(self, event: Event) -> None:
+        try:
+            await self._announcements.post_event(event)
+        except Trouble as trouble:
+            self._board.fault("Events", trouble.fault)
 
     async def _verdict(self, name: Name) -> None:
         heard = self._board.views[self._board.scope(name)].leases.get(name)
@@ -92,7 +115,8 @@ class Judge:
         structlog.get_logger().warning(
             "marked a silent host", host="/".join(name), reason=MARK.reason.value, zone=found.seen.zone
         )
-        await self._event(name, answer)
+        event = self._event(MARK.reason, answer.workload.uid, "")
+        await self._api.post_event(name, dataclasses.replace(event, name=f"{name[1]}.{event.name}"))
 
     def _still(self, name: Name) -> bool:
         """It may have waited, and the view may have become stale meanwhile."""
@@ -101,12 +125,9 @@ class Judge:
         silent = host is not None and host.standing is Standing.SILENT and host.ready
         return silent and host is not None and memory.paces.get(host.zone) is not Pace.HELD
 
-    async def _event(self, name: Name, found: Found) -> None:
-        uid, note = found.workload.uid, conditions.message(MARK.reason)
-        event = Event(
-            f"{name[1]}.{self._token()}", uid, self._exact_wall(), "Mark", MARK.reason.value, note, warning=True
-        )
-        await self._api.post_event(name, event)
+    def _event(self, reason: Reason, uid: str, about: str) -> Event:
+        note = about + conditions.message(reason)
+        return Event(self._token(), uid, self._exact_wall(), "Watch", reason.value, note, warning=True)
 
     def _tell(self, name: Name, fault: Fault | None) -> None:
         """By namespace and not by host: what goes wrong with one host of a namespace goes wrong with others."""

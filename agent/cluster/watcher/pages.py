@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from agent.adapters.http_server import Request, Response, Route, refusal
 from agent.cluster.watcher.board import Board
 from agent.cluster.watcher.judge import Judge
-from agent.core.watch.fleet import Standing
+from agent.core import numbers
+from agent.core.watch.fleet import Name, Standing, WorkloadSeen
 from agent.core.watch.guard import Pace
 
 
@@ -20,6 +21,7 @@ class Pages:
             Route("GET", "/livez", self._live),
             Route("GET", "/readyz", self._ready),
             Route("GET", "/metrics", self._metrics),
+            Route("GET", "/v1/targets", self._targets),
         ]
 
     async def _live(self, request: Request) -> Response:
@@ -32,6 +34,16 @@ class Pages:
 
     async def _metrics(self, request: Request) -> Response:
         return Response("".join(f"{line}\n" for line in self._lines()))
+
+    async def _targets(self, request: Request) -> Response:
+        """All hosts, as Prometheus' HTTP service discovery takes them. `port`: what to scrape on each."""
+        port = numbers.whole(request.query.get("port", ""))
+        if port is None or not 0 < port < 65536:
+            return refusal(400, "the query has no port", "ask for /v1/targets?port=PORT")
+        views = self._board.views.values()
+        return Response(
+            [_target(name, seen, port) for view in views for name, seen in sorted(view.workloads.items())]
+        )
 
     def _lines(self) -> Iterator[str]:
         decision, board = self._board.decision, self._board
@@ -53,6 +65,15 @@ class Pages:
             yield f"fairlead_watcher_zone_guarded{{{labels}}} {int(pace is not Pace.NORMAL)}"
         yield "# TYPE fairlead_watcher_marked_total counter"
         yield f"fairlead_watcher_marked_total {self._judge.marked}"
+
+
+def _target(name: Name, seen: WorkloadSeen, port: int) -> dict[str, object]:
+    labels = {"namespace": name[0], "name": name[1], "zone": seen.zone, "ready": str(seen.ready).lower()}
+    hosts = [f"[{address}]" if ":" in address else address for address in seen.addresses[:1]]
+    return {
+        "targets": [f"{host}:{port}" for host in hosts],
+        "labels": {f"__meta_fairlead_{key}": value for key, value in labels.items()},
+    }
 
 
 def _escaped(value: str) -> str:

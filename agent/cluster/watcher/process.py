@@ -95,9 +95,9 @@ async def _live(settings: Settings, listener: socket.socket) -> None:
         loop.add_signal_handler(number, ended.set)
     board = Board(settings.scopes, settings.limits, clocks.elapsed)
     api = FleetApi(settings.credential, instance=settings.me, timeout=TIMEOUT)
-    lease = LeaderApi(api.caller, settings.namespace, LEASE, clocks.exact_wall)
+    lease = LeaderApi(api.caller, settings.namespace, LEASE, settings.me, clocks.exact_wall)
     leader = Leader(lease, board, settings.me, settings.terms, lambda: about(board))
-    judge = Judge(api, board, leader.leads, clocks.wall, clocks.exact_wall, clocks.token)
+    judge = Judge(api, board, leader.leads, lease, clocks.wall, clocks.exact_wall, clocks.token)
     observers = [Observer(api, scope, board, random.random) for scope in settings.scopes]
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(api.close)

@@ -34,6 +34,7 @@ class WorkloadSeen:
     zone: str = ""
     ready: bool = False
     marked: bool = False
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,23 @@
+"""The reasons that the watcher gives, in the cluster."""
+
+from collections.abc import Mapping
+
+from agent.core.reason import Entry, Reason, Severity
+
+WATCH: Mapping[Reason, Entry] = {
+    Reason.HOST_UNREACHABLE: Entry(
+        Severity.FAULT,
+        "the host did not renew its Lease in time (written by the watcher on the host's behalf)",
+        "check that the host is up, that fairlead runs, and that the host reaches the API server",
+    ),
+    Reason.ZONE_GUARDED: Entry(
+        Severity.WARN,
+        "most hosts of this zone do not renew their Leases, so the watcher marks one at a time",
+        "check the network between the zone and the API server; fairlead list shows the hosts",
+    ),
+    Reason.FLEET_SILENT: Entry(
+        Severity.WARN,
+        "no host of any zone renews its Lease, so the watcher marks none",
+        "check how hosts reach the API server, and the issuer of their credentials",
+    ),
+}

@@ -1,0 +1,124 @@
+"""A FleetApi and a LeaderApi in memory, for the watcher's loops in virtual time; one contract suite has both."""
+
+import asyncio
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from agent.core import foreign_edits
+from agent.core.facts import Condition, Workload
+from agent.core.reasons import Reason
+from agent.core.watch.fleet import ALL, LeaseSeen, Name, WorkloadSeen
+from agent.ports import Event, Found, Leadership, Trouble
+
+
+class MemoryFleetApi:
+    """`troubles`: by method's name, raised until taken out; `delay`: seconds of each call. `calls`: by method's
+    name. `patches`, `events`: what was written."""
+
+    def __init__(self) -> None:
+        self.workloads_there: dict[Name, Workload] = {}
+        self.zones: dict[Name, str] = {}
+        self.leases_there: dict[Name, LeaseSeen] = {}
+        self.troubles: dict[str, Trouble] = {}
+        self.calls: Counter[str] = Counter()
+        self.delay = 0.0
+        self.patches: list[tuple[float, Name]] = []
+        self.events: list[tuple[Name, Event]] = []
+        self._version = 100
+
+    # what others do -----------------------------------------------------------------------------
+
+    def create(self, name: Name, zone: str = "", *conditions: Condition) -> None:
+        uid, version = f"uid-{self._next()}", str(self._version)
+        self.workloads_there[name] = Workload(uid, version, "", "", (), (), conditions=conditions)
+        self.zones[name] = zone
+
+    def report(self, name: Name, *conditions: Condition) -> None:
+        self._write(name, self.workloads_there[name], conditions)
+
+    def renew(self, name: Name, duration: int = 40) -> None:
+        uid = self.workloads_there[name].uid
+        self.leases_there[name] = LeaseSeen(f"lease-{uid}", str(self._next()), duration, True, uid)
+
+    # the port -----------------------------------------------------------------------------------
+
+    async def leases(self, scope: str) -> Mapping[Name, LeaseSeen]:
+        await self._enter("leases")
+        return {name: lease for name, lease in self.leases_there.items() if scope in (ALL, name[0])}
+
+    async def workloads(self, scope: str) -> Mapping[Name, WorkloadSeen]:
+        await self._enter("workloads")
+        return {name: self._found(name).seen for name in self.workloads_there if scope in (ALL, name[0])}
+
+    async def lease(self, name: Name) -> LeaseSeen | None:
+        await self._enter("lease")
+        return self.leases_there.get(name)
+
+    async def workload(self, name: Name) -> Found | None:
+        await self._enter("workload")
+        return self._found(name) if name in self.workloads_there else None
+
+    async def patch_conditions(self, name: Name, workload: Workload, conditions: Sequence[Condition]) -> Found:
+        await self._enter("patch_conditions")
+        there = self.workloads_there.get(name)
+        if there is None:
+            raise Trouble(Reason.WORKLOAD_MISSING, "not found")
+        if (there.uid, there.resource_version) != (workload.uid, workload.resource_version):
+            raise Trouble(Reason.API_CONFLICT, "the object has been modified")
+        self._write(name, there, conditions)
+        self.patches.append((asyncio.get_running_loop().time(), name))
+        return self._found(name)
+
+    async def post_event(self, name: Name, event: Event) -> None:
+        await self._enter("post_event")
+        self.events.append((name, event))
+
+    # within -------------------------------------------------------------------------------------
+
+    async def _enter(self, method: str) -> None:
+        self.calls[method] += 1
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        if method in self.troubles:
+            raise self.troubles[method]
+
+    def _found(self, name: Name) -> Found:
+        workload = self.workloads_there[name]
+        ready = any(one.type == "Ready" and one.status == "True" for one in workload.conditions)
+        marked = foreign_edits.unreachable(workload)
+        return Found(workload, WorkloadSeen(workload.uid, self.zones[name], ready, marked))
+
+    def _write(self, name: Name, there: Workload, conditions: Sequence[Condition]) -> None:
+        fresh = dataclasses.replace(there, resource_version=str(self._next()), conditions=tuple(conditions))
+        self.workloads_there[name] = fresh
+
+    def _next(self) -> int:
+        self._version += 1
+        return self._version
+
+
+class MemoryLeaderApi:
+    def __init__(self) -> None:
+        self.lease: Leadership | None = None
+        self.annotations: Mapping[str, str] = {}
+        self.events: list[Event] = []
+        self._version = 0
+
+    async def read(self) -> Leadership | None:
+        return self.lease
+
+    async def write(
+        self, before: Leadership | None, holder: str, duration: int, annotations: Mapping[str, str]
+    ) -> Leadership:
+        if before != self.lease:
+            raise Trouble(Reason.API_CONFLICT, "the object has been modified")
+        self._version += 1
+        last = before or Leadership(holder, "", 0)
+        more = 1 if holder not in ("", last.holder) else 0
+        self.lease = Leadership(holder, str(self._version), last.transitions + more)
+        self.annotations = {**self.annotations, **annotations}
+        return self.lease
+
+    async def post_event(self, event: Event) -> None:
+        self.events.append(event)
