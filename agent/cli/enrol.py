@@ -75,6 +75,10 @@ def _bundle_arguments(group: Any) -> None:
     group.add_argument("--cluster-domain", default="", metavar="DOMAIN")
     group.add_argument("--trust-domain", default="", metavar="DOMAIN", help="of Linkerd's control plane")
     group.add_argument("--workload-api", default="", metavar="PATH", help="of SPIRE's socket on the host")
+    group.add_argument(
+        "--destination", default="", metavar="HOST:PORT", help="of Linkerd's controller, without DNS"
+    )
+    group.add_argument("--policy", default="", metavar="HOST:PORT", help="of Linkerd's controller, without DNS")
     group.add_argument("--exempt", action="append", default=[], metavar="ADDRESS:PORT", help="never redirected")
 
 
@@ -137,6 +141,8 @@ def _choices(args: argparse.Namespace) -> "Choices":
         audience=args.audience,
         workload_api=args.workload_api or SOCKET,
         exempt=tuple(args.exempt),
+        destination=args.destination,
+        policy=args.policy,
     )
 
 

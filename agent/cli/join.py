@@ -145,8 +145,8 @@ def _start(args: argparse.Namespace) -> int:
 
     deadline = time.monotonic() + args.timeout
     trial = min(_LONGEST, max(_SHORTEST, args.timeout + _SPARE))
-    words = {"force": "yes"} if args.force else {}
-    answer = redirects.ask(args, "set the redirect", "redirect apply", confirm=f"{trial:.0f}s", **words)
+    words = redirects.session() | ({"force": "yes"} if args.force else {})
+    answer = redirects.ask(args, "set the redirect", "redirect apply", confirm=f"{trial:.0f}", **words)
     try:
         service.start()
     except service.Failed as failed:

@@ -30,7 +30,6 @@ Manages the traffic redirect manually; root only. The agent sets the rules autom
   adopt-guide   the same as apply, and removes the chains that were created from Linkerd's guide"""
 
 _NO_TRIAL = "these rules were live before, so none is on trial and there is nothing to confirm"
-_MOST_PORTS = 16  # that one request takes
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _apply(args: argparse.Namespace) -> int:
-    words = _session() | ({"force": "yes"} if args.force else {})
+    words = redirects.session() | ({"force": "yes"} if args.force else {})
     answer = redirects.ask(args, "apply the redirect", "redirect apply", confirm=args.confirm or "none", **words)
     _say(args, answer, f"set: {_levels(answer)}")
     if "tested" in answer and not args.json:
@@ -150,7 +149,7 @@ def _remove(args: argparse.Namespace) -> int:
 
 
 def _adopt(args: argparse.Namespace) -> int:
-    answer = redirects.ask(args, "adopt the guide's chains", "redirect adopt-guide", **_session())
+    answer = redirects.ask(args, "adopt the guide's chains", "redirect adopt-guide", **redirects.session())
     gone = "; ".join(answer["adopted"]) or "none"
     _say(args, answer, f"set: {_levels(answer)}; removed: {gone}")
     return Exit.OK
@@ -208,14 +207,6 @@ def _packet(args: argparse.Namespace, redirect: "Redirect") -> "Packet":
 
 
 # common --------------------------------------------------------------------------------------------
-
-
-def _session() -> dict[str, str]:
-    """The ports that this login session uses: the privileged helper has no session."""
-    from agent.offline import helper
-
-    ports = sorted(helper.session_ports())[:_MOST_PORTS]
-    return {"session": ",".join(map(str, ports))} if ports else {}
 
 
 def _say(args: argparse.Namespace, answer: Mapping[str, Any], text: str) -> None:

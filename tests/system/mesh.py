@@ -234,12 +234,21 @@ def beside(suite: str) -> Iterator[tuple[Machine, Mesh]]:
 
 def admit(machine: Machine, mesh: Mesh) -> None:
     """What an administrator does after the installation, up to the start."""
-    for user, entries in zip(USERS, (ENTRIES_OF_AGENT, ENTRIES_OF_PROXY), strict=True):
-        mesh.spire.register(int(machine.run("id", "-u", user)), *entries)
+    entitle(machine, mesh)
     machine.write("/etc/fairlead/anchors.pem", mesh.authority.pem)
     machine.write("/etc/fairlead/api-ca.pem", mesh.authority.pem)
     text = scene.configuration(NAME, network.FIRST, Path(CONFIG).parent, Path(_SPIRE) / "api.sock")
     machine.write(CONFIG, text)
+    install_proxy(machine)
+
+
+def entitle(machine: Machine, mesh: Mesh) -> None:
+    """SPIRE's entries for agent and proxy."""
+    for user, entries in zip(USERS, (ENTRIES_OF_AGENT, ENTRIES_OF_PROXY), strict=True):
+        mesh.spire.register(int(machine.run("id", "-u", user)), *entries)
+
+
+def install_proxy(machine: Machine) -> None:
     with tempfile.TemporaryDirectory() as folder:
         release, digest = proxy_deliveries.release(Path(folder), binary=_PROXY.encode())
         shutil.copy(release, machine.path("/root"))

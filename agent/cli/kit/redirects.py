@@ -11,6 +11,7 @@ from agent.core.reasons import Fault, Reason
 if TYPE_CHECKING:
     from agent.offline.redirect import Redirect
 
+_MOST_PORTS = 16  # that one request takes
 _REMEDIES = {Reason.REDIRECT_FORBIDDEN: "run it with sudo"}
 _CODES = {Reason.REDIRECT_FORBIDDEN: Exit.NOT_PERMITTED, Reason.CONFIGURATION_UNUSABLE: Exit.CONFIG}
 
@@ -32,6 +33,14 @@ def ask(args: argparse.Namespace, doing: str, verb: str, **words: str) -> Mappin
         return helper.ask(args.prefix, verb, **words)
     except helper.Refused as refused:
         raise failed(doing, refused.fault) from None
+
+
+def session() -> dict[str, str]:
+    """The ports that this login session uses: the privileged helper has no session."""
+    from agent.offline import helper
+
+    ports = sorted(helper.session_ports())[:_MOST_PORTS]
+    return {"session": ",".join(map(str, ports))} if ports else {}
 
 
 def failed(doing: str, fault: Fault) -> Failure:

@@ -23,7 +23,9 @@ KEYS: Final[Mapping[str, frozenset[str]]] = {
     "host": frozenset({"addresses", "address_translated"}),
     "identity": frozenset({"mode", "workload_api", "trust_anchors"}),
     "api": frozenset({"auth", "server", "ca", "audience", "identity", "token_file"}),
-    "control_plane": frozenset({"namespace", "cluster_domain", "trust_domain", "cluster_networks"}),
+    "control_plane": frozenset(
+        {"namespace", "cluster_domain", "trust_domain", "cluster_networks", "destination", "policy"}
+    ),
     "redirect": frozenset({"inbound", "outbound_networks", "exempt"}),
 }
 _OF_PROBES: Final = {"name", "kind", "port", "path", "scheme", "headers", "service", "unit", "ttl"} | {

@@ -27,12 +27,14 @@ class Mesh:
 @dataclass(frozen=True)
 class Choices:
     """`pod_networks`: the cluster's. `exempt`: ADDRESS:PORT pairs that are not redirected, such as SPIRE's
-    server."""
+    server. `destination`, `policy`: HOST:PORT of Linkerd's controllers, where hosts do not resolve their names."""
 
     pod_networks: tuple[str, ...]
     audience: str = "kubernetes"
     workload_api: str = SOCKET
     exempt: tuple[str, ...] = ()
+    destination: str = ""
+    policy: str = ""
     probes: Sequence[Mapping[str, Any]] = ()
 
 
@@ -43,12 +45,7 @@ def bundle(host: Host, mesh: Mesh, choices: Choices, made: str) -> Bundle:
         "host": {"addresses": list(host.addresses)},
         "identity": {"workload_api": choices.workload_api, "trust_anchors": f"{_ETC}/{ANCHORS}"},
         "api": _api(host, mesh, choices),
-        "control_plane": {
-            "namespace": mesh.linkerd,
-            "cluster_domain": mesh.cluster_domain,
-            "trust_domain": mesh.trust_domain,
-            "cluster_networks": list(choices.pod_networks),
-        },
+        "control_plane": _control_plane(mesh, choices),
         "redirect": {
             "outbound_networks": [*choices.pod_networks, *mesh.service_networks],
             **({"exempt": list(choices.exempt)} if choices.exempt else {}),
@@ -70,6 +67,17 @@ def _workload(host: Host) -> dict[str, Any]:
         "server_name": host.server_name,
         "ports": [port.port for port in host.ports],
         **({"opaque_ports": opaque} if opaque else {}),
+    }
+
+
+def _control_plane(mesh: Mesh, choices: Choices) -> dict[str, Any]:
+    return {
+        "namespace": mesh.linkerd,
+        "cluster_domain": mesh.cluster_domain,
+        "trust_domain": mesh.trust_domain,
+        "cluster_networks": list(choices.pod_networks),
+        **({"destination": choices.destination} if choices.destination else {}),
+        **({"policy": choices.policy} if choices.policy else {}),
     }
 
 
