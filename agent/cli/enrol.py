@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.kit import operator
+from agent.cli.kit import host_arguments, operator
 from agent.cli.kit.exits import Exit, Failure
 
 if TYPE_CHECKING:
     from agent.cluster.enrolment.main import Enrolled, Order
     from agent.cluster.enrolment.mesh import Given
     from agent.core.enrol.joining import Choices
-    from agent.core.enrol.request import Port
     from agent.core.enrol.spire import Entry
 
 HELP = "create what a host needs in the cluster, and its join bundle"
@@ -33,26 +32,7 @@ Refused: an address or identity that another ExternalWorkload or a pod has; anot
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="of the ExternalWorkload")
     operator.arguments(parser)
-    host = parser.add_argument_group("the host")
-    host.add_argument("--address", action="append", default=[], metavar="IP", help="where peers dial the host")
-    host.add_argument("--identity", default="", metavar="SPIFFE-ID", help="with {name}, {namespace} filled in")
-    host.add_argument("--server-name", default="", metavar="NAME", help="the SNI of peers' handshakes")
-    host.add_argument(
-        "--port",
-        action="append",
-        default=[],
-        type=_port,
-        metavar="[NAME=]PORT[/opaque]",
-        help="of the application; opaque: its server speaks first",
-    )
-    host.add_argument("--label", action="append", default=[], type=_label, metavar="KEY=VALUE")
-    host.add_argument("--api-identity", default="", metavar="SPIFFE-ID", help="default: --identity and /agent")
-    host.add_argument(
-        "--account",
-        action="store_true",
-        default=None,
-        help="the host authenticates with a token of a ServiceAccount, not with a JWT-SVID",
-    )
+    host_arguments.add(parser)
     _bundle_arguments(parser.add_argument_group("the join bundle; what is not given is found out from here"))
     spire = parser.add_argument_group("SPIRE's entries")
     spire.add_argument("--spire-parent", default="", metavar="SPIFFE-ID", help="of the host's SPIRE agent")
@@ -188,20 +168,3 @@ def _write(file: str, text: str) -> None:
 
 def _pem(file: str) -> str:
     return operator.read(file) if file else ""
-
-
-def _label(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    return key, value
-
-
-def _port(text: str) -> "Port":
-    from agent.core.enrol.request import Port
-
-    name, equals, rest = text.rpartition("=")
-    number, slash, word = rest.partition("/")
-    if not number.isdecimal() or (slash and word != "opaque") or (equals and not name):
-        raise argparse.ArgumentTypeError(f"{text!r} is not [NAME=]PORT[/opaque]")
-    return Port(int(number), name, bool(slash))

@@ -32,6 +32,7 @@ VERBS = {
     "sandbox": "sandbox",
     "enrol": "enrol",
     "retire": "retire",
+    "manifest": "manifest",
     "anchors": "anchors",
     "identity-gate": "identity_gate",
     "shutdown-drain": "shutdown_drain",
@@ -52,6 +53,7 @@ fairlead makes this host a member of a Linkerd mesh.
   fairlead reload               read the edited configuration
   fairlead leave, fairlead join remove this host from the mesh, and add it again
   fairlead enrol, retire        create and delete what a host needs in the cluster; run by an operator
+  fairlead manifest             print a host's objects and policies, with comments
   fairlead list                 list the hosts of a fleet, and which of them serve; run by an operator
   fairlead watcher              in the cluster: mark dead hosts as not ready
 

@@ -125,7 +125,7 @@ def merged(order: Order, given: mesh.Given, there: Host | None) -> Host:
         return request.filled(template, order.name, order.namespace)
 
     domain = given.cluster_domain or "cluster.local"
-    usual = f"{order.name}.{order.namespace}.external.identity.{given.linkerd}.{domain}"
+    usual = request.usual_server_name(order.name, order.namespace, given.linkerd, domain)
     return Host(
         name=order.name,
         namespace=order.namespace,

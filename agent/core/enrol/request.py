@@ -62,6 +62,11 @@ def filled(template: str, name: str, namespace: str) -> str:
     return template.replace("{name}", name).replace("{namespace}", namespace)
 
 
+def usual_server_name(name: str, namespace: str, linkerd: str, cluster_domain: str) -> str:
+    """As Linkerd's convention has it. `linkerd`: namespace of the control plane."""
+    return f"{name}.{namespace}.external.identity.{linkerd}.{cluster_domain}"
+
+
 def problems(host: Host) -> Iterator[Problem]:
     """Everything that is wrong with it, before the cluster is asked."""
     yield from name_problems(host.name)

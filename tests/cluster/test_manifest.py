@@ -1,0 +1,72 @@
+"""`fairlead manifest`: a real kube-apiserver takes it strictly, and its objects fit together."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster import policy_kinds
+from tests.cluster.operator import Operator, run
+from tests.lab.realparts import ApiServer
+
+CLIENTS = ("spiffe://root.linkerd.cluster.local/web-1", "web.shop.serviceaccount.identity.linkerd.cluster.local")
+HOST = ("--address", "192.0.2.10", "--identity", "spiffe://example.org/{name}", "--label", "app=db")
+PORTS = ("--port", "app=5432", "--port", "3306/opaque")
+ALLOW = tuple(word for client in CLIENTS for word in ("--client", client))
+
+
+def printed(*words: str) -> list[dict[str, Any]]:
+    done = run("manifest", "db-1", "-n", "shop", *HOST, *words)
+    assert done.code == 0, done.err
+    return list(yaml.safe_load_all(done.out))
+
+
+def collection(body: dict[str, Any], namespace: str) -> str:
+    plural = {"ExternalWorkload": "externalworkloads", "Service": "services", **policy_kinds.PLURALS}[body["kind"]]
+    version = body["apiVersion"]
+    return f"/{'apis' if '/' in version else 'api'}/{version}/namespaces/{namespace}/{plural}"
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("version", ["2.15", "2.18"])
+def test_the_api_server_takes_it_strictly(real_apiserver: ApiServer, tmp_path: Path, version: str) -> None:
+    operator = Operator(real_apiserver, tmp_path)
+    for one in policy_kinds.definitions():
+        real_apiserver.install_crd(one)
+    bodies = printed(*PORTS, *ALLOW, "--linkerd-version", version)
+    for body in bodies:
+        body["metadata"]["namespace"] = operator.namespace
+        query = {"dryRun": "All", "fieldValidation": "Strict", "fieldManager": "test"}
+        path = f"{collection(body, operator.namespace)}/{body['metadata']['name']}"
+        kind = "application/apply-patch+yaml"
+        answer = real_apiserver.request("PATCH", path, body, content_type=kind, query=query)
+        assert answer.status in (200, 201), (body["kind"], answer.body)
+    assert {body["kind"] for body in bodies} == {"ExternalWorkload", "Service", *policy_kinds.PLURALS}
+
+
+def test_its_parts_name_each_other() -> None:
+    by_kind: dict[str, list[dict[str, Any]]] = {}
+    for body in printed(*PORTS, *ALLOW):
+        by_kind.setdefault(body["kind"], []).append(body)
+    (workload,), (service,) = by_kind["ExternalWorkload"], by_kind["Service"]
+    assert service["spec"]["selector"].items() <= workload["metadata"]["labels"].items()
+    assert "status" not in workload
+    servers = {body["metadata"]["name"]: body["spec"] for body in by_kind["Server"]}
+    assert {spec["port"]: spec.get("proxyProtocol") for spec in servers.values()} == {5432: None, 3306: "opaque"}
+    (clients,) = by_kind["MeshTLSAuthentication"]
+    assert clients["spec"]["identities"] == list(CLIENTS)
+    for policy in by_kind["AuthorizationPolicy"]:
+        assert policy["spec"]["targetRef"]["name"] in servers
+        assert [one["name"] for one in policy["spec"]["requiredAuthenticationRefs"]] == [
+            clients["metadata"]["name"]
+        ]
+
+
+def test_without_clients_there_is_no_server_that_refuses_everyone() -> None:
+    assert [body["kind"] for body in printed(*PORTS)] == ["ExternalWorkload", "Service"]
+
+
+def test_what_linkerd_would_ignore_is_refused() -> None:
+    done = run("manifest", "db-1", "-n", "shop", *HOST, "--client", "*")
+    assert done.code == 1 and "no SPIFFE ID matches" in done.err and "the host has no port" in done.err
