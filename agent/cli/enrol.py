@@ -10,8 +10,9 @@ from agent.cli.kit import host_arguments, operator
 from agent.cli.kit.exits import Exit, Failure
 
 if TYPE_CHECKING:
-    from agent.cluster.enrolment.main import Enrolled, Order
+    from agent.cluster.enrolment.main import Enrolled
     from agent.cluster.enrolment.mesh import Given
+    from agent.cluster.enrolment.order import Order
     from agent.core.enrol.joining import Choices
     from agent.core.enrol.spire import Entry
 
@@ -32,6 +33,9 @@ Refused: an address or identity that another ExternalWorkload or a pod has; anot
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="of the ExternalWorkload")
     operator.arguments(parser)
+    parser.add_argument(
+        "--group", default="", metavar="NAME", help="a WorkloadGroup: what is not given is as there"
+    )
     host_arguments.add(parser)
     _bundle_arguments(parser.add_argument_group("the join bundle; what is not given is found out from here"))
     spire = parser.add_argument_group("SPIRE's entries")
@@ -79,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _order(args: argparse.Namespace) -> "Order":
-    from agent.cluster.enrolment.main import Order
+    from agent.cluster.enrolment.order import Order
 
     return Order(
         name=args.name,
@@ -93,6 +97,7 @@ def _order(args: argparse.Namespace) -> "Order":
         account=args.account,
         force=args.force,
         replace=args.replace,
+        group=args.group,
     )
 
 
@@ -113,9 +118,6 @@ def _given(args: argparse.Namespace) -> "Given":
 def _choices(args: argparse.Namespace) -> "Choices":
     from agent.core.enrol.joining import SOCKET, Choices
 
-    if not args.pod_network:
-        cause = f"cannot enrol {args.namespace}/{args.name}: the pod network of the cluster is not given"
-        raise Failure(Exit.USAGE, cause, "give --pod-network CIDR, once for each network")
     return Choices(
         pod_networks=tuple(args.pod_network),
         audience=args.audience,

@@ -32,6 +32,7 @@ VERBS = {
     "sandbox": "sandbox",
     "enrol": "enrol",
     "retire": "retire",
+    "group": "group",
     "manifest": "manifest",
     "anchors": "anchors",
     "identity-gate": "identity_gate",

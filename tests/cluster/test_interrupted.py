@@ -11,8 +11,9 @@ import pytest
 
 from agent.adapters.kube.objects import Objects
 from agent.cluster.enrolment import main
-from agent.cluster.enrolment.main import Order, Way
+from agent.cluster.enrolment.main import Way
 from agent.cluster.enrolment.mesh import Given
+from agent.cluster.enrolment.order import Order
 from agent.cluster.enrolment.refused import Refused
 from agent.core.enrol.joining import Choices
 from tests.cluster.operator import NAME, POD_NETWORK, Done, Operator, new_address

@@ -39,6 +39,7 @@ RUN: dict[str, dict[str, int]] = {
 
 _MEMBER, _REPLACED = "tests/system/test_member.py", "tests/contract/test_proxy_unit_agent.py"
 _ENROLLED, _JOINED = "tests/cluster/operator.py", "tests/cluster/test_join.py"
+_GROUPED = "tests/cluster/test_group.py"
 _RETIRED, _SHOWN = "tests/cluster/test_retire.py", "tests/cluster/test_manifest.py"
 _PROVED = "tests/contract/test_proxy_unit_proof.py"
 # By the first words of a command.
@@ -54,6 +55,7 @@ ELSEWHERE = {
     "fairlead drain ": f"needs a mesh: {_MEMBER} does it",
     "fairlead leave ": f"needs a mesh: {_MEMBER} does it",
     "fairlead enrol ": f"needs a cluster: {_ENROLLED} does it",
+    "fairlead group ": f"needs a cluster: {_GROUPED} does it",
     "fairlead manifest ": f"needs a cluster to be of use: {_SHOWN} does it",
     "fairlead retire ": f"needs a cluster: {_RETIRED} does it",
     "fairlead join ": f"needs a cluster: {_JOINED} does it",

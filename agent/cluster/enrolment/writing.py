@@ -11,6 +11,7 @@ from agent.cluster.enrolment.refused import Refused, by_the_server, refused
 from agent.core import addresses, opaque
 from agent.core.enrol import objects as wanted
 from agent.core.enrol.conflicts import Other, Pod, conflicts
+from agent.core.enrol.group import LABEL
 from agent.core.enrol.request import Host, Port, Problem
 from agent.core.reasons import Reason
 from agent.ports import Trouble
@@ -58,7 +59,14 @@ class Writer:
     async def _others(self) -> AsyncIterator[Other]:
         async for body in self._api.items(_WORKLOADS):
             meta, found = part(body, "metadata"), json_values.workload(body)
-            yield Other(text(meta, "namespace"), text(meta, "name"), found.addresses, found.ports, found.identity)
+            yield Other(
+                namespace=text(meta, "namespace"),
+                name=text(meta, "name"),
+                addresses=found.addresses,
+                ports=found.ports,
+                identity=found.identity,
+                group=text(part(meta, "labels"), LABEL),
+            )
 
     async def _pods(self, address: str) -> AsyncIterator[Pod]:
         query = {"fieldSelector": f"status.podIP={addresses.address(address)}"}
@@ -178,6 +186,7 @@ def of_workload(body: Json, name: str, namespace: str) -> Host:
         labels={key: value for key, value in part(meta, "labels").items() if isinstance(value, str)},
         api_identity=user if user.startswith("spiffe://") else "",
         account=user.startswith("system:serviceaccount:"),
+        group=text(part(meta, "labels"), LABEL),
     )
 
 

@@ -16,6 +16,7 @@ class Other:
     addresses: tuple[str, ...]
     ports: tuple[int, ...]
     identity: str
+    group: str = ""  # the WorkloadGroup of its namespace that it is a member of
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def conflicts(host: Host, others: Iterable[Other], pods: Iterable[Pod]) -> Itera
 
 def _with_workload(host: Host, other: Other) -> Iterator[Problem]:
     named = f"ExternalWorkload {other.namespace}/{other.name}"
-    if host.identity == other.identity:
+    alike = host.shared and (host.namespace, host.group) == (other.namespace, other.group)
+    if host.identity == other.identity and not alike:
         remedy = "give this host an identity of its own: --identity, and an entry in SPIRE"
         yield Problem(f"{named} has the identity {other.identity}", remedy)
     for address in _shared(host, other.addresses):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from agent.core import opaque
+from agent.core.enrol.group import HASH
 from agent.core.enrol.request import Host
 
 Json = dict[str, Any]
@@ -18,7 +19,7 @@ _RBAC: Final = "rbac.authorization.k8s.io"
 
 
 def workload(host: Host) -> Json:
-    annotations = {HOST: host.user}
+    annotations = {**host.annotations, HOST: host.user}
     if opaque_ports := sorted(port.port for port in host.ports if port.opaque):
         annotations[opaque.ANNOTATION] = ",".join(map(str, opaque_ports))
     return {
@@ -39,7 +40,8 @@ def workload(host: Host) -> Json:
 def lease(host: Host, uid: str) -> Json:
     """`uid`: of the ExternalWorkload; "": it does not exist yet."""
     owner = {"apiVersion": WORKLOADS, "kind": "ExternalWorkload", "name": host.name, "uid": uid}
-    metadata = _meta(host, host.name, {HOST: host.user}, MANAGED_BY)
+    made_by = {key: value for key, value in host.annotations.items() if key == HASH}
+    metadata = _meta(host, host.name, {HOST: host.user, **made_by}, MANAGED_BY)
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",

@@ -39,8 +39,12 @@ class Host:
     server_name: str
     ports: tuple[Port, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)  # besides those that follow from other fields
     api_identity: str = ""  # "" = the identity and "/agent"
     account: bool = False  # it authenticates with a token of its ServiceAccount, not with a JWT-SVID
+
+    group: str = ""  # the WorkloadGroup that it is a member of
+    shared: bool = False  # it has its identity in common with the other members
 
     @property
     def role(self) -> str:
