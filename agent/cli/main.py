@@ -34,6 +34,7 @@ VERBS = {
     "retire": "retire",
     "group": "group",
     "manifest": "manifest",
+    "import": "import_manifests",
     "anchors": "anchors",
     "identity-gate": "identity_gate",
     "shutdown-drain": "shutdown_drain",
@@ -54,7 +55,7 @@ fairlead makes this host a member of a Linkerd mesh.
   fairlead reload               read the edited configuration
   fairlead leave, fairlead join remove this host from the mesh, and add it again
   fairlead enrol, retire        create and delete what a host needs in the cluster; run by an operator
-  fairlead manifest             print a host's objects and policies, with comments
+  fairlead manifest, import     print a host's objects and policies, and convert manifests of guides
   fairlead list                 list the hosts of a fleet, and which of them serve; run by an operator
   fairlead watcher              in the cluster: mark dead hosts as not ready
 

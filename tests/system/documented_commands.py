@@ -39,7 +39,7 @@ RUN: dict[str, dict[str, int]] = {
 
 _MEMBER, _REPLACED = "tests/system/test_member.py", "tests/contract/test_proxy_unit_agent.py"
 _ENROLLED, _JOINED = "tests/cluster/operator.py", "tests/cluster/test_join.py"
-_GROUPED = "tests/cluster/test_group.py"
+_GROUPED, _IMPORTED = "tests/cluster/test_group.py", "tests/cluster/test_import.py"
 _RETIRED, _SHOWN = "tests/cluster/test_retire.py", "tests/cluster/test_manifest.py"
 _PROVED = "tests/contract/test_proxy_unit_proof.py"
 # By the first words of a command.
@@ -56,6 +56,7 @@ ELSEWHERE = {
     "fairlead leave ": f"needs a mesh: {_MEMBER} does it",
     "fairlead enrol ": f"needs a cluster: {_ENROLLED} does it",
     "fairlead group ": f"needs a cluster: {_GROUPED} does it",
+    "fairlead import ": f"needs a guide's manifest: {_IMPORTED} does it",
     "fairlead manifest ": f"needs a cluster to be of use: {_SHOWN} does it",
     "fairlead retire ": f"needs a cluster: {_RETIRED} does it",
     "fairlead join ": f"needs a cluster: {_JOINED} does it",

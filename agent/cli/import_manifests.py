@@ -1,0 +1,61 @@
+"""fairlead import"""
+
+import argparse
+import sys
+from typing import Any
+
+from agent.cli.kit import operator
+from agent.cli.kit.exits import Exit, Failure, complain
+
+HELP = "convert manifests of guides into such that work"
+DESCRIPTION = """\
+Reads manifests ("-": standard input) and prints what works with fairlead and Linkerd's open source: a
+WorkloadGroup or ExternalGroup of other API groups, ExternalWorkloads of v1alpha1, with probes, with an inline
+status or without meshTLS, Endpoints beside a Service without a selector, and Servers whose podSelector never
+meets a host. A note on standard error says what was changed, and why. It asks no cluster and changes nothing."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", metavar="FILE", nargs="+")
+    parser.add_argument(
+        "--identity", default="", metavar="SPIFFE-ID", help="for what has none; with {name} filled in"
+    )
+    parser.add_argument("--linkerd-namespace", default="linkerd", metavar="NAMESPACE")
+    parser.add_argument("--cluster-domain", default="cluster.local", metavar="DOMAIN")
+    parser.add_argument("-o", dest="output", choices=["yaml", "json"], default="yaml", help="how to print")
+
+
+def run(args: argparse.Namespace) -> int:
+    from agent.core.enrol.imports import imported
+
+    bodies = [body for file in args.files for body in _documents(file)]
+    done = imported(bodies, args.identity, args.linkerd_namespace, args.cluster_domain)
+    for note in done.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if done.problems:
+        *others, last = done.problems
+        for problem in others:
+            complain(problem.cause, problem.remedy)
+        raise Failure(Exit.FAILED, f"cannot import these manifests: {last.cause}", last.remedy)
+    operator.show_objects(done.bodies, args.output)
+    return Exit.OK
+
+
+def _documents(file: str) -> list[dict[str, Any]]:
+    import yaml
+
+    text = sys.stdin.read() if file == "-" else operator.read(file)
+    try:
+        found = [body for body in yaml.safe_load_all(text) if body is not None]
+    except yaml.YAMLError as error:
+        cause = " ".join(str(error).split())
+        raise Failure(Exit.FAILED, f"cannot read {file}: it is not YAML: {cause}", "correct it") from None
+    for body in found:
+        if (
+            not isinstance(body, dict)
+            or not isinstance(body.get("metadata"), dict)
+            or "name" not in body["metadata"]
+        ):
+            cause = f"cannot read {file}: a document in it is not an object of Kubernetes with a name"
+            raise Failure(Exit.FAILED, cause, "remove it")
+    return found
