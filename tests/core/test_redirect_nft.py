@@ -14,18 +14,18 @@ from agent.core.facts import Level
 from agent.core.redirect import RedirectSpec, Ruleset, levels, nft, ruleset, timed
 from tests.core.redirects import BOTH, settable, specs
 
-VERSIONS = ("1.0.6", "1.1.3", "1.1.7")
+VERSIONS = ("0.9.8", "1.0.6", "1.1.3", "1.1.7")
 
 
 def recorded(name: str) -> Any:
     return json.loads((Path(__file__).parent / f"recorded/nft-{name}.json").read_text())
 
 
-RECORDED: dict[str, Any] = recorded(VERSIONS[0])
+RECORDED: dict[str, Any] = recorded("1.0.6")
 ON, PARTIAL = Level.ON, Level.PARTIAL
 
 
-def listing(rules: Ruleset) -> object:
+def listing(rules: Ruleset) -> Any:
     """What a program that changes nothing would read back from the transaction."""
     commands = nft.transaction(rules)["nftables"]
     assert isinstance(commands, list)
@@ -56,6 +56,24 @@ def test_what_nft_made_of_a_trial_is_read_as_the_same(version: str) -> None:
     assert found.rules == ruleset(BOTH, ON, Level.BLOCK)
     assert found.trial is not None and 0 < (found.trial.left or 0) <= 30
     assert found.trial.before == ruleset(BOTH, Level.BLOCK, Level.RELEASED)
+
+
+def test_each_translation_of_the_port_names_the_ip_version_of_its_addresses() -> None:
+    """nft 0.9.8 adds no family; the kernel refuses the rule ("Protocol error")."""
+    text = [json.dumps(entry) for entry in listing(ruleset(BOTH, ON, ON) or Ruleset(()))["nftables"]]
+    translations = [line for line in text if '"dnat"' in line]
+    assert len(translations) == 2
+    for line, protocol in zip(translations, ("ip", "ip6"), strict=True):
+        assert f'{{"dnat": {{"family": "{protocol}", "port": 4143}}}}' in line
+        assert f'"payload": {{"protocol": "{protocol}", "field": "daddr"}}' in line
+
+
+@pytest.mark.parametrize(("family", "level"), [("ip", ON), ("ip6", PARTIAL), ("inet", PARTIAL)])
+def test_a_translation_for_another_ip_version_is_another_rule(family: str, level: Level) -> None:
+    def edit(entries: list[dict[str, Any]]) -> None:
+        rule(entries, IN4)["expr"][-1]["dnat"]["family"] = family
+
+    assert levels(BOTH, edited(edit)) == (level, ON)
 
 
 def conditions(rule: Any) -> str:

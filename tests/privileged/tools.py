@@ -12,8 +12,9 @@ _LIBRARIES = f"usr/lib/{platform.machine()}-linux-gnu"
 # The name by which a program was called tells it what to do, and its extensions are those of its own release.
 _WRAPPER = """#!/bin/sh
 export XTABLES_LIBDIR={libraries}/xtables
-exec {loader} --argv0 "${{0##*/}}" --library-path {libraries} {program} "$@"
+exec {loader} --library-path {libraries} {program} {name} "$@"
 """
+_NAME = '"${0##*/}"'
 _MOUNTS = 'for one in "$0"/*; do mount --bind "$one" "$(readlink -f "/usr/sbin/${one##*/}")"; done; exec "$@"'
 
 
@@ -33,15 +34,17 @@ class Tools:
         (loader,) = libraries.glob("ld-linux-*.so.*")
         for name in _PROGRAMS:
             wrapper = folder / name
-            wrapper.write_text(
-                _WRAPPER.format(loader=loader, libraries=libraries, program=root / "usr/sbin" / name)
-            )
+            # The first word of those with many names is the name: an old loader cannot give a program another.
+            program, called = root / "usr/sbin" / name, _NAME if name.endswith("-multi") else ""
+            text = _WRAPPER.format(loader=loader, libraries=libraries, program=program, name=called)
+            wrapper.write_text(text)
             wrapper.chmod(0o755)
         return ["unshare", "--mount", "sh", "-e", "-c", _MOUNTS, str(folder), *argv]
 
 
-# This machine's own are the oldest of those that are supported.
+# The first are the oldest of those that are supported; this machine's own are tested everywhere else.
 OTHERS: Sequence[Tools] = (
+    Tools("bullseye", "debian-bullseye", "nftables v0.9.8", "iptables v1.8.7"),
     Tools("trixie", "debian-trixie", "nftables v1.1.", "iptables v1.8.11"),
     Tools("forky", "firewall-tools", "nftables v1.1.", "iptables v1.8."),
 )

@@ -16,6 +16,7 @@ TABLE = {"family": "inet", "name": "fairlead"}
 _IN_TABLE = {"family": "inet", "table": "fairlead"}
 _FLAGS = {"fin": 1, "syn": 2, "rst": 4, "ack": 16}
 _SYN, _MEANINGFUL = 2, 1 | 2 | 4 | 16
+_FAMILIES = {4: "ip", 6: "ip6"}
 _META = {"iifname": "arrives_by", "oifname": "leaves_by", "skuid": "uids", "skgid": "gids"}
 
 Json = dict[str, object]
@@ -103,7 +104,14 @@ def _action(chain: Chain, rule: Rule) -> list[Json]:
         case Action.REDIRECT:
             # Inbound a translation of the port alone: nft's `redirect` also rewrites the address, to the
             # one of the interface, and drops the packet where that interface has none.
-            return [{"dnat" if chain.hook == "prerouting" else "redirect": {"port": rule.port}}]
+            if chain.hook == "prerouting":
+                return [{"dnat": {**_family(rule.match), "port": rule.port}}]
+            return [{"redirect": {"port": rule.port}}]
+
+
+def _family(match: Match) -> Json:
+    """nft 0.9.8 gives the kernel no family for a translation of the port alone; later versions add it."""
+    return {"family": _FAMILIES[match.version]} if match.version else {}
 
 
 # reading -------------------------------------------------------------------------------------------
@@ -142,22 +150,25 @@ def _rule(chain: Chain, name: str, expressions: Sequence[object]) -> Rule:
     """The action is the last expression, if there is one; all before it are conditions. Counters say nothing
     of what a rule does."""
     expressions = [e for e in expressions if not (isinstance(e, dict) and e.keys() == {"counter"})]
-    action = _read_action(chain, expressions[-1]) if expressions else None
     match = Match()
-    for expression in expressions if action is None else expressions[:-1]:
+    for expression in expressions[:-1]:
         match = _narrow(match, expression)
+    action = _read_action(chain, match, expressions[-1]) if expressions else None
+    if expressions and action is None:
+        match = _narrow(match, expressions[-1])
     done, port = action or (Action.LOOK, 0)
     return Rule(name, match, done, port)
 
 
-def _read_action(chain: Chain, expression: object) -> tuple[Action, int] | None:
-    """Exactly an action as `_action` writes it: an address or a flag more makes it another."""
+def _read_action(chain: Chain, match: Match, expression: object) -> tuple[Action, int] | None:
+    """Exactly an action as `_action` writes it: an address or a flag more makes it another. A version of nft lists
+    the family of a translation or omits it."""
     match expression:
         case {"return": None}:
             return Action.SKIP, 0
         case {"reject": {"type": "tcp reset", **rest}} if not rest:
             return Action.RESET, 0
-        case {"dnat": {"port": int(port), **rest}} if not rest and chain.hook == "prerouting":
+        case {"dnat": {"port": int(port), **rest}} if rest in ({}, _family(match)) and chain.hook == "prerouting":
             return Action.REDIRECT, port
         case {"redirect": {"port": int(port), **rest}} if not rest and chain.hook == "output":
             return Action.REDIRECT, port
