@@ -1,4 +1,4 @@
-"""A Debian to boot in tests, and one to take an interpreter from: made once by debootstrap, never changed after.
+"""A Debian to boot in tests, and to compile an interpreter in: made once by debootstrap, never changed after.
 
 What runs in the first lays a writable layer over it, so each boot starts from the same.
 """
@@ -20,7 +20,8 @@ PACKAGES = (
     *("iproute2", "nftables", "iptables", "openssh-server"),
 )
 # What an interpreter that was built on this machine may be linked with: package names differ by suite.
-LIBRARIES = {
+LIBRARIES: dict[str, tuple[str, ...]] = {
+    "bullseye": (),  # its C library is older than this machine's can be
     "bookworm": ("libssl3", "libffi8", "libsqlite3-0", "libreadline8", "libncursesw6", "libbz2-1.0"),
     "trixie": ("libssl3t64", "libffi8", "libsqlite3-0", "libreadline8t64", "libncursesw6", "libbz2-1.0"),
 }
@@ -76,50 +77,8 @@ class Root:
         fresh.rename(self.path.parent)
 
 
-@dataclass(frozen=True)
-class WithPython:
-    """`base` with Python in it: the packages' interpreter is copied out of that, and so asks for no newer glibc
-    than that Debian has, whatever machine builds."""
-
-    base: Root
-    # What it is linked with is there already, but without the pages that name its licence.
-    packages = ("python3.11", "libssl3", "libffi8", "libexpat1", "zlib1g", "libbz2-1.0", "liblzma5")
-
-    @property
-    def name(self) -> str:
-        return f"python-{self.base.suite}"
-
-    @property
-    def version(self) -> str:
-        return self.base.version
-
-    @property
-    def path(self) -> Path:
-        recipe = f"{self.base.path} {' '.join(self.packages)}"
-        key = hashlib.sha256(recipe.encode()).hexdigest()[:12]
-        return steps.cache() / "real" / f"{self.name}-{platform.machine()}-{key}" / "root"
-
-    def build(self) -> None:
-        if not self.base.path.exists():
-            self.base.build()
-        fresh = self.path.parent.with_name(f".{self.path.parent.name}.new")
-        if fresh.exists():
-            shutil.rmtree(fresh)
-        fresh.mkdir(mode=0o700, parents=True)
-        what, way_out = f"Debian ({self.base.suite}) with Python", "Name another root: make packages ROOT=/"
-        copy = ["cp", "--archive", "--reflink=auto", str(self.base.path), str(fresh / "root")]
-        steps.run(f"copying a {what}", f"copy a {what}", copy, way_out)
-        apt = ["chroot", str(fresh / "root"), "apt-get", "-qy"]
-        install = [*apt, "install", "--no-install-recommends", "--reinstall", *self.packages]
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for argv in ([*apt, "update"], install):
-            steps.run(f"making a {what}: {argv[4]}", f"make a {what}", argv, way_out, environment)
-        fresh.rename(self.path.parent)
-
-
-ROOTS = (Root("bookworm"), Root("trixie"), Root("bookworm", "-furnished", BESIDE))
-# The oldest with an interpreter that is new enough.
-OLDEST = WithPython(ROOTS[0])
+BULLSEYE = Root("bullseye")
+ROOTS = (Root("bookworm"), Root("trixie"), BULLSEYE, Root("bookworm", "-furnished", BESIDE))
 
 
 def _tidy(root: Path, unwanted: Sequence[str]) -> None:

@@ -40,6 +40,7 @@ LEFT_OUT = (
     *("lib-dynload/_ctypes_test*", "lib-dynload/_tkinter*", "lib-dynload/_curses*", "lib-dynload/_sqlite3*"),
     *("lib-dynload/_dbm*", "lib-dynload/_gdbm*", "lib-dynload/_crypt*", "lib-dynload/_uuid*", "lib-dynload/nis*"),
     *("lib-dynload/readline*", "lib-dynload/ossaudiodev*", "lib-dynload/audioop*", "LICENSE.txt", "cgi.py"),
+    *("lib-dynload/_statistics*", "macholib"),
 )
 
 

@@ -22,8 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import compiled
 import contents
-import debian
 import distributions
 import elf
 import interpreter
@@ -61,27 +61,40 @@ def main(args: list[str]) -> None:
         home = shelf.hold(interpreter.cached(found))
         lib = shelf.hold(wheels.cached(home, found.name))
         shelf.forget(home.parent)
+    floor = elf.floor([*elf.files(home), *elf.files(lib)])
+    if asked.root is None:
+        must_run_on_the_oldest(floor)
     with tempfile.TemporaryDirectory(prefix="fairlead-package-") as stage:
-        floor = elf.floor([*elf.files(home), *elf.files(lib)])
         build(Build(asked.version, Path(stage), found, home, lib, floor), into)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="packages.py")
-    parser.add_argument("--root", type=Path, help=f"where an interpreter is (default: a {debian.OLDEST.name})")
+    parser.add_argument("--root", type=Path, help=f"where an interpreter is (default: {compiled.OLDEST.name})")
     parser.add_argument("--version", default=contents.own_version(), help="default: the tree's own")
     parser.add_argument("--into", type=Path, default=ROOT / "dist", help="default: dist")
     return parser
 
 
 def usual_root() -> Path:
-    """The oldest Debian that will do: what is built must not depend on how new the machine is that builds it."""
-    part = debian.OLDEST
+    """What is built must not depend on how new the machine is that builds it."""
+    part = compiled.OLDEST
     if not part.path.exists() and (os.geteuid() != 0 or not shutil.which("debootstrap")):
-        steps.say(f"taking the interpreter of this machine: it takes root and debootstrap to make a {part.name}")
-        return Path("/")
+        raise Trouble(
+            f"cannot make {part.name}: this takes root and debootstrap",
+            "Run: sudo make packages. Or name a root whose interpreter is taken: make packages ROOT=/",
+        )
     realparts.build(part)
     return part.path
+
+
+def must_run_on_the_oldest(floor: elf.Version) -> None:
+    if floor > distributions.GLIBC:
+        raise Trouble(
+            f"cannot build the packages: their files ask for glibc {dotted(floor)},"
+            f" and the oldest distribution has {dotted(distributions.GLIBC)}",
+            "In packaging/package.lock, pin that wheel to a version which has one for an older manylinux.",
+        )
 
 
 def build(asked: Build, into: Path) -> None:
@@ -99,8 +112,9 @@ def build(asked: Build, into: Path) -> None:
         env = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch())}
         steps.run(f"packing {target.name}", f"pack {target.name}", argv, "See the lines above.", env)
         steps.say(f"{target}: {target.stat().st_size / 1e6:.1f} MB, installed {size / 1e6:.0f} MB")
-    others = ", ".join(distributions.left_out(asked.floor))
-    steps.say(f"runs with glibc {dotted(asked.floor)}, systemd {distributions.SYSTEMD} or newer: not on {others}")
+    steps.say(f"runs with glibc {dotted(asked.floor)}, systemd {distributions.SYSTEMD} or newer")
+    steps.say(f"runs on {', '.join(distributions.runs_on(asked.floor))}")
+    steps.say(f"not on {', '.join(distributions.left_out(asked.floor))}")
 
 
 def everything(asked: Build) -> list[Entry]:

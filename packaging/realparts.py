@@ -3,7 +3,7 @@
     python packaging/realparts.py build         all of them, with progress: what `make test` does
     python packaging/realparts.py where NAME    the path of one that is built
 
-What is built is fixed by tests/real/ (go.mod, go.sum), the table below, debian.py and unpacked.py.
+What is built is fixed by tests/real/ (go.mod, go.sum), the table below, debian.py, compiled.py and unpacked.py.
 Standard library only.
 """
 
@@ -16,6 +16,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import compiled
 import debian
 import golang
 import steps
@@ -85,8 +86,8 @@ PARTS = (
     ),
 )
 
-AnyPart = Part | unpacked.Packages | debian.Root | debian.WithPython
-ALL: tuple[AnyPart, ...] = (*unpacked.FOLDERS, *PARTS, *debian.ROOTS, debian.OLDEST)
+AnyPart = Part | unpacked.Packages | debian.Root | compiled.Compiled
+ALL: tuple[AnyPart, ...] = (*unpacked.FOLDERS, *PARTS, *debian.ROOTS, compiled.OLDEST)
 
 
 def main(args: list[str]) -> None:

@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import distributions
 import elf
 import interpreter
 import steps
@@ -38,7 +39,7 @@ def cached(home: Path, name: str) -> Path:
     if not place.exists():
         fresh = place.with_name(f".{place.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
-        install(fresh, name, elf.floor(elf.files(home)))
+        install(fresh, name, max(distributions.GLIBC, elf.floor(elf.files(home))))
         prune(fresh)
         interpreter.compile_all(home, fresh, "the wheels")
         fresh.rename(place)

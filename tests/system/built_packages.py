@@ -16,12 +16,26 @@ PROGRAM = ROOT / "packaging/packages.py"
 _WHAT_COUNTS = ("agent/**/*.py", "packaging/**/*", "systemd/*", "config/**/*", "docs/*.md", "README.md", "LICENSE")
 
 
-def deb(version: str = __version__) -> Path:
-    return _one(version, "*.deb")
+def deb(version: str = __version__, root: Path | None = None) -> Path:
+    """`root`: with the interpreter from there, not with the packages' own."""
+    return _one(version, "*.deb", root)
 
 
 def rpm(version: str = __version__) -> Path:
     return _one(version, "*.rpm")
+
+
+def tree() -> Path:
+    """The folder of the .deb's version, with interpreter and libraries, beside the package: not installed."""
+    package = deb()
+    place = package.parent / "unpacked"
+    with package.with_name(".unpacked.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            fresh = package.parent / ".unpacked.new"
+            subprocess.run(["dpkg-deb", "--extract", package, fresh], check=True, env={**os.environ})
+            fresh.rename(place)
+    return next((place / "usr/lib/fairlead").glob(f"{__version__}-*"))
 
 
 def build(into: Path, version: str = __version__, *more: str, **environment: str) -> str:
@@ -40,14 +54,14 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fairlead/package"
 
 
-def _one(version: str, pattern: str) -> Path:
-    folder = cache() / f"dist-{_key()}-{version}"
+def _one(version: str, pattern: str, root: Path | None = None) -> Path:
+    folder = cache() / f"dist-{_key()}-{version}{'-other' if root else ''}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             fresh = folder.with_name(f".{folder.name}.new")
-            build(fresh, version)
+            build(fresh, version, *(("--root", str(root)) if root else ()))
             fresh.rename(folder)
         # To the end of this process: packaging/shelf.py removes what is not held and was not used for long.
         fcntl.flock(os.open(folder, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_SH)

@@ -12,7 +12,7 @@ from agent import __version__
 from tests.lab.machine import Machine
 from tests.system import built_packages
 
-SUITES = ("bookworm", "trixie")
+SUITES = ("bookworm", "trixie", "bullseye")
 CONFIG = "/etc/fairlead/fairlead.toml"
 STARTED = ("fairlead-helper.socket", "fairlead-drain.service", "fairlead-redirect.service")
 # What the system itself writes down about every package and user, and what any boot changes.

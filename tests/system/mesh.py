@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import ssl
-import sys
 import sysconfig
 import tempfile
 import threading
@@ -44,6 +43,7 @@ from agent.sandbox.stage.scene import (
 from agent.sandbox.stage.upgrade import Chooser
 from tests.lab import netns, proxy_deliveries
 from tests.lab.machine import Machine, Wire
+from tests.system import built_packages
 from tests.system.built_packages import ROOT
 from tests.system.host import CONFIG
 
@@ -56,9 +56,9 @@ OLDER = "0.0.9"
 AGENT, PROXY = "fairlead.service", "fairlead-proxy.service"
 READY, WITHIN = ("True", "HostReady"), 90.0
 _SPIRE = "/opt/spire"
-_PYTHON = f"/opt/base/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
-_SHEBANG = f"#!/usr/bin/env -S LD_LIBRARY_PATH=/opt/base/lib {_PYTHON} -IB\n"
-_START = "import sys\nsys.path[:0] = ['/opt/tree', '/opt/site']\n"
+# The package's own interpreter, and what the stand-ins want beyond its libraries: of an old Debian too.
+_SHEBANG = "#!/opt/base/bin/python -IB\n"
+_START = "import sys\nsys.path.insert(0, '/opt/tree')\nsys.path.append('/opt/site')\n"
 # One that a test made deaf ignores SIGTERM.
 _DEAF = """
 import os, signal
@@ -66,11 +66,11 @@ if os.path.exists("/opt/spire/deaf"):
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 """
 _PROXY = f"{_SHEBANG}{_START}{_DEAF}from agent.sandbox.proxy.program import main\nsys.exit(main())\n"
-_ENVIRONMENT = "LD_LIBRARY_PATH=/opt/base/lib PYTHONPATH=/opt/tree:/opt/site"
+_STAND_IN = "/usr/local/bin/stand-in"  # MODULE ARGUMENT...
+_ANY = f"{_SHEBANG}{_START}import runpy\nrunpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)\n"
 _UNIT = f"""\
 [Service]
-Environment={_ENVIRONMENT}
-ExecStart={_PYTHON} -B -m agent.sandbox.stage.app {HOST}:{PORT}
+ExecStart={_STAND_IN} agent.sandbox.stage.app {HOST}:{PORT}
 [Install]
 WantedBy=multi-user.target
 """
@@ -178,16 +178,8 @@ class Mesh:
             return ""
 
     def start_mail(self, machine: Machine) -> None:
-        words = [f"--setenv={one}" for one in _ENVIRONMENT.split()]
-        program = (
-            _PYTHON,
-            "-B",
-            "-m",
-            "agent.sandbox.stage.greeter",
-            greetings.SMTP,
-            f"{HOST}:{greetings.MAIL_PORT}",
-        )
-        machine.run("systemd-run", "--unit=mail", *words, *program)
+        program = (_STAND_IN, "agent.sandbox.stage.greeter", greetings.SMTP, f"{HOST}:{greetings.MAIL_PORT}")
+        machine.run("systemd-run", "--unit=mail", *program)
 
     def listed(self) -> set[str]:
         """The hosts that EndpointSlices offer to clients."""
@@ -217,10 +209,11 @@ def beside(suite: str) -> Iterator[tuple[Machine, Mesh]]:
     """A machine that has never seen fairlead, not yet booted, and the mesh that it is to become a member of."""
     with tempfile.TemporaryDirectory(prefix="fairlead-spire-") as folder, netns.namespace() as space:
         Path(folder).chmod(0o755)
-        binds = [(Path(folder), _SPIRE), (Path(sys.base_prefix), "/opt/base"), (ROOT / "agent", "/opt/tree/agent")]
+        binds = [(Path(folder), _SPIRE), (built_packages.tree(), "/opt/base"), (ROOT / "agent", "/opt/tree/agent")]
         binds.append((Path(sysconfig.get_path("purelib")), "/opt/site"))
         wire = Wire((f"{HOST}/24", f"{network.HOST6}/64"), space, (f"{CLUSTER}/24", f"{network.CLUSTER6}/64"))
         with Machine(suite=suite, binds=binds, wires=[wire]) as machine:
+            machine.write(_STAND_IN, _ANY, mode=0o755)
             machine.write("/etc/systemd/system/app.service", _UNIT)
             wanted = machine.path("/etc/systemd/system/multi-user.target.wants/app.service")
             wanted.parent.mkdir(exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +26,12 @@ def test_the_page_as_far_as_there_is_no_cluster(suite: str) -> None:
         _started(host)
         unit = "/etc/systemd/system/spire-agent.service"
         host.run("sh", "-c", "install -m 0755 /bin/true /usr/local/bin/spire-agent")
-        assert host.run("systemd-analyze", "verify", unit) == ""
+        # In a control group of the machine's own, without which version 247 reads no unit.
+        in_a_unit = ("systemd-run", "--quiet", "--wait", "--pipe", "--setenv=SYSTEMD_LOG_COLOR=0")
+        done = host.try_run(*in_a_unit, "systemd-analyze", "verify", unit)
+        # It also reads units that want this one, and says what it ignores in them.
+        said = [line for line in done.stderr.splitlines() if Path(unit).name in line]
+        assert (done.returncode, done.stdout, said) == (0, "", []), done.stderr
 
 
 def _started(host: Machine) -> None:

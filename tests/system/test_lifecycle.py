@@ -1,4 +1,4 @@
-"""What the .deb does to a host, on a really booted Debian 12 and 13: nothing that was not requested."""
+"""What the .deb does to a host, on a really booted Debian 11, 12 and 13: nothing that was not requested."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -190,6 +191,28 @@ def test_two_versions_back_and_down_again(debian: Machine) -> None:
     assert debian.run("fairlead", "--version") == f"fairlead {OLDEST}\n"
     install(debian)
     assert state(debian) == there
+
+
+def test_an_upgrade_from_a_package_with_the_interpreter_of_a_newer_system() -> None:
+    """As every package had it before: its files ask for a newer C library. And down again."""
+    old, new = built_packages.deb(OLDEST, Path("/")), built_packages.deb()
+    assert depends(old) != depends(new)
+    with on_host.booted(SUITES[1]) as host:
+        dpkg(host, "--install", put(host, old))
+        configured(host)
+        before, units = state(host), invocations(host)
+        install(host)
+        assert host.run("fairlead", "--version") == f"fairlead {__version__}\n"
+        assert invocations(host) == units
+        assert replace(state(host), files=before.files, groups=before.groups) == before
+        dpkg(host, "--install", put(host, old))
+        assert host.run("fairlead", "--version") == f"fairlead {OLDEST}\n"
+        assert invocations(host) == units
+
+
+def depends(package: Path) -> str:
+    asked = ["dpkg-deb", "--field", str(package), "Depends"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True, env={**os.environ}).stdout
 
 
 def test_who_disabled_a_unit_has_it_stay_so(debian: Machine) -> None:
