@@ -9,13 +9,14 @@ WORKERS ?= $(shell expr $$(nproc) + 1)
 LOCK := $(USE)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate $(UPGRADE)
 
-.PHONY: help sandbox test bench packages check docs lock clean
+.PHONY: help sandbox test bench bench-fleet packages check docs lock clean
 
 help:
 	@echo 'make sandbox             watch a host join a mesh, all on this machine (root; ARGS=--check: in one go)'
 	@echo 'make test                every test, on the real parts too (ARGS="tests/core -x": handed to pytest)'
 	@echo 'make bench               how fast a death reaches the API server, what a host writes, what the redirect costs,'
 	@echo '                         and what the death of a proxy'
+	@echo 'make bench-fleet         what a fleet of 1,000 and of 5,000 hosts costs, and how fast a death is noticed'
 	@echo 'make check               the quick ones: ruff, mypy, the import contracts, the house tests'
 	@echo 'make docs                write the generated pages again: reasons, reload, diagrams'
 	@echo 'make packages            dist/fairlead_VERSION_ARCH.deb and .rpm (ROOT=DIR: with the interpreter from there)'
@@ -39,6 +40,11 @@ bench:
 	@$(USE)/python -m benchmarks.status
 	@$(USE)/python -m benchmarks.redirect
 	@$(USE)/python -m benchmarks.proxy
+
+bench-fleet:
+	@$(PYTHON) packaging/bootstrap.py test
+	@$(USE)/python packaging/realparts.py build
+	@$(USE)/python -m benchmarks.fleet
 
 packages:
 	@$(PYTHON) packaging/bootstrap.py test

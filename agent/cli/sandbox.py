@@ -21,6 +21,7 @@ It explains each step and what to type next. With --check it runs the whole tour
 SCENARIOS = {
     "tour": "one host joins, serves, loses its application, agent and API server, drains, leaves",
     "first-day": "a host with a running application follows docs/getting-started.md; its clients see no error",
+    "dead-host": "three hosts and the watcher; the network of one is cut under load, then that of all",
     "upgrade": "two hosts under load, whose agents and proxies are replaced; their clients see no error",
 }
 

@@ -50,6 +50,14 @@ def test_proxy_upgrades_fail_no_request(root: None) -> None:
 
 
 @pytest.mark.real
+def test_a_dead_host_leaves_and_a_silent_fleet_stays(root: None) -> None:
+    done = _ended([*FAIRLEAD, "--check", "--scenario", "dead-host"], 400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "sandbox: 5 of 5 checks passed"
+    assert "none is marked (FleetSilent)" in done.stdout
+
+
+@pytest.mark.real
 def test_the_first_day_of_a_host_by_the_page(root: None) -> None:
     """The scenario counts the failures of a plain client; here they are counted as it says."""
     done = _ended([*FAIRLEAD, "--scenario", "first-day"], 300)

@@ -89,6 +89,10 @@ class ApiServer:
     ) -> None:
         self._stop()
 
+    @property
+    def pids(self) -> Mapping[str, int]:
+        return {name: one.pid for name, one in zip(("etcd", "kube-apiserver"), self._programs, strict=True)}
+
     # --- requests ---
 
     def request(

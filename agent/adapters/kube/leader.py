@@ -34,7 +34,12 @@ class LeaderApi:
         spec = {"holderIdentity": holder, "renewTime": self._wall(), "leaseDurationSeconds": duration}
         meta: Json = {"annotations": dict(annotations)}
         if before is None:
-            body = {"metadata": {**meta, "name": self._name}, "spec": {**spec, "acquireTime": self._wall()}}
+            body = {
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "Lease",
+                "metadata": {**meta, "name": self._name},
+                "spec": {**spec, "acquireTime": self._wall()},
+            }
             return _leadership(await self._caller.call("POST", self._path, Reason.API_REFUSED, body))
         if holder not in ("", before.holder):
             spec |= {"acquireTime": self._wall(), "leaseTransitions": before.transitions + 1}

@@ -79,6 +79,10 @@ class WorkloadApiServer(Server):
         self._issued.pop(uid, None)
         self._ring()
 
+    def add(self, uid: int, *entries: Entry) -> None:
+        """`uid` gets these SVIDs too."""
+        self.register(uid, *self._entries.get(uid, ()), *entries)
+
     def rotate(self) -> None:
         """Issue every SVID again, now."""
         self._issued.clear()

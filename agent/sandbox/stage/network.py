@@ -41,7 +41,7 @@ class Host:
         return ("ip", "netns", "exec", self.namespace)
 
 
-FIRST, SECOND = Host("host", 0), Host("second", 1)
+FIRST, SECOND, THIRD = Host("host", 0), Host("second", 1), Host("third", 2)
 HOST_NAMESPACE, ON_HOST = FIRST.namespace, FIRST.on_host
 HOST, HOST6, CLUSTER, CLUSTER6 = FIRST.address, FIRST.address6, FIRST.cluster, "fd99::1"
 POD_NETWORK, POD = "10.42.0.0/16", "10.42.0.10"

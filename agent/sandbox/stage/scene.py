@@ -64,10 +64,12 @@ class Options:
 class Scene:
     """`base`: an empty directory; the host's files lie below `base`/host."""
 
-    def __init__(self, base: Path, options: Options, beside: "Scene | None" = None) -> None:
-        """`beside`: the scene whose cluster this host shares, as its second one."""
+    def __init__(
+        self, base: Path, options: Options, beside: "Scene | None" = None, place: network.Host = network.SECOND
+    ) -> None:
+        """`beside`: the scene whose cluster this host shares, at `place`."""
         self.base, self.options, self._beside = base, options, beside
-        self.place = network.SECOND if beside else network.FIRST
+        self.place = place if beside else network.FIRST
         self.name = f"db-{self.place.number + 1}"
         self.prefix = base / self.place.namespace
         self.agent: asyncio.subprocess.Process | None = None
@@ -95,8 +97,8 @@ class Scene:
         self.ca, self.workload_api, self.api = beside.ca, beside.workload_api, beside.api
         self.slices, self.controllers = beside.slices, beside.controllers
         own = f"spiffe://{TRUST_DOMAIN}/{self.name}"
-        self.workload_api.register(AGENT_UID, *ENTRIES_OF_AGENT, Entry(own), Entry(f"{own}/agent"))
-        self.workload_api.register(PROXY_UID, *ENTRIES_OF_PROXY, Entry(own))
+        self.workload_api.add(AGENT_UID, Entry(own), Entry(f"{own}/agent"))
+        self.workload_api.add(PROXY_UID, Entry(own))
 
     @contextlib.asynccontextmanager
     async def standing(self) -> AsyncIterator["Scene"]:

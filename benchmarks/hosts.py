@@ -1,0 +1,122 @@
+"""Hosts that only renew their Leases, on a real API server."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from agent.adapters.kube.access import Access
+from agent.adapters.kube.calls import Caller
+from agent.core.reasons import Fault, Reason
+from agent.host import clocks
+from agent.sandbox.api.schema import EXTERNAL_WORKLOAD_CRD
+from tests.lab.realparts import ApiServer
+from tests.watcher.watching import LEASES, WORKLOADS, ZONE
+
+AT_ONCE = 32
+
+
+class Admin:
+    """A credential that is never renewed."""
+
+    def __init__(self, server: ApiServer) -> None:
+        self._access = Access(server.url, server.ca_file.read_bytes(), "the benchmark", server.admin_token)
+
+    async def access(self) -> Access:
+        return self._access
+
+    def refused(self, said: str) -> Fault:
+        return Fault(Reason.API_UNAUTHORIZED, said)
+
+    def about(self) -> dict[str, Any]:
+        return {"kind": "benchmark"}
+
+    async def close(self) -> None:
+        """It holds nothing."""
+
+
+class Hosts:
+    """`dead`: they do not renew. `renewals`, `late`: how many were made, and how many more than a second late.
+    `renewed_at`: the last one of each, seconds since the epoch."""
+
+    def __init__(self, server: ApiServer, count: int, period: float) -> None:
+        server.install_crd(EXTERNAL_WORKLOAD_CRD)
+        self.namespace, self.period = server.new_namespace(), period
+        self.names = [f"vm-{number}" for number in range(count)]
+        self.dead: set[str] = set()
+        self.renewed_at: dict[str, float] = {}
+        self.renewals = self.late = 0
+        self._caller = Caller(Admin(server), "benchmark", 30.0, 30.0)
+        self._workloads, self._leases = WORKLOADS.format(self.namespace), LEASES.format(self.namespace)
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    async def close(self) -> None:
+        await self._caller.close()
+
+    def zone(self, name: str) -> str:
+        return "abc"[int(name.rpartition("-")[2]) % 3]
+
+    async def enrol(self) -> None:
+        await asyncio.gather(*(self._enrol(name) for name in self.names))
+
+    async def give_back(self, names: list[str]) -> None:
+        """The agents set Ready again."""
+        await asyncio.gather(*(self._ready(name) for name in names))
+
+    @asynccontextmanager
+    async def renewing(self) -> AsyncIterator[None]:
+        """Each in its own part of the period, as hosts are that started by chance."""
+        async with asyncio.TaskGroup() as group:
+            started = asyncio.get_running_loop().time()
+            tasks = [
+                group.create_task(self._renew(name, started + number * self.period / len(self.names)))
+                for number, name in enumerate(self.names)
+            ]
+            yield
+            for task in tasks:
+                task.cancel()
+
+    async def _enrol(self, name: str) -> None:
+        spec = {"meshTLS": {"identity": f"spiffe://td/{name}", "serverName": f"{name}.td"}}
+        body = {
+            "apiVersion": "workload.linkerd.io/v1beta1",
+            "kind": "ExternalWorkload",
+            "metadata": {"name": name, "labels": {ZONE: self.zone(name)}},
+            "spec": {**spec, "workloadIPs": [{"ip": "192.0.2.7"}], "ports": [{"port": 8080}]},
+        }
+        made = await self._call("POST", self._workloads, body)
+        owner = {"apiVersion": body["apiVersion"], "kind": body["kind"], "name": name}
+        owner["uid"] = made["metadata"]["uid"]
+        await self._call("POST", self._leases, {"metadata": {"name": name, "ownerReferences": [owner]}})
+        await self._patch_lease(name)
+        await self._ready(name)
+
+    async def _ready(self, name: str) -> None:
+        ready = {"type": "Ready", "status": "True", "reason": "HostReady", "message": "as intended"}
+        condition = {**ready, "lastTransitionTime": clocks.wall()}
+        others = [{**condition, "type": f"fairlead.dev/{kind}"} for kind in ("ProxyReady", "RedirectActive")]
+        await self._call(
+            "PATCH", f"{self._workloads}/{name}/status", {"status": {"conditions": [condition, *others]}}
+        )
+
+    async def _renew(self, name: str, due: float) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(due - loop.time())
+            if name not in self.dead:
+                await self._patch_lease(name)
+                self.renewals += 1
+                self.late += loop.time() - due > 1
+            due += self.period
+
+    async def _patch_lease(self, name: str) -> None:
+        spec = {"holderIdentity": name, "renewTime": clocks.exact_wall()}
+        body = {"spec": {**spec, "leaseDurationSeconds": int(4 * self.period)}}
+        at = time.time()
+        await self._call("PATCH", f"{self._leases}/{name}", body)
+        self.renewed_at[name] = at
+
+    async def _call(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        async with self._slots:
+            return await self._caller.call(method, path, Reason.API_REFUSED, body)
