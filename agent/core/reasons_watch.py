@@ -20,4 +20,17 @@ WATCH: Mapping[Reason, Entry] = {
         "no host of any zone renews its Lease, so the watcher marks none",
         "check how hosts reach the API server, and the issuer of their credentials",
     ),
+    Reason.HOST_UNIQUE: Entry(
+        Severity.OK, "no other ExternalWorkload has an address and port, or the SPIFFE ID, of this one"
+    ),
+    Reason.ENDPOINT_SHARED: Entry(
+        Severity.FAULT,
+        "another ExternalWorkload has an address and a port of this one, so its clients get errors",
+        "correct spec.workloadIPs or spec.ports of one of them, or delete the one that is no longer used",
+    ),
+    Reason.SPIFFE_ID_SHARED: Entry(
+        Severity.WARN,
+        "another ExternalWorkload has the SPIFFE ID of this one, so policy cannot tell them apart",
+        "give each its own spec.meshTLS.identity, or both the same label fairlead.dev/group",
+    ),
 }

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from agent.core import foreign_edits
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
-from agent.core.watch.fleet import ALL, LeaseSeen, Name, WorkloadSeen
+from agent.core.watch.fleet import ALL, UNIQUE, LeaseSeen, Name, WorkloadSeen
 from agent.ports import Event, Found, Leadership, Trouble
 
 
@@ -87,7 +87,17 @@ class MemoryFleetApi:
         workload = self.workloads_there[name]
         ready = any(one.type == "Ready" and one.status == "True" for one in workload.conditions)
         marked = foreign_edits.unreachable(workload)
-        return Found(workload, WorkloadSeen(workload.uid, self.zones[name], ready, marked))
+        seen = WorkloadSeen(
+            workload.uid,
+            self.zones[name],
+            ready,
+            marked,
+            workload.addresses,
+            workload.ports,
+            workload.identity,
+            unique=next((one for one in workload.conditions if one.type == UNIQUE), None),
+        )
+        return Found(workload, seen)
 
     def _write(self, name: Name, there: Workload, conditions: Sequence[Condition]) -> None:
         fresh = dataclasses.replace(there, resource_version=str(self._next()), conditions=tuple(conditions))

@@ -121,6 +121,17 @@ async def test_a_host_that_is_quicker_than_its_verdict_is_asked_again() -> None:
         assert scene.marked == []
 
 
+async def test_a_verdict_that_takes_long_is_not_given_twice() -> None:
+    scene = Scene()
+    async with scene.playing():
+        await asyncio.sleep(20)
+        scene.dead = {ONE}
+        await asyncio.sleep(30)
+        scene.api.delay = 7.0  # longer than until a host is asked again
+        await asyncio.sleep(60)
+        assert scene.marked == [ONE] and scene.api.calls["workload"] == 1
+
+
 async def test_a_verdict_that_cannot_be_written_is_named_once_and_tried_again() -> None:
     scene = Scene()
     async with scene.playing():

@@ -98,6 +98,22 @@ def test_a_watcher_that_was_stopped_marks_nobody_on_what_it_believed(fleet: Flee
         assert fleet.ready("vm-1", "vm-2", "vm-3")
 
 
+def test_two_hosts_at_one_address_learn_of_each_other(fleet: Fleet, config: Path) -> None:
+    for name in ("vm-1", "vm-2", "vm-3"):
+        fleet.enrol(name, address="" if name == "vm-3" else "192.0.2.7")
+    unique = ("fairlead.dev/Unique", "False", "EndpointShared")
+    with watcher(config, "-n", fleet.namespace):
+        fleet.renewing(
+            *("vm-1", "vm-2", "vm-3"),
+            until=lambda: all(unique in fleet.conditions(name) for name in ("vm-1", "vm-2")),
+        )
+        assert fleet.ready("vm-1", "vm-2") and fleet.conditions("vm-3") == [READY]
+        other = {"spec": {"workloadIPs": [{"ip": "192.0.2.8"}]}}
+        fleet.patch(f"{fleet.workloads}/vm-2", other)
+        over = ("fairlead.dev/Unique", "True", "HostUnique")
+        fleet.renewing("vm-1", "vm-2", "vm-3", until=lambda: over in fleet.conditions("vm-1"))
+
+
 def test_a_namespace_without_rights_is_named_once_and_others_go_on(fleet: Fleet, config: Path) -> None:
     """Also of a namespace that does not exist: readings of it are empty, not wrong."""
     for name in ("vm-1", "vm-2", "dead"):

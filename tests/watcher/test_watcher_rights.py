@@ -98,7 +98,7 @@ def test_its_probes_say_when_the_view_is_stale(fleet: Fleet, config: Path) -> No
         assert running.page("/v1/targets")[0] == 400
         status, targets = running.page("/v1/targets?port=9100")
         named = {one["labels"]["__meta_fairlead_namespace"]: one["targets"] for one in json.loads(targets)}
-        assert status == 200 and named[fleet.namespace] == ["192.0.2.7:9100"]
+        assert status == 200 and named[fleet.namespace] == [f"{fleet.addresses['vm-1']}:9100"]
         fleet.server.must("DELETE", binding)
         try:
             fleet.renewing(until=lambda: running.page("/readyz")[0] == 503)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -42,6 +43,7 @@ COLLECTIONS = {
     "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
 }
 WITHIN = 60.0  # seconds: a bound for a machine that is busy, never what a test is about
+_NUMBERS = itertools.count(1)
 ZONE = "topology.kubernetes.io/zone"
 
 
@@ -68,16 +70,19 @@ class Fleet:
         self.server, self.namespace = server, server.new_namespace()
         self.workloads, self.leases = WORKLOADS.format(self.namespace), LEASES.format(self.namespace)
         self._renewals = 0
+        self.addresses: dict[str, str] = {}
 
-    def enrol(self, name: str, zone: str = "", duration: int = 1) -> None:
-        """A host that is Ready and has renewed its Lease."""
+    def enrol(self, name: str, zone: str = "", duration: int = 1, address: str = "") -> None:
+        """A host that is Ready and has renewed its Lease; without `address`, at one that no other host has."""
+        number = next(_NUMBERS)
+        self.addresses[name] = address or f"198.18.{number // 250}.{number % 250}"
         spec = {"meshTLS": {"identity": f"spiffe://td/{name}", "serverName": f"{name}.td"}}
         labels = {ZONE: zone} if zone else {}
         body = {
             "apiVersion": "workload.linkerd.io/v1beta1",
             "kind": "ExternalWorkload",
             "metadata": {"name": name, "labels": labels},
-            "spec": {**spec, "workloadIPs": [{"ip": "192.0.2.7"}], "ports": [{"port": 8080}]},
+            "spec": {**spec, "workloadIPs": [{"ip": self.addresses[name]}], "ports": [{"port": 8080}]},
         }
         uid = self.server.must("POST", self.workloads, body)["metadata"]["uid"]
         owner = {"apiVersion": body["apiVersion"], "kind": body["kind"], "name": name, "uid": uid}

@@ -7,7 +7,7 @@ from agent.core import foreign_edits, opaque
 from agent.core.enrol.objects import RETIRE
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
-from agent.core.watch.fleet import LeaseSeen, Name, WorkloadSeen
+from agent.core.watch.fleet import GROUP, UNIQUE, LeaseSeen, Name, WorkloadSeen
 from agent.ports import Event, Lease, Trouble
 
 Json = dict[str, Any]
@@ -121,13 +121,17 @@ def lease_seen(body: Json) -> LeaseSeen:
 
 def workload_seen(body: Json) -> WorkloadSeen:
     """Any Ready=True counts: which of two entries a reader takes is its own choice."""
-    found = workload(body)
+    found, labels = workload(body), part(part(body, "metadata"), "labels")
     return WorkloadSeen(
         uid=found.uid,
-        zone=text(part(part(body, "metadata"), "labels"), ZONE),
+        zone=text(labels, ZONE),
         ready=any(c.type == "Ready" and c.status == "True" for c in found.conditions),
         marked=foreign_edits.unreachable(found),
         addresses=found.addresses,
+        ports=found.ports,
+        identity=found.identity,
+        group=text(labels, GROUP),
+        unique=next((c for c in found.conditions if c.type == UNIQUE), None),
     )
 
 

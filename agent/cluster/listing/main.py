@@ -15,7 +15,7 @@ from agent.cluster.enrolment.refused import refused
 from agent.cluster.listing import rows
 from agent.cluster.watcher import process
 from agent.core.reasons import Reason
-from agent.core.watch.fleet import ALL, Name
+from agent.core.watch.fleet import ALL, GROUP, Name
 from agent.core.watch.guard import Pace
 from agent.ports import Trouble
 
@@ -51,7 +51,7 @@ def ask(question: Question) -> Answer:
 
 async def _ask(question: Question) -> Answer:
     async with _connected(question) as api:
-        selected = {"labelSelector": f"{rows.GROUP}={question.group}"} if question.group else {}
+        selected = {"labelSelector": f"{GROUP}={question.group}"} if question.group else {}
         try:
             workloads = await _all(api, _path(WORKLOADS, question.namespace, "externalworkloads"), selected)
         except Absent:

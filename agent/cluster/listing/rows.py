@@ -8,10 +8,9 @@ from datetime import datetime
 from agent.adapters.kube.json_values import ZONE, Json, part, parts, text
 from agent.core.conditions import READY
 from agent.core.reasons import Reason
-from agent.core.watch.fleet import Name
+from agent.core.watch.fleet import GROUP, Name
 from agent.core.watch.guard import Pace
 
-GROUP = "fairlead.dev/group"  # the label by which --group selects
 HELD = {Pace.SLOW: Reason.ZONE_GUARDED, Pace.HELD: Reason.FLEET_SILENT}
 
 

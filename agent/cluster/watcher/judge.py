@@ -13,11 +13,11 @@ from agent.core.conditions import READY, Word
 from agent.core.reasons import Fault, Reason
 from agent.core.watch import fleet
 from agent.core.watch.decision import Decision, Memory, decide
-from agent.core.watch.fleet import LeaseSeen, Name, Standing
+from agent.core.watch.fleet import Name, Standing
 from agent.core.watch.guard import Pace
-from agent.ports import Event, FleetApi, LeaderApi, Trouble
+from agent.ports import Event, FleetApi, Found, LeaderApi, Trouble
 
-AT_ONCE = 10  # verdicts
+AT_ONCE = 20  # verdicts
 NO_ZONE = "(none)"
 A = TypeVar("A")
 B = TypeVar("B")
@@ -41,7 +41,7 @@ class Judge:
         self._api, self._board, self._leads = api, board, leads
         self._announcements = announcements
         self._wall, self._exact_wall, self._token = wall, exact_wall, token
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots, self._pending = asyncio.Semaphore(AT_ONCE), set[Name]()
         self.marked = 0
 
     async def run(self) -> None:
@@ -54,7 +54,9 @@ class Judge:
                     verdicts.create_task(self._announce(event), name="event of the guard")
                 memory = decision.memory
                 for name in decision.verdicts:
-                    verdicts.create_task(self._verdict(name), name=f"verdict: {name}")
+                    if name not in self._pending:  # else an API server that is slow would get more of the same
+                        self._pending.add(name)
+                        verdicts.create_task(self._verdict(name), name=f"verdict: {name}")
                 try:
                     async with asyncio.timeout(decision.recheck_after):
                         await self._board.changed.wait()
@@ -90,33 +92,36 @@ class Judge:
             self._board.fault("Events", trouble.fault)
 
     async def _verdict(self, name: Name) -> None:
-        heard = self._board.views[self._board.scope(name)].leases.get(name)
-        if heard is None:
-            return
-        async with self._slots:
-            try:
-                await self._judge(name, heard.lease)
-                self._tell(name, None)
-            except Trouble as trouble:
-                self._tell(name, trouble.fault)
+        try:
+            async with self._slots:
+                marked = await self._judge(name)
+            if marked is not None:
+                event = self._event(MARK.reason, marked.workload.uid, "")
+                await self._api.post_event(name, dataclasses.replace(event, name=f"{name[1]}.{event.name}"))
+            self._tell(name, None)
+        except Trouble as trouble:
+            self._tell(name, trouble.fault)
+        finally:
+            self._pending.discard(name)
 
-    async def _judge(self, name: Name, judged: LeaseSeen) -> None:
+    async def _judge(self, name: Name) -> Found | None:
+        """What it is after the mark; None: it was not marked."""
         board, began = self._board, self._board.clock()
+        judged = board.views[board.scope(name)].leases.get(name)
         lease, found = await _both(self._api.lease(name), self._api.workload(name))
         board.live(name, lease, found, board.clock())
-        if lease != judged or found is None:
-            return
+        if judged is None or lease != judged.lease or found is None:
+            return None
         wanted = conditions.written(found.workload, (MARK,), self._wall())
         if board.clock() - began > board.limits.fresh or not self._leads() or not self._still(name):
-            return
+            return None
         answer = await self._api.patch_conditions(name, found.workload, wanted)
         board.live(name, lease, answer, board.clock())
         self.marked += 1
         structlog.get_logger().warning(
             "marked a silent host", host="/".join(name), reason=MARK.reason.value, zone=found.seen.zone
         )
-        event = self._event(MARK.reason, answer.workload.uid, "")
-        await self._api.post_event(name, dataclasses.replace(event, name=f"{name[1]}.{event.name}"))
+        return answer
 
     def _still(self, name: Name) -> bool:
         """It may have waited, and the view may have become stale meanwhile."""

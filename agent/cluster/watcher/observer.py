@@ -23,9 +23,10 @@ class Observer:
             began = self._board.clock()
             try:
                 async with asyncio.timeout(self._board.limits.stale_after):
-                    if count % WORKLOADS_EVERY == 0:
-                        await self._workloads()
                     await self._leases()
+                if count % WORKLOADS_EVERY == 0:
+                    async with asyncio.timeout(self._board.limits.stale_after):
+                        await self._workloads()
                 attempt, count, pause = 0, count + 1, self._rest(began)
                 self._tell(None)
             except Trouble as trouble:

@@ -24,6 +24,7 @@ from agent.cluster.watcher.judge import Judge
 from agent.cluster.watcher.leader import Leader
 from agent.cluster.watcher.observer import Observer
 from agent.cluster.watcher.pages import Pages
+from agent.cluster.watcher.uniqueness import Uniqueness
 from agent.core.watch.election import Terms
 from agent.core.watch.guard import Pace
 from agent.core.watch.limits import Limits
@@ -98,6 +99,7 @@ async def _live(settings: Settings, listener: socket.socket) -> None:
     lease = LeaderApi(api.caller, settings.namespace, LEASE, settings.me, clocks.exact_wall)
     leader = Leader(lease, board, settings.me, settings.terms, lambda: about(board))
     judge = Judge(api, board, leader.leads, lease, clocks.wall, clocks.exact_wall, clocks.token)
+    unique = Uniqueness(api, board, leader.leads, clocks.wall, clocks.exact_wall, clocks.token)
     observers = [Observer(api, scope, board, random.random) for scope in settings.scopes]
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(api.close)
@@ -105,7 +107,7 @@ async def _live(settings: Settings, listener: socket.socket) -> None:
         structlog.get_logger().info("serves", address=settings.listen[0], port=listener.getsockname()[1])
         routes = Pages(board, judge, leader.leads).routes()
         await stack.enter_async_context(Server(routes).serving(listener, BACKLOG))
-        async with _group(leader.run(), judge.run(), *(observer.run() for observer in observers)):
+        async with _group(leader.run(), judge.run(), unique.run(), *(observer.run() for observer in observers)):
             await ended.wait()
         await _release(leader)
 

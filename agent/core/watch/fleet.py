@@ -9,9 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from agent.core.facts import Condition
 from agent.core.watch.limits import Limits
 
 Name: TypeAlias = tuple[str, str]  # namespace and name
+GROUP = "fairlead.dev/group"  # the label of hosts that are one group
+UNIQUE = "fairlead.dev/Unique"  # the watcher's own condition
 ALL = ""  # the scope of every namespace; other scopes are namespaces
 
 
@@ -28,13 +31,18 @@ class LeaseSeen:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadSeen:
-    """`ready`: it is in load balancing. `marked`: the watcher has taken it out."""
+    """`ready`: it is in load balancing. `marked`: the watcher has taken it out. `unique`: the watcher's own
+    condition, if there is one."""
 
     uid: str
     zone: str = ""
     ready: bool = False
     marked: bool = False
     addresses: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
+    identity: str = ""
+    group: str = ""
+    unique: Condition | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,85 @@
+"""What no host can see: that another ExternalWorkload has its address and port, or its SPIFFE ID."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from agent.core import addresses
+from agent.core.facts import Condition
+from agent.core.reasons import REGISTRY, Reason
+from agent.core.watch.fleet import UNIQUE, Name, WorkloadSeen
+
+NAMED = 3  # others in a message
+Endpoint: TypeAlias = tuple[addresses.Address | str, int]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """`others`: sorted, without the host itself."""
+
+    reason: Reason
+    others: tuple[Name, ...]
+
+    @property
+    def message(self) -> str:
+        named = ", ".join("/".join(other) for other in self.others[:NAMED])
+        more = f" and {len(self.others) - NAMED} more" if len(self.others) > NAMED else ""
+        return f"{REGISTRY[self.reason].text}: {named}{more}"
+
+
+def shared(workloads: Mapping[Name, WorkloadSeen]) -> dict[Name, Shared]:
+    """An address and port in common comes first: clients get errors by it."""
+    found = {
+        name: Shared(Reason.SPIFFE_ID_SHARED, others)
+        for names in _by_identity(workloads).values()
+        for name, others in _each(names)
+    }
+    at: dict[Name, set[Name]] = {}
+    for names in _by_endpoint(workloads).values():
+        for name, others in _each(names):
+            at.setdefault(name, set()).update(others)
+    return found | {name: Shared(Reason.ENDPOINT_SHARED, tuple(sorted(others))) for name, others in at.items()}
+
+
+def _by_endpoint(workloads: Mapping[Name, WorkloadSeen]) -> dict[Endpoint, set[Name]]:
+    found: dict[Endpoint, set[Name]] = {}
+    for name, seen in workloads.items():
+        for address in seen.addresses:
+            for port in seen.ports:
+                found.setdefault((addresses.comparable(address), port), set()).add(name)
+    return found
+
+
+def _by_identity(workloads: Mapping[Name, WorkloadSeen]) -> dict[str, set[Name]]:
+    """Without those that one group shares."""
+    found: dict[str, set[Name]] = {}
+    for name, seen in workloads.items():
+        if seen.identity:
+            found.setdefault(seen.identity, set()).add(name)
+    owners = {
+        identity: {(name[0], workloads[name].group or name) for name in names} for identity, names in found.items()
+    }
+    return {identity: names for identity, names in found.items() if len(owners[identity]) > 1}
+
+
+def _each(names: Iterable[Name]) -> Iterable[tuple[Name, tuple[Name, ...]]]:
+    listed = sorted(names)
+    return ((name, tuple(one for one in listed if one != name)) for name in listed) if len(listed) > 1 else ()
+
+
+def wanted(found: Shared | None, seen: WorkloadSeen) -> Condition | None:
+    """The condition to write, without its time; None: nothing changes. A host that was never in conflict has
+    none."""
+    before = seen.unique
+    if found is not None:
+        condition = Condition(UNIQUE, "False", found.reason.value, found.message)
+    elif before is not None:
+        condition = Condition(UNIQUE, "True", Reason.HOST_UNIQUE.value, REGISTRY[Reason.HOST_UNIQUE].text)
+    else:
+        return None
+    same = before is not None and (before.status, before.reason, before.message) == (
+        condition.status,
+        condition.reason,
+        condition.message,
+    )
+    return None if same else condition
