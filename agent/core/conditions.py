@@ -54,8 +54,8 @@ class Word:
 
 def words(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: float) -> tuple[Word, ...]:
     """The conditions that are known now. A condition that is not among them stays unchanged (HOLD), so an agent
-    that has just started, and knows nothing, writes nothing."""
-    return tuple(_words(spec, phase, facts, goals, now))
+    that has just started, and knows nothing, writes nothing. Neither does one whose Lease is another machine's."""
+    return () if policy.of_another_machine(facts) else tuple(_words(spec, phase, facts, goals, now))
 
 
 def _words(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: float) -> Iterator[Word]:

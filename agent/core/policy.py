@@ -12,7 +12,8 @@ Invariants, each proved over every state of a small world in tests/core/test_wor
   stopped → OFF; a drain ends at in-flight zero, and so does a shutdown: systemd stops the proxy then, after the
   applications;
 - a replacement of the proxy goes the same way up to its stop, then starts another, and is Ready only at its end;
-- a known fault beats an unknown: advertise NO wins over HOLD.
+- a known fault beats an unknown: advertise NO wins over HOLD;
+- a host whose Lease is another machine's is not Ready, and writes nothing (core.conditions).
 
 What each phase may change, on which fact ("closed" is BLOCK or ON, "open" is RELEASED or OFF):
 
@@ -121,6 +122,8 @@ def _recalling(spec: Spec, phase: Phase, facts: Facts, now: float) -> Goals:
 def _advertise(spec: Spec, facts: Facts, now: float) -> tuple[Advertise, Reason]:
     if spec.outbound_only:
         return Advertise.NO, Reason.IDENTITY_OUTBOUND_ONLY
+    if of_another_machine(facts):
+        return Advertise.NO, Reason.MACHINE_DIFFERS
     every = list(standings(spec, facts, now).values())
     for standing in every:
         if isinstance(standing, Fault):
@@ -129,6 +132,12 @@ def _advertise(spec: Spec, facts: Facts, now: float) -> tuple[Advertise, Reason]
         back_at = _back_at(facts, now)
         return (Advertise.YES, Reason.HOST_READY) if back_at is None else (Advertise.NO, Reason.FLAPPING)
     return (Advertise.HOLD if may_hold(spec, facts, now) else Advertise.NO), Reason.STARTING
+
+
+def of_another_machine(facts: Facts) -> bool:
+    """The Lease, and with it the ExternalWorkload, is another machine's, which may be serving."""
+    lease = facts.lease
+    return lease is not UNKNOWN and lease.fault is not None and lease.fault.reason is Reason.MACHINE_DIFFERS
 
 
 def _back_at(facts: Facts, now: float) -> float | None:

@@ -150,6 +150,7 @@ class Reason(enum.StrEnum):
     OPAQUE_PORTS_MISMATCH = "OpaquePortsMismatch"
     SERVER_SPEAKS_FIRST = "ServerSpeaksFirst"
     LEASE_MISSING = "LeaseMissing"
+    MACHINE_DIFFERS = "MachineDiffers"
     SLICES_FORBIDDEN = "SlicesForbidden"
     EVENT_GONE = "EventGone"
 

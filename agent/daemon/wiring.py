@@ -30,7 +30,7 @@ from agent.core import failure
 from agent.core import proxy as proxy_core
 from agent.daemon import identities, orders, proxies, published_state, reload
 from agent.daemon.context import Context
-from agent.host import clocks
+from agent.host import clocks, machine
 from agent.loops import (
     addresses,
     events,
@@ -118,7 +118,8 @@ class Parts:
         publish, name = it.board.setter("lease"), socket.gethostname()
         period, wall = it.config.api.lease_period, clocks.exact_wall
         return lease.LeaseLoop(
-            self.api, it.spec, it.board, publish, name, wall, random.random, annotations, period
+            *(self.api, it.spec, it.board, publish, name, wall, random.random, annotations, period),
+            machine=machine(it.host.prefix),
         )
 
     @cached_property

@@ -4,6 +4,7 @@ Law: every path of fairlead is named here and nowhere else; no file is opened bu
 `reading` is told to read. Values of the standard library only.
 """
 
+import hmac
 import os
 import pwd
 from dataclasses import dataclass
@@ -18,6 +19,17 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 def boot_id() -> str:
     """New with each boot of this host."""
     return _BOOT_ID.read_text().strip()
+
+
+def machine(prefix: Path) -> str:
+    """Tells this machine from others without its machine-id: a hash of fairlead's own, as machine-id(5) asks.
+    "" without a machine-id."""
+    try:
+        found = (prefix / "etc/machine-id").read_text(errors="replace").strip()
+    except OSError:
+        return ""
+    usable = len(found) == 32 and found.isalnum()
+    return hmac.digest(found.encode(), b"fairlead.dev/machine", "sha256").hex()[:32] if usable else ""
 
 
 CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY/"

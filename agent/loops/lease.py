@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 
 from agent.core.backoff import Backoff
 from agent.core.conditions import vouched_boot
+from agent.core.enrol.objects import MACHINE
 from agent.core.facts import UNKNOWN, LeaseFact, Maybe, PhaseKind
 from agent.core.health import Spec
-from agent.core.reasons import Fault
+from agent.core.reasons import Fault, Reason
 from agent.loops.board import ALIVE_WITHIN, Board, Waiter
 from agent.ports import Lease, StatusApi, Trouble
 
@@ -25,7 +26,7 @@ LONGEST_RETRY = 10.0  # seconds
 
 class LeaseLoop:
     """`holder`: this host's name. `wall`: now as RFC 3339 with microseconds. `annotations`: more to write.
-    `period`: from one renewal to the next, in seconds.
+    `period`: from one renewal to the next, in seconds. `machine`: tells this machine from others; "": not known.
 
     Hosts that boot together, or that lost the API server together, would renew together ever after. So the pause
     after the first renewal, and after the first one that follows a failure, is a random part of the period."""
@@ -41,12 +42,14 @@ class LeaseLoop:
         jitter: Callable[[], float],
         annotations: Callable[[], Mapping[str, str]] = dict,
         period: float = PERIOD,
+        machine: str = "",
     ) -> None:
         self._api, self._spec, self._board, self._publish = api, spec, board, publish
         self._holder, self._wall, self._jitter, self._annotations = holder, wall, jitter, annotations
         self._period, self._duration = period, math.ceil(PERIODS * period)
         self._retry = Backoff(first=1.0, factor=2.0, most=min(period, LONGEST_RETRY))
         self._boot_id: Maybe[str] = UNKNOWN
+        self._machine, self._mine = machine, False
         self._renewed_at: float | None = None
 
     async def run(self) -> None:
@@ -66,12 +69,23 @@ class LeaseLoop:
             await asyncio.sleep(pause)
 
     async def _once(self) -> None:
-        if self._boot_id is UNKNOWN:
-            self._boot_id = (await self._api.read_lease()).annotations.get(BOOT_ID, "")
+        if not self._mine:
+            there = (await self._api.read_lease()).annotations
+            self._must_be_mine(there.get(MACHINE, ""))
+            self._boot_id = there.get(BOOT_ID, "") if self._boot_id is UNKNOWN else self._boot_id
+            self._mine = True
             self._tell(None)
         await self._ready()
         if self._board.alive(asyncio.get_running_loop().time(), ALIVE_WITHIN):
             await self._renew(self._duration)
+
+    def _must_be_mine(self, there: str) -> None:
+        """A Lease that another machine renews stays as it is: that machine may be serving. Raises Trouble."""
+        if there and self._machine and there != self._machine:
+            namespace, _, name = self._spec.workload.partition("/")
+            remedy = f"if this host was re-imaged: fairlead enrol {name} -n {namespace} --replace"
+            detail = f"machine {there} in the Lease, {self._machine} here"
+            raise Trouble(Reason.MACHINE_DIFFERS, detail, remedy=remedy)
 
     async def _ready(self) -> None:
         waiter = Waiter(self._board.facts)
@@ -83,8 +97,17 @@ class LeaseLoop:
 
     async def _renew(self, duration: int) -> None:
         boot = vouched_boot(self._spec, self._board.facts.value, self._board.goals.value)
-        annotations = {**self._annotations(), **({} if boot is None else {BOOT_ID: boot})}
-        await self._api.renew_lease(Lease(self._holder, self._wall(), duration, annotations))
+        annotations = {
+            **self._annotations(),
+            **({} if boot is None else {BOOT_ID: boot}),
+            **({MACHINE: self._machine} if self._machine else {}),
+        }
+        try:
+            await self._api.renew_lease(Lease(self._holder, self._wall(), duration, annotations))
+        except Trouble as trouble:
+            # The cluster's policy refuses another machine than the one that the Lease names: read which it is.
+            self._mine = trouble.reason is not Reason.API_REFUSED
+            raise
         self._boot_id = self._boot_id if boot is None else boot
         self._renewed_at = asyncio.get_running_loop().time()
         self._tell(None)

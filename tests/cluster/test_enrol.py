@@ -151,3 +151,15 @@ def test_an_address_of_loopback_is_not_for_hosts(operator: Operator) -> None:
     refused = operator.enrol("--api-ca", str(foreign))
     assert refused.code == 1 and "--api-ca: both were tried from here" in refused.err, refused.err
     assert not operator.has("externalworkloads")
+
+
+def test_a_reimaged_host_is_enrolled_again(operator: Operator) -> None:
+    """The Lease keeps its machine through a second run, and loses it by --replace alone."""
+    operator.enrol()
+    change = {"metadata": {"annotations": {"fairlead.dev/machine": "old"}}}
+    kind = "application/merge-patch+json"
+    operator.server.must("PATCH", operator.path("leases"), change, content_type=kind)
+    assert operator.enrol().code == 0
+    assert operator.get("leases")["metadata"]["annotations"]["fairlead.dev/machine"] == "old"
+    assert operator.enrol("--replace").code == 0
+    assert "fairlead.dev/machine" not in operator.get("leases")["metadata"]["annotations"]

@@ -207,3 +207,14 @@ def test_a_host_that_is_retired_drains_and_keeps_its_proxy() -> None:
 
 def said_going(status: str) -> tuple[str, Reason]:
     return status, Reason.RETIRED
+
+
+@pytest.mark.parametrize("kind", f.PhaseKind)
+def test_a_host_whose_lease_is_another_machines_writes_nothing(kind: f.PhaseKind) -> None:
+    """That machine may be serving under this name."""
+    facts = serving(lease=f.LeaseFact(fault=Fault(Reason.MACHINE_DIFFERS)))
+    goals = decide(facts, kind=kind)
+    assert goals.advertise is Advertise.NO
+    assert conditions.words(SPEC, f.Phase(kind), facts, goals, NOW) == ()
+    if kind is f.PhaseKind.MEMBER:
+        assert goals.reason is Reason.MACHINE_DIFFERS

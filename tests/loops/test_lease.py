@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from agent.core.enrol.objects import MACHINE
 from agent.core.facts import AgentFact, LeaseFact, Phase, PhaseKind
 from agent.core.goals import Advertise, Goals
 from agent.core.health import Spec
@@ -20,13 +21,14 @@ pytestmark = pytest.mark.status
 
 
 class Scene:
-    def __init__(self, period: float = 10.0, jitter: float = 0.0) -> None:
+    def __init__(self, period: float = 10.0, jitter: float = 0.0, machine: str = "") -> None:
         self.api, self.board = MemoryStatusApi(), Board()
         self.api.lease = Lease()
         publish: Callable[[LeaseFact], None] = self.board.setter("lease")
-        spec = Spec("spiffe://td/db", "db.sni", (), (), boot_id="boot2")
+        spec = Spec("spiffe://td/db", "db.sni", (), (), boot_id="boot2", workload="shop/db-1")
         wall, about = lambda: "2026-01-01T00:00:00.000000Z", lambda: {"fairlead.dev/proxy-version": "2.366.0"}
-        self.loop = LeaseLoop(self.api, spec, self.board, publish, "db-1", wall, lambda: jitter, about, period)
+        told = (self.api, spec, self.board, publish, "db-1", wall, lambda: jitter, about, period)
+        self.loop = LeaseLoop(*told, machine=machine)
 
     @property
     def fact(self) -> LeaseFact:
@@ -164,3 +166,39 @@ async def test_the_lease_lasts_four_periods(period: float, duration: int) -> Non
         await scene.decide_for(301)
     assert scene.api.lease is not None and scene.api.lease.duration == duration
     assert scene.api.calls["renew_lease"] == int(300 / period) + 1
+
+
+async def test_a_machine_writes_itself_into_a_new_lease() -> None:
+    scene = Scene(machine="here")
+    scene.ready()
+    async with running(scene.loop.run()):
+        await scene.decide_for(12)
+        assert scene.api.lease is not None and scene.api.lease.annotations[MACHINE] == "here"
+        assert scene.fact.fault is None
+
+
+async def test_a_lease_of_another_machine_is_not_renewed() -> None:
+    """A re-imaged host, or a second host of one name: the other may be serving."""
+    scene = Scene(machine="here")
+    scene.api.lease = Lease(holder="other", annotations={MACHINE: "there", BOOT_ID: "boot1"})
+    scene.ready()
+    async with running(scene.loop.run()):
+        await scene.decide_for(60)
+        assert scene.api.calls["renew_lease"] == 0 and scene.api.lease.holder == "other"
+        fault = scene.fact.fault
+        assert fault is not None and fault.reason is Reason.MACHINE_DIFFERS
+        assert "fairlead enrol db-1 -n shop --replace" in fault.way_out
+        scene.api.lease = Lease()  # what that command does
+        await scene.decide_for(30)
+        assert scene.fact.fault is None and scene.api.lease.annotations[MACHINE] == "here"
+
+
+async def test_a_renewal_that_the_policy_refuses_reads_whose_lease_it_is() -> None:
+    scene = Scene(machine="here")
+    scene.ready()
+    async with running(scene.loop.run()):
+        await scene.decide_for(12)
+        scene.api.lease = Lease(annotations={MACHINE: "there"})
+        scene.api.troubles = {"renew_lease": Trouble(Reason.API_REFUSED, "a host writes the annotation once")}
+        await scene.decide_for(30)
+        assert scene.fact.fault is not None and scene.fact.fault.reason is Reason.MACHINE_DIFFERS

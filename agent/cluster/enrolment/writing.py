@@ -90,10 +90,10 @@ class Writer:
         return uid
 
     async def _readmitted(self, host: Host, found: Json) -> Json:
-        """Without the marks of a retirement. Raises Refused."""
-        if wanted.RETIRE not in part(part(found, "metadata"), "annotations"):
+        """Without the marks of a retirement; with `replace` for another machine too. Raises Refused."""
+        if not self._replace:
             return found
-        marks = {"metadata": {"annotations": {wanted.RETIRE: None, wanted.DRAINED: None}}}
+        marks = {"metadata": {"annotations": dict.fromkeys((wanted.RETIRE, wanted.DRAINED, wanted.MACHINE))}}
         try:
             with contextlib.suppress(Absent):
                 await self._api.patch(wanted.path(wanted.lease(host, "")), marks)
