@@ -195,6 +195,14 @@ def licences(root: Path, parts: Sequence[Part]) -> Iterator[Entry]:
             yield from document(f"{DOC}/licences/{part.name}", path.resolve())
 
 
+def inventory(stage: Path, text: str) -> Iterator[Entry]:
+    yield from document(f"{DOC}/sbom.cdx.json", _write(inventory_path(stage), text))
+
+
+def inventory_path(stage: Path) -> Path:
+    return stage / "sbom.cdx.json"
+
+
 def changelog(stage: Path, version: str, epoch: int) -> Iterator[Entry]:
     """One entry: the changes are in the repository, and in docs/ of this version."""
     date = format_datetime(datetime.fromtimestamp(epoch, UTC))

@@ -40,7 +40,7 @@ LEFT_OUT = (
     *("lib-dynload/_ctypes_test*", "lib-dynload/_tkinter*", "lib-dynload/_curses*", "lib-dynload/_sqlite3*"),
     *("lib-dynload/_dbm*", "lib-dynload/_gdbm*", "lib-dynload/_crypt*", "lib-dynload/_uuid*", "lib-dynload/nis*"),
     *("lib-dynload/readline*", "lib-dynload/ossaudiodev*", "lib-dynload/audioop*", "LICENSE.txt", "cgi.py"),
-    *("lib-dynload/_statistics*", "macholib"),
+    *("lib-dynload/_statistics*", "macholib", "msilib"),
 )
 
 
@@ -85,16 +85,23 @@ def number(program: Path) -> tuple[int, ...]:
     return tuple(int(part) for part in program.name.removeprefix("python").split("."))
 
 
-def cached(found: Found) -> Path:
-    """The private copy, made once for each state of what it is made of."""
+def cached(found: Found, compiler: Path | None = None) -> Path:
+    """The private copy, made once for each state of what it is made of. `compiler`: another private interpreter of
+    the same version, for one that does not run here."""
     place = steps.cache() / "package" / f"{found.name}-{key(found)}"
     if not place.exists():
         steps.say(f"copying the interpreter {found.name} from {found.root} …")
         fresh = place.with_name(f".{place.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
         copy(found, fresh)
-        must_run_here(fresh, found.root)
-        compile_all(fresh, fresh / "lib" / found.name, found.name)
+        if compiler is None:
+            must_run_here(fresh, found.root)
+        elif not (compiler / "lib" / found.name).exists():
+            raise Trouble(
+                f"cannot compile for {found.name}: this machine's packages have another version",
+                "Build without ROOT=.",
+            )
+        compile_all(compiler or fresh, fresh / "lib" / found.name, found.name)
         fresh.rename(place)
     return place
 

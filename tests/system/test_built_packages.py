@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -224,6 +225,23 @@ def test_its_licences_are_named(tree: Path) -> None:
     ]
     said = page.lower().replace("_", "-")
     assert [name for name in locked if f"  {name} " not in said] == []
+
+
+def test_its_inventory_names_what_is_inside(tree: Path, deb: Path) -> None:
+    """As CycloneDX: each locked package, and what the copyright page says of the interpreter."""
+    text = (tree / "usr/share/doc/fairlead/sbom.cdx.json").read_text()
+    assert (deb.parent / f"fairlead-{__version__}-amd64.cdx.json").read_text() == text
+    bom = json.loads(text)
+    assert (bom["bomFormat"], bom["specVersion"]) == ("CycloneDX", "1.5")
+    links = {one["purl"] for one in bom["components"]}
+    lock = (ROOT / "packaging/package.lock").read_text()
+    for name, version in re.findall(r"^([\w.-]+)==([\w.]+)", lock, re.MULTILINE):
+        assert f"pkg:pypi/{name.lower()}@{version}" in links
+    page = (tree / "usr/share/doc/fairlead/copyright").read_text()
+    for name in ("python3.11", "libssl3", "zlib1g", "libffi8", "libbz2-1.0", "liblzma5"):
+        (version,) = re.findall(rf"^  {re.escape(name)} (\S+)$", page, re.MULTILINE)
+        assert f"pkg:deb/debian/{name}@{quote(version)}" in links
+    assert sorted(bom["dependencies"][0]["dependsOn"]) == sorted(one["bom-ref"] for one in bom["components"])
 
 
 # what lints say -----------------------------------------------------------------------------------------
