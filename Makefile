@@ -41,6 +41,7 @@ bench:
 	@$(USE)/python -m benchmarks.status
 	@$(USE)/python -m benchmarks.redirect
 	@$(USE)/python -m benchmarks.proxy
+	@$(USE)/python -m benchmarks.enrol
 
 bench-fleet:
 	@$(PYTHON) packaging/bootstrap.py test

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from agent.cluster.enrolment import mesh
 from agent.core.enrol import bundle
 from tests.cluster.operator import NAME, Operator
 from tests.lab.realparts import ApiServer
@@ -163,3 +164,47 @@ def test_a_reimaged_host_is_enrolled_again(operator: Operator) -> None:
     assert operator.get("leases")["metadata"]["annotations"]["fairlead.dev/machine"] == "old"
     assert operator.enrol("--replace").code == 0
     assert "fairlead.dev/machine" not in operator.get("leases")["metadata"]["annotations"]
+
+
+def test_a_host_with_an_account_gets_one_and_no_identity_for_the_api(operator: Operator) -> None:
+    done = operator.enrol("--account")
+    assert done.code == 0, done.err
+    user = f"system:serviceaccount:{operator.namespace}:{ROLE}"
+    assert operator.get("leases")["metadata"]["annotations"]["fairlead.dev/host"] == user
+    assert operator.get("serviceaccounts", ROLE)["automountServiceAccountToken"] is False
+    subject = {"kind": "ServiceAccount", "name": ROLE, "namespace": operator.namespace}
+    assert operator.get("rolebindings", ROLE)["subjects"] == [subject]
+    api = bundle.read(operator.bundle().read_text()).config["api"]
+    assert (api["auth"], api["token_file"]) == ("token-file", "/etc/fairlead/token")
+    assert f"kubectl -n {operator.namespace} create token {ROLE}" in done.out and "/agent" not in done.out
+
+
+def test_the_service_network_without_servicecidrs(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Kubernetes 1.33: the refusal of a Service names it, and nothing is created."""
+    monkeypatch.setattr(mesh, "_CIDRS", "/apis/networking.k8s.io/v1/of-an-earlier-release")
+    done = operator.enrol()
+    assert done.code == 0, done.err
+    networks = bundle.read(operator.bundle().read_text()).config["redirect"]["outbound_networks"]
+    assert networks == ["10.42.0.0/16", "10.96.0.0/16"]
+    services = operator.server.must("GET", f"/api/v1/namespaces/{operator.namespace}/services")
+    assert services["items"] == []
+
+
+def test_what_cannot_be_found_out_is_asked_for(real_apiserver: ApiServer, tmp_path: Path) -> None:
+    """Nothing is written before all of it is known."""
+    operator = Operator(real_apiserver, tmp_path)
+    refused = operator.enrol()
+    assert refused.code == 1 and "--cluster-domain" in refused.err, refused.err
+    refused = operator.enrol("--cluster-domain", "cluster.local")
+    assert refused.code == 1 and "--anchors FILE" in refused.err, refused.err
+    assert not operator.has("externalworkloads")
+    anchors = tmp_path / "anchors.pem"
+    anchors.write_text(operator.anchors)
+    done = operator.enrol("--cluster-domain", "cluster.local", "--anchors", str(anchors))
+    assert done.code == 0, done.err
+
+
+def test_a_kubeconfig_that_does_not_verify_is_refused(operator: Operator) -> None:
+    operator.write_kubeconfig(operator.server.admin_token, **{"insecure-skip-tls-verify": True})
+    refused = operator.enrol()
+    assert refused.code == 1 and "insecure-skip-tls-verify" in refused.err, refused.err
