@@ -1,15 +1,15 @@
-"""One suite for FleetApi and LeaderApi: in memory, and on a real kube-apiserver."""
+"""One suite for FleetApi and LeaderApi: in memory, on the embedded API server, and on a real kube-apiserver."""
 
 import dataclasses
 import secrets
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from agent.adapters.kube import TokenFile, fleet
+from agent.adapters.kube import TokenFile, fleet, json_values
 from agent.adapters.kube.fleet import FleetApi
+from agent.adapters.kube.json_values import ZONE
 from agent.adapters.kube.leader import LeaderApi
 from agent.core.facts import Condition
 from agent.core.reasons import Reason
@@ -18,6 +18,8 @@ from agent.host import clocks
 from agent.ports import Event, Trouble
 from agent.ports import FleetApi as FleetPort
 from agent.ports import LeaderApi as LeaderPort
+from tests.contract import status_worlds
+from tests.contract.status_worlds import HttpWorld, manifest
 from tests.fakes.fleet_api import MemoryFleetApi, MemoryLeaderApi
 from tests.lab.realparts import ApiServer
 from tests.watcher.watching import Fleet
@@ -32,46 +34,63 @@ class Memory:
         self.namespace, self.api = "hosts", MemoryFleetApi()
         self.leader: LeaderPort = MemoryLeaderApi()
 
-    def enrol(self, name: str, zone: str = "") -> None:
+    async def enrol(self, name: str, zone: str = "") -> None:
         self.api.create((self.namespace, name), zone, READY)
+        await self.renew(name)
+
+    async def renew(self, name: str) -> None:
         self.api.renew((self.namespace, name))
 
-    def renew(self, name: str) -> None:
-        self.api.renew((self.namespace, name))
+
+class Http:
+    """An administrator's calls beside the watcher's."""
+
+    def __init__(self, http: HttpWorld) -> None:
+        self._http, self.namespace = http, http.namespace
+        http.trust(http.admin_token)
+        self.api = FleetApi(TokenFile(http.url, str(http.ca_file), str(http.token_file)), instance="w")
+        name = f"watcher-{secrets.token_hex(4)}"
+        self.leader: LeaderPort = LeaderApi(self.api.caller, http.namespace, name, "w", clocks.exact_wall)
+
+    async def enrol(self, name: str, zone: str = "") -> None:
+        body = manifest(self.namespace, name)
+        body["metadata"]["labels"] = {ZONE: zone} if zone else {}
+        uid = (await self._http.must("POST", self._http.workloads, body))["metadata"]["uid"]
+        owner = {"apiVersion": body["apiVersion"], "kind": body["kind"], "name": name, "uid": uid}
+        lease = status_worlds.lease(self.namespace, {})
+        lease["metadata"] = {"name": name, "ownerReferences": [owner]}
+        await self._http.must("POST", self._http.leases, lease)
+        await self.renew(name)
+        ready = {"status": {"conditions": [json_values.condition_json(READY)]}}
+        await self._http.must("PATCH", f"{self._http.workloads}/{name}/status", ready)
+
+    async def node(self) -> None:
+        """Also makes the namespace of nodes' Leases, where the server has none."""
+        path = self._http.leases.replace(f"/{self.namespace}/", "/kube-node-lease/")
+        await self._http.ask("POST", "/api/v1/namespaces", {"metadata": {"name": "kube-node-lease"}})
+        body = status_worlds.lease("kube-node-lease", {})
+        body["metadata"]["name"] = "node-1"
+        answer = await self._http.ask("POST", path, body)
+        assert answer.status in (201, 409)
+
+    async def renew(self, name: str) -> None:
+        spec = {"holderIdentity": name, "renewTime": clocks.exact_wall(), "leaseDurationSeconds": 40}
+        await self._http.must("PATCH", f"{self._http.leases}/{name}", {"spec": spec})
 
 
-@dataclass
-class Real:
-    fleet: Fleet
-    api: FleetApi
-    leader: LeaderPort
-
-    @property
-    def namespace(self) -> str:
-        return self.fleet.namespace
-
-    def enrol(self, name: str, zone: str = "") -> None:
-        self.fleet.enrol(name, zone, duration=40)
-
-    def renew(self, name: str) -> None:
-        self.fleet.renew(name)
+World = Memory | Http
 
 
-World = Memory | Real
-
-
-@pytest.fixture(params=["memory", REAL])
+@pytest.fixture(params=["memory", "embedded", REAL])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     if request.param == "memory":
         yield Memory()
         return
-    server: ApiServer = request.getfixturevalue("real_apiserver")
-    (tmp_path / "token").write_text(server.admin_token)
-    hosts = Fleet(server)
-    api = FleetApi(TokenFile(server.url, str(server.ca_file), str(tmp_path / "token")), instance="w")
-    name = f"watcher-{secrets.token_hex(4)}"
-    yield Real(hosts, api, LeaderApi(api.caller, hosts.namespace, name, "w", clocks.exact_wall))
-    await api.close()
+    async with status_worlds.made(request, tmp_path) as http:
+        assert isinstance(http, HttpWorld)
+        made = Http(http)
+        yield made
+        await made.api.close()
 
 
 def port(world: World) -> FleetPort:
@@ -79,8 +98,8 @@ def port(world: World) -> FleetPort:
 
 
 async def test_lists_what_single_readings_show(world: World) -> None:
-    world.enrol("vm-1", "a")
-    world.enrol("vm-2")
+    await world.enrol("vm-1", "a")
+    await world.enrol("vm-2")
     api, one = port(world), (world.namespace, "vm-1")
     for scope in (world.namespace, ALL):
         workloads, leases = await api.workloads(scope), await api.leases(scope)
@@ -95,18 +114,28 @@ async def test_lists_what_single_readings_show(world: World) -> None:
     assert await api.leases("nowhere") == {} == await api.workloads("nowhere")
 
 
+async def test_leases_of_nodes_are_left_out(world: World) -> None:
+    """Every node renews one; they are many."""
+    await world.enrol("vm-1")
+    if isinstance(world, Http):
+        await world.node()
+        assert "kube-node-lease" not in {name[0] for name in await port(world).leases(ALL)}
+        assert len(await port(world).leases("kube-node-lease")) == 1
+    assert (world.namespace, "vm-1") in await port(world).leases(ALL)
+
+
 async def test_a_renewal_is_another_version_of_the_same_lease(world: World) -> None:
-    world.enrol("vm-1")
+    await world.enrol("vm-1")
     name = (world.namespace, "vm-1")
     before = (await port(world).leases(world.namespace))[name]
     assert (await port(world).leases(world.namespace))[name] == before
-    world.renew("vm-1")
+    await world.renew("vm-1")
     after = (await port(world).leases(world.namespace))[name]
     assert after.version != before.version and dataclasses.replace(after, version=before.version) == before
 
 
 async def test_a_write_needs_the_object_that_was_read(world: World) -> None:
-    world.enrol("vm-1")
+    await world.enrol("vm-1")
     api, name = port(world), (world.namespace, "vm-1")
     found = await api.workload(name)
     assert found is not None
@@ -122,7 +151,7 @@ async def test_a_write_needs_the_object_that_was_read(world: World) -> None:
 
 
 async def test_events_are_taken(world: World) -> None:
-    world.enrol("vm-1")
+    await world.enrol("vm-1")
     found = await port(world).workload((world.namespace, "vm-1"))
     assert found is not None
     note = Event("vm-1.1", found.seen.uid, clocks.exact_wall(), "Watch", "HostUnreachable", "silent", True)

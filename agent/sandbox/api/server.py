@@ -41,6 +41,7 @@ LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", LEASE_SCHEMA)
 EVENTS = Resource("events.k8s.io", "v1", "events", "Event", EVENT_SCHEMA)
 SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", ENDPOINT_SLICE_SCHEMA)
 RESOURCES = (EXTERNAL_WORKLOADS, LEASES, EVENTS, SLICES)
+NOT_IN = "metadata.namespace!="
 MOST_BODY = 3 * 1024 * 1024
 
 
@@ -155,7 +156,7 @@ class ApiServer:
             raise api_errors.not_found(place.resource, place.name)
         match verb:
             case "list":
-                return web.json_response(_list(place, self.store, _labels(request)))
+                return web.json_response(_list(place, self.store, _labels(request), _left_out(request)))
             case "watch":
                 return await watch(request, place, self.store, self._closing)
             case "get":
@@ -228,6 +229,8 @@ def _place(path: str) -> tuple[Place, bool]:
 def _selected(place: Place, request: web.Request) -> Place:
     """The collection narrowed by fieldSelector: RBAC, too, takes metadata.name for the object's name."""
     for term in filter(None, request.query.get("fieldSelector", "").split(",")):
+        if term.startswith(NOT_IN) and "watch" not in request.query:
+            continue
         key, _, value = term.replace("==", "=").partition("=")
         match key:
             case "metadata.name":
@@ -237,6 +240,12 @@ def _selected(place: Place, request: web.Request) -> Place:
             case _:
                 raise api_errors.bad_request(f"field label not supported: {key}")
     return place
+
+
+def _left_out(request: web.Request) -> set[str]:
+    """Namespaces that a list does not want."""
+    terms = request.query.get("fieldSelector", "").split(",")
+    return {term.removeprefix(NOT_IN) for term in terms if term.startswith(NOT_IN)}
 
 
 def _labels(request: web.Request) -> dict[str, str]:
@@ -284,8 +293,8 @@ def _object(body: bytes) -> Json:
     return parsed
 
 
-def _list(place: Place, store: Store, labels: Mapping[str, str]) -> Json:
-    there = store.find(place)
+def _list(place: Place, store: Store, labels: Mapping[str, str], left_out: set[str]) -> Json:
+    there = [one for one in store.find(place) if one["metadata"]["namespace"] not in left_out]
     return {
         "kind": f"{place.resource.kind}List",
         "apiVersion": place.resource.api_version,
