@@ -57,6 +57,10 @@ class Hosts:
     def zone(self, name: str) -> str:
         return "abc"[int(name.rpartition("-")[2]) % 3]
 
+    def address(self, name: str) -> str:
+        number = int(name.rpartition("-")[2])
+        return f"198.18.{number // 250}.{number % 250}"
+
     async def enrol(self) -> None:
         await asyncio.gather(*(self._enrol(name) for name in self.names))
 
@@ -83,7 +87,7 @@ class Hosts:
             "apiVersion": "workload.linkerd.io/v1beta1",
             "kind": "ExternalWorkload",
             "metadata": {"name": name, "labels": {ZONE: self.zone(name)}},
-            "spec": {**spec, "workloadIPs": [{"ip": "192.0.2.7"}], "ports": [{"port": 8080}]},
+            "spec": {**spec, "workloadIPs": [{"ip": self.address(name)}], "ports": [{"port": 8080}]},
         }
         made = await self._call("POST", self._workloads, body)
         owner = {"apiVersion": body["apiVersion"], "kind": body["kind"], "name": name}

@@ -45,7 +45,15 @@ def test_a_group_of_another_namespace_is_another_group() -> None:
 def test_the_message_names_the_others() -> None:
     others: list[Name] = [("shop", f"db-{number}") for number in range(5)]
     found = shared({name: seen("192.0.2.1") for name in others})
-    assert found[others[0]].message.endswith(": shop/db-1, shop/db-2, shop/db-3 and 1 more")
+    assert found[others[0]].message.endswith(": shop/db-1, shop/db-2, shop/db-3 and others")
+    assert found[others[4]].message.endswith(": shop/db-0, shop/db-1, shop/db-2 and others")
+
+
+def test_a_fleet_at_one_address_costs_no_more_than_its_size() -> None:
+    """Someone may create thousands of them."""
+    fleet: dict[Name, WorkloadSeen] = {("shop", f"db-{number}"): seen("192.0.2.1") for number in range(5000)}
+    found = shared(fleet)
+    assert len(found) == 5000 and max(len(one.others) for one in found.values()) == 3
 
 
 def test_it_is_written_on_change_only() -> None:

@@ -15,30 +15,34 @@ Endpoint: TypeAlias = tuple[addresses.Address | str, int]
 
 @dataclass(frozen=True)
 class Shared:
-    """`others`: sorted, without the host itself."""
+    """`others`: the first ones, sorted, without the host itself; `more`: there are others."""
 
     reason: Reason
     others: tuple[Name, ...]
+    more: bool = False
 
     @property
     def message(self) -> str:
-        named = ", ".join("/".join(other) for other in self.others[:NAMED])
-        more = f" and {len(self.others) - NAMED} more" if len(self.others) > NAMED else ""
-        return f"{REGISTRY[self.reason].text}: {named}{more}"
+        named = ", ".join("/".join(other) for other in self.others)
+        return f"{REGISTRY[self.reason].text}: {named}{' and others' if self.more else ''}"
 
 
 def shared(workloads: Mapping[Name, WorkloadSeen]) -> dict[Name, Shared]:
     """An address and port in common comes first: clients get errors by it."""
-    found = {
-        name: Shared(Reason.SPIFFE_ID_SHARED, others)
-        for names in _by_identity(workloads).values()
-        for name, others in _each(names)
+    by_identity = _others(_by_identity(workloads).values(), Reason.SPIFFE_ID_SHARED)
+    return by_identity | _others(_by_endpoint(workloads).values(), Reason.ENDPOINT_SHARED)
+
+
+def _others(groups: Iterable[set[Name]], reason: Reason) -> dict[Name, Shared]:
+    """A group may be the whole fleet: of each, only the first few are kept for each host."""
+    found: dict[Name, set[Name]] = {}
+    for group in groups:
+        first = sorted(group)[: NAMED + 2]
+        for name in group if len(group) > 1 else ():
+            found.setdefault(name, set()).update(one for one in first if one != name)
+    return {
+        name: Shared(reason, tuple(sorted(others)[:NAMED]), len(others) > NAMED) for name, others in found.items()
     }
-    at: dict[Name, set[Name]] = {}
-    for names in _by_endpoint(workloads).values():
-        for name, others in _each(names):
-            at.setdefault(name, set()).update(others)
-    return found | {name: Shared(Reason.ENDPOINT_SHARED, tuple(sorted(others))) for name, others in at.items()}
 
 
 def _by_endpoint(workloads: Mapping[Name, WorkloadSeen]) -> dict[Endpoint, set[Name]]:
@@ -60,11 +64,6 @@ def _by_identity(workloads: Mapping[Name, WorkloadSeen]) -> dict[str, set[Name]]
         identity: {(name[0], workloads[name].group or name) for name in names} for identity, names in found.items()
     }
     return {identity: names for identity, names in found.items() if len(owners[identity]) > 1}
-
-
-def _each(names: Iterable[Name]) -> Iterable[tuple[Name, tuple[Name, ...]]]:
-    listed = sorted(names)
-    return ((name, tuple(one for one in listed if one != name)) for name in listed) if len(listed) > 1 else ()
 
 
 def wanted(found: Shared | None, seen: WorkloadSeen) -> Condition | None:
