@@ -75,7 +75,7 @@ def well(identity: str) -> Board:
     board, now = Board(), asyncio.get_running_loop().time()
     svid = f.IdentityFact(f.Svid(identity, "", 0, 0), now + 1e6)
     proxy = f.ProxyFact(f.ProxyState.READY, certificate_expires_at=now + 1e6)
-    facts = serving(identity=svid, proxy=proxy, agent=f.AgentFact(now))
+    facts = serving(identity=svid, proxy=proxy, agent=f.AgentFact(now), lease=f.LeaseFact(""))
     board.facts.set(dataclasses.replace(facts, probes=f.UNKNOWN, workload=f.UNKNOWN))
     board.phase.set(f.Phase(f.PhaseKind.MEMBER, now))
     return board

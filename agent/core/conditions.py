@@ -8,7 +8,7 @@ reason.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from agent.core import policy, policy_drain
+from agent.core import machines, policy, policy_drain
 from agent.core.facts import UNKNOWN, Condition, Facts, Maybe, Phase, Workload
 from agent.core.goals import Advertise, Goals
 from agent.core.health import Spec, Standing, Sure
@@ -55,7 +55,7 @@ class Word:
 def words(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: float) -> tuple[Word, ...]:
     """The conditions that are known now. A condition that is not among them stays unchanged (HOLD), so an agent
     that has just started, and knows nothing, writes nothing. Neither does one whose Lease is another machine's."""
-    return () if policy.of_another_machine(facts) else tuple(_words(spec, phase, facts, goals, now))
+    return () if machines.of_another(facts) else tuple(_words(spec, phase, facts, goals, now))
 
 
 def _words(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: float) -> Iterator[Word]:

@@ -38,7 +38,7 @@ An SVID is good only under the trust anchors in force. An SVID that they do not 
 running proxy refuses it and keeps serving with the previous one, as it does while the source is silent.
 """
 
-from agent.core import anchors, control_plane, flaps
+from agent.core import anchors, control_plane, flaps, machines
 from agent.core.facts import UNKNOWN, Facts, Maybe, Phase, PhaseKind
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal, Verdict
 from agent.core.health import Spec, Standing, Sure
@@ -122,7 +122,7 @@ def _recalling(spec: Spec, phase: Phase, facts: Facts, now: float) -> Goals:
 def _advertise(spec: Spec, facts: Facts, now: float) -> tuple[Advertise, Reason]:
     if spec.outbound_only:
         return Advertise.NO, Reason.IDENTITY_OUTBOUND_ONLY
-    if of_another_machine(facts):
+    if machines.of_another(facts):
         return Advertise.NO, Reason.MACHINE_DIFFERS
     every = list(standings(spec, facts, now).values())
     for standing in every:
@@ -132,12 +132,6 @@ def _advertise(spec: Spec, facts: Facts, now: float) -> tuple[Advertise, Reason]
         back_at = _back_at(facts, now)
         return (Advertise.YES, Reason.HOST_READY) if back_at is None else (Advertise.NO, Reason.FLAPPING)
     return (Advertise.HOLD if may_hold(spec, facts, now) else Advertise.NO), Reason.STARTING
-
-
-def of_another_machine(facts: Facts) -> bool:
-    """The Lease, and with it the ExternalWorkload, is another machine's, which may be serving."""
-    lease = facts.lease
-    return lease is not UNKNOWN and lease.fault is not None and lease.fault.reason is Reason.MACHINE_DIFFERS
 
 
 def _back_at(facts: Facts, now: float) -> float | None:

@@ -1,5 +1,6 @@
 """Draining and leaving: what is published, what is in flight, and when that ends."""
 
+from agent.core import machines
 from agent.core.facts import UNKNOWN, Facts, Level, Maybe, Phase, PhaseKind, ProxyState, RedirectFact
 from agent.core.health import Spec
 from agent.core.reasons import Reason
@@ -14,6 +15,8 @@ def announced(spec: Spec, facts: Facts, now: float) -> bool:
     """Ready=False is published, and no EndpointSlice lists this host. Without the right to read slices: peers have
     had time to read it."""
     fact = facts.workload
+    if machines.of_another(facts):
+        return True  # nothing of this host is published
     if fact is UNKNOWN or (fact.seen is None and fact.fault is None):
         return False
     if fact.seen is None:

@@ -8,9 +8,9 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping
 
+from agent.core import machines
 from agent.core.backoff import Backoff
 from agent.core.conditions import vouched_boot
-from agent.core.enrol.objects import MACHINE
 from agent.core.facts import UNKNOWN, LeaseFact, Maybe, PhaseKind
 from agent.core.health import Spec
 from agent.core.reasons import Fault, Reason
@@ -71,7 +71,7 @@ class LeaseLoop:
     async def _once(self) -> None:
         if not self._mine:
             there = (await self._api.read_lease()).annotations
-            self._must_be_mine(there.get(MACHINE, ""))
+            self._must_be_mine(there.get(machines.MACHINE, ""))
             self._boot_id = there.get(BOOT_ID, "") if self._boot_id is UNKNOWN else self._boot_id
             self._mine = True
             self._tell(None)
@@ -81,11 +81,8 @@ class LeaseLoop:
 
     def _must_be_mine(self, there: str) -> None:
         """A Lease that another machine renews stays as it is: that machine may be serving. Raises Trouble."""
-        if there and self._machine and there != self._machine:
-            namespace, _, name = self._spec.workload.partition("/")
-            remedy = f"if this host was re-imaged: fairlead enrol {name} -n {namespace} --replace"
-            detail = f"machine {there} in the Lease, {self._machine} here"
-            raise Trouble(Reason.MACHINE_DIFFERS, detail, remedy=remedy)
+        if fault := machines.fault(there, self._machine, self._spec.workload):
+            raise Trouble(fault.reason, fault.detail, remedy=fault.remedy)
 
     async def _ready(self) -> None:
         waiter = Waiter(self._board.facts)
@@ -100,7 +97,7 @@ class LeaseLoop:
         annotations = {
             **self._annotations(),
             **({} if boot is None else {BOOT_ID: boot}),
-            **({MACHINE: self._machine} if self._machine else {}),
+            **({machines.MACHINE: self._machine} if self._machine else {}),
         }
         try:
             await self._api.renew_lease(Lease(self._holder, self._wall(), duration, annotations))

@@ -180,7 +180,8 @@ class StatusLoop:
         wanted = conditions.words(self._spec, board.phase.value, board.facts.value, board.goals.value, now)
         self._heard = self._heard.hear(wanted, now)
         self._forget_edits(now)
-        if seen is None or self._unheard(wanted):
+        # Until the Lease was read once, it may be another machine's, which writes these conditions.
+        if seen is None or board.facts.value.lease is UNKNOWN or self._unheard(wanted):
             return None
         plan = write_budget.plan(seen, self._heard, now, self._aside_at)
         if plan.words and not self._news(wanted) and (left := self._edits.patience(now)) > 0:

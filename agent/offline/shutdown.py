@@ -14,12 +14,12 @@ from pathlib import Path
 from agent import __version__
 from agent.adapters import helper, kube, phase, proxy_reading
 from agent.config import Config, derived
-from agent.core import proxy, snapshot
-from agent.core.facts import UNKNOWN, Phase, PhaseKind, ProxyFact, ProxyState
+from agent.core import machines, proxy, snapshot
+from agent.core.facts import UNKNOWN, LeaseFact, Phase, PhaseKind, ProxyFact, ProxyState
 from agent.core.health import Spec
 from agent.core.policy_drain import has_drained
 from agent.core.reasons import Fault, Reason
-from agent.host import Host, clocks
+from agent.host import Host, clocks, machine
 from agent.loops import policy as policy_loop
 from agent.loops import slices, status
 from agent.loops.board import Board, Waiter
@@ -27,6 +27,7 @@ from agent.offline import credential
 from agent.ports import Trouble
 
 READ_EVERY = 0.5  # seconds
+LEASE_WITHIN = 1.0  # seconds
 
 Tell = Callable[[str], None]
 
@@ -48,7 +49,7 @@ async def _drain(config: Config, prefix: str, seconds: float, tell: Tell) -> boo
     spec, board = derived.policy_spec(config, Path(prefix), boot_id=""), Board()
     board.phase.set(Phase(PhaseKind.SHUTTING_DOWN, now()))
     waiter, shown = Waiter(board.facts, board.phase, board.goals), ""
-    async with asyncio.timeout(seconds), _looking(config, spec, board):
+    async with asyncio.timeout(seconds), _looking(config, spec, board, machine(Path(prefix))):
         while not has_drained(spec, board.phase.value, board.facts.value, now()):
             step = snapshot.headline(spec, board.phase.value, board.facts.value, board.goals.value, now())
             if step != shown:
@@ -59,7 +60,7 @@ async def _drain(config: Config, prefix: str, seconds: float, tell: Tell) -> boo
 
 
 @contextlib.asynccontextmanager
-async def _looking(config: Config, spec: Spec, board: Board) -> AsyncIterator[None]:
+async def _looking(config: Config, spec: Spec, board: Board, here: str) -> AsyncIterator[None]:
     api = kube.KubeApi(
         credential.credential(config),
         namespace=config.workload.namespace,
@@ -73,6 +74,7 @@ async def _looking(config: Config, spec: Spec, board: Board) -> AsyncIterator[No
         _watch_proxy(config, board.setter("proxy")),
     ]
     try:
+        board.setter("lease")(await _lease(api, spec, here))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(loop) for loop in loops]
             yield
@@ -80,6 +82,18 @@ async def _looking(config: Config, spec: Spec, board: Board) -> AsyncIterator[No
                 task.cancel()
     finally:
         await api.close()
+
+
+async def _lease(api: kube.KubeApi, spec: Spec, here: str) -> LeaseFact:
+    """Whether it is another machine's, whose conditions must stay. An API server that is away delays nothing."""
+    try:
+        async with asyncio.timeout(LEASE_WITHIN):
+            there = (await api.read_lease()).annotations.get(machines.MACHINE, "")
+    except Trouble as trouble:
+        return LeaseFact(fault=trouble.fault)
+    except TimeoutError:
+        return LeaseFact()
+    return LeaseFact(fault=machines.fault(there, here, spec.workload))
 
 
 async def _watch_proxy(config: Config, publish: Callable[[ProxyFact], None]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.facts import AgentFact, WorkloadFact
+from agent.core.facts import AgentFact, LeaseFact, WorkloadFact
 from agent.core.goals import Advertise, Goals
 from agent.core.reasons import Reason
 from agent.loops.board import Board
@@ -116,6 +116,7 @@ async def started(world: HttpWorld, folder: Path) -> AsyncIterator[Scene]:
             timeout=PATIENCE,
             watch_seconds=WATCH_SECONDS,
         )
+        board.setter("lease")(LeaseFact(""))
         loop = StatusLoop(api, SPEC, board, board.setter("workload"), lambda: "2026-01-02T03:04:05Z", lambda: 0.0)
         try:
             async with running(loop.run()):

@@ -218,3 +218,7 @@ def test_a_host_whose_lease_is_another_machines_writes_nothing(kind: f.PhaseKind
     assert conditions.words(SPEC, f.Phase(kind), facts, goals, NOW) == ()
     if kind is f.PhaseKind.MEMBER:
         assert goals.reason is Reason.MACHINE_DIFFERS
+    else:
+        assert has_drained(SPEC, f.Phase(kind, JUST_NOW), facts, NOW), (
+            "it waits for no one to read what it never wrote"
+        )

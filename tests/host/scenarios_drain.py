@@ -2,16 +2,21 @@
 
 import asyncio
 import os
+from typing import Any
 
 import aiohttp
 
+from agent.core import machines
 from agent.core.reasons import Reason
+from agent.host import machine
+from agent.sandbox.api.server import EXTERNAL_WORKLOADS, LEASES
+from agent.sandbox.api.store import Place
 from agent.sandbox.identity.workload_api import Entry
 from agent.sandbox.stage import network
 from agent.sandbox.stage.client import ask
-from agent.sandbox.stage.scene import AGENT_UID, API_IDENTITY, Scene
+from agent.sandbox.stage.scene import AGENT_UID, API_IDENTITY, NAME, NAMESPACE, Scene
 from agent.sandbox.stage.tour import URL, is_ready, until
-from tests.host.scenario import scenario, serves, serving
+from tests.host.scenario import named, scenario, serves, serving, started
 
 USER = 2101
 # As the unit has it.
@@ -129,3 +134,38 @@ async def a_shutdown_is_not_held_up(scene: Scene) -> None:
     await scene.start_api()
     await scene.start_agent()
     await until(scene, is_ready, "Ready=True")
+
+
+@scenario()
+async def a_second_machine_of_one_name_changes_nothing(scene: Scene) -> None:
+    """The other serves. Neither the agent nor a shutdown, with an agent or without, writes its conditions."""
+    (scene.prefix / "etc/machine-id").write_text("0123456789abcdef" * 2 + "\n")
+    workload, lease = (Place(kind, NAMESPACE, NAME) for kind in (EXTERNAL_WORKLOADS, LEASES))
+    ready = {"conditions": [{"type": "Ready", "status": "True", "reason": "HostReady"}]}
+    scene.api.store.patch(workload, lambda body: {**body, "status": ready}, status=True)
+    scene.api.store.patch(lease, lambda body: marked(body, {machines.MACHINE: "another"}))
+    before = [scene.api.get(kind, NAMESPACE, NAME) for kind in (EXTERNAL_WORKLOADS, LEASES)]
+    await started(scene)
+    await named(scene, Reason.MACHINE_DIFFERS, ready=True)
+    for _ in "with an agent", "without":
+        code, text = await scene.cli("shutdown-drain")
+        assert code == 0, text
+        if scene.agent is not None and scene.agent.returncode is None:
+            await scene.kill_agent()
+    assert [scene.api.get(kind, NAMESPACE, NAME) for kind in (EXTERNAL_WORKLOADS, LEASES)] == before
+    scene.api.store.patch(lease, lambda body: marked(body, {machines.MACHINE: ""}))
+    await scene.start_agent()
+    await serves(scene)
+    await until_it_is_written(scene)
+
+
+def marked(body: dict[str, Any], annotations: dict[str, str]) -> dict[str, Any]:
+    meta = body["metadata"]
+    return {**body, "metadata": {**meta, "annotations": {**meta.get("annotations", {}), **annotations}}}
+
+
+async def until_it_is_written(scene: Scene) -> None:
+    here = machine(scene.prefix)
+    async with asyncio.timeout(30):
+        while scene.api.get(LEASES, NAMESPACE, NAME)["metadata"]["annotations"].get(machines.MACHINE) != here:
+            await asyncio.sleep(0.05)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.core.enrol.objects import MACHINE
 from agent.core.facts import AgentFact, LeaseFact, Phase, PhaseKind
 from agent.core.goals import Advertise, Goals
 from agent.core.health import Spec
+from agent.core.machines import MACHINE
 from agent.core.reasons import Reason
 from agent.loops.board import Board
 from agent.loops.lease import BOOT_ID, LeaseLoop

@@ -40,6 +40,7 @@ class Scene:
         self.api, self.board, self.hour = api or MemoryStatusApi(), Board(), 12
         if api is None:
             self.api.create(PLAIN)
+        self.board.setter("lease")(LeaseFact(""))
         publish: Callable[[WorkloadFact], None] = self.board.setter("workload")
         self.loop = StatusLoop(
             self.api, SPEC, self.board, publish, lambda: f"2026-01-01T{self.hour:02}:00:00Z", lambda: jitter
@@ -51,7 +52,7 @@ class Scene:
         workload = self.board.facts.value.workload
         facts = serving(identity=IdentityFact(Svid(SPEC.identity, "", 0, 0), now + 1e6), workload=workload)
         proxy = ProxyFact(ProxyState.READY, certificate_expires_at=now + 1e6, control=Control(True))
-        self.board.facts.set(dataclasses.replace(facts, proxy=proxy, agent=AgentFact(now)))
+        self.board.facts.set(dataclasses.replace(facts, proxy=proxy, agent=AgentFact(now), lease=LeaseFact("")))
         self.board.phase.set(Phase(PhaseKind.MEMBER, now))
         self.board.goals.set(goals)
 

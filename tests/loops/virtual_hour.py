@@ -24,7 +24,9 @@ async def an_hour(flap: float | None) -> MemoryStatusApi:
     identity = f.IdentityFact(f.Svid(SPEC.identity, "", 0, 0), far)
     proxy = f.ProxyFact(f.ProxyState.READY, certificate_expires_at=far, control=f.Control(True))
     workload = board.facts.value.workload
-    well = serving(identity=identity, proxy=proxy, workload=workload, agent=f.AgentFact(now))
+    well = serving(
+        identity=identity, proxy=proxy, workload=workload, agent=f.AgentFact(now), lease=f.LeaseFact("")
+    )
     board.facts.set(well)
     board.phase.set(f.Phase(f.PhaseKind.MEMBER, now))
     status = StatusLoop(api, SPEC, board, board.setter("workload"), lambda: "2026-01-01T00:00:00Z", lambda: 0.0)

@@ -13,6 +13,7 @@ from agent.core.enrol import objects as wanted
 from agent.core.enrol.conflicts import Other, Pod, conflicts
 from agent.core.enrol.group import LABEL
 from agent.core.enrol.request import Host, Port, Problem
+from agent.core.machines import MACHINE
 from agent.core.reasons import Reason
 from agent.ports import Trouble
 
@@ -93,7 +94,7 @@ class Writer:
         """Without the marks of a retirement; with `replace` for another machine too. Raises Refused."""
         if not self._replace:
             return found
-        marks = {"metadata": {"annotations": dict.fromkeys((wanted.RETIRE, wanted.DRAINED, wanted.MACHINE))}}
+        marks = {"metadata": {"annotations": dict.fromkeys((wanted.RETIRE, wanted.DRAINED, MACHINE))}}
         try:
             with contextlib.suppress(Absent):
                 await self._api.patch(wanted.path(wanted.lease(host, "")), marks)

@@ -13,7 +13,6 @@ HOST: Final = "fairlead.dev/host"  # the annotation that names the API user
 RETIRE: Final = "fairlead.dev/retire"  # the annotation that asks the host to leave
 MANAGED_BY: Final[Mapping[str, str]] = {"app.kubernetes.io/managed-by": "fairlead"}
 DRAINED: Final = "fairlead.dev/drained"  # in the Lease of a host that retires: whether no request is in flight
-MACHINE: Final = "fairlead.dev/machine"  # in the Lease: which machine renews it
 WORKLOADS: Final = "workload.linkerd.io/v1beta1"
 _RBAC: Final = "rbac.authorization.k8s.io"
 
