@@ -5,6 +5,7 @@ descriptor or memory left, no systemd to ask) is no verdict: Attempt(None).
 """
 
 import dataclasses
+import errno
 
 from agent.adapters.helper import Helper
 from agent.adapters.probes import command, network
@@ -19,7 +20,12 @@ class HostProber:
         self._systemctl, self._helper = systemctl, helper or Helper("/")
 
     async def attempt(self, spec: ProbeSpec) -> Attempt:
-        attempt = await self._attempt(spec)
+        try:
+            attempt = await self._attempt(spec)
+        except OSError as error:  # the module of a kind is opened at its first try
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            attempt = Attempt(None, f"cannot try: {error.strerror}")
         return dataclasses.replace(attempt, detail=brief(attempt.detail))
 
     async def _attempt(self, spec: ProbeSpec) -> Attempt:
