@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from agent.core import addresses
+from agent.core.conditions import Word
 from agent.core.facts import Condition
 from agent.core.reasons import REGISTRY, Reason
 from agent.core.watch.fleet import UNIQUE, Name, WorkloadSeen
@@ -66,14 +67,18 @@ def _by_identity(workloads: Mapping[Name, WorkloadSeen]) -> dict[str, set[Name]]
     return {identity: names for identity, names in found.items() if len(owners[identity]) > 1}
 
 
+def _said(word: Word, message: str) -> Condition:
+    return Condition(word.type, word.status, word.reason.value, message)
+
+
 def wanted(found: Shared | None, seen: WorkloadSeen) -> Condition | None:
     """The condition to write, without its time; None: nothing changes. A host that was never in conflict has
     none."""
     before = seen.unique
     if found is not None:
-        condition = Condition(UNIQUE, "False", found.reason.value, found.message)
+        condition = _said(Word(UNIQUE, "False", found.reason), found.message)
     elif before is not None:
-        condition = Condition(UNIQUE, "True", Reason.HOST_UNIQUE.value, REGISTRY[Reason.HOST_UNIQUE].text)
+        condition = _said(Word(UNIQUE, "True", Reason.HOST_UNIQUE), REGISTRY[Reason.HOST_UNIQUE].text)
     else:
         return None
     same = before is not None and (before.status, before.reason, before.message) == (
