@@ -97,7 +97,7 @@ def test_boots(member: tuple[Machine, Mesh]) -> None:
 
 def neither_an_identity_nor_the_time(machine: Machine, mesh: Mesh) -> None:
     """By its clock no SVID is valid yet, and then all have expired; of the API server's certificate likewise."""
-    drop_ins = [f"/etc/systemd/system/{unit}.service.d/clock.conf" for unit in ("fairlead", "fairlead-")]
+    drop_ins = [f"/etc/systemd/system/{unit}.service.d/clock.conf" for unit in ("fairlead", "fairlead-proxy")]
     for path in drop_ins:
         machine.write(path, SHIFTED)
     machine.write(CLOCK, "-15y\n")
