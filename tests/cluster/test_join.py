@@ -9,7 +9,6 @@ import json
 import os
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,19 +24,12 @@ from agent.ports import Lease, Trouble
 from agent.sandbox.identity.ca import Authority
 from agent.sandbox.identity.workload_api import Entry, WorkloadApiServer
 from tests.cluster.operator import NAME, Done, Operator, new_address, run
-from tests.contract import jwt_worlds
 from tests.contract.jwt_worlds import AUDIENCE, DOMAIN, Issuer
 from tests.contract.status_worlds import condition
 from tests.lab.realparts import ApiServer
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
 SETTLED = 30.0  # seconds within which rights are in force
-
-
-@pytest.fixture(scope="module")
-def issuing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Issuer, ApiServer]]:
-    with jwt_worlds.issuing(tmp_path_factory.mktemp("issuer")) as made:
-        yield made
 
 
 @pytest.fixture

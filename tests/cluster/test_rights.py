@@ -5,7 +5,7 @@ import http.client
 import json
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,12 +27,6 @@ _COLLECTIONS = {
     "FlowSchema": "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas",
     "PriorityLevelConfiguration": "/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations",
 }
-
-
-@pytest.fixture(scope="module")
-def issuing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Issuer, ApiServer]]:
-    with jwt_worlds.issuing(tmp_path_factory.mktemp("issuer")) as made:
-        yield made
 
 
 @pytest.fixture
