@@ -136,10 +136,12 @@ def test_not_more_than_twenty_a_second_outside_the_guard() -> None:
 # over time -----------------------------------------------------------------------------------------
 
 
-def named(count: int, zone: str = "", **other: object) -> list[Member]:
+Downs = tuple[tuple[float, float], ...]
+
+
+def named(count: int, zone: str = "", down: Downs = (), period: float = 10.0) -> list[Member]:
     return [
-        Member(("shop", f"{zone}{number}"), zone, offset=number * 10 / count, **other)  # type: ignore[arg-type]
-        for number in range(count)
+        Member(("shop", f"{zone}{number}"), zone, period, number * 10 / count, down) for number in range(count)
     ]
 
 
