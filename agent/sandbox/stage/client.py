@@ -71,16 +71,24 @@ class Load:
     url: str | Callable[[], str]
     per_second: float = 20.0
     sent: int = 0
-    failed: list[str] = field(default_factory=list)
     slowest: float = 0.0  # seconds
     seen: Counter[str] = field(default_factory=Counter)  # client address that the application saw → how often
-    _milestones: list[tuple[int, asyncio.Event]] = field(default_factory=list)
+    _failed: dict[int, str] = field(default_factory=dict)  # number of the request → what was seen
+    _in_flight: set[int] = field(default_factory=set)
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)  # replaced at each end of a request
+
+    @property
+    def failed(self) -> list[str]:
+        return self.failed_after(0)
+
+    def failed_after(self, count: int) -> list[str]:
+        """Of the requests that were sent after the first `count`."""
+        return [what for number, what in sorted(self._failed.items()) if number > count]
 
     async def reached(self, count: int) -> None:
-        """Return once so many requests have been sent."""
-        event = asyncio.Event()
-        self._milestones.append((count, event))
-        await event.wait()
+        """Return once the first `count` requests have been sent and have ended."""
+        while self.sent < count or min(self._in_flight, default=count + 1) <= count:
+            await self._ended.wait()
 
     async def run(self) -> None:
         """Until cancelled; requests in flight then are completed."""
@@ -88,7 +96,9 @@ class Load:
         pending: set[asyncio.Task[None]] = set()
         try:
             while True:
-                task = loop.create_task(self._one())
+                self.sent += 1
+                self._in_flight.add(self.sent)
+                task = loop.create_task(self._one(self.sent))
                 pending.add(task)
                 task.add_done_callback(pending.discard)
                 due += 1 / self.per_second
@@ -97,15 +107,16 @@ class Load:
             if pending:
                 await asyncio.wait(pending)
 
-    async def _one(self) -> None:
+    async def _one(self, number: int) -> None:
         began = time.monotonic()
-        self.sent += 1
-        for count, event in self._milestones:
-            if self.sent >= count:
-                event.set()
+        url = self.url if isinstance(self.url, str) else self.url()
         try:
-            answer = await ask(self.url if isinstance(self.url, str) else self.url())
+            answer = await ask(url)
             self.seen[answer["from"]] += 1
         except (aiohttp.ClientError, TimeoutError) as error:
-            self.failed.append(f"{type(error).__name__}: {error}")
-        self.slowest = max(self.slowest, time.monotonic() - began)
+            self._failed[number] = f"{type(error).__name__}: {str(error) or url}"
+        finally:
+            self.slowest = max(self.slowest, time.monotonic() - began)
+            self._in_flight.discard(number)
+            self._ended.set()
+            self._ended = asyncio.Event()

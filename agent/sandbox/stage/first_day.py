@@ -282,7 +282,7 @@ class FirstDay:
 
 
 async def _asked(host: Host, count: int) -> None:
-    """So many more requests, the last of which may be under way."""
+    """So many more requests have ended."""
     async with asyncio.timeout(PATIENCE):
         await host.client.reached(host.client.sent + count)
 
