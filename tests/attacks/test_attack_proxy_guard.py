@@ -4,8 +4,12 @@ declared, such as SSH's.
 What must hold: as long as a process of the proxy's user may dial, the kernel refuses that, whatever is redirected.
 """
 
+import time
+from functools import partial
+
 import pytest
 
+from agent.privileged.system import listeners
 from tests.privileged.helper_requests import CHECK, REMOVE, apply
 from tests.privileged.hosts import APP, FAMILIES, INBOUND, PROXY_UID, SSH, Host, Listeners, dial
 from tests.privileged.levels import FAILED, NOW, OFF, ON, RELEASED, RESTORE, done, levels, refused
@@ -50,6 +54,14 @@ def is_open(host: Host) -> bool:
     return levels(host) == OFF
 
 
+def ended(host: Host) -> None:
+    """Also the connections that it closed last: the kernel ends each by itself."""
+    end = time.monotonic() + 10
+    while host.space.inside(partial(listeners.may_dial, PROXY_UID)):
+        assert time.monotonic() < end, "a socket of the proxy's user is left"
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("wanted", [RELEASED, OFF, ("released", "off")], ids="-".join)
 def test_attack_through_the_proxy_while_nothing_is_redirected(
     member: Host, proxy: Listeners, wanted: tuple[str, str]
@@ -58,6 +70,7 @@ def test_attack_through_the_proxy_while_nothing_is_redirected(
         assert levels(member, apply(*wanted)) == RELEASED
         assert is_guarded(member)
         assert levels(member) == RELEASED
+    ended(member)
     assert levels(member, apply("off", "off")) == OFF
     assert is_open(member), "no process of the proxy's user is left"
 
@@ -80,6 +93,7 @@ def test_attack_through_the_proxy_after_the_rules_were_removed(
         assert (answer["inbound"], answer["guards"]) == ("released", "yes")
         assert is_guarded(member)
         assert levels(member, apply("off", "off")) == RELEASED
+    ended(member)
     assert levels(member, FAILED) == OFF, "the guard goes with the proxy"
     assert is_open(member)
 
@@ -89,6 +103,7 @@ def test_attack_through_the_proxy_of_a_host_that_has_left(member: Host, proxy: L
         done(member, LEAVE)
         assert levels(member, apply("off", "off")) == RELEASED
         assert is_guarded(member)
+    ended(member)
     assert levels(member, FAILED) == OFF
     assert is_open(member)
 
