@@ -190,9 +190,10 @@ class Scene:
     # observations -------------------------------------------------------------------------
 
     async def status(self, after: int | None = None) -> dict[str, Any]:
-        """The agent's status; with `after`, as soon as its version is past that. Raises aiohttp.ClientError."""
+        """The agent's status; with `after`, as soon as its version is past that, or after 2 s: a problem that time
+        alone brings or ends has no version. Raises aiohttp.ClientError."""
         connector = aiohttp.UnixConnector(str(self.prefix / "run/fairlead/fairlead.sock"))
-        query = {} if after is None else {"after": str(after)}
+        query = {} if after is None else {"after": str(after), "wait": "2"}
         async with (
             aiohttp.ClientSession(connector=connector) as session,
             session.get("http://agent/v1/status", params=query) as answer,
