@@ -75,7 +75,7 @@ class Fleet:
     def enrol(self, name: str, zone: str = "", duration: int = 1, address: str = "") -> None:
         """A host that is Ready and has renewed its Lease; without `address`, at one that no other host has."""
         number = next(_NUMBERS)
-        self.addresses[name] = address or f"198.18.{number // 250}.{number % 250}"
+        self.addresses[name] = address or f"198.19.{number // 250}.{number % 250}"
         spec = {"meshTLS": {"identity": f"spiffe://td/{name}", "serverName": f"{name}.td"}}
         labels = {ZONE: zone} if zone else {}
         body = {
