@@ -74,7 +74,7 @@ class Load:
     slowest: float = 0.0  # seconds
     seen: Counter[str] = field(default_factory=Counter)  # client address that the application saw → how often
     _failed: dict[int, str] = field(default_factory=dict)  # number of the request → what was seen
-    _in_flight: set[int] = field(default_factory=set)
+    _in_flight: dict[int, asyncio.Task[None]] = field(default_factory=dict)  # by number
     _ended: asyncio.Event = field(default_factory=asyncio.Event)  # replaced at each end of a request
 
     @property
@@ -93,19 +93,15 @@ class Load:
     async def run(self) -> None:
         """Until cancelled; requests in flight then are completed."""
         loop, due = asyncio.get_running_loop(), time.monotonic()
-        pending: set[asyncio.Task[None]] = set()
         try:
             while True:
                 self.sent += 1
-                self._in_flight.add(self.sent)
-                task = loop.create_task(self._one(self.sent))
-                pending.add(task)
-                task.add_done_callback(pending.discard)
+                self._in_flight[self.sent] = loop.create_task(self._one(self.sent))
                 due += 1 / self.per_second
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
         finally:
-            if pending:
-                await asyncio.wait(pending)
+            if self._in_flight:
+                await asyncio.wait(self._in_flight.values())
 
     async def _one(self, number: int) -> None:
         began = time.monotonic()
@@ -117,6 +113,6 @@ class Load:
             self._failed[number] = f"{type(error).__name__}: {str(error) or url}"
         finally:
             self.slowest = max(self.slowest, time.monotonic() - began)
-            self._in_flight.discard(number)
+            del self._in_flight[number]
             self._ended.set()
             self._ended = asyncio.Event()
