@@ -5,6 +5,7 @@ out; and when the trouble is over the host serves.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from agent.core.reasons import REGISTRY, Reason
 from agent.sandbox.stage import network
 from agent.sandbox.stage.client import ask
 from agent.sandbox.stage.scene import Options, Scene
-from agent.sandbox.stage.tour import URL, is_ready, until
+from agent.sandbox.stage.tour import PATIENCE, URL, is_ready, until
 from tests.lab import reached_reasons
 
 LONGEST = 100.0  # seconds for one scenario
@@ -43,11 +44,24 @@ async def named(scene: Scene, reason: Reason, *, ready: bool = False) -> None:
     await until(scene, lambda s: any(p["reason"] == reason.value for p in s["problems"]), reason.value)
     assert (scene.ready()[0] == "True") is ready, scene.ready()
     await calm(scene)
-    _, text = await scene.cli("status")
+    told = await _told(scene, reason)
     # A problem has the remedy of its reason, or one of its own.
-    _, _, told = text.partition(f"\n  {reason.value}: ")  # the headline names it too
-    assert told and (not REGISTRY[reason].remedy or told.splitlines()[1].strip().startswith("→ ")), text
+    assert not REGISTRY[reason].remedy or told.splitlines()[1].strip().startswith("→ "), told
     reached_reasons.tell(reason)
+
+
+async def _told(scene: Scene, reason: Reason) -> str:
+    """What `fairlead status` shows from this problem on. A proxy that ends again and again is starting in between,
+    for some milliseconds."""
+    text = ""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                _, text = await scene.cli("status")
+                _, _, told = text.partition(f"\n  {reason.value}: ")  # the headline names it too
+                if told:
+                    return told
+    raise AssertionError(f"no {reason.value} in:\n{text}")
 
 
 async def calm(scene: Scene) -> None:
