@@ -52,21 +52,22 @@ def run(config: Config, prefix: str, *, json_log: bool = False) -> None:
 
 async def _live(config: Config, host: Host, owner: tuple[int, int]) -> None:
     """One configuration after another. Between two nothing is awaited, so that no signal is lost; the socket stays
-    open, so that no client is refused."""
-    wanted: Config | None = config
+    open, so that no client is refused. The credential for the API server stays too, unless an edit concerns it:
+    its source, SPIRE or a plugin, may be away at this moment, and a drain must still be published."""
+    wanted, held = config, credential.credential(config)
     with (
         status_socket.listening(host.socket) as status,
         status_socket.listening(host.push_socket) as pushes,
     ):
         for count in itertools.count(1):
-            if wanted is None:
+            spec = derived.policy_spec(wanted, host.prefix, boot_id())
+            context = Context(wanted, host, owner, spec, Board(), held, count)
+            following = await Daemon(context, status, pushes).run()
+            if following is None:
                 return
-            wanted = await Daemon(_context(wanted, host, owner, count), status, pushes).run()
-
-
-def _context(config: Config, host: Host, owner: tuple[int, int], count: int) -> Context:
-    spec = derived.policy_spec(config, host.prefix, boot_id())
-    return Context(config, host, owner, spec, Board(), credential.credential(config), count)
+            if credential.sources(following) != credential.sources(wanted):
+                held = credential.credential(following)
+            wanted = following
 
 
 class Daemon:

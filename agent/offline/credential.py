@@ -8,6 +8,11 @@ from agent.adapters import kube
 from agent.config import Config, derived
 
 
+def sources(config: Config) -> tuple[object, ...]:
+    """What the credential comes from. Of equal sources it is the same, and what it holds stays valid."""
+    return (config.api, config.identity.workload_api, derived.api_identity(config))
+
+
 def credential(config: Config) -> kube.Credential:
     """Only what the chosen way needs is imported: gRPC alone costs a drain at shutdown half a second."""
     api = config.api

@@ -74,6 +74,20 @@ async def the_configuration_is_edited_under_a_host_that_serves(scene: Scene) -> 
 
 
 @scenario()
+async def spire_goes_away_before_a_reload(scene: Scene) -> None:
+    """The credential for the API server is still valid, so what comes next is published."""
+    await serving(scene)
+    await scene.workload_api.stop()
+    _edit(scene, "settle = 1\n", "settle = 2\n")
+    assert (await scene.cli("reload"))[0] == 0
+    code, text = await scene.cli("drain")
+    assert code == 0 and scene.ready()[0] == "False", text
+    await scene.workload_api.start()
+    assert (await scene.cli("undrain"))[0] == 0
+    await serves(scene)
+
+
+@scenario()
 async def what_the_agent_reads_anew_leaks_nothing(scene: Scene) -> None:
     """By the signal that `systemctl reload` sends."""
     await serving(scene)
