@@ -9,7 +9,7 @@ from agent.config import Config, derived
 
 
 def sources(config: Config) -> tuple[object, ...]:
-    """What the credential comes from. Of equal sources it is the same, and what it holds stays valid."""
+    """What the credential depends on. While this is equal, the same credential can stay in use."""
     return (config.api, config.identity.workload_api, derived.api_identity(config))
 
 
