@@ -78,7 +78,9 @@ class StatusLoop:
                     await self._pause("WorkloadMatches", trouble, self._failed_reads - 1)
 
     async def _rest(self, *, failed: bool) -> None:
-        """Before the next watch. A write that needs a reading does not wait."""
+        """Before the next watch. A write that needs a reading does not wait: its own pauses space them."""
+        if self._reread.is_set():
+            return
         early = self._watched_from is not None and _now() - self._watched_from < WATCHED
         pause = (SPREAD - SPACING) * self._jitter() if early else 0.0
         if failed:
