@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     scope = which.add_mutually_exclusive_group()
     scope.add_argument("-n", "--namespace", default="", metavar="NAMESPACE")
     scope.add_argument("-A", "--all-namespaces", action="store_true", help="the default")
-    which.add_argument("--group", default="", metavar="GROUP", help="with the label fairlead.dev/group=GROUP")
+    which.add_argument("--group", default="", metavar="GROUP", help="members of this WorkloadGroup")
     which.add_argument("--not-ready", action="store_true", help="only hosts that do not serve, or are held")
     parser.add_argument("-o", dest="output", choices=["wide", "json"], default="", help="more columns, or JSON")
     parser.add_argument("--watch", action="store_true", help="again every 5 s, until interrupted")

@@ -31,6 +31,6 @@ WATCH: Mapping[Reason, Entry] = {
     Reason.SPIFFE_ID_SHARED: Entry(
         Severity.WARN,
         "another ExternalWorkload has the SPIFFE ID of this one, so policy cannot tell them apart",
-        "give each its own spec.meshTLS.identity, or both the same label fairlead.dev/group",
+        "give each its own spec.meshTLS.identity, or make both members of a WorkloadGroup with shared: true",
     ),
 }

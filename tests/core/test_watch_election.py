@@ -67,9 +67,25 @@ def test_two_never_lead(steps: list[tuple[str, str, float]]) -> None:
 
 def test_a_leader_stops_five_seconds_before_another_may_begin() -> None:
     me = Election("a", TERMS).renewed("1", began=100.0, now=103.0)
-    assert me.leads(110.0) and not me.leads(110.1)
+    assert me.leads(109.0) and not me.leads(109.1)
     other = Election("b", TERMS).observed("a", "1", 100.0)
-    assert not other.may_try(114.9) and other.may_try(115.0)
+    assert not other.may_try(113.9) and other.may_try(114.0)
+
+
+def test_another_replica_begins_within_the_duration_of_the_lease() -> None:
+    """Whenever within its look it was that the leader renewed for the last time."""
+    for renewed in (100.0, 100.1, 100.25, 100.49):
+        now, other = 100.0, Election("b", TERMS).observed("a", "1", 98.0)
+        while not other.may_try(now):
+            now += other.pause(now)
+            other = other.observed("a", "2" if now >= renewed else "1", now)
+        assert renewed + TERMS.free_after <= now < renewed + TERMS.duration
+
+
+def test_a_replica_that_cannot_take_a_free_lease_does_not_spin() -> None:
+    other = Election("b", TERMS).observed("a", "1", 100.0)
+    assert other.pause(100.0) == other.pause(200.0) == TERMS.look and other.pause(113.9) < TERMS.look
+    assert Election("b", TERMS).observed("", "1", 100.0).pause(100.0) == TERMS.retry
 
 
 def test_a_lease_that_is_released_or_given_to_another_by_force() -> None:

@@ -24,7 +24,7 @@ def test_what_each_host_is(fleet: Fleet, config: Path, capsys: pytest.CaptureFix
     fleet.patch(f"{fleet.leases}/vm-1", {"spec": {"renewTime": now}})
     noted = {"fairlead.dev/agent-version": "1.2", "fairlead.dev/proxy-version": "2.366.0"}
     fleet.patch(f"{fleet.leases}/vm-1", {"metadata": {"annotations": noted}})
-    fleet.patch(f"{fleet.workloads}/vm-1", {"metadata": {"labels": {"fairlead.dev/group": "db"}}})
+    fleet.patch(f"{fleet.workloads}/vm-1", {"metadata": {"labels": {"workloadGroup": "db"}}})
     fleet.report("vm-2", ("Ready", "False", "ProbeFailing"))
     fleet.server.must("DELETE", f"{fleet.leases}/bare")
     rows, said = listed(capsys, config, "-n", fleet.namespace)

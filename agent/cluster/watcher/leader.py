@@ -35,7 +35,7 @@ class Leader:
                 if trouble.reason is not Reason.API_CONFLICT:  # another replica was quicker, or a person edited it
                     self._board.fault("the watcher's own Lease", trouble.fault)
             self._tell()
-            await asyncio.sleep(self._terms.retry)
+            await asyncio.sleep(self._election.pause(self._board.clock()))
 
     async def _try(self) -> None:
         clock = self._board.clock

@@ -9,13 +9,22 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Terms:
-    """Times in seconds; the first three are those of Kubernetes' own controllers. `reserve`: the leader writes
-    only while its Lease has so much left, so that a write is done before another replica may begin."""
+    """Times in seconds; the first three are those of Kubernetes' own controllers. `look`: how often the others
+    read the Lease. `early`: how long before its end another replica may begin, so that a hand-over ends within
+    `duration`. `reserve`: the leader writes only while so much is left until then, so that a write is done before
+    another replica may begin."""
 
     duration: int = 15
     deadline: float = 10.0
     retry: float = 2.0
+    look: float = 0.5
+    early: float = 1.0
     reserve: float = 5.0
+
+    @property
+    def free_after(self) -> float:
+        """Without a renewal."""
+        return self.duration - self.early
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,15 @@ class Election:
         return replace(self, holder=holder, version=version, seen_at=now, held_from=held)
 
     def may_try(self, now: float) -> bool:
-        return self.holder in ("", self.me) or now - self.seen_at >= self.terms.duration
+        return self.holder in ("", self.me) or now - self.seen_at >= self.terms.free_after
+
+    def pause(self, now: float) -> float:
+        """Seconds until the next look. Another replica looks more often than the leader renews: it counts from when
+        it sees a renewal."""
+        if self.holder in ("", self.me):
+            return self.terms.retry
+        left = self.seen_at + self.terms.free_after - now
+        return min(self.terms.look, left) if left > 0 else self.terms.look
 
     def renewed(self, version: str, began: float, now: float) -> "Election":
         return replace(self, holder=self.me, version=version, seen_at=now, held_from=began)
@@ -46,5 +63,5 @@ class Election:
         return replace(self, held_from=None)
 
     def leads(self, now: float) -> bool:
-        limit = min(self.terms.deadline, self.terms.duration - self.terms.reserve)
+        limit = min(self.terms.deadline, self.terms.free_after - self.terms.reserve)
         return self.held_from is not None and now - self.held_from <= limit

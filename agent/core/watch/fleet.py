@@ -13,7 +13,7 @@ from agent.core.facts import Condition
 from agent.core.watch.limits import Limits
 
 Name: TypeAlias = tuple[str, str]  # namespace and name
-GROUP = "fairlead.dev/group"  # the label of hosts that are one group
+GROUP = "workloadGroup"  # the label of the members of a WorkloadGroup
 UNIQUE = "fairlead.dev/Unique"  # the watcher's own condition
 ALL = ""  # the scope of every namespace; other scopes are namespaces
 
