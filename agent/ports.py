@@ -16,6 +16,7 @@ from agent.core.reasons import Fault, Reason
 from agent.core.replacement import Replacement
 from agent.core.token import Claims
 from agent.core.watch.fleet import LeaseSeen, Name, WorkloadSeen
+from agent.core.watch.groups import GroupSeen, GroupStatus
 
 
 class Trouble(Exception):
@@ -170,6 +171,18 @@ class FleetApi(Protocol):
 
     async def post_event(self, name: Name, event: Event) -> None:
         """An Event about that ExternalWorkload."""
+        ...
+
+
+class GroupApi(Protocol):
+    """WorkloadGroups, as FleetApi has hosts."""
+
+    async def groups(self, scope: str) -> Mapping[Name, GroupSeen]:
+        """Empty too where the cluster has no such kind."""
+        ...
+
+    async def write_group_status(self, name: Name, before: GroupSeen, status: GroupStatus) -> None:
+        """Raises API_CONFLICT if the group is not `before` any more."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""A FleetApi and a LeaderApi in memory, for the watcher's loops in virtual time; one contract suite has both."""
+"""FleetApi, GroupApi and LeaderApi in memory, for the watcher's loops in virtual time."""
 
 import asyncio
 import dataclasses
@@ -9,16 +9,19 @@ from agent.core import foreign_edits
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
 from agent.core.watch.fleet import ALL, UNIQUE, LeaseSeen, Name, WorkloadSeen
+from agent.core.watch.groups import GroupSeen, GroupStatus
 from agent.ports import Event, Found, Leadership, Trouble
 
 
 class MemoryFleetApi:
-    """`troubles`: by method's name, raised until taken out; `delay`: seconds of each call. `calls`: by method's
-    name. `patches`, `events`: what was written."""
+    """`members`: the group and its template, by host. `troubles`: by method's name, raised until taken out;
+    `delay`: seconds of each call. `calls`: by method's name. `patches`, `events`: what was written."""
 
     def __init__(self) -> None:
         self.workloads_there: dict[Name, Workload] = {}
         self.zones: dict[Name, str] = {}
+        self.members: dict[Name, tuple[str, str]] = {}
+        self.groups_there: dict[Name, GroupSeen] = {}
         self.leases_there: dict[Name, LeaseSeen] = {}
         self.troubles: dict[str, Trouble] = {}
         self.calls: Counter[str] = Counter()
@@ -74,6 +77,16 @@ class MemoryFleetApi:
         await self._enter("post_event")
         self.events.append((name, event))
 
+    async def groups(self, scope: str) -> Mapping[Name, GroupSeen]:
+        await self._enter("groups")
+        return {name: group for name, group in self.groups_there.items() if scope in (ALL, name[0])}
+
+    async def write_group_status(self, name: Name, before: GroupSeen, status: GroupStatus) -> None:
+        await self._enter("write_group_status")
+        if self.groups_there.get(name) != before:
+            raise Trouble(Reason.API_CONFLICT, "the object has been modified")
+        self.groups_there[name] = dataclasses.replace(before, version=str(self._next()), status=status)
+
     # within -------------------------------------------------------------------------------------
 
     async def _enter(self, method: str) -> None:
@@ -95,7 +108,10 @@ class MemoryFleetApi:
             workload.addresses,
             workload.ports,
             workload.identity,
+            group=self.members.get(name, ("", ""))[0],
             unique=next((one for one in workload.conditions if one.type == UNIQUE), None),
+            template=self.members.get(name, ("", ""))[1],
+            reason=next((one.reason for one in workload.conditions if one.type == "Ready"), ""),
         )
         return Found(workload, seen)
 

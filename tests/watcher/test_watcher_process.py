@@ -4,7 +4,7 @@ import signal
 import time
 from pathlib import Path
 
-from tests.watcher.watching import LEASES, SYSTEM, Fleet, watcher
+from tests.watcher.watching import LEASES, SYSTEM, Fleet, install_group, watcher
 
 READY = ("Ready", "True", "HostReady")
 TEN_YEARS = 315_360_000
@@ -112,6 +112,23 @@ def test_two_hosts_at_one_address_learn_of_each_other(fleet: Fleet, config: Path
         fleet.patch(f"{fleet.workloads}/vm-2", other)
         over = ("fairlead.dev/Unique", "True", "HostUnique")
         fleet.renewing("vm-1", "vm-2", "vm-3", until=lambda: over in fleet.conditions("vm-1"))
+
+
+def test_a_group_says_how_its_members_are(fleet: Fleet, config: Path) -> None:
+    """Its status is written every 30 s at most."""
+    group = install_group(fleet, "db")
+    for name in ("vm-1", "vm-2", "vm-3"):
+        fleet.enrol(name)
+        fleet.patch(f"{fleet.workloads}/{name}", {"metadata": {"labels": {"workloadGroup": "db"}}})
+    fleet.report("vm-2", ("Ready", "False", "ProbeFailing"))
+    with watcher(config, "-n", fleet.namespace):
+        fleet.renewing("vm-1", "vm-2", "vm-3", until=lambda: "ready" in _status(fleet, group))
+    numbers = {"members": 3, "ready": 2, "outdated": 3, "unreachable": 0, "observedGeneration": 1}
+    assert _status(fleet, group) == {**numbers, "reasons": [{"reason": "ProbeFailing", "members": 1}]}
+
+
+def _status(fleet: Fleet, path: str) -> dict[str, object]:
+    return dict(fleet.server.must("GET", path).get("status", {}))
 
 
 def test_a_namespace_without_rights_is_named_once_and_others_go_on(fleet: Fleet, config: Path) -> None:

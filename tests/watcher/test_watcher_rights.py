@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.watcher.watching import LEASES, MERGE, SYSTEM, WITHIN, Fleet, manifests, watcher
+from tests.watcher.watching import LEASES, MERGE, SYSTEM, WITHIN, Fleet, install_group, manifests, watcher
 
 READY = {"type": "Ready", "status": "True", "reason": "HostReady"}
 GONE = {"type": "Ready", "status": "Unknown", "reason": "HostUnreachable"}
@@ -76,6 +76,20 @@ def test_it_may_not_touch_what_is_the_hosts(fleet: Fleet, token: str) -> None:
         ask("PATCH", LEASES.format(SYSTEM) + "/other", renewal, token=token, content_type=MERGE).status,
     ]
     assert answers == [403] * len(answers)
+
+
+def test_it_writes_the_status_of_groups_and_not_their_templates(fleet: Fleet, token: str) -> None:
+    _in_force(fleet, token)
+    path = install_group(fleet, "db")
+    ask = fleet.server.request
+
+    def patch(where: str, body: object) -> int:
+        return ask("PATCH", where, body, token=token, content_type=MERGE).status
+
+    assert ask("GET", path.rpartition("/")[0], token=token).status == 200
+    assert patch(f"{path}/status", {"status": {"members": 1}}) == 200
+    assert patch(path, {"spec": {"networks": []}}) == 403
+    assert ask("DELETE", path, token=token).status == 403
 
 
 @pytest.mark.parametrize("hardened", [True, False])

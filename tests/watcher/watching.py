@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 WORKLOADS = "/apis/workload.linkerd.io/v1beta1/namespaces/{}/externalworkloads"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
+GROUPS = "/apis/workload.fairlead.dev/v1beta1/namespaces/{}/workloadgroups"
 MERGE = "application/merge-patch+json"
 SYSTEM = "fairlead-system"
 MANIFEST = Path(__file__).parents[2] / "config/cluster/watcher.yaml"
@@ -60,6 +61,16 @@ def install(server: ApiServer) -> str:
         assert answer.status in (201, 409), answer.body
     path = f"/api/v1/namespaces/{SYSTEM}/serviceaccounts/fairlead-watcher/token"
     return str(server.must("POST", path, {"spec": {"expirationSeconds": 3600}})["status"]["token"])
+
+
+def install_group(fleet: Fleet, name: str) -> str:
+    """A WorkloadGroup of the fleet's namespace; returns its path."""
+    fleet.server.install_crd(yaml.safe_load((MANIFEST.parent / "workloadgroup.yaml").read_text()))
+    template = {"metadata": {}, "spec": {"ports": [{"port": 8080}]}}
+    spec = {"template": template, "meshTLS": {"identity": "spiffe://td/{name}"}}
+    kind = {"apiVersion": "workload.fairlead.dev/v1beta1", "kind": "WorkloadGroup"}
+    fleet.server.must("POST", GROUPS.format(fleet.namespace), {**kind, "metadata": {"name": name}, "spec": spec})
+    return f"{GROUPS.format(fleet.namespace)}/{name}"
 
 
 class Fleet:

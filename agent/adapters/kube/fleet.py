@@ -1,4 +1,4 @@
-"""FleetApi over HTTPS: what the watcher reads and writes.
+"""FleetApi and GroupApi over HTTPS: what the watcher reads and writes.
 
 Lists are consistent readings (without a resourceVersion), page by page, and only what the watcher counts is kept.
 """
@@ -13,10 +13,12 @@ from agent.adapters.kube.json_values import Json
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
 from agent.core.watch.fleet import ALL, LeaseSeen, Name, WorkloadSeen
+from agent.core.watch.groups import GroupSeen, GroupStatus
 from agent.ports import Event, Found, Trouble
 
 WORKLOADS = "/apis/workload.linkerd.io/v1beta1"
 LEASES = "/apis/coordination.k8s.io/v1"
+GROUPS = "/apis/workload.fairlead.dev/v1beta1"
 # Every node has a Lease of its own there.
 NOT_OF_NODES = "metadata.namespace!=kube-node-lease"
 PAGE = 1000  # 1.3 MB of Leases
@@ -66,6 +68,22 @@ class FleetApi:
         body = json_values.event_json(event, namespace, workload, by="watcher", instance=self._instance)
         path = _collection("/apis/events.k8s.io/v1", namespace, "events")
         await self._caller.call("POST", path, Reason.API_REFUSED, body)
+
+    async def groups(self, scope: str) -> Mapping[Name, GroupSeen]:
+        try:
+            return await self._all(_collection(GROUPS, scope, "workloadgroups"), {}, json_values.group_seen)
+        except Trouble as trouble:
+            if trouble.reason in (Reason.WORKLOAD_MISSING, Reason.WORKLOAD_KIND_ABSENT):
+                return {}
+            raise
+
+    async def write_group_status(self, name: Name, before: GroupSeen, status: GroupStatus) -> None:
+        body = {
+            "metadata": {"resourceVersion": before.version},
+            "status": json_values.group_status_json(status),
+        }
+        path = f"{_collection(GROUPS, name[0], 'workloadgroups')}/{name[1]}/status"
+        await self._caller.call("PATCH", path, Reason.API_CONFLICT, body)  # it is gone
 
     async def _one(self, path: str, missing: Reason) -> Json | None:
         try:

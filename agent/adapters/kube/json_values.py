@@ -4,10 +4,12 @@ import json
 from typing import Any
 
 from agent.core import foreign_edits, opaque
+from agent.core.enrol.group import HASH, digest
 from agent.core.enrol.objects import RETIRE
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
 from agent.core.watch.fleet import GROUP, UNIQUE, LeaseSeen, Name, WorkloadSeen
+from agent.core.watch.groups import GroupSeen, GroupStatus
 from agent.ports import Event, Lease, Trouble
 
 Json = dict[str, Any]
@@ -132,7 +134,49 @@ def workload_seen(body: Json) -> WorkloadSeen:
         identity=found.identity,
         group=text(labels, GROUP),
         unique=next((c for c in found.conditions if c.type == UNIQUE), None),
+        template=text(part(part(body, "metadata"), "annotations"), HASH),
+        reason=next((c.reason for c in found.conditions if c.type == "Ready"), ""),
     )
+
+
+def group_seen(body: Json) -> GroupSeen:
+    meta = part(body, "metadata")
+    generation = _whole(meta, "generation")
+    return GroupSeen(
+        version=text(meta, "resourceVersion"),
+        generation=generation,
+        template=digest(part(body, "spec")),
+        status=_group_status(part(body, "status")),
+    )
+
+
+_COUNTS = ("members", "ready", "outdated", "unreachable")
+
+
+def _group_status(status: Json) -> GroupStatus | None:
+    if not {*_COUNTS, "observedGeneration", "reasons"} <= status.keys():
+        return None
+    return GroupStatus(
+        generation=_whole(status, "observedGeneration"),
+        members=_whole(status, "members"),
+        ready=_whole(status, "ready"),
+        outdated=_whole(status, "outdated"),
+        unreachable=_whole(status, "unreachable"),
+        reasons=tuple((text(one, "reason"), _whole(one, "members")) for one in parts(status, "reasons")),
+    )
+
+
+def group_status_json(status: GroupStatus) -> Json:
+    return {
+        "observedGeneration": status.generation,
+        **{key: getattr(status, key) for key in _COUNTS},
+        "reasons": [{"reason": reason, "members": count} for reason, count in status.reasons],
+    }
+
+
+def _whole(value: Json, key: str) -> int:
+    number = value.get(key)
+    return number if isinstance(number, int) else 0
 
 
 WORKLOAD = ("workload.linkerd.io/v1beta1", "ExternalWorkload")

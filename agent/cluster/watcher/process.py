@@ -20,6 +20,7 @@ from agent.adapters.kube.fleet import FleetApi
 from agent.adapters.kube.kubeconfig import Kubeconfig
 from agent.adapters.kube.leader import LeaderApi
 from agent.cluster.watcher.board import Board
+from agent.cluster.watcher.groups import Groups
 from agent.cluster.watcher.judge import Judge
 from agent.cluster.watcher.leader import Leader
 from agent.cluster.watcher.observer import Observer
@@ -100,6 +101,7 @@ async def _live(settings: Settings, listener: socket.socket) -> None:
     leader = Leader(lease, board, settings.me, settings.terms, lambda: about(board))
     judge = Judge(api, board, leader.leads, lease, clocks.wall, clocks.exact_wall, clocks.token)
     unique = Uniqueness(api, board, leader.leads, clocks.wall, clocks.exact_wall, clocks.token)
+    groups = Groups(api, board, leader.leads)
     observers = [Observer(api, scope, board, random.random) for scope in settings.scopes]
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(api.close)
@@ -107,7 +109,8 @@ async def _live(settings: Settings, listener: socket.socket) -> None:
         structlog.get_logger().info("serves", address=settings.listen[0], port=listener.getsockname()[1])
         routes = Pages(board, judge, leader.leads).routes()
         await stack.enter_async_context(Server(routes).serving(listener, BACKLOG))
-        async with _group(leader.run(), judge.run(), unique.run(), *(observer.run() for observer in observers)):
+        observing = (observer.run() for observer in observers)
+        async with _group(leader.run(), judge.run(), unique.run(), groups.run(), *observing):
             await ended.wait()
         await _release(leader)
 

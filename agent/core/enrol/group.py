@@ -68,14 +68,14 @@ def read(body: Json) -> Group:
         server_name=mesh.get("serverName", ""),
         shared=bool(mesh.get("shared")),
         labels={**inner.get("labels", {}), LABEL: meta["name"]},
-        annotations={**inner.get("annotations", {}), HASH: _digest(spec)},
+        annotations={**inner.get("annotations", {}), HASH: digest(spec)},
         ports=tuple(
             Port(one["port"], one.get("name", ""), bool(one.get("opaque"))) for one in template["spec"]["ports"]
         ),
         networks=tuple(spec.get("networks", ())),
         probes=tuple(_probe(one) for one in template["spec"].get("probes", ())),
         settings=spec.get("host", {}),
-        digest=_digest(spec),
+        digest=digest(spec),
     )
 
 
@@ -93,7 +93,7 @@ def problems(group: Group, texts: tuple[str, ...]) -> Iterator[Problem]:
             yield Problem(cause, remedy)
 
 
-def _digest(spec: Json) -> str:
+def digest(spec: Json) -> str:
     """Of what members are made of; `networks` changes no member."""
     content = {key: value for key, value in spec.items() if key != "networks"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -32,7 +32,8 @@ class LeaseSeen:
 @dataclass(frozen=True, slots=True)
 class WorkloadSeen:
     """`ready`: it is in load balancing. `marked`: the watcher has taken it out. `unique`: the watcher's own
-    condition, if there is one."""
+    condition, if there is one. `template`: the digest of the WorkloadGroup's template that made it. `reason`: that
+    of its Ready."""
 
     uid: str
     zone: str = ""
@@ -43,6 +44,8 @@ class WorkloadSeen:
     identity: str = ""
     group: str = ""
     unique: Condition | None = None
+    template: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,94 @@
+"""One suite for GroupApi: in memory, and on a real kube-apiserver, which alone has the kind WorkloadGroup."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from agent.adapters.kube import TokenFile
+from agent.adapters.kube.fleet import FleetApi
+from agent.core.reasons import Reason
+from agent.core.watch.fleet import ALL, Name
+from agent.core.watch.groups import GroupSeen, GroupStatus
+from agent.ports import GroupApi, Trouble
+from tests.fakes.fleet_api import MemoryFleetApi
+from tests.lab.realparts import ApiServer
+from tests.watcher.watching import Fleet, install_group
+
+STATUS = GroupStatus(1, 3, 1, 2, 1, (("HostUnreachable", 1), ("ProbeFailing", 1)))
+
+
+class Memory:
+    def __init__(self) -> None:
+        self.namespace, self.api = "hosts", MemoryFleetApi()
+
+    def create(self, name: str) -> None:
+        self.api.groups_there[self.namespace, name] = GroupSeen("1", 1, "digest")
+
+    def delete(self, name: str) -> None:
+        del self.api.groups_there[self.namespace, name]
+
+    async def close(self) -> None:
+        """It holds nothing."""
+
+
+class Real:
+    def __init__(self, server: ApiServer, token: Path) -> None:
+        self._fleet = Fleet(server)
+        self.namespace = self._fleet.namespace
+        token.write_text(server.admin_token)
+        self.api = FleetApi(TokenFile(server.url, str(server.ca_file), str(token)), instance="w")
+
+    def create(self, name: str) -> None:
+        self._path = install_group(self._fleet, name)
+
+    def delete(self, name: str) -> None:
+        self._fleet.server.must("DELETE", self._path)
+
+    async def close(self) -> None:
+        await self.api.close()
+
+
+World = Memory | Real
+
+
+@pytest.fixture(params=["memory", pytest.param("real", marks=pytest.mark.real)])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    if request.param == "memory":
+        yield Memory()
+        return
+    made = Real(request.getfixturevalue("real_apiserver"), tmp_path / "token")
+    yield made
+    await made.close()
+
+
+def port(world: World) -> GroupApi:
+    return world.api
+
+
+async def test_a_status_is_read_as_it_was_written(world: World) -> None:
+    api, name = port(world), (world.namespace, "db")
+    world.create("db")
+    for scope in (world.namespace, ALL):
+        (found,) = [group for key, group in (await api.groups(scope)).items() if key == name]
+        assert found.status is None and found.generation == 1 and found.template
+    await api.write_group_status(name, found, STATUS)
+    written = (await api.groups(world.namespace))[name]
+    assert written.status == STATUS and (written.template, written.generation) == (found.template, 1)
+    await api.write_group_status(name, written, GroupStatus())
+    assert (await api.groups(world.namespace))[name].status == GroupStatus()
+
+
+async def test_a_write_needs_the_group_that_was_read(world: World) -> None:
+    api = port(world)
+    name: Name = (world.namespace, "db")
+    world.create("db")
+    before = (await api.groups(world.namespace))[name]
+    await api.write_group_status(name, before, STATUS)
+    for _ in ("changed", "gone"):
+        with pytest.raises(Trouble) as caught:
+            await api.write_group_status(name, before, GroupStatus())
+        assert caught.value.reason is Reason.API_CONFLICT
+        if name in await api.groups(world.namespace):
+            world.delete("db")
+    assert await api.groups(world.namespace) == {} == await api.groups("nowhere")
