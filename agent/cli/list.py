@@ -32,6 +32,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     scope.add_argument("-A", "--all-namespaces", action="store_true", help="the default")
     which.add_argument("--group", default="", metavar="GROUP", help="members of this WorkloadGroup")
     which.add_argument("--not-ready", action="store_true", help="only hosts that do not serve, or are held")
+    which.add_argument(
+        "--outdated", action="store_true", help="only members that an older template of their group made"
+    )
     parser.add_argument("-o", dest="output", choices=["wide", "json"], default="", help="more columns, or JSON")
     parser.add_argument("--watch", action="store_true", help="again every 5 s, until interrupted")
     parser.add_argument(
@@ -61,7 +64,7 @@ def _ask(args: argparse.Namespace) -> "Answer":
 
 
 def _show(answer: "Answer", args: argparse.Namespace) -> None:
-    shown = [row for row in answer.rows if not (args.not_ready and row.serves)]
+    shown = [row for row in answer.rows if _wanted(row, args)]
     if args.output == "json":
         print(json.dumps([dataclasses.asdict(row) for row in shown], indent=None if args.watch else 2), flush=True)
     else:
@@ -72,10 +75,14 @@ def _show(answer: "Answer", args: argparse.Namespace) -> None:
         complain(NO_WATCHER, INSTALL)
 
 
+def _wanted(row: "Row", args: argparse.Namespace) -> bool:
+    return not (args.not_ready and row.serves) and not (args.outdated and row.template != "outdated")
+
+
 def table(rows: "Sequence[Row]", now: float, *, wide: bool) -> Iterator[str]:
     """Aligned columns, as kubectl has them."""
     head = ["NAMESPACE", "NAME", "ZONE", "READY", "REASON", "SINCE", "RENEWED", "HELD"]
-    lines = [head + (["GROUP", "ADDRESS", "AGENT", "PROXY", "SVID-ENDS"] if wide else [])]
+    lines = [head + (["GROUP", "ADDRESS", "AGENT", "PROXY", "SVID-ENDS", "TEMPLATE"] if wide else [])]
     lines += [_cells(row, now, wide=wide) for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:
@@ -86,7 +93,7 @@ def _cells(row: "Row", now: float, *, wide: bool) -> list[str]:
     cells = [row.namespace, row.name, row.zone, row.ready, row.reason]
     cells += [formatting.age(row.since, now), _ago(row.renewed, now), row.held]
     if wide:
-        cells += [row.group, ",".join(row.addresses), row.agent, row.proxy, row.svid_ends]
+        cells += [row.group, ",".join(row.addresses), row.agent, row.proxy, row.svid_ends, row.template]
     return [cell or "-" for cell in cells]
 
 

@@ -1,6 +1,7 @@
 """WorkloadGroups on a real kube-apiserver: the rules of the shipped kind, members, and `fairlead group sync`."""
 
 import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,8 @@ def test_sync_brings_members_to_the_template(operator: Operator) -> None:
     tried = sync(*words, "--dry-run")
     assert tried.out.splitlines()[-1] == "2 members, 2 of them outdated", tried.err
     assert "tier" not in operator.get("externalworkloads", "db-1")["metadata"]["labels"]
-    assert sync(*words).code == 0
+    assert outdated(operator) == [("db-1", "outdated"), ("db-2", "outdated")]
+    assert sync(*words).code == 0 and outdated(operator) == []
     for number in ("1", "2"):
         labels = operator.get("externalworkloads", f"db-{number}")["metadata"]["labels"]
         assert labels == {"app": "db", "tier": "gold", "workloadGroup": "db"}
@@ -159,6 +161,13 @@ def test_sync_brings_members_to_the_template(operator: Operator) -> None:
     assert refused.code == 1 and "join with the new bundle" in refused.err
     there = operator.get("externalworkloads", "db-1")["spec"]["meshTLS"]["identity"]
     assert there == f"spiffe://example.org/{operator.namespace}/db/db-1", "a serving host keeps its identity"
+
+
+def outdated(operator: Operator) -> list[tuple[str, str]]:
+    words = ("-n", operator.namespace, "--group", "db", "--outdated", "-o", "json")
+    done = run("list", *words, "--kubeconfig", str(operator.kubeconfig))
+    assert done.code == 0, done.err
+    return [(row["name"], row["template"]) for row in json.loads(done.out)]
 
 
 def sync(*words: str) -> Done:

@@ -20,6 +20,7 @@ from agent.core.watch.guard import Pace
 from agent.ports import Trouble
 
 LEASES = "/apis/coordination.k8s.io/v1"
+GROUPS = "/apis/workload.fairlead.dev/v1beta1"
 WORKLOADS = "/apis/workload.linkerd.io/v1beta1"
 # A watcher renews its own Lease every 2 s: seconds after which another reading has to show a change of it.
 AGAIN = 5.0
@@ -59,8 +60,9 @@ async def _ask(question: Question) -> Answer:
             raise refused("the cluster has no ExternalWorkload", remedy) from None
         others = {} if question.namespace else {"fieldSelector": NOT_OF_NODES}
         leases = await _all(api, _path(LEASES, question.namespace, "leases"), others)
+        groups = await _groups(api, question.namespace)
         watched, paces = await _watcher(api, question.watcher)
-        return Answer(tuple(rows.rows(workloads, leases, paces, time.time())), watched)
+        return Answer(tuple(rows.rows(workloads, leases, groups, paces, time.time())), watched)
 
 
 @asynccontextmanager
@@ -76,6 +78,18 @@ async def _connected(question: Question) -> AsyncIterator[Objects]:
 
 async def _all(api: Objects, path: str, query: dict[str, str]) -> dict[Name, Json]:
     return {json_values.name(item): item async for item in api.items(path, query)}
+
+
+async def _groups(api: Objects, namespace: str) -> dict[Name, Json]:
+    """None where the cluster has no such kind, or this user may not read it."""
+    try:
+        return await _all(api, _path(GROUPS, namespace, "workloadgroups"), {})
+    except Absent:
+        return {}
+    except Trouble as trouble:
+        if trouble.reason is Reason.API_FORBIDDEN:
+            return {}
+        raise
 
 
 async def _watcher(api: Objects, namespace: str) -> tuple[bool | None, dict[str, Pace]]:

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from agent.adapters.kube.json_values import ZONE, Json, part, parts, text
 from agent.core.conditions import READY
+from agent.core.enrol.group import HASH, digest
 from agent.core.reasons import Reason
 from agent.core.watch.fleet import GROUP, Name
 from agent.core.watch.guard import Pace
@@ -17,7 +18,8 @@ HELD = {Pace.SLOW: Reason.ZONE_GUARDED, Pace.HELD: Reason.FLEET_SILENT}
 @dataclass(frozen=True)
 class Row:
     """`ready`: "" where no condition says. `since`, `renewed`, `svid_ends`: as the host or the watcher wrote them.
-    `held`: why a silent host is still in load balancing."""
+    `held`: why a silent host is still in load balancing. `template`: "current" or "outdated" by its group, ""
+    without one that is known."""
 
     namespace: str
     name: str
@@ -32,6 +34,7 @@ class Row:
     svid_ends: str = ""
     renewed: str = ""
     held: str = ""
+    template: str = ""
 
     @property
     def serves(self) -> bool:
@@ -39,11 +42,25 @@ class Row:
 
 
 def rows(
-    workloads: Mapping[Name, Json], leases: Mapping[Name, Json], paces: Mapping[str, Pace], now: float
+    workloads: Mapping[Name, Json],
+    leases: Mapping[Name, Json],
+    groups: Mapping[Name, Json],
+    paces: Mapping[str, Pace],
+    now: float,
 ) -> Iterator[Row]:
     """`now`: seconds since the epoch."""
+    templates = {name: digest(part(group, "spec")) for name, group in groups.items()}
     for name, workload in sorted(workloads.items()):
-        yield _row(name, workload, leases.get(name), paces, now)
+        row = _row(name, workload, leases.get(name), paces, now)
+        yield replace(row, template=_template(workload, templates.get((name[0], row.group), "")))
+
+
+def _template(workload: Json, wanted: str) -> str:
+    """`wanted`: the digest of its group's template; "": there is none to compare."""
+    if not wanted:
+        return ""
+    made_by = text(part(part(workload, "metadata"), "annotations"), HASH)
+    return "current" if made_by == wanted else "outdated"
 
 
 def _row(name: Name, workload: Json, lease: Json | None, paces: Mapping[str, Pace], now: float) -> Row:

@@ -49,8 +49,8 @@ class Election:
         return self.holder in ("", self.me) or now - self.seen_at >= self.terms.free_after
 
     def pause(self, now: float) -> float:
-        """Seconds until the next look. Another replica looks more often than the leader renews, because it counts from
-        when it sees a renewal."""
+        """Seconds until the next look. Another replica looks more often than the leader renews, because it
+        counts from when it sees a renewal."""
         if self.holder in ("", self.me):
             return self.terms.retry
         left = self.seen_at + self.terms.free_after - now
