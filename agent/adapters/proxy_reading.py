@@ -102,6 +102,11 @@ async def _asked(request: Request) -> Page:
         connection.abort()
 
 
+async def ready_status() -> int:
+    """The HTTP status of its /ready; REFUSED or UNREADABLE without one."""
+    return (await _page("/ready")).status
+
+
 async def environment() -> dict[str, str | None]:
     """The environment that the running proxy reports. Raises Trouble: not reachable, or forbidden."""
     page = await _page("/env.json")

@@ -11,13 +11,16 @@ from agent.cli.kit.arguments import prefix_argument
 from agent.cli.kit.client import Client
 from agent.cli.kit.exits import Exit, Failure, complain
 from agent.cli.kit.formatting import Look, duration
+from agent.cli.kit.outside_view import WAY_IN, from_outside
 
 HELP = "show the state of this host in the mesh, and the reasons"
 DESCRIPTION = """\
 Shows the state of this host in the mesh: each condition and its age, the agent's last and next check, and a
-remedy for each problem.
+remedy for each problem. Root and the members of the group fairlead may read it.
 On a terminal the output has colours (unless NO_COLOR is set) and fits the width.
---json shows everything: facts, goals, conditions, reasons, attempts. Exit 0: Ready; 3: not Ready; 69: no agent."""
+--json shows everything, as docs/status-json.md describes. Without an agent (exit 69), and for other users
+(exit 77), it shows what can be seen from outside: phase, units, proxy, listeners, rules, journal.
+Exit 0: Ready; 3: not Ready; 69: no agent; 77: not permitted."""
 
 RETRY = 1.0  # seconds between two looks for an agent
 MARKS = {"True": "✓", "False": "✗", "Unknown": "…"}
@@ -28,15 +31,25 @@ INDENT = 4 + NAME + 1
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     prefix_argument(parser)
-    parser.add_argument(
-        "--json", action="store_true", help="everything, as JSON (with --watch: one line a change)"
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="everything, as JSON (with --watch: one line a change)")
+    form.add_argument(
+        "-o",
+        "--output",
+        choices=("wide", "json"),
+        default="",
+        help="wide: versions, phase and goals too; json: as --json",
     )
     parser.add_argument("--watch", action="store_true", help="show every change, until interrupted")
 
 
 def run(args: argparse.Namespace) -> int:
-    client = Client(args.prefix, "read the status")
-    status = client.status()
+    args.json = args.json or args.output == "json"
+    client = Client(args.prefix, "read the status", to_open=WAY_IN)
+    try:
+        status = client.status()
+    except Failure as failure:
+        return from_outside(failure, args.prefix, as_json=args.json)
     _show(status, args)
     if args.watch:
         _watch(client, args, status["version"])
@@ -64,24 +77,29 @@ def _show(status: dict[str, Any], args: argparse.Namespace) -> None:
     if args.json:
         text = json.dumps(status, indent=None if args.watch else 2)
     else:
-        text = "\n".join(render(status, formatting.of_terminal(time.time())))
+        look, wide = formatting.of_terminal(time.time()), args.output == "wide"
+        text = "\n".join(render(status, look, wide=wide))
         if args.watch:
             output.clear()
     print(text, flush=True)
 
 
-def render(status: dict[str, Any], look: Look = formatting.PLAIN) -> Iterator[str]:
+def render(status: dict[str, Any], look: Look = formatting.PLAIN, *, wide: bool = False) -> Iterator[str]:
     """The status as lines for people."""
-    for text, hanging, mark in _lines(status, look.now):
+    for text, hanging, mark in _lines(status, look.now, wide):
         first, *others = look.wrapped(text, hanging)
         yield first.replace(mark, look.painted(mark, mark), 1) if mark else first
         yield from others
 
 
-def _lines(status: dict[str, Any], now: float) -> Iterator[tuple[str, int, str]]:
+def _lines(status: dict[str, Any], now: float, wide: bool) -> Iterator[tuple[str, int, str]]:
     """Each with its hanging indentation, and the mark that is coloured."""
     yield f"{status['workload']}  {status['headline']}", 2, ""
+    mark, said = _member(status, now)
+    yield f"  {mark} {said}", 4, mark
     yield "", 0, ""
+    if wide:
+        yield from ((f"    {what:<{NAME}} {said}", INDENT, "") for what, said in _wide(status))
     yield f"    {'published':<{NAME}} {_published(status, now)}", INDENT, ""
     for condition in status["conditions"]:
         mark = _mark(condition)
@@ -97,6 +115,34 @@ def _lines(status: dict[str, Any], now: float) -> Iterator[tuple[str, int, str]]
         yield f"  {problem['reason']}: {problem['text']}{detail}", 4, ""
         if problem["remedy"]:
             yield f"    → {problem['remedy']}", 6, ""
+
+
+def _member(status: dict[str, Any], now: float) -> tuple[str, str]:
+    """A mark, and whether clients in the mesh reach this host, since when, and why not: by what is published."""
+    ready = status["ready"]
+    since = _since({"type": "Ready", "status": ready["status"]}, status["facts"], now).removeprefix(",")
+    if not ready["status"]:
+        return MARKS["Unknown"], "not in the mesh: nothing is published yet"
+    if ready["status"] != "True":
+        return _mark(ready), f"not in the mesh{since}: {ready['reason'] or 'without a reason'}"
+    if status["goals"]["advertise"] == "no":
+        return MARKS["Unknown"], f"still in the mesh{since}: Ready=False is not published yet"
+    return MARKS["True"], f"in the mesh{since}"
+
+
+def _wide(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    versions = (("agent", "agent"), ("proxy", "proxy_version"))
+    yield "versions", ", ".join(f"{name} {status[key]}" for name, key in versions if status.get(key))
+    yield "phase", status["phase"]
+    yield "goals", ", ".join(f"{name} {said}" for name, said in status["goals"].items() if isinstance(said, str))
+    slices = status["facts"]["slices"]
+    if slices != "unknown":
+        yield (
+            "EndpointSlice",
+            {True: "lists this host", False: "does not list this host"}.get(
+                slices["listed"], "not known whether it lists this host"
+            ),
+        )
 
 
 def _published(status: dict[str, Any], now: float) -> str:

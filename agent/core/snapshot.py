@@ -3,7 +3,7 @@
 import dataclasses
 import enum
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from agent.core import conditions, control_plane, matching, opaque, policy, policy_drain, restart_pending
 from agent.core.attempts import LastAttempt
@@ -15,6 +15,10 @@ from agent.core.policy_identity import identity_remarks, untrusted
 from agent.core.reasons import REGISTRY, Fault, Reason
 from agent.core.replacement import Replacement, Stage
 from agent.core.standings import ports_standing
+
+# Of what `status --json` promises. Keys may be added under the same number; where one goes or changes its meaning,
+# the number changes.
+SCHEMA: Final = 1
 
 # What a standing is called when it is good.
 _GOOD = {

@@ -19,6 +19,7 @@ def snapshot(it: Context) -> dict[str, Any]:
     board, now = it.board, asyncio.get_running_loop().time()
     shot = core_snapshot.snapshot(it.spec, board.phase.value, board.facts.value, board.goals.value, now)
     return {
+        "schema": core_snapshot.SCHEMA,
         "workload": it.name,
         "agent": __version__,
         "version": board.version,

@@ -250,7 +250,7 @@ def shown(facts: f.Facts) -> str:
 def test_the_table_of_a_host_that_serves() -> None:
     text = shown(serving())
     assert text.startswith("shop/db-1  Ready: identity, proxy, redirect and probes are as intended")
-    assert "Ready=True (Because)" in text and text.count("✓") == 7 and "→" not in text
+    assert "Ready=True (Because)" in text and text.count("✓") == 8 and "→" not in text
 
 
 def test_the_table_counts_in_plain_words() -> None:
@@ -273,7 +273,7 @@ def test_the_table_names_each_problem_and_its_way_out() -> None:
 
 def test_the_table_of_a_host_that_knows_nothing() -> None:
     text = shown(f.Facts())
-    assert text.count("…") == 7 and "nothing yet" in text
+    assert text.count("…") == 8 and "nothing yet" in text
 
 
 def test_a_silent_source_is_said_so() -> None:

@@ -21,6 +21,7 @@ WALL = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 
 SERVES = """\
 shop/db-1  Ready: identity, proxy, redirect and probes are as intended
+  ✓ in the mesh for 3 h
 
     published           Ready=True (HostReady), for 3 h
   ✓ IdentityValid       spiffe://td/db, 59 min left, next rotation in 29 min,
@@ -147,7 +148,7 @@ def test_a_problem_fits_and_no_word_is_broken() -> None:
 
 def test_colours_are_added_to_the_same_letters() -> None:
     text = screen(told(), colours=True)
-    assert text.count("\033[32m✓\033[0m") == 7
+    assert text.count("\033[32m✓\033[0m") == 8
     assert text.replace("\033[32m", "").replace("\033[0m", "") == SERVES
 
 

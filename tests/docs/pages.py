@@ -7,6 +7,7 @@ from agent.config import changes
 from agent.core import reasons, replacement
 from agent.core.redirect import trial
 from tests.attacks import cluster_rows
+from tests.docs import status_schema
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,6 +132,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "proxy-lifecycle.md": lifecycle_page,
     "redirect-trial.md": trial_page,
     "security.md": security_page,
+    "status-json.md": status_schema.page,
 }
 
 if __name__ == "__main__":

@@ -59,13 +59,16 @@ class _Connection(http.client.HTTPConnection):
 
 
 class Client:
-    """`doing`: the verb's action, for its errors ("read the status"). `pushes`: of the push socket."""
+    """`doing`: the verb's action, for its errors ("read the status"). `pushes`: of the push socket.
+    `to_open`: the remedy where this user may not open it."""
 
-    def __init__(self, prefix: str, doing: str, timeout: float = 70.0, *, pushes: bool = False) -> None:
+    def __init__(
+        self, prefix: str, doing: str, timeout: float = 70.0, *, pushes: bool = False, to_open: str = ""
+    ) -> None:
         self._host = Host.below(prefix)
         self._path = self._host.push_socket if pushes else self._host.socket
         self._doing, self._timeout = doing, timeout
-        self._to_open = f"run it as a member of the group {PUSHERS}" if pushes else "run it with sudo"
+        self._to_open = to_open or (f"run it as a member of the group {PUSHERS}" if pushes else "run it with sudo")
 
     def status(self, after: int | None = None, wait: float = 60.0, within: float = math.inf) -> dict[str, Any]:
         """The status now; with `after`, as soon as its version is past that, or when `wait` seconds (60 at
