@@ -19,6 +19,7 @@ from agent.host import secrecy
 VERBS = {
     "run": "run",
     "status": "status",
+    "doctor": "doctor",
     "drain": "drain",
     "undrain": "undrain",
     "leave": "leave",
@@ -51,6 +52,7 @@ fairlead makes this host a member of a Linkerd mesh.
   fairlead plan                 show the redirect rules before they are set
   fairlead redirect …           set them manually, on trial, and trace which rule decides about a connection
   fairlead status --watch       show the state of this host in the mesh, and the reasons
+  fairlead doctor               check everything that this host needs, and say what to do
   fairlead drain, undrain       stop new connections to this host, and accept them again
   fairlead reload               read the edited configuration
   fairlead leave, fairlead join remove this host from the mesh, and add it again

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from agent.config import changes
 from agent.core import reasons, replacement
+from agent.core.doctor import host_checks
 from agent.core.redirect import trial
 from tests.attacks import cluster_rows
 from tests.docs import status_schema
@@ -126,6 +127,43 @@ def security_page() -> str:
 _BEGIN = "<!-- generated from tests/attacks/cluster_rows.py: make docs -->"
 _END = "<!-- end -->"
 
+
+_DOCTOR = """\
+# Doctor
+
+Generated from `HOST` in `agent/core/doctor/host_checks.py`.
+
+`fairlead doctor` runs these checks in order of dependence, and those that are independent side by side. Each has
+3 s, all together 20 s; what does not answer by then is unknown. It changes nothing on the host or in the cluster,
+and works without the agent. A check is not run if one that it depends on failed.
+
+| result | means |
+| --- | --- |
+| ok | it is as it has to be |
+| warn | the host can serve; an operator should look |
+| fail | the host cannot serve, or not for long; the fix is named |
+| unknown | there was no answer |
+| skipped | it does not apply here, or needs root |
+
+Exit 0: no check failed. Exit 2: one failed. Exit 1: with `--strict`, a warning or a check without an answer.
+`--json` prints an object with `schema`, now 1: keys are added, never changed or removed. Each of its `checks` has
+`name`, `asks`, `result`, `why`, `fix` and `behind`, the failed check for which it was not run.
+
+| check | asks whether | depends on | as root only | answers |
+| --- | --- | --- | --- | --- |
+"""
+
+
+def doctor_page() -> str:
+    """The registry of the host's checks."""
+    rows = []
+    for check in host_checks.HOST:
+        needs = ", ".join(f"`{name}`" for name in check.needs)
+        row = (f"`{check.name}`", check.asks, needs, "yes" if check.root else "", "; ".join(check.answers))
+        rows.append(f"| {' | '.join(row)} |\n")
+    return _DOCTOR + "".join(rows)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "reasons.md": reasons_page,
     "reload.md": reload_page,
@@ -133,6 +171,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "redirect-trial.md": trial_page,
     "security.md": security_page,
     "status-json.md": status_schema.page,
+    "doctor.md": doctor_page,
 }
 
 if __name__ == "__main__":

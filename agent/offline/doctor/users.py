@@ -1,0 +1,155 @@
+"""The users of the agent and the proxy, and questions that only their own processes can ask.
+
+    python -m agent.offline.doctor.users PREFIX QUESTION UID GID
+
+Started by root, it becomes that user before it asks. Prints the answer as one line of JSON. Exit code: 0 answered;
+64 usage.
+"""
+
+import asyncio
+import encodings.utf_8_sig  # noqa: F401 - a codec is imported at its first use, which may be after `become`
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from agent import host
+from agent.adapters import server_clock, spawn
+from agent.config import Config, derived
+from agent.core import text_files
+from agent.core.reasons import Fault, Reason
+from agent.host import Host, reading, secrecy
+from agent.loops.checks import NotHere, Unread
+from agent.offline import credential, gate, identity
+from agent.ports import Trouble
+
+USAGE: Final = 64
+_LONGEST: Final = 30.0  # seconds; the caller's limit is shorter
+Question = Callable[[str], Coroutine[Any, Any, Any]]
+
+
+@dataclass(frozen=True)
+class User:
+    name: str
+    uid: int
+    gid: int
+
+
+def agent(config: Config) -> User:
+    """Without a user of its own, the one that is asking."""
+    uid = host.agent_uid()
+    if uid is None:
+        return User(f"uid {os.geteuid()}", os.geteuid(), os.getegid())
+    return User(host.AGENT, *derived.owner(host.AGENT))
+
+
+def proxy(config: Config) -> User:
+    """Raises NotHere."""
+    try:
+        return User(config.proxy.user, *derived.proxy_owner(config))
+    except KeyError:
+        raise NotHere(f"there is no user {config.proxy.user}") from None
+
+
+async def ask(prefix: str, user: User, question: str) -> Any:
+    """As that user: in this process where it is that user's, else root starts one. Raises NotHere, Unread."""
+    if user.uid == os.geteuid():
+        return await QUESTIONS[question](prefix)
+    if os.geteuid() != 0:
+        raise NotHere(f"needs root, which asks as {user.name}")
+    words = (str(Host.below(prefix).prefix), question, str(user.uid), str(user.gid))
+    try:
+        done = await spawn.run((*_python(), "-m", "agent.offline.doctor.users", *words), within=_LONGEST)
+    except spawn.SpawnError as error:
+        raise Unread(str(error)) from None
+    if done.code != 0:
+        raise Unread(done.explain())
+    return json.loads(done.output)
+
+
+def _python() -> Sequence[str]:
+    """As this process was started: the package's interpreter takes nothing of the host's Python."""
+    flags = [word for word, given in (("-I", sys.flags.isolated), ("-S", sys.flags.no_site)) if given]
+    return [sys.executable, *flags]
+
+
+# the questions -------------------------------------------------------------------------------------
+
+
+async def _proxy_identity(prefix: str) -> Any:
+    return plain(await gate.look(gate.gate_of(prefix)))
+
+
+async def _agent_identity(prefix: str) -> Any:
+    """The same SPIFFE ID; that its anchors cover it is asked of the proxy's SVID."""
+    config = identity.configuration(prefix)
+    wanted = replace(gate.gate_of(prefix), places=None)
+    return plain(await gate.look(wanted)) if config.identity.mode == "spiffe" else None
+
+
+async def _api_clock(prefix: str) -> Any:
+    """Where the kubeconfig says, which may be the agent's alone."""
+    config = identity.configuration(prefix)
+    held = credential.credential(config)
+    try:
+        access = await held.access()
+        authority = text_files.armour(access.authority)
+        return await server_clock.ahead(access.server, authority, time.time, access.server_name)
+    except Trouble as trouble:
+        return trouble.fault.detail
+    except server_clock.Unread as error:
+        return str(error)
+    finally:
+        await held.close()
+
+
+async def server_ahead(config: Config) -> float:
+    """Seconds. Raises server_clock.Unread."""
+    try:
+        authority = text_files.armour(reading.read(Path(config.api.ca), reading.DOCUMENT, links=True))
+    except OSError as error:
+        raise server_clock.Unread(f"cannot read {config.api.ca}: {error.strerror}") from None
+    return await server_clock.ahead(config.api.server, authority, time.time)
+
+
+QUESTIONS: Final[Mapping[str, Question]] = {
+    "agent-identity": _agent_identity,
+    "proxy-identity": _proxy_identity,
+    "api-clock": _api_clock,
+}
+
+
+def plain(fault: Fault | None) -> Any:
+    if fault is None:
+        return None
+    return {"reason": fault.reason.value, "detail": fault.detail, "remedy": fault.remedy}
+
+
+def fault(value: Any) -> Fault | None:
+    return None if value is None else Fault(Reason(value["reason"]), value["detail"], value["remedy"])
+
+
+def become(uid: int, gid: int) -> None:
+    """For good. An interpreter may be where that user cannot read it, so this is not left to the start."""
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
+
+
+def main(arguments: Sequence[str]) -> int:
+    match arguments:
+        case [prefix, question, uid, gid] if question in QUESTIONS and uid.isdecimal() and gid.isdecimal():
+            become(int(uid), int(gid))
+            print(json.dumps(asyncio.run(QUESTIONS[question](prefix))), flush=True)
+            return 0
+    print("usage: python -m agent.offline.doctor.users PREFIX QUESTION UID GID", file=sys.stderr)
+    return USAGE
+
+
+if __name__ == "__main__":
+    secrecy.no_core_files()  # the Workload API gives it the proxy's key
+    sys.exit(main(sys.argv[1:]))
