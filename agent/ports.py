@@ -93,6 +93,7 @@ class Lease:
     renew_time: str = ""  # RFC 3339 with microseconds
     duration: int = 0  # seconds
     annotations: Mapping[str, str] = field(default_factory=dict)
+    version: str = field(default="", compare=False)  # resourceVersion
 
 
 @dataclass(frozen=True)

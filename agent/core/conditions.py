@@ -55,7 +55,8 @@ class Word:
 def words(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: float) -> tuple[Word, ...]:
     """The conditions that are known now. A condition that is not among them stays unchanged (HOLD), so an agent
     that has just started, and knows nothing, writes nothing. Neither does one whose Lease is another machine's."""
-    return () if machines.of_another(facts) else tuple(_words(spec, phase, facts, goals, now))
+    another = machines.of_another(spec, facts) is not None
+    return () if another else tuple(_words(spec, phase, facts, goals, now))
 
 
 def _words(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: float) -> Iterator[Word]:

@@ -1,11 +1,33 @@
-"""Which machine renews a Lease: what tells a re-imaged host, or a second host of one name, from the one before."""
+"""Which machine renews a Lease: what tells a re-imaged host, or a second host of one name, from the one before.
 
+Machines that were made from one image have one machine-id. They are told apart by their renewals: each writes a
+time of its own into the Lease, and finds the other's.
+"""
+
+from dataclasses import dataclass
 from typing import Final
 
 from agent.core.facts import UNKNOWN, Facts
+from agent.core.health import Spec
+from agent.core.matching import addresses_standing
 from agent.core.reasons import Fault, Reason
 
 MACHINE: Final = "fairlead.dev/machine"  # the annotation of the Lease
+REMEMBERED: Final = 600.0  # seconds for which a renewal by another host counts: the longest that a Lease lasts
+PROOF: Final = 2  # so many of them: one may be of the agent before this one, as it ended
+
+
+@dataclass(frozen=True)
+class Twin:
+    """What was seen of another host that renews this Lease. `times`: when, on the monotonic clock."""
+
+    times: tuple[float, ...] = ()
+
+    def renewed(self, now: float) -> "Twin":
+        return Twin((*self.times, now)[-PROOF:])
+
+    def proved(self, now: float) -> bool:
+        return len(self.times) == PROOF and now - self.times[0] < REMEMBERED
 
 
 def fault(there: str, here: str, workload: str) -> Fault | None:
@@ -17,7 +39,13 @@ def fault(there: str, here: str, workload: str) -> Fault | None:
     return Fault(Reason.MACHINE_DIFFERS, f"machine {there} in the Lease, {here} here", remedy)
 
 
-def of_another(facts: Facts) -> bool:
-    """The Lease, and with it the ExternalWorkload, is another machine's, which may be serving."""
+def of_another(spec: Spec, facts: Facts) -> Reason | None:
+    """Why the Lease, and with it the ExternalWorkload, is another machine's, which may be serving; None: it is
+    this host's. Of two hosts with one machine-id, peers reach the one with the address."""
     lease = facts.lease
-    return lease is not UNKNOWN and lease.fault is not None and lease.fault.reason is Reason.MACHINE_DIFFERS
+    if lease is UNKNOWN or lease.fault is None:
+        return None
+    reason = lease.fault.reason
+    if reason is Reason.HOST_DUPLICATED:
+        return reason if isinstance(addresses_standing(spec, facts), Fault) else None
+    return reason if reason is Reason.MACHINE_DIFFERS else None

@@ -13,7 +13,8 @@ Invariants, each proved over every state of a small world in tests/core/test_wor
   applications;
 - a replacement of the proxy goes the same way up to its stop, then starts another, and is Ready only at its end;
 - a known fault beats an unknown: advertise NO wins over HOLD;
-- a host whose Lease is another machine's is not Ready, and writes nothing (core.conditions).
+- a host whose Lease is another machine's is not Ready, and writes nothing (core.conditions); of two hosts with one
+  machine-id, that is the one without the address.
 
 What each phase may change, on which fact ("closed" is BLOCK or ON, "open" is RELEASED or OFF):
 
@@ -122,8 +123,8 @@ def _recalling(spec: Spec, phase: Phase, facts: Facts, now: float) -> Goals:
 def _advertise(spec: Spec, facts: Facts, now: float) -> tuple[Advertise, Reason]:
     if spec.outbound_only:
         return Advertise.NO, Reason.IDENTITY_OUTBOUND_ONLY
-    if machines.of_another(facts):
-        return Advertise.NO, Reason.MACHINE_DIFFERS
+    if (another := machines.of_another(spec, facts)) is not None:
+        return Advertise.NO, another
     every = list(standings(spec, facts, now).values())
     for standing in every:
         if isinstance(standing, Fault):

@@ -15,7 +15,7 @@ def announced(spec: Spec, facts: Facts, now: float) -> bool:
     """Ready=False is published, and no EndpointSlice lists this host. Without the right to read slices: peers have
     had time to read it."""
     fact = facts.workload
-    if machines.of_another(facts):
+    if machines.of_another(spec, facts) is not None:
         return True  # nothing of this host is published
     if fact is UNKNOWN or (fact.seen is None and fact.fault is None):
         return False

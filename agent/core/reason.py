@@ -151,6 +151,7 @@ class Reason(enum.StrEnum):
     SERVER_SPEAKS_FIRST = "ServerSpeaksFirst"
     LEASE_MISSING = "LeaseMissing"
     MACHINE_DIFFERS = "MachineDiffers"
+    HOST_DUPLICATED = "HostDuplicated"
     SLICES_FORBIDDEN = "SlicesForbidden"
     EVENT_GONE = "EventGone"
 

@@ -7,6 +7,7 @@ from agent.core import text
 from agent.core.reason import Entry, Reason, Severity, component
 from agent.core.reasons_control import control
 from agent.core.reasons_identity import IDENTITY
+from agent.core.reasons_machines import MACHINES
 from agent.core.reasons_watch import WATCH
 
 __all__ = ["REGISTRY", "Entry", "Fault", "Reason", "Severity", "component"]
@@ -37,9 +38,7 @@ REGISTRY: Mapping[Reason, Entry] = {
     Reason.STARTING: Entry(_WAIT, "the agent has just started and not all facts are known yet"),
     Reason.DRAINING: Entry(_WAIT, "an operator drains this host", "to end it: fairlead undrain"),
     Reason.RETIRED: Entry(_WAIT, "an operator retires this host", "to end it: fairlead enrol --replace"),
-    Reason.MACHINE_DIFFERS: Entry(
-        _FAULT, "another machine has this Lease", "re-imaged: fairlead enrol NAME --replace"
-    ),
+    **MACHINES,
     Reason.LEFT: Entry(_WAIT, "an operator removed this host from the mesh", "to add it again: fairlead join"),
     Reason.SHUTTING_DOWN: Entry(_WAIT, "the host is shutting down"),
     Reason.PHASE_UNREADABLE: Entry(

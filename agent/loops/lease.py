@@ -2,10 +2,15 @@
 
 With an expired Lease, a watcher marks a dead host as not ready. So it is renewed only from READY on, and not by a
 process whose decision loop has stopped.
+
+A renewal is a change of the Lease as this agent last saw it. So a second host that renews it too is noticed, and
+of the two the one without the address stops.
 """
 
 import asyncio
+import dataclasses
 import math
+from collections import deque
 from collections.abc import Callable, Mapping
 
 from agent.core import machines
@@ -13,6 +18,7 @@ from agent.core.backoff import Backoff
 from agent.core.conditions import vouched_boot
 from agent.core.facts import UNKNOWN, LeaseFact, Maybe, PhaseKind
 from agent.core.health import Spec
+from agent.core.machines import Twin
 from agent.core.reasons import Fault, Reason
 from agent.loops.board import ALIVE_WITHIN, Board, Waiter
 from agent.ports import Lease, StatusApi, Trouble
@@ -22,6 +28,7 @@ PERIODS = 4  # for which a watcher waits before it marks the host unreachable
 HANDOVER_DURATION = 600  # for a planned stop, restart or upgrade
 BOOT_ID = "fairlead.dev/boot-id"
 LONGEST_RETRY = 10.0  # seconds
+UNANSWERED = 16  # renewals whose answer was lost: the server may have taken one
 
 
 class LeaseLoop:
@@ -51,6 +58,8 @@ class LeaseLoop:
         self._boot_id: Maybe[str] = UNKNOWN
         self._machine, self._mine = machine, False
         self._renewed_at: float | None = None
+        self._seen, self._twin = Lease(), Twin()
+        self._sent: deque[str] = deque(maxlen=UNANSWERED)
 
     async def run(self) -> None:
         attempt, spread = 0, True
@@ -70,19 +79,40 @@ class LeaseLoop:
 
     async def _once(self) -> None:
         if not self._mine:
-            there = (await self._api.read_lease()).annotations
-            self._must_be_mine(there.get(machines.MACHINE, ""))
+            there = await self._read()
             self._boot_id = there.get(BOOT_ID, "") if self._boot_id is UNKNOWN else self._boot_id
             self._mine = True
-            self._tell(None)
+            self._tell(self._duplicated())
         await self._ready()
         if self._board.alive(asyncio.get_running_loop().time(), ALIVE_WITHIN):
             await self._renew(self._duration)
 
-    def _must_be_mine(self, there: str) -> None:
-        """A Lease that another machine renews stays as it is: that machine may be serving. Raises Trouble."""
-        if fault := machines.fault(there, self._machine, self._spec.workload):
+    async def _read(self) -> Mapping[str, str]:
+        """The annotations of a Lease that this host may renew. A Lease that another machine renews stays as it is:
+        that machine may be serving. Raises Trouble."""
+        before, self._seen = self._seen, await self._api.read_lease()
+        there = self._seen.annotations
+        fault = machines.fault(there.get(machines.MACHINE, ""), self._machine, self._spec.workload)
+        first = not before.version
+        if not (fault or first) and self._seen.renew_time not in ("", before.renew_time, *self._sent):
+            self._twin = self._twin.renewed(asyncio.get_running_loop().time())
+        if fault or (fault := self._yields()):
+            self._mine = False
             raise Trouble(fault.reason, fault.detail, remedy=fault.remedy)
+        return there
+
+    def _duplicated(self) -> Fault | None:
+        if not self._twin.proved(asyncio.get_running_loop().time()):
+            return None
+        holder, boot = self._seen.holder or "another host", self._seen.annotations.get(BOOT_ID, "not known")
+        detail = f"{holder} renews it too; boot id in the Lease: {boot}, here: {self._spec.boot_id}"
+        return Fault(Reason.HOST_DUPLICATED, detail)
+
+    def _yields(self) -> Fault | None:
+        """Why this host leaves the Lease to another one."""
+        fault = self._duplicated()
+        facts = dataclasses.replace(self._board.facts.value, lease=LeaseFact(fault=fault))
+        return None if machines.of_another(self._spec, facts) is None else fault
 
     async def _ready(self) -> None:
         waiter = Waiter(self._board.facts)
@@ -99,23 +129,36 @@ class LeaseLoop:
             **({} if boot is None else {BOOT_ID: boot}),
             **({machines.MACHINE: self._machine} if self._machine else {}),
         }
+        renewal = Lease(self._holder, self._wall(), duration, annotations, self._seen.version)
+        self._sent.append(renewal.renew_time)
         try:
-            await self._api.renew_lease(Lease(self._holder, self._wall(), duration, annotations))
+            self._seen = await self._written(renewal)
         except Trouble as trouble:
             # The cluster's policy refuses another machine than the one that the Lease names: read which it is.
-            self._mine = trouble.reason is not Reason.API_REFUSED
+            self._mine = self._mine and trouble.reason is not Reason.API_REFUSED
             raise
         self._boot_id = self._boot_id if boot is None else boot
         self._renewed_at = asyncio.get_running_loop().time()
-        self._tell(None)
+        self._tell(self._duplicated())
+
+    async def _written(self, renewal: Lease) -> Lease:
+        """A conflict costs one reading, and never a renewal: annotations of operators are changes too."""
+        try:
+            return await self._api.renew_lease(renewal)
+        except Trouble as trouble:
+            if trouble.reason is not Reason.API_CONFLICT:
+                raise
+        await self._read()
+        return await self._api.renew_lease(dataclasses.replace(renewal, version=""))
 
     def _tell(self, fault: Fault | None) -> None:
         self._publish(LeaseFact(self._boot_id, self._renewed_at, fault))
 
     async def handover(self) -> None:
         """Before a planned end of the agent: extend the Lease to ten minutes, if this agent has renewed it. Not on
-        a host that shuts down: no agent follows soon, and a Ready that it could not remove must expire."""
+        a host that shuts down: no agent follows soon, and a Ready that it could not remove must expire. Nor while
+        another host has the Lease."""
         phase = self._board.phase.value
         going = phase is not UNKNOWN and phase.kind is PhaseKind.SHUTTING_DOWN
-        if self._renewed_at is not None and not going:
+        if self._renewed_at is not None and not going and not self._yields():
             await self._renew(HANDOVER_DURATION)

@@ -188,6 +188,18 @@ async def test_a_renewal_keeps_the_annotations_of_others(world: World) -> None:
     assert await world.api.renew_lease(again) == dataclasses.replace(again, annotations=both)
 
 
+async def test_a_renewal_of_what_was_read_before_another_renewal_is_refused(world: World) -> None:
+    await world.create_lease({})
+    before = await world.api.read_lease()
+    current = await world.api.renew_lease(dataclasses.replace(RENEWAL, version=before.version))
+    assert current.version not in ("", before.version)
+    with pytest.raises(Trouble) as raised:
+        await world.api.renew_lease(dataclasses.replace(RENEWAL, duration=41, version=before.version))
+    assert raised.value.reason is Reason.API_CONFLICT
+    assert await world.api.read_lease() == current
+    await world.api.renew_lease(dataclasses.replace(RENEWAL, duration=42, version=current.version))
+
+
 # over HTTP ----------------------------------------------------------------------------------------
 
 

@@ -209,16 +209,27 @@ def said_going(status: str) -> tuple[str, Reason]:
     return status, Reason.RETIRED
 
 
+@pytest.mark.parametrize("reason", [Reason.MACHINE_DIFFERS, Reason.HOST_DUPLICATED])
 @pytest.mark.parametrize("kind", f.PhaseKind)
-def test_a_host_whose_lease_is_another_machines_writes_nothing(kind: f.PhaseKind) -> None:
+def test_a_host_whose_lease_is_another_machines_writes_nothing(kind: f.PhaseKind, reason: Reason) -> None:
     """That machine may be serving under this name."""
-    facts = serving(lease=f.LeaseFact(fault=Fault(Reason.MACHINE_DIFFERS)))
+    away = f.AddressesFact(("10.9.0.2",) if reason is Reason.HOST_DUPLICATED else ())
+    facts = serving(lease=f.LeaseFact(fault=Fault(reason)), addresses=away)
     goals = decide(facts, kind=kind)
     assert goals.advertise is Advertise.NO
     assert conditions.words(SPEC, f.Phase(kind), facts, goals, NOW) == ()
     if kind is f.PhaseKind.MEMBER:
-        assert goals.reason is Reason.MACHINE_DIFFERS
+        assert goals.reason is reason
     else:
         assert has_drained(SPEC, f.Phase(kind, JUST_NOW), facts, NOW), (
             "it waits for no one to read what it never wrote"
         )
+
+
+def test_of_two_hosts_of_one_image_the_one_with_the_address_stays_ready() -> None:
+    """Or whose address is translated, so that it cannot be told."""
+    facts = serving(lease=f.LeaseFact(fault=Fault(Reason.HOST_DUPLICATED)))
+    assert decide(facts).advertise is Advertise.YES
+    translated = dataclasses.replace(SPEC, address_translated=True)
+    away = dataclasses.replace(facts, addresses=f.AddressesFact(("10.9.0.2",)))
+    assert policy.decide(translated, f.Phase(f.PhaseKind.MEMBER), away, NOW).goals.advertise is Advertise.YES

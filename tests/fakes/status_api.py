@@ -100,8 +100,12 @@ class MemoryStatusApi:
 
     async def renew_lease(self, lease: Lease) -> Lease:
         self._enter("renew_lease")
-        annotations = {**self._lease_there().annotations, **lease.annotations}
-        self.lease = dataclasses.replace(lease, annotations=annotations)
+        there = self._lease_there()
+        if lease.version not in ("", there.version):
+            raise Trouble(Reason.API_CONFLICT, "the object has been modified")
+        self._version += 1
+        annotations = {**there.annotations, **lease.annotations}
+        self.lease = dataclasses.replace(lease, annotations=annotations, version=str(self._version))
         return self.lease
 
     # within -------------------------------------------------------------------------------------
@@ -122,7 +126,7 @@ class MemoryStatusApi:
     def _lease_there(self) -> Lease:
         if self.lease is None:
             raise Trouble(Reason.LEASE_MISSING, "not found")
-        return self.lease
+        return dataclasses.replace(self.lease, version=self.lease.version or str(FIRST_VERSION))
 
     def _put(self, workload: Workload) -> Workload:
         self._version += 1

@@ -4,11 +4,15 @@ import asyncio
 import os
 import socket
 import sys
+from typing import Any
 
 from agent.core.reasons import Reason
+from agent.host import clocks
 from agent.sandbox.api.faults import Break
 from agent.sandbox.api.server import LEASES
+from agent.sandbox.api.store import Place
 from agent.sandbox.stage import network
+from agent.sandbox.stage.background import background
 from agent.sandbox.stage.client import ask
 from agent.sandbox.stage.scene import NAME, NAMESPACE, PORT, Scene
 from agent.sandbox.stage.tour import URL, is_ready, status_writes, until
@@ -227,3 +231,27 @@ async def an_address_that_goes_and_comes_again(scene: Scene) -> None:
     assert scene.ready() == ("False", "AddressAbsent")
     await scene.read_on_host("ip", "address", "add", *words, "nodad")
     await serves(scene)
+
+
+@scenario(replace={'audience = "kubernetes"\n': 'audience = "kubernetes"\nlease_period = 5\n'})
+async def a_copy_of_this_host_that_renews_its_lease(scene: Scene) -> None:
+    """While this host has the address it serves, and reports the copy. Without the address it writes nothing: the
+    other serves."""
+    await serving(scene)
+    async with background(_renewed_by_a_copy(scene)):
+        await named(scene, Reason.HOST_DUPLICATED, ready=True)
+        await scene.read_on_host("ip", "address", "del", f"{network.HOST6}/64", "dev", "eth0")
+        await until(scene, lambda s: s["goals"]["reason"] == Reason.HOST_DUPLICATED.value, "HostDuplicated")
+        conditions = scene.workload()["status"]["conditions"]
+        await named(scene, Reason.HOST_DUPLICATED, ready=True)
+        assert scene.workload()["status"]["conditions"] == conditions
+
+
+async def _renewed_by_a_copy(scene: Scene) -> None:
+    def renewed(body: dict[str, Any]) -> dict[str, Any]:
+        spec = {"holderIdentity": "copy", "renewTime": clocks.exact_wall(), "leaseDurationSeconds": 20}
+        return {**body, "spec": spec}
+
+    while True:
+        scene.api.store.patch(Place(LEASES, NAMESPACE, NAME), renewed)
+        await asyncio.sleep(1)

@@ -125,7 +125,8 @@ class KubeApi:
             "renewTime": lease.renew_time,
             "leaseDurationSeconds": lease.duration,
         }
-        body = {"metadata": {"annotations": dict(lease.annotations)}, "spec": spec}
+        version = {"resourceVersion": lease.version} if lease.version else {}
+        body = {"metadata": {"annotations": dict(lease.annotations), **version}, "spec": spec}
         return json_values.lease(await self._caller.call("PATCH", self._lease, Reason.LEASE_MISSING, body))
 
     # EndpointSlices -----------------------------------------------------------------------------

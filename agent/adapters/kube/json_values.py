@@ -101,6 +101,7 @@ def lease(body: Json) -> Lease:
         renew_time=text(spec, "renewTime"),
         duration=duration if isinstance(duration, int) else 0,
         annotations={k: v for k, v in annotations.items() if isinstance(v, str)},
+        version=text(part(body, "metadata"), "resourceVersion"),
     )
 
 
