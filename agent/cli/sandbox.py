@@ -22,6 +22,7 @@ SCENARIOS = {
     "tour": "one host joins, serves, loses its application, agent and API server, drains, leaves",
     "first-day": "a host with a running application follows docs/getting-started.md; its clients see no error",
     "dead-host": "three hosts and the watcher; the network of one is cut under load, then that of all",
+    "fleet": "three hosts of one group; one joins late and one is retired under load; their clients see no error",
     "upgrade": "two hosts under load, whose agents and proxies are replaced; their clients see no error",
 }
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.sandbox.stage import dead_host, first_day, namespaces, terminal, upgrade
+from agent.sandbox.stage import dead_host, first_day, fleet, namespaces, terminal, upgrade
 from agent.sandbox.stage.interactive import Visit
 from agent.sandbox.stage.scene import Options, Scene
 from agent.sandbox.stage.tour import Step, Tour, take
@@ -24,6 +24,8 @@ def run(*, check: bool, proxy: Path | None, verbose: bool, scenario: str = "tour
             return asyncio.run(_upgrade(base, options.log))
         case "dead-host":
             return asyncio.run(_dead_host(base, options.log))
+        case "fleet":
+            return asyncio.run(_fleet(base, options.log))
         case "first-day":
             return asyncio.run(_first_day(base, options.log))
     if not check and not terminal.can_ask():
@@ -41,6 +43,11 @@ async def _upgrade(base: Path, log: int | None) -> int:
 
 async def _dead_host(base: Path, log: int | None) -> int:
     async with dead_host.standing(base, log) as scenario:
+        return await _check(scenario.hosts[0], scenario.steps())
+
+
+async def _fleet(base: Path, log: int | None) -> int:
+    async with fleet.standing(base, log) as scenario:
         return await _check(scenario.hosts[0], scenario.steps())
 
 

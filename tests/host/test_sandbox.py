@@ -58,6 +58,14 @@ def test_a_dead_host_leaves_and_a_silent_fleet_stays(root: None) -> None:
 
 
 @pytest.mark.real
+def test_a_host_joins_late_and_another_is_retired_and_no_request_fails(root: None) -> None:
+    done = _ended([*FAIRLEAD, "--check", "--scenario", "fleet"], 400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "sandbox: 4 of 4 checks passed"
+    assert "its objects are deleted" in done.stdout and "none failed" in done.stdout
+
+
+@pytest.mark.real
 def test_the_first_day_of_a_host_by_the_page(root: None) -> None:
     """The scenario counts the failures of a plain client; here they are counted as it says."""
     done = _ended([*FAIRLEAD, "--scenario", "first-day"], 300)

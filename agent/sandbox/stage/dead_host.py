@@ -3,7 +3,6 @@ cut under load, then that of all."""
 
 import asyncio
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -14,10 +13,10 @@ from datetime import datetime
 from pathlib import Path
 
 from agent.sandbox.api.server import EXTERNAL_WORKLOADS, LEASES
-from agent.sandbox.stage import network
+from agent.sandbox.stage import kubeconfig, network
 from agent.sandbox.stage.background import background
 from agent.sandbox.stage.client import Load
-from agent.sandbox.stage.scene import API_PORT, NAMESPACE, Options, Scene, end
+from agent.sandbox.stage.scene import NAMESPACE, Options, Scene, end
 from agent.sandbox.stage.tour import PATIENCE, Missed, Step, is_ready, must, until
 from agent.sandbox.stage.upgrade import LAG, Chooser
 
@@ -146,7 +145,7 @@ async def standing(base: Path, log: int | None) -> AsyncIterator[DeadHost]:
             scene = Scene(base, options, beside=one, place=place)
             hosts.append(await stack.enter_async_context(scene.standing()))
         watcher_log = base / "watcher.log"
-        await stack.enter_async_context(watching(one, base, watcher_log))
+        await stack.enter_async_context(watching(one, watcher_log))
         chooser = Chooser(one.api)
         load = Load(chooser.url)
         await stack.enter_async_context(background(chooser.run(), _send(one, load)))
@@ -154,11 +153,8 @@ async def standing(base: Path, log: int | None) -> AsyncIterator[DeadHost]:
 
 
 @contextlib.asynccontextmanager
-async def watching(scene: Scene, base: Path, log: Path) -> AsyncIterator[None]:
-    scene.api.tokens[WATCHERS_TOKEN] = "watcher"
-    (base / "api-ca.pem").write_text(scene.ca.pem)
-    config = base / "watcher.kubeconfig"
-    config.write_text(kubeconfig(f"https://{network.CLUSTER}:{API_PORT}", base / "api-ca.pem"))
+async def watching(scene: Scene, log: Path) -> AsyncIterator[None]:
+    config = kubeconfig.write(scene, "watcher", WATCHERS_TOKEN)
     arguments = ["watcher", "--kubeconfig", str(config), "-n", NAMESPACE, "--lease-namespace", NAMESPACE]
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -171,18 +167,6 @@ async def watching(scene: Scene, base: Path, log: Path) -> AsyncIterator[None]:
         yield
     finally:
         await end(process)
-
-
-def kubeconfig(server: str, ca: Path) -> str:
-    cluster = {"server": server, "certificate-authority": str(ca)}
-    return json.dumps(
-        {
-            "clusters": [{"name": "sandbox", "cluster": cluster}],
-            "users": [{"name": "watcher", "user": {"token": WATCHERS_TOKEN}}],
-            "contexts": [{"name": "watcher", "context": {"cluster": "sandbox", "user": "watcher"}}],
-            "current-context": "watcher",
-        }
-    )
 
 
 async def _send(scene: Scene, load: Load) -> None:
