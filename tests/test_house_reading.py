@@ -21,6 +21,7 @@ OTHERWISE = {
     "host/reading.py": "the function itself",
     "offline/archive.py": _NAMED,
     "offline/artefact.py": _NAMED,
+    "offline/support/bundle.py": _CREATES,
     "offline/versions.py": _NAMED,
     "privileged/redirect/backends/iptables.py": _KERNEL,
     "privileged/redirect/resolvers_gateways.py": _KERNEL,

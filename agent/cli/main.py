@@ -41,6 +41,7 @@ VERBS = {
     "shutdown-drain": "shutdown_drain",
     "wait": "wait",
     "list": "list",
+    "support": "support",
     "watcher": "watcher",
 }
 
@@ -59,6 +60,7 @@ fairlead makes this host a member of a Linkerd mesh.
   fairlead enrol, retire        create and delete what a host needs in the cluster; run by an operator
   fairlead manifest, import     print a host's objects and policies, and convert manifests of guides
   fairlead list                 list the hosts of a fleet, and which of them serve; run by an operator
+  fairlead support              write one archive with what is needed to help with this host
   fairlead watcher              in the cluster: mark dead hosts as not ready
 
 The agent itself is `fairlead run`, started by systemd."""

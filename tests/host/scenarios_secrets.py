@@ -6,6 +6,7 @@ import re
 import resource
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from agent.core.reasons import Reason
@@ -15,7 +16,7 @@ from agent.sandbox.stage import network
 from agent.sandbox.stage.scene import API_PORT, PROXY_UID, TOKEN, Scene
 from agent.sandbox.stage.tour import until
 from tests.host.scenario import named, scenario, serves, serving, started
-from tests.host.secrets import OUTPUTS, Keys, secrets
+from tests.host.secrets import COLLECTED, OUTPUTS, Keys, Look, secrets
 from tests.lab import identity_tokens
 
 CONTROLLER = f"{network.CLUSTER}:8080"
@@ -72,6 +73,7 @@ async def no_token_of_the_identity_is_said(scene: Scene) -> None:
     assert held.read_text() != given.read_text()
     await _nothing_shows(scene, keys)
     await _dies_without_a_core_file(scene)
+    await _nothing_shows(scene, keys, COLLECTED)
     await scene.start_agent(arguments=["--log", "json"])
     await named(scene, Reason.IDENTITY_TOKEN_UNSUITABLE)
     await _nothing_shows(scene, keys)
@@ -98,14 +100,15 @@ async def _nothing_secret_is_said(scene: Scene, refusal: Reason) -> None:
     scene.api.faults.clear()
     await serves(scene)
     await _dies_without_a_core_file(scene)
+    await _nothing_shows(scene, keys, COLLECTED)
     await scene.start_agent(arguments=["--log", "json"])
     await serves(scene)
     await _nothing_shows(scene, keys)
     assert keys.issued, "no key was looked for"
 
 
-async def _nothing_shows(scene: Scene, keys: Keys) -> None:
-    said = {name: await output(scene) for name, output in OUTPUTS.items()}
+async def _nothing_shows(scene: Scene, keys: Keys, outputs: Mapping[str, Look] = OUTPUTS) -> None:
+    said = {name: await output(scene) for name, output in outputs.items()}
     empty = [name for name, text in said.items() if not text.strip()]
     assert not empty, f"nothing to look at: {empty}"
     found = [f"{what} in {name}" for what, own in secrets(keys) for name, text in said.items() if own in text]

@@ -7,6 +7,8 @@ of the first in each of the second.
 import base64
 import json
 import sys
+import tarfile
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from agent.sandbox.api.store import Place
 from agent.sandbox.identity.ca import Authority, SvidMaterial
 from agent.sandbox.stage.scene import TOKEN, Scene
 
+Look = Callable[[Scene], Awaitable[bytes]]
 # The files of a host that may hold a secret: its administrator put it there.
 ADMINISTRATORS = (
     "etc/fairlead/token",
@@ -93,14 +96,14 @@ async def _socket(scene: Scene) -> bytes:
     return json.dumps(await scene.status()).encode()
 
 
-def _look(read: Callable[[Scene], bytes]) -> Callable[[Scene], Awaitable[bytes]]:
+def _look(read: Callable[[Scene], bytes]) -> Look:
     async def say(scene: Scene) -> bytes:
         return read(scene)
 
     return say
 
 
-def _verb(*words: str) -> Callable[[Scene], Awaitable[bytes]]:
+def _verb(*words: str) -> Look:
     async def say(scene: Scene) -> bytes:
         return (await scene.cli(*words))[1].encode()
 
@@ -112,8 +115,19 @@ async def _checked(scene: Scene) -> bytes:
     return (await scene.read_on_host(sys.executable, "-m", "agent", "check-config", str(file))).encode()
 
 
+async def _support(scene: Scene) -> bytes:
+    """Every file of the archive, and what the verb prints. The archive lies where no other output looks."""
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "archive.tar.gz"
+        code, printed = await scene.cli("support", "--yes", "-o", str(archive))
+        assert code == 0, printed
+        with tarfile.open(archive) as tar:
+            files = [file.read() for member in tar if (file := tar.extractfile(member)) is not None]
+    return b"\n".join([printed.encode(), *files])
+
+
 # name → what it says at this moment
-OUTPUTS: dict[str, Callable[[Scene], Awaitable[bytes]]] = {
+OUTPUTS: dict[str, Look] = {
     "the agent's log": _look(_log),
     "the status socket": _socket,
     "the API server": _look(_api_server),
@@ -125,3 +139,5 @@ OUTPUTS: dict[str, Callable[[Scene], Awaitable[bytes]]] = {
     "fairlead redirect show": _verb("redirect", "show"),
     "fairlead check-config": _checked,
 }
+# What is looked at once for each credential, while the agent is dead: it takes some seconds.
+COLLECTED: dict[str, Look] = {"fairlead support": _support}

@@ -30,6 +30,9 @@ RUN: dict[str, dict[str, int]] = {
         "fairlead redirect trace --in tcp 192.0.2.10:8080 --from 198.51.100.7": 0,
         "fairlead redirect trace --out tcp 10.42.0.7:80 --uid 1000   # which rule decides, and why": 0,
     },
+    "docs/support.md": {
+        "sudo fairlead support --yes -o /root/support.tar.gz  # write without a question": 0,
+    },
     "docs/security.md": {
         "fairlead status                    # API credential      spiffe, audience kubernetes, 2 min left": 3,
         "fairlead status --json | jq .credential": 0,
@@ -52,6 +55,7 @@ ELSEWHERE = {
     "for user in fairlead ": "on SPIRE's server, as an administrator",
     "for unit in fairlead.service ": "on SPIRE's server, by unit",
     "sudo -u fairlead-proxy fairlead identity-gate ": "needs SPIRE: tests/offline/test_identity_gate.py does it",
+    "sudo fairlead support                  ": "asks on a terminal: tests/offline/test_support.py does it",
     "fairlead drain ": f"needs a mesh: {_MEMBER} does it",
     "fairlead leave ": f"needs a mesh: {_MEMBER} does it",
     "fairlead enrol ": f"needs a cluster: {_ENROLLED} does it",
