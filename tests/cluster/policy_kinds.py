@@ -32,6 +32,24 @@ _SPECS: dict[str, dict[str, Json]] = {
     "MeshTLSAuthentication": {
         "v1alpha1": {"properties": {"identities": {"type": "array", "items": _TEXT}}},
     },
+    "ServerAuthorization": {
+        "v1beta1": {
+            "required": ["server", "client"],
+            "properties": {
+                "server": {"type": "object", "properties": {"name": _TEXT, "selector": _SELECTOR}},
+                "client": {
+                    "type": "object",
+                    "properties": {
+                        "unauthenticated": {"type": "boolean"},
+                        "meshTLS": {
+                            "type": "object",
+                            "properties": {"identities": {"type": "array", "items": _TEXT}},
+                        },
+                    },
+                },
+            },
+        },
+    },
     "AuthorizationPolicy": {
         "v1alpha1": {
             "required": ["targetRef", "requiredAuthenticationRefs"],
@@ -46,6 +64,7 @@ PLURALS = {
     "Server": "servers",
     "MeshTLSAuthentication": "meshtlsauthentications",
     "AuthorizationPolicy": "authorizationpolicies",
+    "ServerAuthorization": "serverauthorizations",
 }
 
 

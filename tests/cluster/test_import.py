@@ -104,6 +104,32 @@ spec: {podSelector: {matchLabels: {app: db}}, port: 5432}
 """,
         ("its address 192.0.2.4 is NS/db-2 now", "a podSelector never selects a host", "it is v1beta3"),
     ),
+    "clients by patterns, for a Server and for a policy": (
+        """
+apiVersion: policy.linkerd.io/v1alpha1
+kind: ServerAuthorization
+metadata: {name: db, namespace: NS}
+spec:
+  server: {name: db}
+  client:
+    meshTLS: {identities: ["*.shop.serviceaccount.identity.linkerd.cluster.local", "spiffe://example.org/web"]}
+---
+apiVersion: policy.linkerd.io/v1alpha1
+kind: MeshTLSAuthentication
+metadata: {name: all, namespace: NS}
+spec: {identities: ["*"]}
+---
+apiVersion: policy.linkerd.io/v1beta1
+kind: ServerAuthorization
+metadata: {name: plain, namespace: NS}
+spec: {server: {selector: {matchLabels: {app: db}}}, client: {unauthenticated: true}}
+""",
+        (
+            "ServerAuthorization NS/db: the pattern *.shop.serviceaccount",
+            "it is written policy.linkerd.io/v1beta1",
+            "MeshTLSAuthentication NS/all: the pattern * never matches the SPIFFE ID of a host",
+        ),
+    ),
 }
 
 
@@ -151,6 +177,14 @@ def test_what_works_already_is_printed_as_it_is(tmp_path: Path) -> None:
     done = imported(tmp_path, GUIDES["a workload of the first version, with a status"][0])
     again = imported(tmp_path, done.out)
     assert (again.code, again.out, again.err) == (0, done.out, "")
+
+
+def test_clients_by_exact_identity_are_printed_as_they_are(tmp_path: Path) -> None:
+    guide = "clients by patterns, for a Server and for a policy"
+    exact = GUIDES[guide][0].replace("*", "web").replace("v1alpha1\nkind: ServerA", "v1beta1\nkind: ServerA")
+    done = imported(tmp_path, exact)
+    assert (done.code, done.err) == (0, "")
+    assert list(yaml.safe_load_all(done.out)) == list(yaml.safe_load_all(exact))
 
 
 def test_what_is_not_a_manifest_has_its_error(tmp_path: Path) -> None:

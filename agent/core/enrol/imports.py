@@ -20,6 +20,7 @@ _COUNTS: Final = ("successThreshold", "failureThreshold")
 _PROBE: Final = {"httpGet", "tcpSocket", "grpc", "exec", *_TIMES.values(), *_COUNTS}
 _GROUPS: Final = ("WorkloadGroup", "ExternalGroup")
 _ENDPOINTS: Final = "Endpoints"
+_OLD_POLICY: Final = "policy.linkerd.io/v1alpha1"
 
 
 @dataclass
@@ -46,6 +47,8 @@ def imported(bodies: Iterable[Json], identity: str, linkerd: str, cluster_domain
                 done.bodies.append(_group(body, done, identity))
             case "Service" | "Endpoints" | "Server":
                 continue
+            case "ServerAuthorization" | "MeshTLSAuthentication":
+                done.bodies.append(_clients(body, done))
             case _:
                 done.bodies.append(body)
     _services(given, done, identity, linkerd, cluster_domain)
@@ -226,6 +229,23 @@ def _server(body: Json, done: Imported) -> Json:
         if body.get("apiVersion") not in ("policy.linkerd.io/v1beta2", "policy.linkerd.io/v1beta3"):
             done.note(body, f"{body.get('apiVersion')} has no externalWorkloadSelector: it is v1beta3")
             body["apiVersion"] = "policy.linkerd.io/v1beta3"
+    return body
+
+
+def _clients(body: Json, done: Imported) -> Json:
+    """Who may connect. A SPIFFE ID, which hosts have, is matched only by itself."""
+    spec = body.get("spec", {})
+    mesh = spec
+    if body["kind"] == "ServerAuthorization":
+        mesh = spec.get("client", {}).get("meshTLS", {})
+        if body.get("apiVersion") == _OLD_POLICY:
+            body["apiVersion"] = "policy.linkerd.io/v1beta1"
+            done.note(body, f"{_OLD_POLICY} is no longer served; it is written {body['apiVersion']}")
+    for identity in mesh.get("identities") or []:
+        if str(identity).startswith("*"):
+            done.note(
+                body, f"the pattern {identity} never matches the SPIFFE ID of a host: list each host's exact ID"
+            )
     return body
 
 
