@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -285,3 +286,9 @@ def test_status_shows_identity_its_end_its_next_rotation_and_the_anchors() -> No
     anchored = f.AnchorsFact("0123456789abcdef", expires_at=NOW + 86400 * 100)
     line = f"{world.ID}, 50 min left, next rotation in 20 min, anchors 0123456789ab for 100 days"
     assert line in shown(serving(identity=svid, anchors=anchored))
+
+
+def test_kubectl_finds_it_as_a_plugin() -> None:
+    """By the name of the program, which packaging tools make of this table."""
+    scripts = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts["kubectl-fairlead"] == scripts["fairlead"] == "agent.cli.main:main"
