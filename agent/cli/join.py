@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.cli.kit import redirects
 from agent.cli.kit.configuration import list_problems, read
-from agent.cli.kit.exits import Exit, Failure, must_be_root
+from agent.cli.kit.exits import Exit, Failure, complain, must_be_root
 from agent.cli.kit.follow import follow, follow_arguments, serves
 from agent.host import Host
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 HELP = "make this host a member of the mesh, or add it again"
 DESCRIPTION = """\
 With a BUNDLE that `fairlead enrol` wrote ("-": standard input), as root: writes /etc/fairlead after every check,
-shows what changes, starts the service with the redirect on trial, and waits until the host is Ready; then the
-redirect is kept. A second run shows what differs. A value that a person set is never overwritten: the command is
-refused and names it, unless --replace.
+shows what changes and what `fairlead doctor` finds wrong, starts the service with the redirect on trial, and
+waits until the host is Ready; then the redirect is kept. A second run shows what differs. A value that a person
+set is never overwritten: the command is refused and names it, unless --replace.
 
 Without a bundle: reverts a `fairlead leave`. The proxy is started, the redirect is set, and the host becomes Ready
 when identity, proxy, redirect and probes are as intended. The command waits for that, up to --timeout.
@@ -62,6 +62,8 @@ def _join(args: argparse.Namespace) -> int:
     _show(args, plan)
     if plan.changes and not (args.yes or _agreed(args)):
         raise Failure(Exit.FAILED, "cannot join the mesh: the changes were not accepted", "nothing was changed")
+    if not args.no_start:
+        _examine(args, plan)
     _write(args, plan)
     if args.no_start:
         return Exit.OK
@@ -127,6 +129,17 @@ def _agreed(args: argparse.Namespace) -> bool:
         remedy = "accept them with --yes"
         raise Failure(Exit.USAGE, "cannot join the mesh: the changes must be accepted", remedy)
     return input("Change this host? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _examine(args: argparse.Namespace, plan: "Plan") -> None:
+    """What fails is named, with its fix. The command goes on: an entry of SPIRE that is new takes seconds, and the
+    redirect is on trial."""
+    from agent.core.doctor.check import Result
+    from agent.offline.doctor import before_join, main
+
+    for one in before_join.examine(args.prefix, plan, main.Wanted()):
+        if one.outcome.result is Result.FAIL:
+            complain(f"{one.check.name}: {one.outcome.why}", one.outcome.fix)
 
 
 def _write(args: argparse.Namespace, plan: "Plan") -> None:

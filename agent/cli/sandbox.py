@@ -23,6 +23,16 @@ SCENARIOS = {
     "first-day": "a host with a running application follows docs/getting-started.md; its clients see no error",
     "dead-host": "three hosts and the watcher; the network of one is cut under load, then that of all",
     "fleet": "three hosts of one group; one joins late and one is retired under load; their clients see no error",
+    "broken-1": "fairlead doctor finds, and cures: the name of the policy controller has no address",
+    "broken-2": "fairlead doctor finds, and cures: the SVID has another SPIFFE ID",
+    "broken-3": "fairlead doctor finds, and cures: the trust anchors do not cover the SVID",
+    "broken-4": "fairlead doctor finds, and cures: a registration entry for the agent, and none for the proxy",
+    "broken-5": "fairlead doctor finds, and cures: the application listens on loopback alone",
+    "broken-6": "fairlead doctor finds, and cures: INPUT refuses the proxy's port 4143",
+    "broken-7": "fairlead doctor finds, and cures: packets of full size to the control plane are lost",
+    "broken-8": "fairlead doctor finds, and cures: the host may not write its status",
+    "broken-9": "fairlead doctor finds, and cures: the host's clock is 10 minutes behind",
+    "broken-10": "fairlead doctor finds, and cures: chains of Linkerd's guide are left",
     "upgrade": "two hosts under load, whose agents and proxies are replaced; their clients see no error",
 }
 

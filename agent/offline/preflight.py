@@ -48,21 +48,36 @@ def main(arguments: Sequence[str]) -> int:
 
 async def first_fault(prefix: Path, version: str) -> Fault | None:
     """None: no known fault prevents it."""
+    plan = _planned(prefix, version)
+    if isinstance(plan, Fault):
+        return plan
     try:
-        plan = launch.plan(prefix, version)
         settings = launch.settings(prefix, version)
         wanted = gate.gate_of(str(prefix))
     except (Refusal, identity.Unconfigured) as error:
         reason = getattr(error, "reason", None)
         return Fault(reason or Reason.PROXY_CONFIGURATION_REFUSED, str(error))
+    faults = await asyncio.gather(_binary(plan.binary), _identity(wanted), resolve_names(settings))
+    return next((fault for fault in (faults[0], _ports(settings), *faults[1:]) if fault is not None), None)
+
+
+async def binary(prefix: Path, version: str = "") -> Fault | None:
+    """Of the binary and its configuration alone."""
+    plan = _planned(prefix, version)
+    return plan if isinstance(plan, Fault) else await _binary(plan.binary)
+
+
+def _planned(prefix: Path, version: str) -> launch.Launch | Fault:
+    try:
+        return launch.plan(prefix, version)
+    except Refusal as error:
+        return Fault(error.reason or Reason.PROXY_CONFIGURATION_REFUSED, str(error))
     except proxy.Refused as refused:
         return refused.fault
     except KeyError:
         return Fault(Reason.PROXY_CONFIGURATION_REFUSED, "proxy.user is not a user of this host")
     except OSError as error:
         return Fault(Reason.PROXY_CONFIGURATION_REFUSED, f"{error.filename}: {error.strerror}")
-    faults = await asyncio.gather(_binary(plan.binary), _identity(wanted), resolve_names(settings))
-    return next((fault for fault in (faults[0], _ports(settings), *faults[1:]) if fault is not None), None)
 
 
 async def _binary(path: str) -> Fault | None:

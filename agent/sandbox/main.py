@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.sandbox.stage import dead_host, first_day, fleet, namespaces, terminal, upgrade
+from agent.sandbox.stage import broken, dead_host, first_day, fleet, namespaces, terminal, upgrade
 from agent.sandbox.stage.interactive import Visit
 from agent.sandbox.stage.scene import Options, Scene
 from agent.sandbox.stage.tour import Step, Tour, take
@@ -28,6 +28,8 @@ def run(*, check: bool, proxy: Path | None, verbose: bool, scenario: str = "tour
             return asyncio.run(_fleet(base, options.log))
         case "first-day":
             return asyncio.run(_first_day(base, options.log))
+        case name if name in broken.BROKEN:
+            return asyncio.run(_broken(base, name, options.log))
     if not check and not terminal.can_ask():
         print("standard input is not a terminal: the tour runs without pauses\n", flush=True)
         check = True
@@ -54,6 +56,11 @@ async def _fleet(base: Path, log: int | None) -> int:
 async def _first_day(base: Path, log: int | None) -> int:
     async with first_day.standing(base, log) as scenario:
         return await _check(scenario.host.scene, scenario.steps())
+
+
+async def _broken(base: Path, name: str, log: int | None) -> int:
+    async with broken.standing(base, name, log) as scenario:
+        return await _check(scenario.scene, scenario.steps())
 
 
 async def _visit(scene: Scene, check: bool) -> int:

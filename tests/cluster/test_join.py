@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import random
+import tempfile
 import time
 from pathlib import Path
 
@@ -94,6 +95,21 @@ async def _in_force(api: KubeApi) -> Workload:
             except Trouble as trouble:
                 assert trouble.reason is Reason.API_FORBIDDEN, trouble
             await asyncio.sleep(0.05)
+
+
+def test_the_doctor_checks_a_host_before_it_joins(operator: Operator, host: JoiningHost) -> None:
+    """With the files that the bundle brings; nothing is left, and the host stays as it is."""
+    before = set(Path(tempfile.gettempdir()).glob("fairlead-doctor-*"))
+    words = ("--json", "--timeout", "30", "clock", "trust-anchors", "agent-identity", "agent")
+    done = run("doctor", "--bundle", str(operator.bundle()), "--prefix", str(host.prefix), *words)
+    found = {one["name"]: one for one in json.loads(done.out)["checks"]}
+    assert done.code == 2, done.out
+    assert found["configuration"]["result"] == found["trust-anchors"]["result"] == "ok", found
+    assert found["clock"]["result"] == "ok", found["clock"]
+    assert found["agent-identity"]["behind"] == "workload-api"
+    assert found["agent"]["why"] == "this host has not joined a mesh"
+    assert not host.prefix.exists()
+    assert set(Path(tempfile.gettempdir()).glob("fairlead-doctor-*")) == before
 
 
 def test_a_second_join_changes_nothing(operator: Operator, host: JoiningHost) -> None:

@@ -50,6 +50,14 @@ def test_proxy_upgrades_fail_no_request(root: None) -> None:
 
 
 @pytest.mark.real
+@pytest.mark.parametrize("name", [name for name in sandbox.SCENARIOS if name.startswith("broken-")])
+def test_the_doctor_names_the_cause_first_and_its_fix_cures_it(root: None, name: str) -> None:
+    done = _ended([*FAIRLEAD, "--check", "--scenario", name], 600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "sandbox: 3 of 3 checks passed"
+
+
+@pytest.mark.real
 def test_a_dead_host_leaves_and_a_silent_fleet_stays(root: None) -> None:
     done = _ended([*FAIRLEAD, "--check", "--scenario", "dead-host"], 400)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -7,7 +7,7 @@ fields are "" or ().
 
 from collections.abc import AsyncGenerator, Sequence
 
-from agent.adapters.kube import calls, json_values, roots, token_request
+from agent.adapters.kube import calls, json_values, reviews, roots, token_request
 from agent.adapters.kube.access import Credential, TokenFile
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
@@ -45,6 +45,9 @@ class KubeApi:
     def tokens(self, account: str) -> token_request.TokenRequest:
         """`account`: a service account beside the ExternalWorkload."""
         return token_request.TokenRequest(self._caller, self._namespace, account)
+
+    def reviews(self) -> reviews.Reviews:
+        return reviews.Reviews(self._caller)
 
     async def close(self) -> None:
         await self._caller.close()

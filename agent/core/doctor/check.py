@@ -50,11 +50,12 @@ def skipped(why: str) -> Outcome:
     return Outcome(Result.SKIPPED, why)
 
 
-def of_fault(fault: Fault) -> Outcome:
-    """With the words of its reason, so that every report of fairlead says the same."""
+def of_fault(fault: Fault, *, fails: bool = False) -> Outcome:
+    """With the words of its reason, so that every report of fairlead says the same. `fails`: also with a reason
+    that a running host serves with."""
     entry = fault.entry
     why = f"{entry.text} ({fault.detail})" if fault.detail else entry.text
-    failed = entry.severity is Severity.FAULT
+    failed = fails or entry.severity is Severity.FAULT
     return Outcome(Result.FAIL if failed else Result.WARN, f"{why} [{fault.reason}]", fault.way_out)
 
 

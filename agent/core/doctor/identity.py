@@ -72,7 +72,6 @@ class Answer:
 
     user: str
     uid: int
-    socket: str
     spiffe_id: str
     fault: Fault | None
     certified: str = ""

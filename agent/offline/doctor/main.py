@@ -14,10 +14,11 @@ from agent.offline.doctor import readings, sources
 
 @dataclass(frozen=True)
 class Wanted:
-    """`names`: of checks; (): all. `each`: seconds for one of them."""
+    """`names`: of checks; (): all. `each`: seconds for one of them. `joined`: False before the host joins."""
 
     names: Sequence[str] = ()
     each: float = checks.Limits.each
+    joined: bool = True
 
     @property
     def limits(self) -> checks.Limits:
@@ -32,7 +33,7 @@ def examine(prefix: str, wanted: Wanted) -> tuple[Finding, ...]:
 
 async def examined(prefix: str, wanted: Wanted) -> tuple[Finding, ...]:
     chosen = selected(host_checks.HOST, wanted.names)
-    joined = not reading.absent(Host.below(prefix).configuration)
+    joined = wanted.joined and not reading.absent(Host.below(prefix).configuration)
 
     def refused(check: Check) -> str:
         if check.root and os.geteuid() != 0:

@@ -8,10 +8,10 @@ from agent.adapters import anchors, server_clock
 from agent.config import Config, derived
 from agent.core.doctor import identity as judged
 from agent.core.reasons import Fault, Reason
-from agent.host import reading
+from agent.host import Host, reading
 from agent.loops.checks import NotHere, Reader
 from agent.offline import identity
-from agent.offline.doctor import users, way
+from agent.offline.doctor import host_readings, machine_readings, users, way
 from agent.offline.doctor.sources import Sources, blocking
 from agent.ports import Trouble
 
@@ -25,6 +25,28 @@ def of_host(sources: Sources) -> Mapping[str, Reader]:
         "proxy-identity": lambda: _proxy(sources),
         "trust-anchors": lambda: _anchors(sources),
         "trust": lambda: _trust(sources),
+        "disk": lambda: machine_readings.disk(sources),
+        "proxy-binary": lambda: machine_readings.binary(sources),
+        "helper": lambda: machine_readings.helper(sources),
+        "agent": lambda: machine_readings.agent(sources),
+        "versions": lambda: machine_readings.versions(sources),
+        "limits": lambda: machine_readings.limits(sources),
+        "ready": lambda: machine_readings.agent(sources),
+        "control-plane-names": lambda: host_readings.names(sources),
+        "pod-routes": lambda: host_readings.routes(sources),
+        "control-plane": lambda: host_readings.control_plane(sources),
+        "path-mtu": lambda: host_readings.path_mtu(sources),
+        "api-server": lambda: host_readings.api_fault(sources),
+        "api-credential": lambda: host_readings.api_fault(sources),
+        "api-rights": lambda: host_readings.reviews(sources),
+        "workload": lambda: host_readings.workload(sources),
+        "lease": lambda: host_readings.lease(sources),
+        "application": lambda: host_readings.application(sources),
+        "proxy-ports": lambda: host_readings.proxy_ports(sources),
+        "guide-rules": lambda: host_readings.guide(sources),
+        "firewall": lambda: host_readings.firewall(sources),
+        "redirect": lambda: host_readings.refused(sources),
+        "rules": lambda: host_readings.live(sources),
     }
 
 
@@ -78,17 +100,24 @@ async def _server_ahead(sources: Sources) -> float:
 
 async def _agent(sources: Sources) -> judged.Answer:
     config = _by_spiffe(sources)
-    return await _answer(config, users.agent(config), await sources.agent_identity())
+    return await _answer(sources, users.agent(config), await sources.agent_identity(), "agent")
 
 
 async def _proxy(sources: Sources) -> judged.Answer:
     config = sources.config()
-    return await _answer(config, users.proxy(config), await sources.proxy_identity())
+    return await _answer(sources, users.proxy(config), await sources.proxy_identity(), "proxy")
 
 
-async def _answer(config: Config, user: users.User, fault: Fault | None) -> judged.Answer:
-    socket, name = config.identity.workload_api, config.workload.identity
-    return judged.Answer(user.name, user.uid, socket, name, fault)
+async def _answer(sources: Sources, user: users.User, fault: Fault | None, whose: str) -> judged.Answer:
+    """With entries by unit, only the running programs get an SVID."""
+    name = sources.config().workload.identity
+    certified = await machine_readings.certified(sources, whose) if fault and _by_unit(sources) else ""
+    return judged.Answer(user.name, user.uid, name, fault, certified)
+
+
+def _by_unit(sources: Sources) -> bool:
+    """A program of a prefix is in no unit."""
+    return sources.host.prefix == Host().prefix
 
 
 async def _anchors(sources: Sources) -> judged.Anchors:

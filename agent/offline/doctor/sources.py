@@ -13,6 +13,7 @@ from agent.host import Host
 from agent.loops.checks import NotHere
 from agent.offline import identity
 from agent.offline.doctor import users
+from agent.offline.doctor.plain_faults import fault
 
 T = TypeVar("T")
 
@@ -47,10 +48,10 @@ class Sources:
         return await self.once(question, lambda: users.ask(self.prefix, user, question))
 
     async def agent_identity(self) -> Fault | None:
-        return users.fault(await self.asked(users.agent(self.config()), "agent-identity"))
+        return fault(await self.asked(users.agent(self.config()), "agent-identity"))
 
     async def proxy_identity(self) -> Fault | None:
-        return users.fault(await self.asked(users.proxy(self.config()), "proxy-identity"))
+        return fault(await self.asked(users.proxy(self.config()), "proxy-identity"))
 
 
 @asynccontextmanager

@@ -13,18 +13,23 @@ import os
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from agent import host
-from agent.adapters import server_clock, spawn
+from agent.adapters import long_hello, server_clock, spawn
+from agent.adapters.control_plane import HostControlPlane
+from agent.adapters.helper import Helper
 from agent.config import Config, derived
+from agent.core import proxy as proxy_settings
 from agent.core import text_files
-from agent.core.reasons import Fault, Reason
+from agent.core.reasons import Reason
 from agent.host import Host, reading, secrecy
 from agent.loops.checks import NotHere, Unread
-from agent.offline import credential, gate, identity
+from agent.offline import credential, gate, identity, preflight
+from agent.offline.doctor import api_reading
+from agent.offline.doctor.plain_faults import plain
 from agent.ports import Trouble
 
 USAGE: Final = 64
@@ -91,6 +96,46 @@ async def _agent_identity(prefix: str) -> Any:
     return plain(await gate.look(wanted)) if config.identity.mode == "spiffe" else None
 
 
+async def _helper(prefix: str) -> Any:
+    """As the agent asks it; this verb reads only."""
+    try:
+        asked = Helper(str(Host.below(prefix).prefix))
+        await asked.ask_within(_LONGEST, "redirect counters", Reason.REDIRECT_FAILED, {})
+    except Trouble as trouble:
+        return plain(trouble.fault)
+    return None
+
+
+async def _proxy_binary(prefix: str) -> Any:
+    return plain(await preflight.binary(Host.below(prefix).prefix))
+
+
+async def _control_plane(prefix: str) -> Any:
+    """As the proxy's user, whose connections are never redirected."""
+    look = await control_plane(identity.configuration(prefix), prefix).look(dial=True)
+    return [plain(look.policy), plain(look.destination)]
+
+
+def control_plane(config: Config, prefix: str) -> HostControlPlane:
+    host = Host.below(prefix)
+    anchors = derived.anchors_in_force(config, host.prefix)
+    return HostControlPlane(*proxy_settings.controllers(derived.proxy_settings(config, prefix)), anchors)
+
+
+async def _path_mtu(prefix: str) -> Any:
+    policy, _, _ = proxy_settings.controllers(derived.proxy_settings(identity.configuration(prefix), prefix))
+    host, _, port = policy.rpartition(":")
+    return asdict(await long_hello.ask(host.strip("[]"), int(port)))
+
+
+async def _api(prefix: str) -> Any:
+    return await api_reading.read(prefix)
+
+
+async def _api_rights(prefix: str) -> Any:
+    return await api_reading.rights(prefix)
+
+
 async def _api_clock(prefix: str) -> Any:
     """Where the kubeconfig says, which may be the agent's alone."""
     config = identity.configuration(prefix)
@@ -119,18 +164,14 @@ async def server_ahead(config: Config) -> float:
 QUESTIONS: Final[Mapping[str, Question]] = {
     "agent-identity": _agent_identity,
     "proxy-identity": _proxy_identity,
+    "helper": _helper,
+    "proxy-binary": _proxy_binary,
+    "control-plane": _control_plane,
+    "path-mtu": _path_mtu,
+    "api": _api,
+    "api-rights": _api_rights,
     "api-clock": _api_clock,
 }
-
-
-def plain(fault: Fault | None) -> Any:
-    if fault is None:
-        return None
-    return {"reason": fault.reason.value, "detail": fault.detail, "remedy": fault.remedy}
-
-
-def fault(value: Any) -> Fault | None:
-    return None if value is None else Fault(Reason(value["reason"]), value["detail"], value["remedy"])
 
 
 def become(uid: int, gid: int) -> None:

@@ -1,9 +1,9 @@
 """An embedded Kubernetes API server: only what a host needs, and strict in that.
 
 ExternalWorkload (with a real status subresource), Lease, Event and EndpointSlice; get, list, create, update,
-delete, watch, merge patch and JSON patch; bearer tokens and JWT-SVIDs. Its objects outlive stop() and start(). Its
-behaviour is checked against a real kube-apiserver by the same tests. Left out: watches by label, paging,
-server-side apply, dry runs, finalizers, owner references' garbage collection.
+delete, watch, merge patch and JSON patch; SelfSubjectAccessReview; bearer tokens and JWT-SVIDs. Its objects
+outlive stop() and start(). Its behaviour is checked against a real kube-apiserver by the same tests. Left out:
+watches by label, paging, server-side apply, dry runs, finalizers, owner references' garbage collection.
 """
 
 import asyncio
@@ -41,6 +41,7 @@ LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", LEASE_SCHEMA)
 EVENTS = Resource("events.k8s.io", "v1", "events", "Event", EVENT_SCHEMA)
 SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", ENDPOINT_SLICE_SCHEMA)
 RESOURCES = (EXTERNAL_WORKLOADS, LEASES, EVENTS, SLICES)
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 NOT_IN = "metadata.namespace!="
 MOST_BODY = 3 * 1024 * 1024
 
@@ -144,6 +145,8 @@ class ApiServer:
     async def _answer(self, request: web.Request, body: bytes, user: str) -> web.StreamResponse:
         if not user:
             raise api_errors.unauthorized()
+        if (request.method, request.path) == ("POST", REVIEWS):
+            return web.json_response(self._reviewed(user, _object(body)), status=201)
         place, status = _place(request.path)
         if place.resource not in self.served:
             return web.Response(text="404 page not found\n", status=404)
@@ -170,6 +173,14 @@ class ApiServer:
                 return web.json_response(self.store.patch(place, change, status=status))
             case _:
                 return web.json_response(self._deleted(place, body))
+
+    def _reviewed(self, user: str, review: Json) -> Json:
+        """Any user may ask about itself."""
+        asked = review["spec"]["resourceAttributes"]
+        resource = "/".join(filter(None, (asked["resource"], asked.get("subresource", ""))))
+        places = asked.get("namespace", ""), asked.get("name", "")
+        allowed = self.allow(Ask(user, asked["verb"], asked.get("group", ""), resource, *places))
+        return {**review, "status": {"allowed": allowed}}
 
     def _authorize(self, ask: Ask) -> None:
         if not self.allow(ask):

@@ -11,7 +11,7 @@ from agent.core.reasons import Fault, Reason
 
 WAY = Way("/run/spire/api.sock", None, {})
 CLOCK = Clock(0.0, "", [None])
-ANSWER = Answer("fairlead-proxy", 990, "/run/spire/api.sock", "spiffe://d/db-1", None)
+ANSWER = Answer("fairlead-proxy", 990, "spiffe://d/db-1", None)
 SKEWED = Fault(Reason.CLOCK_SKEWED, "spiffe://d/db-1 is valid only from 2026-01-01T00:00:00+00:00")
 DENIED = Fault(Reason.WORKLOAD_API_DENIED, "no identity issued")
 CASES = {

@@ -23,15 +23,19 @@ gate_host = test_identity_gate.host
 
 @dataclass
 class Patient:
-    """`entries`: uid → what the Workload API gives it."""
+    """A host whose Workload API serves."""
 
     prefix: Path
     authority: Authority
     workload_api: WorkloadApiServer
 
     async def examined(self, *names: str, each: float = PATIENCE) -> dict[str, Finding]:
-        found = await main.examined(str(self.prefix), main.Wanted(names, each))
-        return {one.check.name: one for one in found}
+        return await examined(self.prefix, *names, each=each)
+
+
+async def examined(prefix: Path, *names: str, each: float = PATIENCE) -> dict[str, Finding]:
+    found = await main.examined(str(prefix), main.Wanted(names, each))
+    return {one.check.name: one for one in found}
 
 
 @pytest.fixture
@@ -57,6 +61,15 @@ def set_key(host: Path, key: str, value: str) -> None:
     (at,) = [number for number, line in enumerate(lines) if line.startswith(f"{key} = ")]
     lines[at] = f"{key} = {value}"
     path.write_text("\n".join(lines) + "\n")
+
+
+def by_token(host: Path) -> None:
+    """The API server knows the host by a token in a file."""
+    (host / "token").write_text("token")
+    set_key(host, "auth", f'"token-file"\ntoken_file = "{host / "token"}"')
+    set_key(host, "audience", '""')
+    path = host / "etc/fairlead/fairlead.toml"
+    path.write_text(path.read_text().replace('audience = ""\n', ""))
 
 
 @asynccontextmanager
