@@ -35,12 +35,14 @@ _HOST: Final[tuple[Check, ...]] = (
         "the trust anchors cover the proxy's SVID",
         identity.trusted,
         ("proxy-identity", "trust-anchors"),
+        answers=("meshed clients fail with an unknown issuer",),
     ),
     Check(
         "control-plane-names",
         "the names of policy and destination controller have addresses, by /etc/resolv.conf",
         network.names,
         (CONFIGURATION,),
+        answers=("the proxy logs that it cannot resolve the policy controller",),
     ),
     Check("pod-routes", "there is a route to the networks of the pods", network.routes, (CONFIGURATION,)),
     Check(
@@ -54,6 +56,7 @@ _HOST: Final[tuple[Check, ...]] = (
         "a TLS hello longer than one segment is answered",
         network.path_mtu,
         ("control-plane",),
+        answers=("connections open, and then hang",),
     ),
     Check(
         "api-server",
@@ -72,6 +75,7 @@ _HOST: Final[tuple[Check, ...]] = (
         "each right that the host needs is given, by SelfSubjectAccessReview",
         api.reviewed,
         ("api-credential",),
+        answers=("Ready is never written", "ApiForbidden"),
     ),
     Check("workload", "the ExternalWorkload describes this host", api.workload, ("api-rights",)),
     Check("lease", "the Lease is there, and this machine's", unless("it is this machine's"), ("api-rights",)),
@@ -80,6 +84,7 @@ _HOST: Final[tuple[Check, ...]] = (
         "the application listens on the workload's addresses",
         network.application,
         (CONFIGURATION,),
+        answers=("the proxy answers 502: connection refused",),
     ),
     Check(
         "proxy-binary",
@@ -98,6 +103,7 @@ _HOST: Final[tuple[Check, ...]] = (
         "no chain that was made from Linkerd's guide is left",
         rules.guide,
         root=True,
+        answers=("SSH or undeclared ports go through the proxy",),
     ),
     Check(
         "firewall",
@@ -105,6 +111,7 @@ _HOST: Final[tuple[Check, ...]] = (
         rules.firewall,
         (CONFIGURATION,),
         root=True,
+        answers=("pods time out, and clients on the host's network do not",),
     ),
     Check(
         "redirect",

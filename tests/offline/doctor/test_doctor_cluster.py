@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent.adapters import long_hello
+from agent.adapters import long_hello, spawn
 from agent.core.doctor.check import Finding, Result
 from agent.core.reasons import Reason
-from agent.sandbox.api.server import EXTERNAL_WORKLOADS, ApiServer
+from agent.sandbox.api.server import EXTERNAL_WORKLOADS, REVIEWS, ApiServer
 from agent.sandbox.stage.scene import external_workload, lease
-from tests.offline.doctor.conftest import Patient, api_server, by_token, examined, patient, set_key
+from tests.offline.doctor.conftest import PATIENCE, Patient, api_server, by_token, examined, patient, set_key
 
 API = ("api-server", "api-credential", "api-rights", "workload", "lease")
 
@@ -68,6 +68,34 @@ async def test_an_external_workload_of_another_host_is_named(root: None, host: P
         server.create(external_workload("db-1", ["192.0.2.99"], 5432))
         outcome = (await one.examined("workload"))["workload"].outcome
         assert outcome.result is Result.FAIL and "192.0.2.99 instead of 192.0.2.10" in outcome.why
+
+
+async def test_it_only_reads_at_the_api_server(root: None, host: Path) -> None:
+    async with patient(host) as one, api_server(one) as server:
+        ready_for_api(one, server)
+        before, rules = server.store.version, await nft()
+        await one.examined()
+        asked = {(seen.method, seen.path) for seen in server.requests if seen.method != "GET"}
+        assert asked == {("POST", REVIEWS)}
+        assert server.store.version == before and await nft() == rules
+
+
+async def nft() -> bytes:
+    """The kernel's rules, without their counters."""
+    return (await spawn.run(["nft", "--stateless", "list", "ruleset"], within=PATIENCE)).output
+
+
+async def test_an_api_server_that_hangs_delays_nothing_else(root: None, host: Path) -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        async with patient(host) as one:
+            set_key(host, "server", f'"https://127.0.0.1:{deaf.getsockname()[1]}"')
+            set_key(host, "ca", f'"{host / "anchors.pem"}"')
+            by_token(host)
+            found = await one.examined("clock", "api-server", "trust-anchors", each=1.0)
+    assert found["clock"].outcome.result is found["api-server"].outcome.result is Result.UNKNOWN
+    assert found["trust-anchors"].outcome.result is Result.OK
 
 
 # the application and the ports ---------------------------------------------------------------------
