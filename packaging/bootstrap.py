@@ -55,6 +55,7 @@ TOOLS = {
         "zsh": "zsh",
         "fish": "fish",
         "man": "man-db",
+        "promtool": "prometheus",
     },
 }
 # Debian keeps some of these out of an ordinary user's PATH.

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -35,18 +35,22 @@ class Request:
     body: bytes | None
     uid: int
     name: str = ""
+    accept: str = ""
 
 
 @dataclass(frozen=True)
 class Response:
-    """`body`: JSON, or plain text."""
+    """`body`: JSON, plain text, bytes of the content type `kind`, or chunks of it that are sent as they come."""
 
-    body: Mapping[str, Any] | list[Any] | str
+    body: Mapping[str, Any] | list[Any] | str | bytes | AsyncGenerator[bytes, None]
     status: int = 200
+    kind: str = ""
 
-    def encoded(self) -> tuple[str, bytes]:
+    def encoded(self) -> tuple[str, bytes | AsyncGenerator[bytes, None]]:
         if isinstance(self.body, str):
-            return "text/plain; charset=utf-8", self.body.encode()
+            return self.kind or "text/plain; charset=utf-8", self.body.encode()
+        if isinstance(self.body, bytes | AsyncGenerator):
+            return self.kind, self.body
         return "application/json; charset=utf-8", json.dumps(self.body).encode()
 
 
@@ -124,9 +128,13 @@ class Server:
         for route in self.routes:
             name = _matched(route.path, url.path)
             if name is not None and route.method == asked.method.decode():
-                return await route.handler(Request(query, body, uid, name))
+                return await route.handler(Request(query, body, uid, name, _header(asked, b"accept")))
             known = known or name is not None
         return refusal(405 if known else 404, "nothing is served there", "see docs/status.md")
+
+
+def _header(asked: h11.Request, wanted: bytes) -> str:
+    return ", ".join(value.decode("latin-1") for name, value in asked.headers if name == wanted)
 
 
 def _matched(route: str, path: str) -> str | None:
@@ -136,6 +144,10 @@ def _matched(route: str, path: str) -> str | None:
     start = route.removesuffix("{name}")
     name = path.removeprefix(start)
     return unquote(name) if path.startswith(start) and name and "/" not in name else None
+
+
+async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
+    yield body
 
 
 class _Conversation:
@@ -188,10 +200,18 @@ class _Conversation:
         if self._http.our_state not in (h11.SEND_RESPONSE, h11.IDLE):
             return
         kind, body = response.encoded()
-        headers = [("Content-Type", kind), ("Content-Length", str(len(body)))]
-        self._write(h11.Response(status_code=response.status, headers=headers))
-        self._write(h11.Data(data=body))
+        length = (
+            ("Content-Length", str(len(body))) if isinstance(body, bytes) else ("Transfer-Encoding", "chunked")
+        )
+        self._write(h11.Response(status_code=response.status, headers=[("Content-Type", kind), length]))
+        async with contextlib.aclosing(_once(body) if isinstance(body, bytes) else body) as chunks:
+            async for chunk in chunks:
+                self._write(h11.Data(data=chunk))
+                await self._drain()
         self._write(h11.EndOfMessage())
+        await self._drain()
+
+    async def _drain(self) -> None:
         async with asyncio.timeout(_IDLE):
             await self._writer.drain()
 

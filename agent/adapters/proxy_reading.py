@@ -6,7 +6,9 @@ until the proxy gives up detecting a protocol, and before the first certificate 
 """
 
 import asyncio
+import contextlib
 import dataclasses
+from collections.abc import AsyncGenerator
 from http import HTTPStatus
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from agent.ports import Trouble
 ADMIN = Server("127.0.0.1", proxy.ADMIN_PORT)
 FILTERS = "a filter is a level or target=level, separated by commas: warn,linkerd=info"
 ADMIN_WITHIN = 1.0  # seconds for one page
+_HEADERS = {"Host": f"{ADMIN.host}:{ADMIN.port}"}
 
 
 async def read(settings: ProxySettings) -> Reading:
@@ -80,7 +83,7 @@ async def _page(path: str, method: str = "GET", body: bytes = b"") -> Page:
     """One page, bounded in time and size. Refused is knowledge (nothing listens), anything else is not."""
     try:
         async with asyncio.timeout(ADMIN_WITHIN):
-            return await _asked(Request(method, path, {"Host": f"{ADMIN.host}:{ADMIN.port}"}, body))
+            return await _asked(Request(method, path, _HEADERS, body))
     except ConnectionRefusedError:
         return Page(REFUSED)
     except (Broken, OSError):
@@ -100,6 +103,21 @@ async def _asked(request: Request) -> Page:
         return Page(answer.status, body.decode(errors="replace"))
     finally:
         connection.abort()
+
+
+async def metrics() -> AsyncGenerator[bytes, None]:
+    """Its page of metrics in chunks; none where there is no such page, and an end where it breaks off."""
+    with contextlib.suppress(Broken, OSError):
+        async with asyncio.timeout(ADMIN_WITHIN):
+            connection = await http_client.connect(ADMIN)
+        try:
+            async with asyncio.timeout(ADMIN_WITHIN):
+                answer = await connection.send(Request("GET", "/metrics", _HEADERS))
+            if answer.status == HTTPStatus.OK:
+                async for chunk in answer.chunks(ADMIN_WITHIN):
+                    yield chunk
+        finally:
+            connection.abort()
 
 
 async def ready_status() -> int:

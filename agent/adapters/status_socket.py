@@ -85,7 +85,8 @@ def _body(request: Request) -> dict[str, Any]:
 
 class StatusSocket(_Served):
     """`snapshot`: the status as JSON-ready value with a "version"; `changed(version, seconds)`: returns when
-    the version has moved on, or the time is over; `ask`: sets the phase, raises Trouble."""
+    the version has moved on, or the time is over; `ask`: sets the phase, raises Trouble; `more`: what else
+    its readers may read."""
 
     def __init__(
         self,
@@ -94,11 +95,13 @@ class StatusSocket(_Served):
         changed: Callable[[int, float], Awaitable[None]],
         ask: Callable[[PhaseKind], Awaitable[None]],
         orders: Mapping[str, Order] | None = None,
+        more: Sequence[Route] = (),
     ) -> None:
         routes = [
             Route("GET", "/v1/status", self._status),
             Route("POST", "/v1/phase", self._phase),
             Route("POST", "/v1/orders/{name}", self._order),
+            *more,
         ]
         super().__init__(path, routes)
         self._orders = orders or {}

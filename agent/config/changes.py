@@ -46,6 +46,7 @@ TAKES: Mapping[str, set[Takes]] = {
     "probe": _LIVE,
     "drain": _LIVE,
     "ready": _LIVE,
+    "metrics": _LIVE,
 }
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from agent.config import checks, redirects
+from agent.config import checks, monitoring, redirects
 from agent.config import shape as c
 from agent.config.checks import choice, each, integer, matching, network, path, seconds
 from agent.config.reader import Table
@@ -32,6 +32,7 @@ def read(tree: Mapping[str, object]) -> c.Config:
         probes=_probes(root.tables("probe"), host.addresses, problems),
         drain=_drain(root.table("drain")),
         ready=_ready(root.table("ready")),
+        metrics=_metrics(root.table("metrics")),
     )
     root.close()
     if not problems:
@@ -200,6 +201,15 @@ def _redirect(t: Table) -> c.RedirectConfig:
     return redirect
 
 
+def _metrics(t: Table) -> c.MetricsConfig:
+    d = c.MetricsConfig()
+    metrics = c.MetricsConfig(
+        listen=t.take("listen", monitoring.listen, d.listen), plain=t.take("plain", checks.boolean, d.plain)
+    )
+    t.close()
+    return metrics
+
+
 def _drain(t: Table) -> c.DrainConfig:
     d = c.DrainConfig()
     drain = c.DrainConfig(
@@ -283,7 +293,7 @@ def _rhythm(t: Table, d: ProbeSpec) -> dict[str, Any]:
 
 def _across(config: c.Config) -> list[c.Problem]:
     """Problems between keys that are each valid alone."""
-    problems = redirects.problems(config)
+    problems = [*redirects.problems(config), *monitoring.problems(config)]
     if config.proxy.default_inbound_policy in NEEDS_CLUSTER_NETWORKS and not config.control_plane.cluster_networks:
         cause = f"{config.proxy.default_inbound_policy!r} needs control_plane.cluster_networks"
         problems.append(

@@ -127,6 +127,12 @@ class ReadyConfig:
 
 
 @dataclass(frozen=True)
+class MetricsConfig:
+    listen: str = ""  # ADDRESS:PORT; "" = on the status socket alone
+    plain: bool = False
+
+
+@dataclass(frozen=True)
 class Config:
     workload: WorkloadConfig
     host: HostConfig
@@ -138,6 +144,7 @@ class Config:
     probes: tuple[ProbeSpec, ...] = ()
     drain: DrainConfig = field(default_factory=DrainConfig)
     ready: ReadyConfig = field(default_factory=ReadyConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Warnings about settings that are valid but rarely intended."""
 
+from agent.config import monitoring
 from agent.config.shape import Config, Problem
 
 
@@ -16,4 +17,8 @@ def warnings(config: Config) -> tuple[Problem, ...]:
             "peers dial port 4143 then; close the application's ports to other clients in this host's firewall"
         )
         noted.append(Problem("host.address_translated", cause, remedy))
+    if config.metrics.plain and config.metrics.listen and not monitoring.on_loopback(config.metrics.listen):
+        cause = f"every client that reaches {config.metrics.listen} reads the metrics in plain text"
+        remedy = "declare the port, and let Prometheus come through the mesh: see docs/monitoring.md"
+        noted.append(Problem("metrics.plain", cause, remedy))
     return tuple(noted)

@@ -334,6 +334,7 @@ class Facts:
     configuration: Maybe[Fault | None] = UNKNOWN  # why an edited file was refused
     folders: Maybe[Fault | None] = UNKNOWN  # what is wrong with those that fairlead writes in
     addresses: Maybe[AddressesFact] = UNKNOWN
+    metrics: Maybe[Fault | None] = UNKNOWN  # why they are not served where the configuration says
 
     @property
     def ready_at(self) -> float | None:
@@ -353,7 +354,7 @@ class Facts:
     def all_known_but_probes(self) -> bool:
         cells: Mapping[str, object] = vars(self)
         # Slices are read only while the host goes; a failure policy waits for the record, and nothing else does.
-        later = ("probes", "slices", "ready_once", "control_plane", "agent", "started_with")
+        later = ("probes", "slices", "ready_once", "control_plane", "agent", "started_with", "metrics")
         return not any(value is UNKNOWN for name, value in cells.items() if name not in later)
 
 

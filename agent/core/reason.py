@@ -33,6 +33,7 @@ class Reason(enum.StrEnum):
     PHASE_UNREADABLE = "PhaseUnreadable"
     PHASE_UNWRITABLE = "PhaseUnwritable"
     HELPER_REFUSED = "HelperRefused"
+    METRICS_UNSERVED = "MetricsUnserved"
     CONFIGURATION_REFUSED = "ConfigurationRefused"
     CONFIGURATION_UNUSABLE = "ConfigurationUnusable"
     STATE_UNWRITABLE = "StateUnwritable"

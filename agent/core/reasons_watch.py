@@ -1,10 +1,15 @@
-"""The reasons that the watcher gives, in the cluster."""
+"""The reasons of those that watch hosts: the watcher in the cluster, and Prometheus."""
 
 from collections.abc import Mapping
 
 from agent.core.reason import Entry, Reason, Severity
 
 WATCH: Mapping[Reason, Entry] = {
+    Reason.METRICS_UNSERVED: Entry(
+        Severity.WARN,
+        "metrics are not served at metrics.listen",
+        "give this host that address, or free it, or name another",
+    ),
     Reason.HOST_UNREACHABLE: Entry(
         Severity.FAULT,
         "the host did not renew its Lease in time (written by the watcher on the host's behalf)",

@@ -167,7 +167,7 @@ def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
         yield facts.redirect.edited
         yield facts.redirect.firewall
     yield _outcome(facts)
-    yield from (fault for fault in (facts.configuration, facts.folders) if fault is not UNKNOWN)
+    yield from (fault for fault in (facts.configuration, facts.folders, facts.metrics) if fault is not UNKNOWN)
     yield from restart_pending.remarks(facts)
     yield from _differences(spec, facts)
     yield ports_standing(spec, facts)

@@ -14,6 +14,7 @@ import structlog
 
 from agent.adapters import instance, proxy_child, spawn, status_socket
 from agent.config import Config, derived
+from agent.core.tallies import Tallies
 from agent.daemon import logs
 from agent.daemon.context import Context
 from agent.daemon.wiring import Ending, Parts
@@ -54,14 +55,14 @@ async def _live(config: Config, host: Host, owner: tuple[int, int]) -> None:
     """One configuration after another. Between two nothing is awaited, so that no signal is lost; the socket stays
     open, so that no client is refused. The credential for the API server stays too, unless an edit concerns it:
     its source, SPIRE or a plugin, may be away at this moment, and a drain must still be published."""
-    wanted, held = config, credential.credential(config)
+    wanted, held, tallies = config, credential.credential(config), Tallies()
     with (
         status_socket.listening(host.socket) as status,
         status_socket.listening(host.push_socket) as pushes,
     ):
         for count in itertools.count(1):
             spec = derived.policy_spec(wanted, host.prefix, boot_id())
-            context = Context(wanted, host, owner, spec, Board(), held, count)
+            context = Context(wanted, host, owner, spec, Board(tallies), held, count)
             following = await Daemon(context, status, pushes).run()
             if following is None:
                 return

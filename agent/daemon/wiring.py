@@ -28,12 +28,13 @@ from agent.adapters import (
 from agent.config import Config, derived
 from agent.core import failure
 from agent.core import proxy as proxy_core
-from agent.daemon import identities, orders, proxies, published_state, reload
+from agent.daemon import identities, metrics, orders, proxies, published_state, reload
 from agent.daemon.context import Context
 from agent.host import clocks, machine
 from agent.loops import (
     addresses,
     events,
+    lag,
     lease,
     notify,
     policy,
@@ -91,7 +92,11 @@ class Parts:
         workload = self.context.config.workload
         agent = f"fairlead/{__version__}"
         return kube.KubeApi(
-            self.context.credential, namespace=workload.namespace, name=workload.name, user_agent=agent
+            self.context.credential,
+            namespace=workload.namespace,
+            name=workload.name,
+            user_agent=agent,
+            counted=self.context.board.attempts.tallies.requested,
         )
 
     @cached_property
@@ -169,6 +174,8 @@ class Parts:
             "events": events.EventsLoop(self.api, board, name, clocks.exact_wall, clocks.token),
             "policy": policy.PolicyLoop(spec, board, fact("agent")),
             "report": report.ReportLoop(spec, board),
+            "lag": lag.LagLoop(board.attempts.tallies),
+            "metrics": metrics.Listening(it, fact("metrics")),
             "notify": notify.NotifyLoop(notifier, spec, board, watchdog),
         }
 
@@ -210,7 +217,9 @@ class Parts:
     def socket(self) -> status_socket.StatusSocket:
         it = self.context
         snapshot, asked = partial(published_state.snapshot, it), self.phase.ask
-        return status_socket.StatusSocket(it.host.socket, snapshot, it.board.changed, asked, self._by_name())
+        return status_socket.StatusSocket(
+            it.host.socket, snapshot, it.board.changed, asked, self._by_name(), metrics.routes(it)
+        )
 
     def push_socket(self) -> status_socket.PushSocket:
         it = self.context

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from agent.core.facts import UNKNOWN, Facts, Maybe, Phase
 from agent.core.goals import Goals
+from agent.core.tallies import Tallies
 from agent.loops.attempts import Attempts
 
 T = TypeVar("T")
@@ -61,11 +62,13 @@ class Waiter:
 
 
 class Board:
-    def __init__(self) -> None:
+    """`tallies`: of this process, which may have had other boards."""
+
+    def __init__(self, tallies: Tallies | None = None) -> None:
         self.facts: Cell[Facts] = Cell(Facts())
         self.phase: Cell[Maybe[Phase]] = Cell(UNKNOWN)
         self.goals: Cell[Goals] = Cell(Goals())
-        self.attempts = Attempts()
+        self.attempts = Attempts(tallies)
         self.decided_at: float | None = None  # the heartbeat of the decision loop
 
     @property

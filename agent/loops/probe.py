@@ -49,7 +49,9 @@ class ProbeLoop:
             await self._started.wait()
         due = loop.time()
         while True:
+            began = loop.time()
             tally = tally.count(spec, await self._prober.attempt(spec))
+            self._attempts.tallies.probed(spec.name, loop.time() - began)
             self._say(spec, tally.verdict, tally.detail)
             if spec.startup and tally.verdict is True:
                 self._attempts.over(f"probe {spec.name}")

@@ -63,6 +63,7 @@ class RedirectLoop:
             try:
                 await self._redirector.drifted()
                 self._drifts.set(self._drifts.value + 1)
+                self._board.attempts.tallies.drifts += 1
                 await asyncio.sleep(RECHECK if self._contested else PACE)
             except Trouble:
                 await asyncio.sleep(RECHECK)
@@ -134,6 +135,7 @@ class RedirectLoop:
                 self._publish(self._live, self._still_refused(wanted), wanted)
             self._live = await self._apply(self._live, wanted)
             self._repairs += [asyncio.get_running_loop().time()] if repair else []
+            self._board.attempts.tallies.repairs += repair
         self._reached, self._contested, self._refused = self._live, False, None
         self._publish(self._live)
 

@@ -35,7 +35,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
     text = EXAMPLE.read_text()
     shown = set(re.findall(r"^#? ?([a-zA-Z_]+) = ", text, re.MULTILINE))
     sections = [f.type for f in dataclasses.fields(config.Config)]
-    assert len(sections) == 10
+    assert len(sections) == 11
     known = {
         field.name
         for section in (
@@ -48,6 +48,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
             config.RedirectConfig,
             config.DrainConfig,
             config.ReadyConfig,
+            config.MetricsConfig,
         )
         for field in dataclasses.fields(section)
     }

@@ -8,7 +8,7 @@ from agent.core import reasons, replacement
 from agent.core.doctor import host_checks
 from agent.core.redirect import trial
 from tests.attacks import cluster_rows
-from tests.docs import status_schema
+from tests.docs import metrics_page, status_schema
 
 ROOT = Path(__file__).parents[2]
 
@@ -170,6 +170,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "proxy-lifecycle.md": lifecycle_page,
     "redirect-trial.md": trial_page,
     "security.md": security_page,
+    "metrics.md": metrics_page.page,
     "status-json.md": status_schema.page,
     "doctor.md": doctor_page,
 }

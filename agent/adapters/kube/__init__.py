@@ -19,7 +19,8 @@ SLICES = "endpointslice.kubernetes.io/managed-by=linkerd-external-workloads-cont
 
 class KubeApi:
     """`credential`: where the server is, whom to trust there, and what proves who we are. `timeout`:
-    seconds for one call. `watch_seconds`: after so long the server ends a watch."""
+    seconds for one call. `watch_seconds`: after so long the server ends a watch. `counted`: gets each
+    request."""
 
     def __init__(
         self,
@@ -30,8 +31,9 @@ class KubeApi:
         user_agent: str = "fairlead",
         timeout: float = 4.0,
         watch_seconds: int = 300,
+        counted: calls.Counted | None = None,
     ) -> None:
-        self._caller = calls.Caller(credential, user_agent, timeout, watch_seconds + timeout)
+        self._caller = calls.Caller(credential, user_agent, timeout, watch_seconds + timeout, counted=counted)
         self._namespace, self._name, self._watch_seconds = namespace, name, watch_seconds
         self._workloads = f"/apis/workload.linkerd.io/v1beta1/namespaces/{namespace}/externalworkloads"
         self._lease = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
@@ -54,18 +54,33 @@ class Response:
         return self.answer.chunks(self.rest)
 
 
+# The verb of a request, and the code of its answer; None: there was none.
+Counted = Callable[[str, int | None], None]
+
+
+def _uncounted(_verb: str, _code: int | None) -> None:
+    return
+
+
 class Caller:
     """`credential`: asked at each call, because its value is rotated."""
 
     def __init__(
-        self, credential: Credential, user_agent: str, timeout: float, rest: float, rights: str = "host.yaml"
+        self,
+        credential: Credential,
+        user_agent: str,
+        timeout: float,
+        rest: float,
+        rights: str = "host.yaml",
+        counted: Counted | None = None,
     ) -> None:
-        """`timeout`: seconds for one call. `rest`: seconds for which an answer that has begun may be silent.
-        `rights`: the file below config/cluster that gives what this program needs."""
+        """`timeout`: seconds for one call. `rest`: seconds for which a begun answer may be silent. `rights`: the
+        file below config/cluster that gives what this program needs. `counted`: gets each request."""
         self._credential, self._tls = credential, tls.Contexts()
         self._server = "the API server"  # what troubles call it
         self._user_agent, self._timeout, self._rest, self._rights = user_agent, timeout, rest, rights
         self._kept: list[tuple[Server, Connection]] = []  # they rest
+        self._counted = counted or _uncounted
 
     async def close(self) -> None:
         await self._credential.close()
@@ -106,8 +121,13 @@ class Caller:
             raise ValueError(f"cannot use API server {access.server}: it is not https")
         self._server = access.server
         server, request = self._request(access, method, path, body, query, content)
-        async with asyncio.timeout(self._timeout):
-            connection, answer = await self._send(server, request)
+        verb, code = "WATCH" if "watch" in (query or {}) else method, None
+        try:
+            async with asyncio.timeout(self._timeout):
+                connection, answer = await self._send(server, request)
+            code = answer.status
+        finally:
+            self._counted(verb, code)
         try:
             yield Response(answer, method, path, "watch" in (query or {}), self._rest, access.token)
         finally:
