@@ -28,14 +28,15 @@ _AT_ONCE: Final = 1 << 16
 
 @dataclass(frozen=True)
 class Request:
-    """`name`: the last part of the path where the route has {name}. `body`: None if it is too long. `uid`: the
-    client's, as the kernel reports it; -1 for one that is not on a unix socket."""
+    """`name`: the last part of the path where the route has {name}. `body`: None if it is too long. `uid`,
+    `groups`: the client's, as the kernel reports them; -1 and none for one that is not on a unix socket."""
 
     query: Mapping[str, str]
     body: bytes | None
     uid: int
     name: str = ""
     accept: str = ""
+    groups: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,26 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
+class Described:
+    """What the page of the HTTP API says of a route. `who`: may ask. `query`, `body`, `answer`: JSON Schemas;
+    `query` by name, `answer` {} for any JSON, None for text."""
+
+    summary: str
+    who: str
+    query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    answer: Mapping[str, Any] | None = field(default_factory=dict)
+    refusals: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
 class Route:
     """`path`: it may end in {name}."""
 
     method: str
     path: str
     handler: Handler
+    described: Described | None = None
 
 
 def refusal(status: int, cause: str, remedy: str) -> Response:
@@ -112,23 +127,24 @@ class Server:
             self._busy.discard(task)
             self._tasks.discard(task)
 
-    async def _answer(self, asked: h11.Request, body: bytes | None, uid: int) -> Response:
+    async def _answer(self, asked: h11.Request, body: bytes | None, who: "_Peer") -> Response:
         task = asyncio.current_task()
         assert task is not None
         self._busy.add(task)
         try:
-            return await self._route(asked, body, uid)
+            return await self._route(asked, body, who)
         finally:
             self._busy.discard(task)
 
-    async def _route(self, asked: h11.Request, body: bytes | None, uid: int) -> Response:
+    async def _route(self, asked: h11.Request, body: bytes | None, who: "_Peer") -> Response:
         url = urlsplit(asked.target.decode("latin-1"))
         query = dict(parse_qsl(url.query, keep_blank_values=True))
         known = False
         for route in self.routes:
             name = _matched(route.path, url.path)
             if name is not None and route.method == asked.method.decode():
-                return await route.handler(Request(query, body, uid, name, _header(asked, b"accept")))
+                accept = _header(asked, b"accept")
+                return await route.handler(Request(query, body, who.uid, name, accept, who.groups))
             known = known or name is not None
         return refusal(405 if known else 404, "nothing is served there", "see docs/status.md")
 
@@ -150,6 +166,12 @@ async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
     yield body
 
 
+@dataclass(frozen=True)
+class _Peer:
+    uid: int
+    groups: frozenset[int]
+
+
 class _Conversation:
     """The requests of one connection."""
 
@@ -157,11 +179,12 @@ class _Conversation:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        answer: Callable[[h11.Request, bytes | None, int], Awaitable[Response]],
+        answer: Callable[[h11.Request, bytes | None, "_Peer"], Awaitable[Response]],
     ) -> None:
         self._reader, self._writer, self._answer = reader, writer, answer
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_LONGEST_HEAD)
-        self._uid = peer.uid(writer.get_extra_info("socket"))
+        client = writer.get_extra_info("socket")
+        self._who = _Peer(peer.uid(client), peer.groups(client))
 
     async def hold(self) -> None:
         """Until the client ends it. Raises TimeoutError, OSError, h11.RemoteProtocolError."""
@@ -175,7 +198,7 @@ class _Conversation:
             except h11.RemoteProtocolError as error:
                 await self._send(refusal(error.error_status_hint, "the request is no HTTP", "see docs/status.md"))
                 raise
-            await self._send(await self._answer(asked, body, self._uid))
+            await self._send(await self._answer(asked, body, self._who))
             if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
                 await self._linger()
                 return

@@ -1,8 +1,9 @@
 """The agent's unix sockets: HTTP. On the status socket `GET /v1/status[?after=VERSION[&wait=SECONDS]]`,
 `POST /v1/phase`, `POST /v1/orders/NAME`; on the push socket `POST /v1/probes/NAME`.
 
-Every user that may open the status socket (0660, the agent's group) may read. Only root and the agent's user may
-change the phase and send orders; the kernel identifies the user (SO_PEERCRED). Every user that may open the push
+Every user that may open the status socket (0660, the agent's group) may read. Root and the agent's user may change
+the phase and send orders, the group of `socket.operators` some of that (`core.socket_rights`); the kernel
+identifies the user and its groups (SO_PEERCRED, SO_PEERGROUPS). Every user that may open the push
 socket (0660, the group `fairlead-push`) may push a heartbeat, and can do nothing else.
 """
 
@@ -15,9 +16,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from pathlib import Path
 from typing import Any
 
+from agent.adapters import socket_api as api
 from agent.adapters.http_server import Request, Response, Route, Server, refusal
 from agent.core import numbers
 from agent.core.facts import PhaseKind
+from agent.core.socket_rights import operator_may_ask, operator_may_order
 from agent.ports import Trouble
 
 LONGEST_WAIT = 60.0
@@ -30,17 +33,21 @@ ASKABLE = {kind.value: kind for kind in PhaseKind}
 Order = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any] | None]]
 
 
+def _nobody() -> int | None:
+    return None
+
+
 class _Served:
     """Routes on a listener at `path`."""
 
     def __init__(self, path: Path, routes: Sequence[Route]) -> None:
-        self._path, self._routes = path, routes
+        self._path, self.routes = path, routes
 
     @contextlib.asynccontextmanager
     async def serving(self, kept: "Listener | None" = None) -> AsyncIterator[None]:
         """`kept`: a listener that stays open afterwards, for whatever serves next; None: one of its own."""
         with contextlib.nullcontext(kept) if kept is not None else listening(self._path) as listener:
-            async with Server(self._routes).serving(listener.another(), BACKLOG):
+            async with Server(self.routes).serving(listener.another(), BACKLOG):
                 yield
 
 
@@ -49,7 +56,7 @@ class PushSocket(_Served):
     one."""
 
     def __init__(self, path: Path, pushes: Mapping[str, float], push: Callable[[str, float], None]) -> None:
-        super().__init__(path, [Route("POST", "/v1/probes/{name}", self._heartbeat)])
+        super().__init__(path, [Route("POST", "/v1/probes/{name}", self._heartbeat, api.PUSH)])
         self._pushes, self._push = pushes, push
 
     async def _heartbeat(self, request: Request) -> Response:
@@ -86,7 +93,7 @@ def _body(request: Request) -> dict[str, Any]:
 class StatusSocket(_Served):
     """`snapshot`: the status as JSON-ready value with a "version"; `changed(version, seconds)`: returns when
     the version has moved on, or the time is over; `ask`: sets the phase, raises Trouble; `more`: what else
-    its readers may read."""
+    its readers may read; `operators`: the gid of the group that may do more, None for none."""
 
     def __init__(
         self,
@@ -96,16 +103,17 @@ class StatusSocket(_Served):
         ask: Callable[[PhaseKind], Awaitable[None]],
         orders: Mapping[str, Order] | None = None,
         more: Sequence[Route] = (),
+        operators: Callable[[], int | None] = _nobody,
     ) -> None:
         routes = [
-            Route("GET", "/v1/status", self._status),
-            Route("POST", "/v1/phase", self._phase),
-            Route("POST", "/v1/orders/{name}", self._order),
+            Route("GET", "/v1/status", self._status, api.STATUS),
+            Route("POST", "/v1/phase", self._phase, api.PHASE),
+            Route("POST", "/v1/orders/{name}", self._order, api.ORDER),
             *more,
         ]
         super().__init__(path, routes)
         self._orders = orders or {}
-        self._snapshot, self._changed, self._ask = snapshot, changed, ask
+        self._snapshot, self._changed, self._ask, self._operators = snapshot, changed, ask, operators
 
     async def _status(self, request: Request) -> Response:
         after = numbers.whole(request.query.get("after", ""))
@@ -114,12 +122,16 @@ class StatusSocket(_Served):
         return Response(self._snapshot())
 
     async def _phase(self, request: Request) -> Response:
-        if request.uid not in (0, os.geteuid()):
+        operates = self._operates(request)
+        if not (_is_root(request) or operates):
             return refusal(403, "only root may change this host's phase", "run it with sudo")
         try:
             phase = ASKABLE[_body(request)["phase"]]
         except (ValueError, KeyError, TypeError):
             return refusal(400, "the request names no phase", "ask for one of: " + ", ".join(ASKABLE))
+        present = str(self._snapshot().get("phase", ""))
+        if not (_is_root(request) or operator_may_ask(phase, present)):
+            return refusal(403, "an operator may drain and undrain a member, and no more", "run it with sudo")
         try:
             await self._ask(phase)
         except Trouble as trouble:
@@ -128,12 +140,15 @@ class StatusSocket(_Served):
 
     async def _order(self, request: Request) -> Response:
         order = self._orders.get(request.name)
-        if request.uid not in (0, os.geteuid()):
+        operates = self._operates(request)
+        if not (_is_root(request) or operates):
             return refusal(403, "only root may tell the agent what to do", "run it with sudo")
         try:
             words = _body(request)
         except ValueError:
             order, words = None, {}
+        if not (_is_root(request) or operator_may_order(request.name, words)):
+            return refusal(403, "an operator may order a reload, and no more", "run it with sudo")
         if order is None:
             return refusal(400, "there is no such order", "command and agent may be of different versions")
         try:
@@ -141,6 +156,13 @@ class StatusSocket(_Served):
         except Trouble as trouble:
             return refusal(503, trouble.detail or trouble.fault.entry.text, trouble.fault.way_out)
         return Response(self._snapshot() if answer is None else answer)
+
+    def _operates(self, request: Request) -> bool:
+        return self._operators() in request.groups
+
+
+def _is_root(request: Request) -> bool:
+    return request.uid in (0, os.geteuid())
 
 
 def _seconds(text: str) -> float:

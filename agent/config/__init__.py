@@ -26,6 +26,7 @@ from agent.config.shape import (
     ProxyConfig,
     ReadyConfig,
     RedirectConfig,
+    SocketConfig,
     WorkloadConfig,
 )
 from agent.config.warnings import warnings
@@ -58,6 +59,7 @@ __all__ = [
     "ProxyConfig",
     "ReadyConfig",
     "RedirectConfig",
+    "SocketConfig",
     "WorkloadConfig",
     "parse",
     "refusals",

@@ -47,6 +47,7 @@ TAKES: Mapping[str, set[Takes]] = {
     "drain": _LIVE,
     "ready": _LIVE,
     "metrics": _LIVE,
+    "socket": _LIVE,
 }
 
 

@@ -1,6 +1,7 @@
 """Config → the plain values that core and the adapters take. Same law as `agent.config`, except that this looks up
 a user's name, the current version of the proxy, and the approved redirect."""
 
+import grp
 import os
 import pwd
 from pathlib import Path
@@ -149,3 +150,14 @@ def _outbound(redirect: RedirectConfig) -> bool:
 
 def _texts(values: tuple[object, ...]) -> tuple[str, ...]:
     return tuple(str(value) for value in values)
+
+
+def operators(config: Config) -> int | None:
+    """The gid of `socket.operators`; None without such a group. Looked up each time: it may be created later."""
+    name = config.socket.operators
+    if not name:
+        return None
+    try:
+        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None

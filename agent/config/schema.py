@@ -33,6 +33,7 @@ def read(tree: Mapping[str, object]) -> c.Config:
         drain=_drain(root.table("drain")),
         ready=_ready(root.table("ready")),
         metrics=_metrics(root.table("metrics")),
+        socket=_socket(root.table("socket")),
     )
     root.close()
     if not problems:
@@ -208,6 +209,12 @@ def _metrics(t: Table) -> c.MetricsConfig:
     )
     t.close()
     return metrics
+
+
+def _socket(t: Table) -> c.SocketConfig:
+    socket = c.SocketConfig(operators=t.take("operators", checks.account, c.SocketConfig().operators))
+    t.close()
+    return socket
 
 
 def _drain(t: Table) -> c.DrainConfig:

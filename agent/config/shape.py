@@ -127,6 +127,11 @@ class ReadyConfig:
 
 
 @dataclass(frozen=True)
+class SocketConfig:
+    operators: str = ""  # a group; "" = root alone
+
+
+@dataclass(frozen=True)
 class MetricsConfig:
     listen: str = ""  # ADDRESS:PORT; "" = on the status socket alone
     plain: bool = False
@@ -145,6 +150,7 @@ class Config:
     drain: DrainConfig = field(default_factory=DrainConfig)
     ready: ReadyConfig = field(default_factory=ReadyConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    socket: SocketConfig = field(default_factory=SocketConfig)
 
 
 @dataclass(frozen=True)

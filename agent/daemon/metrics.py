@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 from agent import __version__
-from agent.adapters import exposition, proxy_reading
+from agent.adapters import exposition, proxy_reading, socket_api
 from agent.adapters.http_server import Request, Response, Route, Server
 from agent.config import derived
 from agent.core import metrics
@@ -35,7 +35,10 @@ def routes(it: Context) -> list[Route]:
     async def both(request: Request) -> Response:
         return Response(_with_the_proxys(it), kind=exposition.PLAIN)
 
-    return [Route("GET", "/metrics", own), Route("GET", "/metrics/all", both)]
+    return [
+        Route("GET", "/metrics", own, socket_api.METRICS),
+        Route("GET", "/metrics/all", both, socket_api.METRICS_ALL),
+    ]
 
 
 def _families(it: Context) -> list[metrics.Family]:

@@ -218,7 +218,13 @@ class Parts:
         it = self.context
         snapshot, asked = partial(published_state.snapshot, it), self.phase.ask
         return status_socket.StatusSocket(
-            it.host.socket, snapshot, it.board.changed, asked, self._by_name(), metrics.routes(it)
+            it.host.socket,
+            snapshot,
+            it.board.changed,
+            asked,
+            self._by_name(),
+            metrics.routes(it),
+            partial(derived.operators, it.config),
         )
 
     def push_socket(self) -> status_socket.PushSocket:

@@ -8,7 +8,7 @@ from agent.core import reasons, replacement
 from agent.core.doctor import host_checks
 from agent.core.redirect import trial
 from tests.attacks import cluster_rows
-from tests.docs import metrics_page, status_schema
+from tests.docs import metrics_page, openapi, status_schema
 
 ROOT = Path(__file__).parents[2]
 
@@ -171,6 +171,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "redirect-trial.md": trial_page,
     "security.md": security_page,
     "metrics.md": metrics_page.page,
+    "openapi.json": openapi.page,
     "status-json.md": status_schema.page,
     "doctor.md": doctor_page,
 }
