@@ -108,6 +108,7 @@ def documents(stage: Path, page: str) -> Iterator[Entry]:
         DOC,
         f"{DOC}/config",
         f"{DOC}/config/cluster",
+        f"{DOC}/config/monitoring",
         f"{DOC}/config/spire",
         f"{DOC}/docs",
         f"{DOC}/examples",
@@ -120,10 +121,10 @@ def documents(stage: Path, page: str) -> Iterator[Entry]:
         yield from document(f"{DOC}/{name}", ROOT / name)
     # Where the documents' links lead; rpmlint refuses the same file twice.
     yield Entry(f"{DOC}/config/fairlead.toml", Path("../examples/fairlead.toml"), 0o777, "symlink")
-    for folder in ("config/cluster", "config/spire"):
+    for folder in ("config/cluster", "config/monitoring", "config/spire"):
         for path in sorted((ROOT / folder).iterdir()):
             yield from document(f"{DOC}/{folder}/{path.name}", path)
-    for path in sorted((ROOT / "docs").glob("*.md")):
+    for path in (*sorted((ROOT / "docs").glob("*.md")), ROOT / "docs/openapi.json"):
         yield from document(f"{DOC}/docs/{path.name}", path)
     yield Entry("/usr/share/lintian/overrides/fairlead", FILES / "lintian-overrides", only="deb")
 
