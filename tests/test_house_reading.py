@@ -32,6 +32,8 @@ OTHERWISE = {
     "privileged/system/session.py": _KERNEL,
     "privileged/system/subnets.py": _KERNEL,
     "proxyunit/failed_starts.py": _CREATES,
+    "proxyunit/prepared.py": f"files of root alone; {_CREATES}",
+    "proxyunit/proof.py": _KERNEL,
 }
 _READS = {"read_text", "read_bytes"}
 

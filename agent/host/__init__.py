@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from agent.core import prepared
+
 AGENT: Final = "fairlead"  # the agent's user
 PUSHERS: Final = "fairlead-push"  # the group whose members may push heartbeats
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -132,6 +134,11 @@ class Host:
     def helper_socket(self) -> Path:
         """The socket of the privileged helper, in a folder of root: systemd gives it an owner by its name."""
         return self.prefix / "run/fairlead-helper/helper.sock"
+
+    @property
+    def prepared(self) -> Path:
+        """What root leaves for the next restart of the proxy, until this host's next boot."""
+        return self.prefix / prepared.FOLDER
 
     # the agent's
 

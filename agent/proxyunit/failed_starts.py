@@ -1,6 +1,8 @@
 """How often in a row the proxy has failed to start, and its last exit reason: kept below its unit's runtime
 directory, which outlives each restart, without the agent and D-Bus.
 
+How it ended is written by root (`agent.proxyunit.ended`); the rest by the proxy's user.
+
 Law: the standard library and `core`.
 """
 
@@ -18,8 +20,7 @@ from agent.core.proxy_end import CRASHES, crashes_now, exit_fault
 from agent.core.reasons import Fault, Reason
 from agent.host import Host, reading
 
-# ENDED: the unit's record of how it last ended.
-STARTS, ENDED = "starts", "ended"
+STARTS = "starts"
 _MOST = 4096  # bytes of each
 _RECORD = Host().gate.name
 # What the launcher records: more exact than its exit code.
@@ -37,13 +38,14 @@ class _End:
     fault: Fault
 
 
-def pause(folder: Path) -> None:
-    """After a crash, wait; the reason is recorded for the agent. Records from before this start are removed."""
-    end, said = _ended(folder), _recorded(folder)
+def pause(folder: Path, ended: Path) -> None:
+    """After a crash, wait; the reason is recorded for the agent. Records from before this start are removed.
+    `ended`: root's record of how it last ended."""
+    end, said = _ended(ended), _recorded(folder)
     crashes = _counted(folder, end)
     reading.discard(folder / _RECORD)
     _begin(folder, crashes)
-    if crashes > 1:  # after the first, systemd's own RestartSec is enough
+    if crashes > 1:  # the first is followed by a start at once
         delay = CRASHES.delay(crashes - 2, random.random())  # noqa: S311 - jitter, not a secret
         last = said or (end.fault if end is not None else Fault(Reason.PROXY_CRASHED))
         note = f"{crashes} in a row; the next start in {delay:.1f} s"
@@ -77,16 +79,13 @@ def _begin(folder: Path, crashes: int) -> None:
     _write(folder / STARTS, json.dumps({"crashes": crashes, "began": _uptime()}))
 
 
-def _ended(folder: Path) -> _End | None:
-    """How it has just ended; None: it is not known, or was counted before."""
-    ended = folder / ENDED
+def _ended(path: Path) -> _End | None:
+    """How it has ended; None: it is not known."""
     try:
-        at, result, *how = reading.text(ended, _MOST).split()
+        at, result, *how = reading.text(path, _MOST).split()
         return _End(float(at), result, _fault(result, *how[:2]))
     except (OSError, ValueError):
         return None
-    finally:
-        reading.discard(ended)
 
 
 def _fault(result: str, code: str = "", status: str = "") -> Fault:
@@ -100,11 +99,13 @@ def _fault(result: str, code: str = "", status: str = "") -> Fault:
 
 
 def _counted(folder: Path, end: _End | None) -> int:
-    """How many starts in a row have failed, that which has just ended among them."""
+    """How many starts in a row have failed, that which has just ended among them. An end from before the last
+    start was counted then."""
     if end is not None:
         with suppress(OSError, ValueError, KeyError, TypeError):
             before = json.loads(reading.read(folder / STARTS, _MOST))
-            return crashes_now(int(before["crashes"]), end.result, end.at - float(before["began"]))
+            crashes, uptime = int(before["crashes"]), end.at - float(before["began"])
+            return crashes_now(crashes, end.result, uptime) if uptime > 0 else crashes
     return _crashes(folder)
 
 

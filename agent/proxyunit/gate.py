@@ -14,16 +14,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.host import secrecy
+from agent.core.prepared import ENDED
+from agent.host import Host, secrecy
 from agent.offline import gate, identity
 from agent.proxyunit import failed_starts
 
 
 def main(arguments: Sequence[str]) -> int:
     prefix, within = "", math.inf
+    folder: Path | None = None
     match arguments:
         case []:
-            failed_starts.pause(Path(os.environ["RUNTIME_DIRECTORY"]))
+            folder = Path(os.environ["RUNTIME_DIRECTORY"])
+            failed_starts.pause(folder, Host().prepared / ENDED)
         case ["--within", seconds]:
             within = float(seconds)
         case ["--prefix", prefix, "--within", seconds]:
@@ -32,10 +35,13 @@ def main(arguments: Sequence[str]) -> int:
             print("usage: python -m agent.proxyunit.gate [--prefix DIR] [--within SECONDS]", file=sys.stderr)
             return gate.CONFIG
     try:
-        return gate.pass_gate(lambda: gate.gate_of(prefix, keep=True), within)
+        code = gate.pass_gate(lambda: gate.gate_of(prefix, keep=True), within)
     except identity.Unconfigured as error:
         print(f"cannot pass the gate: {error}", file=sys.stderr)
         return gate.CONFIG
+    if folder is not None and code == gate.OPEN:
+        failed_starts.begin(folder)
+    return code
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""What the proxy's unit runs as root, whether the agent runs or not.
+"""What the proxy's unit does as root, whether the agent runs or not: the tested path, which `arm` and `ended` take
+where nothing prepared holds.
 
     python -IS -m agent.proxyunit.hooks arm      after its start: waits for readiness, then the redirect is set
     python -IS -m agent.proxyunit.hooks failed   after its end, however it ended: the failure policy
@@ -9,26 +10,17 @@ than a control plane is away; then the agent sets the redirect.
 """
 
 import os
-import select
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from agent.core import failure
 from agent.core.facts import Level
-from agent.core.redirect import RedirectSpec
 from agent.privileged import Answer, Refusal
-from agent.privileged.proxy import readiness
 from agent.privileged.redirect import handlers, host_rules, specification
 from agent.privileged.system import configuration, deadline, listeners
-
-# Seconds between two looks: a tenth of the time so far, which adds little to any wait.
-_SOONEST, _LATEST = 0.01, 1.0
-# Seconds that the policy controller has after the proxy is ready.
-_ANSWER_WITHIN = 10.0
-_READY_WITHIN = 3600.0
-_WITHIN = 12.0  # for one request: until a helper that holds the lock has ended, and its own time
+from agent.proxyunit import proof
 
 
 def main(arguments: Sequence[str], prefix: Path = Path("/")) -> int:
@@ -38,14 +30,14 @@ def main(arguments: Sequence[str], prefix: Path = Path("/")) -> int:
             case ["arm"]:
                 return _arm(prefix, int(os.environ["MAINPID"]))
             case ["failed"]:
-                with deadline.whole(_WITHIN):
+                with deadline.whole(proof.WITHIN):
                     _say(prefix, handlers.failed(prefix))
                 return 0
     except Refusal as refusal:
         print(refusal.detail, file=sys.stderr)
         return 1
     except deadline.Late:
-        print(f"cannot end within {_WITHIN:g} s", file=sys.stderr)
+        print(f"cannot end within {proof.WITHIN:g} s", file=sys.stderr)
         return 1
     print("usage: python -m agent.proxyunit.hooks arm|failed", file=sys.stderr)
     return 64
@@ -60,51 +52,27 @@ def _say(prefix: Path, answer: Answer) -> None:
 
 
 def _arm(prefix: Path, pid: int) -> int:
-    with deadline.whole(_WITHIN):
+    with deadline.whole(proof.WITHIN):
         handlers.guard(prefix)
         if configuration.read(prefix).redirect.mode == "off":
             return 0
         spec = specification.spec(prefix)
-    if not _wait(pid, lambda: _holds(spec), _READY_WITHIN):
+    if not proof.ready(pid, spec):
         print("the proxy ended before it was ready, or is not ready yet", file=sys.stderr)
         return 1
-    _request(prefix)
+    _request(prefix, pid)
     # Outbound waits for the policy controller; a running agent sets it then.
-    if listeners.outbound(spec) and _wait(
-        pid, lambda: _holds(spec, specification.controller(prefix)), _ANSWER_WITHIN
-    ):
-        _request(prefix)
+    if listeners.outbound(spec) and proof.answered(pid, spec, specification.controller(prefix)):
+        _request(prefix, pid)
     return 0
 
 
-def _request(prefix: Path) -> None:
-    with deadline.whole(_WITHIN), host_rules.request(prefix):
-        handlers.arm(prefix)
-
-
-def _wait(pid: int, holds: Callable[[], bool], within: float) -> bool:
-    """For as long; False when the process is gone. systemd waits for this program also after that."""
-    try:
-        process = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return False
-    began = time.monotonic()
-    while not holds():
-        passed = time.monotonic() - began
-        pause = min(max(passed / 10, _SOONEST), _LATEST)
-        if passed > within or select.select([process], [], [], pause)[0]:
-            return False
-    return True
-
-
-def _holds(spec: RedirectSpec, controller: str = "") -> bool:
-    """It is ready; with `controller`, and the policy controller has answered it."""
-    try:
-        with deadline.whole(_WITHIN):
-            answered = readiness.must_hold(spec, readiness.ask(), controller)
-    except (Refusal, deadline.Late):
-        return False
-    return answered is True or not controller
+def _request(prefix: Path, pid: int) -> None:
+    now = time.monotonic()
+    with deadline.whole(proof.WITHIN), host_rules.request(prefix):
+        answer = handlers.arm(prefix)
+    if answer["inbound"] == Level.ON.value:
+        proof.record(str(prefix), pid, now)
 
 
 if __name__ == "__main__":

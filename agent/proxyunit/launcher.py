@@ -1,4 +1,5 @@
-"""Becomes linkerd2-proxy: what fairlead-proxy.service runs, as the proxy's own user and inside its sandbox.
+"""Becomes linkerd2-proxy, as the proxy's own user and inside the sandbox of fairlead-proxy.service: the tested
+path, which `start` takes where no plan holds.
 
     python -IS -m agent.proxyunit.launcher
 
@@ -31,7 +32,6 @@ def become(prefix: Path, folder: Path) -> int:
         if os.getuid() != plan.uid:
             cause = f"this is uid {os.getuid()}, and proxy.user is {plan.uid}; set User= of the unit by a drop-in"
             return _say(folder, REFUSED, cause)
-        failed_starts.begin(folder)
         return execute(plan, folder)
     except (Refusal, proxy.Refused) as error:
         return _say(folder, REFUSED, str(error))

@@ -245,7 +245,8 @@ def quiet(machine: Machine) -> None:
     machine.systemctl("start", "workload-api")
     use(machine)
     state = "approved tried phase redirect-suspended agent/replacement.json"
-    machine.run("sh", "-c", f"cd /var/lib/fairlead; rm -rf {state} /run/fairlead-proxy/*; nft flush ruleset")
+    here = "/run/fairlead-proxy/* /run/fairlead-prepared/*"
+    machine.run("sh", "-c", f"cd /var/lib/fairlead; rm -rf {state} {here}; nft flush ruleset")
 
 
 @contextmanager

@@ -43,6 +43,9 @@ NO_SECRET = {
     "agent.privileged.helper.__main__": "the privileged helper reads no token and no key",
     "agent.proxyunit.launcher": "it becomes the proxy, and an exec makes a process dumpable again: LimitCORE=0",
     "agent.proxyunit.hooks": "it asks the privileged helper",
+    "agent.proxyunit.start": "as the launcher",
+    "agent.proxyunit.arm": "it has no key and no token",
+    "agent.proxyunit.ended": "it has no key and no token",
     "agent.sandbox.stage.app": "the sandbox's application",
     "agent.sandbox.stage.greeter": "the sandbox's mail server",
 }

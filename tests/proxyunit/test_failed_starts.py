@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.core import gate_record
+from agent.core import gate_record, prepared
 from agent.core.reasons import Fault, Reason
 from agent.host import Host
 from agent.privileged.proxy.launch import Launch
@@ -47,8 +47,8 @@ def meanwhile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Fault | Non
 def test_the_pause_names_how_the_last_one_ended(
     folder: Path, meanwhile: list[Fault | None], how: str, reason: Reason
 ) -> None:
-    (folder / failed_starts.ENDED).write_text(f"101.0 {how}\n")
-    failed_starts.pause(folder)
+    (folder / prepared.ENDED).write_text(f"101.0 {how}\n")
+    failed_starts.pause(folder, folder / prepared.ENDED)
     [found] = meanwhile
     assert not (folder / RECORD).exists()
     assert found is not None and found.reason is reason
@@ -61,9 +61,9 @@ def test_what_the_launcher_said_is_more_exact_than_its_exit_code(
     missing = Launch("/no/such/linkerd2-proxy", {}, 0)
     for count in (3, 4):
         assert launcher.execute(missing, folder) == 127
-        (folder / failed_starts.ENDED).write_text("101.0 exit-code exited 127\n")
+        (folder / prepared.ENDED).write_text("101.0 exit-code exited 127\n")
         (folder / failed_starts.STARTS).write_text(json.dumps({"crashes": count - 1, "began": 100.0}))
-        failed_starts.pause(folder)
+        failed_starts.pause(folder, folder / prepared.ENDED)
         found = meanwhile[-1]
         assert found is not None and found.reason is Reason.PROXY_BINARY_UNUSABLE
         assert found.detail.startswith(f"/no/such/linkerd2-proxy: No such file or directory; {count} in a row;")
@@ -83,3 +83,20 @@ def test_only_a_missing_entry_is_a_missing_entry() -> None:
         found = gate_record.awaited(Fault(reason, "why"))
         assert found.reason is (Reason.PROXY_IDENTITY_MISSING if reason in entry else reason)
         assert found.detail.endswith("why")
+
+
+def test_an_end_is_counted_once(folder: Path, meanwhile: list[Fault | None]) -> None:
+    """The record of it stays: the next start after a reboot of the unit does not count it again."""
+    (folder / prepared.ENDED).write_text("101.0 signal killed KILL\n")
+    for _ in range(2):
+        failed_starts.pause(folder, folder / prepared.ENDED)
+        assert json.loads((folder / failed_starts.STARTS).read_text())["crashes"] == 3
+    assert len(meanwhile) == 2, "each start after a third crash waits"
+
+
+def test_the_first_crash_is_followed_by_a_start_at_once(folder: Path, meanwhile: list[Fault | None]) -> None:
+    (folder / failed_starts.STARTS).write_text(json.dumps({"crashes": 0, "began": 100.0}))
+    (folder / prepared.ENDED).write_text("101.0 signal killed KILL\n")
+    failed_starts.pause(folder, folder / prepared.ENDED)
+    assert meanwhile == []
+    assert json.loads((folder / failed_starts.STARTS).read_text())["crashes"] == 1

@@ -42,6 +42,14 @@ def transaction(rules: Ruleset | None) -> Json:
     return {"nftables": commands}
 
 
+def script(rules: Ruleset) -> str:
+    """The same as the input of `nft -j -f`, for a table that is there: without one it changes nothing and fails,
+    for then another program has acted."""
+    commands = transaction(rules)["nftables"]
+    assert isinstance(commands, list)
+    return json.dumps({"nftables": commands[1:]}) + "\n"
+
+
 def _add_chain(chain: Chain) -> Json:
     of_kernel = {"type": chain.kind, "hook": chain.hook, "prio": chain.priority, "policy": chain.policy}
     return {"add": {"chain": {**_IN_TABLE, "name": chain.name, **of_kernel}}}

@@ -16,9 +16,9 @@ from typing import Final
 from agent.core import control_plane, opaque, proxy, proxy_pages
 from agent.core.facts import UNKNOWN, Maybe, ProxyState
 from agent.core.proxy_pages import REFUSED, UNREADABLE, Page
-from agent.core.redirect import RedirectSpec
 from agent.privileged import Refusal
 from agent.privileged.system import listeners
+from agent.privileged.system.listeners import Redirected
 
 _HOST, _PORT = proxy.ADMIN_LISTENER
 _WITHIN: Final = 1.0  # seconds for all three pages; below the privileged helper's own limit
@@ -40,10 +40,10 @@ def ask() -> Pages:
     return Pages(*(_page(path, deadline) for path in ("/live", "/ready", "/metrics")))
 
 
-def must_hold(spec: RedirectSpec, pages: Pages, policy: str = "") -> Maybe[bool]:
+def must_hold(spec: Redirected, pages: Pages, policy: str = "") -> Maybe[bool]:
     """Whether the policy controller (at HOST:PORT `policy`) has answered it. Raises Refusal: it is not ready;
     PROXY_UNREADABLE where that is unknown."""
-    owners = listeners.owners({spec.inbound_listener, spec.outbound_listener, _PORT})
+    owners = listeners.owners({*(port for _, port in spec.arrivals), _PORT})
     listeners.must_be_the_proxys(spec, owners)
     reading = _reading(spec, owners, pages, policy)
     state, fault, _ = proxy.judge(reading, spec.proxy_uid, time.time())
@@ -62,7 +62,7 @@ def started_with() -> Maybe[tuple[opaque.PortRange, ...]]:
     return opaque.ranges(environment.get(proxy.PREFIX + "INBOUND_PORTS") or "", {})
 
 
-def _reading(spec: RedirectSpec, owners: listeners.Owners, pages: Pages, policy: str) -> proxy.Reading:
+def _reading(spec: Redirected, owners: listeners.Owners, pages: Pages, policy: str) -> proxy.Reading:
     """The admin port's owner counts as well: everything else is read from that port."""
     places = (*spec.arrivals, (ip_address(_HOST), _PORT))
     return dataclasses.replace(

@@ -21,6 +21,7 @@ from agent.privileged.redirect import (
     host_rules,
     level_specs,
     live_rules,
+    prepared,
     records,
     specification,
     transaction,
@@ -182,6 +183,8 @@ def _bring(prefix: Path, before: Live, wanted: Levels, asked: frozenset[int] = f
     if found == wanted:
         greetings.remember(prefix, source, wanted[0])
         _approve_first(prefix, source, spec, wanted)
+        if wanted[0] is Level.ON and not before.on_trial:
+            prepared.renew(prefix, wanted)
     return answers.full(prefix, before, found)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from agent.host import Host
 from agent.privileged import Answer
-from agent.privileged.redirect import records
+from agent.privileged.redirect import prepared, records
 from agent.privileged.system import configuration, files
 
 
@@ -23,4 +23,5 @@ def record_ready(prefix: Path) -> Answer:
         member = configuration.member(prefix, prefix)
         if not records.left(prefix) and not records.ready_once(prefix, member):
             records.record_ready(prefix, member)
+            prepared.again(prefix)
         return {"recorded": records.ready_once(prefix, member)}

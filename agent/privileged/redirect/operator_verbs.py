@@ -18,6 +18,7 @@ from agent.privileged.redirect import (
     guide_chains,
     level_specs,
     live_rules,
+    prepared,
     records,
     specification,
     transaction,
@@ -67,6 +68,8 @@ def _keep(prefix: Path, spec: RedirectSpec, before: Live, wanted: Levels) -> Don
     records.suspend(prefix, None)
     records.approve(prefix, prefix)
     greetings.remember(prefix, prefix, wanted[0])
+    if found.levels == wanted:
+        prepared.renew(prefix, wanted)
     return found
 
 
@@ -96,6 +99,7 @@ def confirm(prefix: Path) -> Answer:
         records.approve(prefix, source)
         reached = live_rules.levels(source, live_rules.read(prefix))
         greetings.remember(prefix, source, reached[0])
+        prepared.renew(prefix, reached)
         return answers.levels(reached)
 
 

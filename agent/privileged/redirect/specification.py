@@ -50,7 +50,7 @@ def outline(prefix: Path) -> RedirectSpec:
     if isinstance(closing, RedirectSpec):
         return closing
     config, known = configuration.read(prefix), host_rules.remembered()
-    if known is None and _every_port(config):
+    if known is None and every_port(config):
         raise Refusal("cannot find the ports of SSH and of containers: no redirect was set yet")
     return _spec(config, known or Exempt())
 
@@ -165,10 +165,10 @@ def controller(source: Path) -> str:
 
 def _exempt(parsed: config.Config) -> Exempt:
     """Only rules for every port depend on the present listeners."""
-    return Exempt(sshd.ports(), published.ports(parsed.host.addresses)) if _every_port(parsed) else Exempt()
+    return Exempt(sshd.ports(), published.ports(parsed.host.addresses)) if every_port(parsed) else Exempt()
 
 
-def _every_port(found: config.Config) -> bool:
+def every_port(found: config.Config) -> bool:
     """Its rules, or while off and without declared ports its guard, name the ports that are left out."""
     if found.redirect.mode == "off":
         return not found.workload.ports

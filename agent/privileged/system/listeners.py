@@ -6,6 +6,7 @@ Law: addresses are compared exactly. Whose a socket is, the kernel's table says 
 
 from collections.abc import Mapping, Set
 from pathlib import Path
+from typing import Protocol
 
 from agent.core import procfs
 from agent.core.reasons import Reason
@@ -15,9 +16,21 @@ from agent.privileged import Refusal
 Owners = Mapping[tuple[str, int], Set[int]]  # address and port → the uids of the sockets that listen there
 
 
-def must_be_the_proxys(spec: RedirectSpec, found: Owners | None = None) -> None:
+class Redirected(Protocol):
+    """What is redirected, as far as its listeners go: of a RedirectSpec, or of a plan."""
+
+    @property
+    def proxy_uid(self) -> int: ...
+
+    @property
+    def arrivals(self) -> frozenset[tuple[Address, int]]:
+        """Where redirected connections arrive, by address and port."""
+        ...
+
+
+def must_be_the_proxys(spec: Redirected, found: Owners | None = None) -> None:
     """Raises Refusal: where redirected connections arrive, no process listens, or one of another user does."""
-    found = owners({spec.inbound_listener, spec.outbound_listener}) if found is None else found
+    found = owners({port for _, port in spec.arrivals}) if found is None else found
     for address, port in sorted(spec.arrivals, key=lambda place: (-place[1], place[0].version, place[0])):
         uids = receivers(found, address, port)
         if not uids:
@@ -27,7 +40,7 @@ def must_be_the_proxys(spec: RedirectSpec, found: Owners | None = None) -> None:
             raise foreign(spec, strangers[0], f"listens on {address} port {port}")
 
 
-def foreign(spec: RedirectSpec, uid: int, does: str) -> Refusal:
+def foreign(spec: Redirected, uid: int, does: str) -> Refusal:
     detail = f"cannot redirect: uid {uid} {does}, not the proxy's {spec.proxy_uid}"
     return Refusal(detail, Reason.PROXY_LISTENER_FOREIGN)
 

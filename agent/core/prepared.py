@@ -1,0 +1,105 @@
+"""What root leaves in a folder below /run for the next restart of the proxy: scripts for nft, and a plan.
+
+Law: the built-in types alone. The programs that read this run between the end of a proxy and the next one, where
+an import of `dataclasses` or `json` costs more than what they do.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+FOLDER = "run/fairlead-prepared"
+PLAN = "plan"
+ENDED = "ended"  # how the proxy has ended, for the next start
+ARMED = "armed"  # the process for which the redirect was last set to ON
+ON = "on.json"
+WAITING = "waiting.json"  # inbound ON; outbound has its failure policy until the policy controller has answered
+FAILED = "failed.json"
+SCRIPTS = (ON, WAITING, FAILED)
+
+_FORM = "1"  # of a plan; a reader of another version finds none
+_ABSENT = "-"
+Identity = str  # device, inode, time of the last change of the content in ns, size; or that there is no such file
+
+
+def identity(device: int, inode: int, mtime_ns: int, size: int) -> Identity:
+    return f"{device} {inode} {mtime_ns} {size}"
+
+
+def absent() -> Identity:
+    return _ABSENT
+
+
+class Plan:
+    """`binary`: "": the launch is not prepared. `sources`: each file that decides what is prepared, and its
+    identity then. `nft`: the program; "": rules are not prepared. `arrivals`: where redirected connections arrive,
+    by address and port. `controller`: HOST:PORT of the policy controller; "": nothing goes out through the proxy.
+    `effect`: what the failure policy does, for people."""
+
+    def __init__(
+        self,
+        uid: int,
+        binary: str,
+        environment: Mapping[str, str],
+        sources: Mapping[str, Identity],
+        nft: str = "",
+        arrivals: Iterable[tuple[str, int]] = (),
+        controller: str = "",
+        effect: str = "",
+    ) -> None:
+        self.uid, self.binary, self.nft, self.controller, self.effect = uid, binary, nft, controller, effect
+        self.environment, self.sources = dict(environment), dict(sources)
+        self.arrivals = tuple(sorted(arrivals))
+
+
+def written(plan: Plan) -> str:
+    """Raises ValueError: a value of it has a NUL."""
+    fields = [_FORM, str(plan.uid), plan.binary, plan.nft, plan.controller, plan.effect]
+    for pairs in (
+        list(plan.environment.items()),
+        list(plan.sources.items()),
+        [(address, str(port)) for address, port in plan.arrivals],
+    ):
+        fields += [str(len(pairs)), *(word for pair in pairs for word in pair)]
+    if any("\0" in field for field in fields):
+        raise ValueError("a value has a NUL")
+    return "\0".join((*fields, "."))
+
+
+def read(text: str) -> Plan | None:
+    """None: it is no plan, or not a whole one."""
+    fields = text.split("\0")
+    if fields[0] != _FORM or fields[-1] != ".":
+        return None
+    try:
+        uid, binary, nft, controller, effect = fields[1:6]
+        environment, rest = _pairs(fields[6:-1])
+        sources, rest = _pairs(rest)
+        arrivals, rest = _pairs(rest)
+        places = [(address, int(port)) for address, port in arrivals]
+        plan = Plan(int(uid), binary, dict(environment), dict(sources), nft, places, controller, effect)
+    except (ValueError, IndexError):
+        return None
+    return plan if not rest else None
+
+
+def _pairs(fields: Sequence[str]) -> tuple[list[tuple[str, str]], Sequence[str]]:
+    """Raises ValueError, IndexError."""
+    end = 1 + 2 * int(fields[0])
+    if end < 1 or end > len(fields):
+        raise ValueError("not a whole plan")
+    return [(fields[at], fields[at + 1]) for at in range(1, end, 2)], fields[end:]
+
+
+# records --------------------------------------------------------------------------------------------
+
+
+def armed(pid: int, start_ticks: int, at: float) -> str:
+    """`at`: seconds of CLOCK_MONOTONIC at which it was proved ready."""
+    return f"{pid} {start_ticks} {at:.6f}\n"
+
+
+def read_armed(text: str) -> tuple[int, int, float] | None:
+    try:
+        pid, start_ticks, at = text.split()
+        return int(pid), int(start_ticks), float(at)
+    except ValueError:
+        return None
