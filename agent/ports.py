@@ -270,12 +270,14 @@ class ProxyRuntime(Protocol):
 @dataclass(frozen=True)
 class LiveRedirect:
     """`edited`: keys of the configuration that differ from the approved one, which is the one in force.
-    `suspended`: why ON is not set again until an operator acts."""
+    `suspended`: why ON is not set again until an operator acts. `superseded`: nothing was set: the proxy has been
+    proved ready since."""
 
     inbound: Level
     outbound: Level
     edited: str = field(default="", compare=False)
     suspended: str = field(default="", compare=False)
+    superseded: bool = field(default=False, compare=False)
 
 
 class Redirector(Protocol):
@@ -285,9 +287,12 @@ class Redirector(Protocol):
         """Read the live rules back; change nothing."""
         ...
 
-    async def apply(self, inbound: RedirectGoal, outbound: RedirectGoal) -> LiveRedirect:
+    async def apply(
+        self, inbound: RedirectGoal, outbound: RedirectGoal, judged: float | None = None
+    ) -> LiveRedirect:
         """Set both directions to a level (not HOLD) in one transaction. OFF for both deletes the table, after
-        RELEASED. Returns what was read back afterwards."""
+        RELEASED. Returns what was read back afterwards. `judged`: when the proxy was read as not ready, on the
+        loop's clock; while a process that was proved ready later runs, nothing is set."""
         ...
 
     async def firewall(self) -> Fault | None:

@@ -23,6 +23,7 @@ OTHERWISE = {
     "offline/artefact.py": _NAMED,
     "offline/support/bundle.py": _CREATES,
     "offline/versions.py": _NAMED,
+    "privileged/redirect/armed.py": _KERNEL,
     "privileged/redirect/backends/iptables.py": _KERNEL,
     "privileged/redirect/resolvers_gateways.py": _KERNEL,
     "privileged/redirect/tun.py": _KERNEL,

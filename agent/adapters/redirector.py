@@ -31,8 +31,12 @@ class HelperRedirector:
     async def check(self) -> LiveRedirect:
         return _live(await self._helper.ask("redirect check", Reason.REDIRECT_FAILED))
 
-    async def apply(self, inbound: RedirectGoal, outbound: RedirectGoal) -> LiveRedirect:
+    async def apply(
+        self, inbound: RedirectGoal, outbound: RedirectGoal, judged: float | None = None
+    ) -> LiveRedirect:
         words = {"inbound": inbound.value, "outbound": outbound.value}
+        if judged is not None:  # the loop's clock is CLOCK_MONOTONIC, as the helper's is
+            words["judged"] = f"{judged:.6f}"
         return _live(await self._helper.ask("redirect set", Reason.REDIRECT_FAILED, **words))
 
     async def firewall(self) -> Fault | None:
@@ -118,7 +122,8 @@ def _live(answer: Mapping[str, Any]) -> LiveRedirect:
     suspended = "" if "trial" in answer else str(answer.get("suspended", ""))
     try:
         levels = Level(answer["inbound"]), Level(answer["outbound"])
-        return LiveRedirect(*levels, edited=str(answer.get("edited", "")), suspended=suspended)
+        edited, superseded = str(answer.get("edited", "")), "superseded" in answer
+        return LiveRedirect(*levels, edited=edited, suspended=suspended, superseded=superseded)
     except (KeyError, ValueError):
         raise Trouble(
             Reason.REDIRECT_FAILED, f"the privileged helper's answer names no levels: {dict(answer)}"

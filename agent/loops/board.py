@@ -28,8 +28,10 @@ class Cell(Generic[T]):
         self.bells: list[asyncio.Event] = []
 
     def set(self, value: T) -> None:
-        if value != self.value:
-            self.value = value
+        """An equal value is no change, but it replaces the other: what is not compared may be newer."""
+        changed = value != self.value
+        self.value = value
+        if changed:
             self.version += 1
             for bell in self.bells:
                 bell.set()
@@ -70,6 +72,8 @@ class Board:
         self.goals: Cell[Goals] = Cell(Goals())
         self.attempts = Attempts(tallies)
         self.decided_at: float | None = None  # the heartbeat of the decision loop
+        # When the reading of the proxy began by which the goals are what they are; None: ready, or unknown.
+        self.judged_at: float | None = None
 
     @property
     def version(self) -> int:

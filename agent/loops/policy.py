@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from agent.core import policy
-from agent.core.facts import AgentFact
+from agent.core.facts import UNKNOWN, AgentFact, Maybe, ProxyFact, ProxyState
 from agent.core.health import Spec
 from agent.loops.board import Board, Waiter
 
@@ -29,4 +29,9 @@ class PolicyLoop:
         verdict = policy.decide(self._spec, board.phase.value, board.facts.value, now)
         board.goals.set(verdict.goals)
         board.decided_at = now
+        board.judged_at = _judged_at(board.facts.value.proxy)
         return verdict.recheck_after
+
+
+def _judged_at(proxy: Maybe[ProxyFact]) -> float | None:
+    return None if proxy is UNKNOWN or proxy.state is ProxyState.READY else proxy.read_at

@@ -54,6 +54,7 @@ class _Life:
     wall_offset: float = 0.0  # wall clock minus loop clock when it said so
     control: Control | None = None
     last_words: Fault | None = None  # why this loop ended it, if it did
+    read_at: float | None = None  # when its last reading began; None: there was none
 
 
 class ProxyLoop:
@@ -110,8 +111,9 @@ class ProxyLoop:
         return rest > 0 and await self._news.wait(rest)
 
     def _tell(self, fact: ProxyFact) -> None:
-        self._fact = fact
-        self._publish(fact)
+        """What names no reading is known from now on."""
+        self._fact = dataclasses.replace(fact, read_at=self._now()) if fact.read_at is None else fact
+        self._publish(self._fact)
 
     # without a process --------------------------------------------------------------------------
 
@@ -175,7 +177,9 @@ class ProxyLoop:
     def _begin(self, process: Process) -> _Life:
         self._board.attempts.over("ProxyReady")
         fault = Fault(Reason.PROXY_STARTING)
-        self._tell(ProxyFact(ProxyState.STARTING, process, restarts=self._restarts, fault=fault))
+        # That it starts is assumed, not read: when systemd reports it, a hook may have proved it ready already.
+        seen = None if self._fact is None else self._fact.read_at
+        self._tell(ProxyFact(ProxyState.STARTING, process, restarts=self._restarts, fault=fault, read_at=seen))
         return _Life(process, False, self._now(), certified=False)
 
     def _failed(self) -> None:
@@ -207,7 +211,9 @@ class ProxyLoop:
             self._failed()
             self._restarts += 1
         fault = life.last_words or fault
-        self._tell(ProxyFact(ProxyState.STOPPED, restarts=self._restarts, fault=fault))
+        # How it ended is known late; that it did says nothing of the next one.
+        at = life.began if life.read_at is None else life.read_at
+        self._tell(ProxyFact(ProxyState.STOPPED, restarts=self._restarts, fault=fault, read_at=at))
 
     async def _steer(self, life: _Life) -> None:
         read_at = -float("inf")
@@ -216,7 +222,8 @@ class ProxyLoop:
                 await self._stop(life)
             if await self._news_before(read_at + self._pause(life)):
                 continue
-            self._read(life, reading := await self._runtime.inspect(life.process))
+            began = self._now()
+            self._read(life, reading := await self._runtime.inspect(life.process), began)
             read_at = self._now()
             if (beyond := self._beyond_help(life, reading)) is not None:
                 life.last_words = beyond
@@ -231,7 +238,8 @@ class ProxyLoop:
 
     async def _stop(self, life: _Life) -> None:
         """SIGTERM, then SIGKILL. A later goal does not change the end of this process."""
-        self._read(life, await self._runtime.inspect(life.process))  # has it a certificate by now?
+        began = self._now()
+        self._read(life, await self._runtime.inspect(life.process), began)  # has it a certificate by now?
         assert self._fact is not None
         await self._try(self._runtime.terminate(life.process))
         life.last_words = STOPPED
@@ -274,7 +282,8 @@ class ProxyLoop:
 
     # readings -----------------------------------------------------------------------------------
 
-    def _read(self, life: _Life, reading: Reading) -> None:
+    def _read(self, life: _Life, reading: Reading, began: float) -> None:
+        life.read_at = began
         self._note_certificate(life, reading)
         state, fault, _ = proxy.judge(reading, self._uid, self._now() + life.wall_offset, life.seen_ready)
         life.unreadable = life.unreadable + 1 if state is ProxyState.UNREADABLE else 0
@@ -295,6 +304,7 @@ class ProxyLoop:
                 restarts=self._restarts,
                 fault=fault,
                 control=life.control,
+                read_at=began,
             )
         )
 

@@ -20,6 +20,7 @@ from agent.ports import LiveRedirect, Redirector, Trouble
 
 RECHECK = 30.0  # seconds between two readings of the live rules
 RETRY = Backoff(first=0.5, factor=2.0, most=RECHECK)
+SUPERSEDED = 2.0  # seconds until levels that are decided by an older reading of the proxy are asked for again
 WITHIN = 4.8  # seconds for one call; a fact must have a first value within 5
 PACE = 0.5  # seconds between two readings after events of the kernel
 REPAIRS, WINDOW = 5, 600.0  # repairs within so many seconds
@@ -68,6 +69,9 @@ class RedirectLoop:
             except Trouble:
                 await asyncio.sleep(RECHECK)
 
+    def _recheck(self) -> float:
+        return SUPERSEDED if self._live is not None and self._live.superseded else RECHECK
+
     async def _watch_firewall(self) -> None:
         """Check the host's firewall while inbound is ON: when rules change, and periodically."""
         waiter = Waiter(self._drifts, self._turned_on)
@@ -101,8 +105,8 @@ class RedirectLoop:
             try:
                 await self._round(new_goals)
                 self._failures = 0
-                self._board.attempts.made("RedirectActive", RECHECK)
-                await waiter.wait(RECHECK)
+                self._board.attempts.made("RedirectActive", pause := self._recheck())
+                await waiter.wait(pause)
             except Trouble:
                 pause = RETRY.delay(self._failures, self._jitter())
                 self._failures += 1
@@ -136,7 +140,9 @@ class RedirectLoop:
             self._live = await self._apply(self._live, wanted)
             self._repairs += [asyncio.get_running_loop().time()] if repair else []
             self._board.attempts.tallies.repairs += repair
-        self._reached, self._contested, self._refused = self._live, False, None
+        if not self._live.superseded:
+            self._reached = self._live
+        self._contested, self._refused = False, None
         self._publish(self._live)
 
     def _spent(self) -> bool:
@@ -165,8 +171,8 @@ class RedirectLoop:
     async def _apply(self, live: LiveRedirect, wanted: LiveRedirect) -> LiveRedirect:
         try:
             goals = RedirectGoal(wanted.inbound.value), RedirectGoal(wanted.outbound.value)
-            live = await _bounded(self._redirector.apply(*goals))
-            if live != wanted:
+            live = await _bounded(self._redirector.apply(*goals, self._board.judged_at))
+            if live != wanted and not live.superseded:
                 raise Trouble(Reason.REDIRECT_FAILED, f"set {_words(wanted)}, and the kernel holds {_words(live)}")
         except Trouble as trouble:
             self._refused = (wanted, trouble.fault)

@@ -5,8 +5,11 @@ What the levels do is told by real TCP connections between two network namespace
 
 import itertools
 import json
+import os
 import shutil
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,15 @@ import pytest
 
 from agent.adapters.helper import Helper
 from agent.adapters.redirector import HelperRedirector
+from agent.core import prepared
 from agent.core.facts import Level
 from agent.core.goals import RedirectGoal as Goal
 from agent.core.reasons import Reason
 from agent.core.redirect import settle
+from agent.host import Host as Paths
 from agent.ports import LiveRedirect, Redirector, Trouble
 from agent.privileged import DEADLINE
+from agent.proxyunit import proof
 from tests.fakes.redirector import MemoryRedirector
 from tests.privileged.firewalls import BACKENDS, force
 from tests.privileged.hosts import (
@@ -295,3 +301,40 @@ async def test_without_a_helper() -> None:
 async def test_with_a_helper_that_says_nothing() -> None:
     for trouble in await troubles(HelperRedirector(Helper("/", ["/bin/false"]))):
         assert trouble.detail == "no answer from /bin/false: exit 1: it said nothing"
+
+
+@contextmanager
+def sleeping() -> "Iterator[subprocess.Popen[bytes]]":
+    with subprocess.Popen(["sleep", "600"], env={**os.environ}) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.real
+async def test_a_proxy_that_was_proved_ready_later_is_not_undone_while_it_runs(
+    host: Host, kernel: HelperRedirector
+) -> None:
+    await kernel.apply(ON, ON)
+    with sleeping() as process:
+        proof.record(str(host.prefix), process.pid, 100.0)
+        for judged in (1.0, 100.0 - 1e-6):
+            found = await kernel.apply(BLOCK, BLOCK, judged)
+            assert (found, found.superseded) == (live(ON, ON), True)
+        assert await kernel.check() == live(ON, ON)
+        found = await kernel.apply(BLOCK, BLOCK, 101.0)
+        assert (found, found.superseded) == (live(BLOCK, BLOCK), False)
+        assert await kernel.apply(BLOCK, RELEASED, 1.0) == live(BLOCK, RELEASED), "what is not ON is not kept"
+        await kernel.apply(ON, ON)
+    assert await kernel.apply(BLOCK, BLOCK, 1.0) == live(BLOCK, BLOCK)
+
+
+@pytest.mark.real
+async def test_a_proof_that_cannot_be_read_keeps_nothing_open(host: Host, kernel: HelperRedirector) -> None:
+    await kernel.apply(ON, ON)
+    with sleeping() as process:
+        proof.record(str(host.prefix), process.pid, 100.0)
+        path = Paths(host.prefix).prepared / prepared.ARMED
+        path.chmod(0o666)  # another user could have written it
+        assert await kernel.apply(BLOCK, BLOCK, 1.0) == live(BLOCK, BLOCK)

@@ -24,6 +24,7 @@ class MemoryRedirector:
         self.suspended = ""  # why ON is not set again
         self.wall: Fault | Trouble | None = None  # what the host's own firewall does
         self.deaf = False  # rules are set, and another program removes them at once
+        self.armed_at = float("-inf")  # when a process of the proxy was proved ready, and ON was set for it
         self.calls: list[str] = []
         self.changed = asyncio.Event()  # set it: another program has changed the rules, and the kernel reports it
         self.watched = False  # True: the kernel reports changes
@@ -33,8 +34,12 @@ class MemoryRedirector:
         await self._call("check")
         return replace(self.live, edited=self.edited, suspended=self.suspended)
 
-    async def apply(self, inbound: RedirectGoal, outbound: RedirectGoal) -> LiveRedirect:
+    async def apply(
+        self, inbound: RedirectGoal, outbound: RedirectGoal, judged: float | None = None
+    ) -> LiveRedirect:
         await self._call(f"{inbound.value}/{outbound.value}")
+        if judged is not None and judged < self.armed_at:
+            return replace(self.live, edited=self.edited, suspended=self.suspended, superseded=True)
         if not self.deaf:
             self.live = LiveRedirect(*settle(Level(inbound.value), Level(outbound.value)))
         return replace(self.live, edited=self.edited, suspended=self.suspended)

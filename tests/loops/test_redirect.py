@@ -220,7 +220,9 @@ async def test_an_apply_that_fails_is_a_fault_beside_what_is_live_and_tried_agai
 
 
 class Refusing(MemoryRedirector):
-    async def apply(self, inbound: RedirectGoal, outbound: RedirectGoal) -> LiveRedirect:
+    async def apply(
+        self, inbound: RedirectGoal, outbound: RedirectGoal, judged: float | None = None
+    ) -> LiveRedirect:
         self.calls.append("refused")
         raise Trouble(Reason.SERVER_SPEAKS_FIRST, "port 25")
 

@@ -37,6 +37,7 @@ PHASES: Final = frozenset({"member", "drained", "left"})
 CONFIRM: Final = frozenset({NO_TRIAL, *map(str, range(5, 3601))})
 VERSION: Final = Shaped(r"\d{1,4}\.\d{1,5}\.\d{1,5}", "a version like 2.366.0")
 PROBE: Final = Shaped(r"[A-Za-z0-9._-]{1,63}", "the name of a probe")
+MOMENT: Final = Shaped(r"\d{1,12}\.\d{6}", "seconds like 12.345678")
 PORTS: Final = Shaped(r"\d{1,5}(,\d{1,5}){0,15}", "ports like 22,2222")
 DIGEST: Final = Shaped(r"[0-9a-f]{64}", "a SHA-256 in hexadecimal digits")
 

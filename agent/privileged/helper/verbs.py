@@ -48,7 +48,8 @@ def _proxy(act: Callable[[Path], Answer]) -> Verb:
 
 
 def _set(prefix: Path, given: Given) -> Answer:
-    return handlers.apply(prefix, Level(given["inbound"]), Level(given["outbound"]))
+    judged = float(given["judged"]) if "judged" in given else None
+    return handlers.apply(prefix, Level(given["inbound"]), Level(given["outbound"]), judged)
 
 
 def _apply(prefix: Path, given: Given) -> Answer:
@@ -70,6 +71,8 @@ def _one_way(level: Level) -> Verb:
     )
 
 
+_LEVELS: Final[dict[str, Set[str]]] = {"inbound": may.LEVELS, "outbound": may.LEVELS}
+_JUDGED: Final[dict[str, Set[str]]] = {"judged": may.MOMENT}
 _CONFIRM: Final[dict[str, Set[str]]] = {"confirm": may.CONFIRM}
 _SESSION: Final[dict[str, Set[str]]] = {"session": may.PORTS}
 _FORCE: Final[dict[str, Set[str]]] = {"force": YES}
@@ -80,10 +83,9 @@ VERBS: Final[Mapping[str, Verb]] = {
     "redirect counters": _redirect(lambda prefix: {"rules": counters.read(prefix)}),
     "redirect firewall": _redirect(firewalled.judge),
     "redirect watch": Verb(Who.AGENT, Reason.REDIRECT_FAILED, None),
-    # The levels that the agent decided, of the configuration in force.
-    "redirect set": Verb(
-        Who.AGENT, Reason.REDIRECT_FAILED, _set, ({"inbound": may.LEVELS, "outbound": may.LEVELS},)
-    ),
+    # The levels that the agent decided, of the configuration in force. `judged`: when it read that the proxy is
+    # not ready, in seconds of CLOCK_MONOTONIC.
+    "redirect set": Verb(Who.AGENT, Reason.REDIRECT_FAILED, _set, (_LEVELS, _LEVELS | _JUDGED)),
     # The configuration as it stands in root's file now, kept or on trial.
     "redirect apply": Verb(
         Who.ROOT,

@@ -17,6 +17,7 @@ from agent.privileged.proxy import readiness
 from agent.privileged.proxy.readiness import Pages
 from agent.privileged.redirect import (
     answers,
+    armed,
     greetings,
     host_rules,
     level_specs,
@@ -32,6 +33,7 @@ from agent.privileged.redirect.wanted_levels import Levels
 from agent.privileged.system import deadline, files
 
 _OFF: Levels = (Level.OFF, Level.OFF)
+_ARMED_LOOK: Final = 0.5  # seconds
 _LOOK: Final = 2.5  # seconds for lookups and tests; then a port that must be closed is closed without them
 
 
@@ -48,9 +50,14 @@ def check(prefix: Path) -> Answer:
 # changes when an operator says so. Only the very first configuration is approved by being applied.
 
 
-def apply(prefix: Path, inbound: Level, outbound: Level) -> Answer:
-    """Bring the kernel to these levels, and return what it holds afterwards."""
+def apply(prefix: Path, inbound: Level, outbound: Level, judged: float | None = None) -> Answer:
+    """Bring the kernel to these levels, and return what it holds afterwards. `judged`: when the proxy was read as
+    not ready; that says nothing of a process that was proved ready later."""
     wanted = settle(inbound, outbound)
+    if judged is not None:
+        with files.lock(prefix):
+            if (answer := _superseded(prefix, judged)) is not None:
+                return answer
     if Level.BLOCK not in wanted:
         asked = _asked(prefix, wanted[0])
         with files.lock(prefix):
@@ -58,6 +65,19 @@ def apply(prefix: Path, inbound: Level, outbound: Level) -> Answer:
     with files.lock(prefix):
         act = partial(_bring_read, prefix, wanted)
         return _or_by_force(prefix, partial(_closed, prefix, wanted), act)
+
+
+def _superseded(prefix: Path, judged: float) -> Answer | None:
+    """What holds, where the redirect is ON for such a process; None: it is not, or that cannot be read."""
+    try:
+        with deadline.part(_ARMED_LOOK):
+            if not armed.since(prefix, judged):
+                return None
+            live = live_rules.read(prefix)
+            held = live_rules.levels(live_rules.source(prefix, live), live)
+            return {**answers.full(prefix, live, held), "superseded": "yes"} if held[0] is Level.ON else None
+    except (Refusal, deadline.PartLate):
+        return None
 
 
 def _bring_read(prefix: Path, wanted: Levels) -> Answer:
