@@ -40,7 +40,7 @@ bench:
 	@$(USE)/python packaging/realparts.py build
 	@$(USE)/python -m benchmarks.status
 	@$(USE)/python -m benchmarks.redirect
-	@$(USE)/python -m benchmarks.proxy
+	@$(USE)/python -m benchmarks.restart
 	@$(USE)/python -m benchmarks.enrol
 
 bench-fleet:
