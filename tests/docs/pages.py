@@ -20,6 +20,8 @@ def reasons_page() -> str:
         "Every reason that fairlead gives, in conditions, logs, `fairlead status` and its JSON. Generated from",
         "`agent/core/reasons.py` and its parts.",
         "",
+        "`fairlead help REASON` shows one of them on the host.",
+        "",
         "A symptom stays silent among the problems while a reason that it depends on is named.",
         "",
         "| reason | severity | what is the case | what to do | depends on |",
