@@ -9,7 +9,7 @@ WORKERS ?= $(shell expr $$(nproc) + 1)
 LOCK := $(USE)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate $(UPGRADE)
 
-.PHONY: help sandbox test bench bench-fleet packages repository check docs lock clean
+.PHONY: help sandbox test bench bench-fleet packages repository image check docs lock clean
 
 help:
 	@echo 'make sandbox             watch a host join a mesh, all on this machine (root; ARGS=--check: in one go)'
@@ -17,9 +17,11 @@ help:
 	@echo 'make bench               how fast a death reaches the API server, what a host writes, what the redirect costs,'
 	@echo '                         and what the death of a proxy'
 	@echo 'make bench-fleet         what a fleet of 1,000 and of 5,000 hosts costs, and how fast a death is noticed'
+	@echo '                         (ARGS="--part handover": a part; docs/scale.md has them)'
 	@echo 'make check               the quick ones: ruff, mypy, the import contracts, the house tests'
 	@echo 'make docs                write the generated pages again: reasons, reload, diagrams'
 	@echo 'make packages            dist/fairlead_VERSION_ARCH.deb and .rpm (ROOT=DIR: with the interpreter from there; ARCH=arm64)'
+	@echo 'make image               dist/fairlead-VERSION-ARCH.oci, the image of fairlead watcher (ROOT, ARCH as above)'
 	@echo 'make repository KEY=KEY  dist/repository: apt and rpm, of the packages in dist/, signed with that key of gpg'
 	@echo 'make lock                write the lock files again (UPGRADE=--upgrade: with newer versions)'
 	@echo 'make clean               remove what these made inside this folder'
@@ -46,11 +48,15 @@ bench:
 bench-fleet:
 	@$(PYTHON) packaging/bootstrap.py test
 	@$(USE)/python packaging/realparts.py build
-	@$(USE)/python -m benchmarks.fleet
+	@$(USE)/python -m benchmarks.fleet $(ARGS)
 
 packages:
 	@$(PYTHON) packaging/bootstrap.py test
 	@$(USE)/python packaging/packages.py $(if $(ROOT),--root $(ROOT)) $(if $(VERSION),--version $(VERSION)) $(if $(ARCH),--arch $(ARCH))
+
+image:
+	@$(PYTHON) packaging/bootstrap.py test
+	@$(USE)/python packaging/image.py $(if $(ROOT),--root $(ROOT)) $(if $(VERSION),--version $(VERSION)) $(if $(ARCH),--arch $(ARCH))
 
 repository:
 	@$(PYTHON) packaging/bootstrap.py test

@@ -9,6 +9,7 @@ from pathlib import Path
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
+from elftools.elf.segments import InterpSegment
 
 # What glibc itself brings, on every distribution that has it.
 GLIBC = re.compile(r"(ld-linux.*|lib(c|m|dl|rt|pthread|util|resolv|anl))\.so\.\d+")
@@ -29,11 +30,22 @@ def _starts_as_elf(path: Path) -> bool:
 
 def needed(path: Path) -> list[str]:
     """The shared libraries that it names, without glibc's own."""
+    return [name for name in named(path) if not GLIBC.fullmatch(name)]
+
+
+def named(path: Path) -> list[str]:
+    """The shared libraries that it names."""
     with path.open("rb") as file:
         sections = ELFFile(file).iter_sections()
         tags = (tag for one in sections if isinstance(one, DynamicSection) for tag in one.iter_tags("DT_NEEDED"))
-        names = [str(tag.needed) for tag in tags]  # type: ignore[attr-defined]
-        return [name for name in names if not GLIBC.fullmatch(name)]
+        return [str(tag.needed) for tag in tags]  # type: ignore[attr-defined]
+
+
+def loader(program: Path) -> str:
+    """The path of the program that loads it, as the kernel reads it."""
+    with program.open("rb") as file:
+        segments = (one for one in ELFFile(file).iter_segments() if isinstance(one, InterpSegment))
+        return str(next(segments).get_interp_name())
 
 
 def floor(paths: Iterable[Path]) -> Version:

@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,12 +160,12 @@ def _libraries(found: Found) -> list[Path]:
     while ahead:
         for name in elf.needed(ahead.pop()):
             if name not in seen:
-                seen[name] = _library(found.root, name)
+                seen[name] = library(found.root, name)
                 ahead.append(seen[name])
     return [seen[name] for name in sorted(seen)]
 
 
-def _library(root: Path, name: str) -> Path:
+def library(root: Path, name: str) -> Path:
     folders = (
         *root.glob("usr/lib/*-linux-gnu"),
         root / "usr/lib64",
@@ -195,7 +195,12 @@ def compile_all(home: Path, folder: Path, what: str) -> None:
 def parts(found: Found) -> list[Part]:
     """The packages that what was copied belongs to, where the root is of Debian's kind; else the files' names."""
     files = [found.program, *(path.resolve() for path in _libraries(found))]
-    return sorted({_part(found.root, Path("/") / path.relative_to(found.root)) for path in files})
+    return packages(found.root, files)
+
+
+def packages(root: Path, files: Iterable[Path]) -> list[Part]:
+    """Those of the distribution below `root` that these files are of."""
+    return sorted({_part(root, Path("/") / path.relative_to(root)) for path in files})
 
 
 def _part(root: Path, path: Path) -> Part:

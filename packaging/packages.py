@@ -47,7 +47,7 @@ STEPS = {"postinst": "postinstall", "prerm": "preremove", "postrm": "postremove"
 @dataclass(frozen=True)
 class Build:
     """One build. `home`, `wheels`: what it holds. `compiler`: an interpreter of the same version that runs here.
-    `floor`: the oldest glibc that it runs on."""
+    `floor`: the oldest glibc that it runs on. `beside`: packages of a distribution that an image holds too."""
 
     version: str
     architecture: str
@@ -57,12 +57,22 @@ class Build:
     compiler: Path
     wheels: Path
     floor: elf.Version
+    beside: tuple[interpreter.Part, ...] = ()
 
 
 def main(args: list[str]) -> None:
-    asked = _parser().parse_args(args)
+    asked = parser("packages.py").parse_args(args)
     into: Path = asked.into
     into.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fairlead-package-") as stage:
+        made = prepared(asked, Path(stage))
+        if asked.root is None and made.architecture == OWN:
+            must_run_on_the_oldest(made.floor)
+        build(made, into)
+
+
+def prepared(asked: argparse.Namespace, stage: Path) -> Build:
+    """Interpreter and wheels, out of the cache or made. `asked`: as `parser` reads it."""
     architecture: str = asked.arch
     with steps.lock(steps.cache() / "package.lock", "waiting for another build of the packages to end"):
         own = interpreter.find(asked.root or usual_root())
@@ -75,14 +85,11 @@ def main(args: list[str]) -> None:
         lib = shelf.hold(wheels.cached(home, found.name, ARCHITECTURES[architecture], compiler))
         shelf.forget(home.parent)
     floor = elf.floor([*elf.files(home), *elf.files(lib)])
-    if asked.root is None and architecture == OWN:
-        must_run_on_the_oldest(floor)
-    with tempfile.TemporaryDirectory(prefix="fairlead-package-") as stage:
-        build(Build(asked.version, architecture, Path(stage), found, home, compiler, lib, floor), into)
+    return Build(asked.version, architecture, stage, found, home, compiler, lib, floor)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="packages.py")
+def parser(name: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=name)
     parser.add_argument("--root", type=Path, help=f"where an interpreter is (default: {compiled.OLDEST.name})")
     parser.add_argument("--arch", default=OWN, choices=ARCHITECTURES, help="default: this machine's")
     parser.add_argument("--version", default=contents.own_version(), help="default: the tree's own")
@@ -137,7 +144,7 @@ def everything(asked: Build) -> list[Entry]:
     code = contents.agent(asked.stage / "code", asked.version)
     # The tests of the agent's own run without byte code; a host has it made ahead, and never writes any.
     interpreter.compile_all(asked.compiler, code, "fairlead")
-    parts = interpreter.parts(asked.found)
+    parts = [*interpreter.parts(asked.found), *asked.beside]
     page = contents.copyright_page(parts, asked.wheels)
     # All in the standard library's own folder: the bare interpreter finds it, with no path to be told.
     library = f"/lib/{asked.found.name}"
