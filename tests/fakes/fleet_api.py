@@ -125,18 +125,23 @@ class MemoryFleetApi:
 
 
 class MemoryLeaderApi:
+    """`trouble`: raised by every call until taken out."""
+
     def __init__(self) -> None:
+        self.trouble: Trouble | None = None
         self.lease: Leadership | None = None
         self.annotations: Mapping[str, str] = {}
         self.events: list[Event] = []
         self._version = 0
 
     async def read(self) -> Leadership | None:
+        self._enter()
         return self.lease
 
     async def write(
         self, before: Leadership | None, holder: str, duration: int, annotations: Mapping[str, str]
     ) -> Leadership:
+        self._enter()
         if before != self.lease:
             raise Trouble(Reason.API_CONFLICT, "the object has been modified")
         self._version += 1
@@ -147,4 +152,9 @@ class MemoryLeaderApi:
         return self.lease
 
     async def post_event(self, event: Event) -> None:
+        self._enter()
         self.events.append(event)
+
+    def _enter(self) -> None:
+        if self.trouble is not None:
+            raise self.trouble

@@ -46,10 +46,11 @@ class Scene:
         async with AsyncExitStack() as stack:
             for loop in (self.leader, self.judge, self.observer):
                 await stack.enter_async_context(running(loop.run()))
-            await stack.enter_async_context(running(self._hosts()))
+            await stack.enter_async_context(running(self.renew()))
             yield
 
-    async def _hosts(self) -> None:
+    async def renew(self) -> None:
+        """The hosts that are not dead."""
         while True:
             for name in self.names:
                 if name not in self.dead:
