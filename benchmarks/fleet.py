@@ -1,12 +1,21 @@
 """Prints what a fleet costs at rest, and how fast the watcher notices deaths.
 
-    python -m benchmarks.fleet [HOSTS...]      (with the real API server built: make test)
+    python -m benchmarks.fleet [--part PART] [HOSTS...]      (with the real API server built: make test)
 
-On a real kube-apiserver with its etcd: heartbeats alone, on as many connections as they need, and `fairlead
-watcher` as a process with its defaults. CPU is that of the processes, so another load of the machine does not
-count; what the servers use without a fleet is subtracted.
+On a real kube-apiserver with its etcd. CPU is that of the processes, so another load of the machine does not
+count; what the servers use without a fleet is subtracted. The parts:
+
+    heartbeats   heartbeats alone, on as many connections as they need, and `fairlead watcher` as a process with
+                 its defaults (1,000 and 5,000 hosts)
+    deaths       1 host, 10 %, a zone, 60 % and all fall silent; when the watcher marks which (1,000)
+    agents       the agents' own loops with the real API adapters, and the API server restarted under them (200)
+    flood        heartbeats while a tenant lists without end, without and with config/cluster/heartbeats.yaml (200)
+    bindings     a renewal where RBAC has a binding for each host, and one for all (10, 500, 5,000)
+    handover     the leading replica of the watcher is killed (5 times)
+    model        what larger fleets cost, by the figures above (1,000 to 50,000 hosts); no server is started
 """
 
+import argparse
 import asyncio
 import json
 import os
@@ -15,45 +24,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from benchmarks import fleet_agents, fleet_bindings, fleet_flood, fleet_handover, fleet_model
 from benchmarks.hosts import Hosts
+from benchmarks.usage import Usage, resident
 from tests.lab.realparts import ApiServer
 from tests.watcher.watching import kubeconfig
 
-TICKS = os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
 GRACE = 40.0
-# A fleet of this size renews every 10 s, and is killed in part; a larger one renews every 60 s.
+# A fleet of this size renews every 10 s; a larger one every 60 s, for the machine that measures it.
 SMALL = 1000
-
-
-@dataclass
-class Usage:
-    """CPU seconds of processes since the last look."""
-
-    pids: Mapping[str, int]
-    before: dict[str, float] = field(default_factory=dict)
-
-    def since(self) -> dict[str, float]:
-        now = {name: cpu(pid) for name, pid in self.pids.items()}
-        found = {name: now[name] - self.before.get(name, now[name]) for name in now}
-        self.before = now
-        return found
-
-
-def cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def resident(pid: int) -> float:
-    """MiB."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE / 2**20
 
 
 class Marks:
@@ -90,21 +75,35 @@ def watcher(config: Path, namespace: str) -> Iterator[tuple[int, Marks]]:
         process.wait(10)
 
 
-async def measure(server: ApiServer, folder: Path, count: int) -> None:
-    period = 10.0 if count <= SMALL else 60.0
-    hosts = Hosts(server, count, period)
+async def rest(count: int, seconds: float) -> None:
+    with ApiServer() as server, tempfile.TemporaryDirectory() as folder:
+        hosts = await enrolled(server, count)
+        idle = await used_in(server, seconds / 2)
+        async with hosts.renewing():
+            await at_rest(server, hosts, idle, seconds)
+            with watcher(kubeconfig(server, Path(folder) / "config"), hosts.namespace) as (pid, marks):
+                await watched(server, hosts, pid, marks, 2 * seconds)
+        await hosts.close()
+
+
+async def killed(count: int, seconds: float) -> None:
+    """`seconds` is not used: a death takes as long as a Lease."""
+    with ApiServer() as server, tempfile.TemporaryDirectory() as folder:
+        hosts = await enrolled(server, count)
+        async with hosts.renewing():
+            with watcher(kubeconfig(server, Path(folder) / "config"), hosts.namespace) as (_, marks):
+                await asyncio.sleep(30)
+                await deaths(hosts, marks)
+        await hosts.close()
+
+
+async def enrolled(server: ApiServer, count: int) -> Hosts:
+    hosts = Hosts(server, count, 10.0 if count <= SMALL else 60.0)
     began = time.monotonic()
     await hosts.enrol()
     took = time.monotonic() - began
-    print(f"\n{count} hosts, a renewal every {period:g} s; enrolled in {took:.0f} s", flush=True)
-    idle = await used_in(server, 30)
-    async with hosts.renewing():
-        await at_rest(server, hosts, idle)
-        with watcher(kubeconfig(server, folder / "config"), hosts.namespace) as (pid, marks):
-            await watched(server, hosts, pid, marks)
-            if count <= SMALL:
-                await deaths(hosts, marks)
-    await hosts.close()
+    print(f"\n{count} hosts, a renewal every {hosts.period:g} s; enrolled in {took:.0f} s", flush=True)
+    return hosts
 
 
 async def used_in(server: ApiServer, seconds: float) -> dict[str, float]:
@@ -115,7 +114,7 @@ async def used_in(server: ApiServer, seconds: float) -> dict[str, float]:
     return {name: used / seconds for name, used in usage.since().items()}
 
 
-async def at_rest(server: ApiServer, hosts: Hosts, idle: Mapping[str, float], seconds: float = 60.0) -> None:
+async def at_rest(server: ApiServer, hosts: Hosts, idle: Mapping[str, float], seconds: float) -> None:
     renewed = hosts.renewals
     used = await used_in(server, seconds)
     rate = (hosts.renewals - renewed) / seconds
@@ -124,9 +123,9 @@ async def at_rest(server: ApiServer, hosts: Hosts, idle: Mapping[str, float], se
     print(f"  {rate:.0f} renewals/s, {hosts.late} late; CPU a renewal: {each}; {sizes}", flush=True)
 
 
-async def watched(server: ApiServer, hosts: Hosts, pid: int, marks: Marks, seconds: float = 120.0) -> None:
+async def watched(server: ApiServer, hosts: Hosts, pid: int, marks: Marks, seconds: float) -> None:
     usage = Usage({**server.pids, "watcher": pid})
-    await asyncio.sleep(30)
+    await asyncio.sleep(min(30.0, seconds))
     usage.since()
     await asyncio.sleep(seconds)
     used = usage.since()
@@ -165,11 +164,34 @@ async def _die(hosts: Hosts, marks: Marks, what: str, dead: Sequence[str]) -> No
     await hosts.give_back(list(dead))
 
 
+@dataclass(frozen=True)
+class Part:
+    """`counts`: hosts of each run, unless the command line says others."""
+
+    run: Callable[[int, float], Coroutine[None, None, None]]
+    counts: tuple[int, ...]
+
+
+PARTS = {
+    "heartbeats": Part(rest, (1000, 5000)),
+    "deaths": Part(killed, (1000,)),
+    "agents": Part(fleet_agents.measure, (200,)),
+    "flood": Part(fleet_flood.measure, (200,)),
+    "bindings": Part(fleet_bindings.measure, (10, 500, 5000)),
+    "handover": Part(fleet_handover.measure, (5,)),
+    "model": Part(fleet_model.show, (1000, 2000, 5000, 10_000, 20_000, 50_000)),
+}
+
+
 def main() -> None:
-    counts = [int(text) for text in sys.argv[1:]] or [1000, 5000]
-    for count in counts:
-        with ApiServer() as server, tempfile.TemporaryDirectory() as folder:
-            asyncio.run(measure(server, Path(folder), count))
+    parser = argparse.ArgumentParser(prog="benchmarks.fleet")
+    parser.add_argument("--part", choices=PARTS, action="append", help="may be repeated (default: all)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each measurement (default: 60)")
+    parser.add_argument("hosts", type=int, nargs="*", metavar="HOSTS")
+    asked = parser.parse_args()
+    for part in asked.part or PARTS:
+        for count in asked.hosts or PARTS[part].counts:
+            asyncio.run(PARTS[part].run(count, asked.seconds))
 
 
 if __name__ == "__main__":

@@ -17,11 +17,12 @@ from tests.watcher.watching import LEASES, WORKLOADS, ZONE
 AT_ONCE = 32
 
 
-class Admin:
-    """A credential that is never renewed."""
+class Fixed:
+    """A credential that is never renewed. `token`: "" for the administrator's."""
 
-    def __init__(self, server: ApiServer) -> None:
-        self._access = Access(server.url, server.ca_file.read_bytes(), "the benchmark", server.admin_token)
+    def __init__(self, server: ApiServer, token: str = "") -> None:
+        token = token or server.admin_token
+        self._access = Access(server.url, server.ca_file.read_bytes(), "the benchmark", token)
 
     async def access(self) -> Access:
         return self._access
@@ -38,21 +39,25 @@ class Admin:
 
 class Hosts:
     """`dead`: they do not renew. `renewals`, `late`: how many were made, and how many more than a second late.
-    `renewed_at`: the last one of each, seconds since the epoch."""
+    `renewed_at`: the last one of each, seconds since the epoch. `took`: seconds of each renewal. `token`: of who
+    renews; "": the administrator."""
 
-    def __init__(self, server: ApiServer, count: int, period: float) -> None:
+    def __init__(self, server: ApiServer, count: int, period: float, token: str = "") -> None:
         server.install_crd(EXTERNAL_WORKLOAD_CRD)
         self.namespace, self.period = server.new_namespace(), period
         self.names = [f"vm-{number}" for number in range(count)]
         self.dead: set[str] = set()
         self.renewed_at: dict[str, float] = {}
         self.renewals = self.late = 0
-        self._caller = Caller(Admin(server), "benchmark", 30.0, 30.0)
+        self.took: list[float] = []
+        self._caller = Caller(Fixed(server), "benchmark", 30.0, 30.0)
+        self._renewer = Caller(Fixed(server, token), "benchmark", 30.0, 30.0)
         self._workloads, self._leases = WORKLOADS.format(self.namespace), LEASES.format(self.namespace)
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def close(self) -> None:
         await self._caller.close()
+        await self._renewer.close()
 
     def zone(self, name: str) -> str:
         return "abc"[int(name.rpartition("-")[2]) % 3]
@@ -82,6 +87,12 @@ class Hosts:
                 task.cancel()
 
     async def _enrol(self, name: str) -> None:
+        await self.create(name)
+        await self.renew(name)
+        await self._ready(name)
+
+    async def create(self, name: str) -> None:
+        """Its ExternalWorkload and its Lease, which was never renewed."""
         spec = {"meshTLS": {"identity": f"spiffe://td/{name}", "serverName": f"{name}.td"}}
         body = {
             "apiVersion": "workload.linkerd.io/v1beta1",
@@ -93,8 +104,6 @@ class Hosts:
         owner = {"apiVersion": body["apiVersion"], "kind": body["kind"], "name": name}
         owner["uid"] = made["metadata"]["uid"]
         await self._call("POST", self._leases, {"metadata": {"name": name, "ownerReferences": [owner]}})
-        await self._patch_lease(name)
-        await self._ready(name)
 
     async def _ready(self, name: str) -> None:
         ready = {"type": "Ready", "status": "True", "reason": "HostReady", "message": "as intended"}
@@ -109,18 +118,21 @@ class Hosts:
         while True:
             await asyncio.sleep(due - loop.time())
             if name not in self.dead:
-                await self._patch_lease(name)
+                await self.renew(name)
                 self.renewals += 1
                 self.late += loop.time() - due > 1
             due += self.period
 
-    async def _patch_lease(self, name: str) -> None:
+    async def renew(self, name: str) -> None:
         spec = {"holderIdentity": name, "renewTime": clocks.exact_wall()}
         body = {"spec": {**spec, "leaseDurationSeconds": int(4 * self.period)}}
-        at = time.time()
-        await self._call("PATCH", f"{self._leases}/{name}", body)
+        at, began = time.time(), time.monotonic()
+        await self._call("PATCH", f"{self._leases}/{name}", body, self._renewer)
         self.renewed_at[name] = at
+        self.took.append(time.monotonic() - began)
 
-    async def _call(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def _call(
+        self, method: str, path: str, body: dict[str, Any], caller: Caller | None = None
+    ) -> dict[str, Any]:
         async with self._slots:
-            return await self._caller.call(method, path, Reason.API_REFUSED, body)
+            return await (caller or self._caller).call(method, path, Reason.API_REFUSED, body)

@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives import serialization
 from agent.sandbox.identity.ca import Authority
 
 HOST_USER = "fairlead-host"
+MEMBER_USER = "fairlead-member"
 
 _READY_WITHIN = 60.0
 _STOP_WITHIN = 3.0
@@ -71,6 +72,7 @@ class ApiServer:
         self._authentication = authentication
         self.admin_token = secrets.token_hex(16)
         self.host_token = secrets.token_hex(16)  # of the user fairlead-host: no right but those of `grant`
+        self.member_token = secrets.token_hex(16)  # of a user in the group fairlead:hosts, without rights
         self.clients = Authority("clients.example")  # of certificates that prove who calls
         self._programs: list[subprocess.Popen[bytes]] = []
 
@@ -93,7 +95,24 @@ class ApiServer:
     def pids(self) -> Mapping[str, int]:
         return {name: one.pid for name, one in zip(("etcd", "kube-apiserver"), self._programs, strict=True)}
 
+    def restart(self) -> None:
+        """kube-apiserver is killed and started again, on the same etcd; returns when it is ready."""
+        program = self._programs.pop()
+        program.kill()
+        program.wait()
+        self._run("kube-apiserver", [str(where("kube-apiserver")), *self._apiserver_flags(self._home / "tls")])
+        _until(self._is_ready, "kube-apiserver is ready", _READY_WITHIN)
+
     # --- requests ---
+
+    def text(self, path: str) -> str:
+        """A page that is not JSON, such as /metrics."""
+        connection = http.client.HTTPSConnection("127.0.0.1", self._port, timeout=10, context=self._trust)
+        try:
+            connection.request("GET", path, headers={"Authorization": f"Bearer {self.admin_token}"})
+            return connection.getresponse().read().decode()
+        finally:
+            connection.close()
 
     def request(
         self,
@@ -178,6 +197,7 @@ class ApiServer:
         (tls / "clients.crt").write_text(self.clients.pem)
         (self._home / "tokens").write_text(
             f"{self.admin_token},admin,admin,system:masters\n{self.host_token},{HOST_USER},{HOST_USER}\n"
+            f"{self.member_token},{MEMBER_USER},{MEMBER_USER},fairlead:hosts\n"
         )
         (self._home / "authentication.yaml").write_text(self._authentication)
         self._reserved, self._port = _reserve_port()
