@@ -89,6 +89,7 @@ def document(destination: str, source: Path) -> Iterator[Entry]:
 def plain(stage: Path, version: str, page: str) -> Iterator[Entry]:
     """All but the interpreter, the wheels and the agent. `stage`: where generated files are written."""
     yield Entry("/usr/bin/fairlead", FILES / "fairlead", 0o755)
+    yield Entry("/usr/bin/kubectl-fairlead", FILES / "kubectl-fairlead", 0o755)
     for path in sorted((ROOT / "systemd").iterdir()):
         yield Entry(f"/usr/lib/systemd/system/{path.name}", path)
     for unit in ("firewalld", "nftables"):

@@ -41,6 +41,7 @@ VERBS = {
     "shutdown-drain": "shutdown_drain",
     "wait": "wait",
     "list": "list",
+    "check": "check",
     "support": "support",
     "help": "help",
     "watcher": "watcher",
@@ -61,6 +62,7 @@ fairlead makes this host a member of a Linkerd mesh.
   fairlead enrol, retire        create and delete what a host needs in the cluster; run by an operator
   fairlead manifest, import     print a host's objects and policies, and convert manifests of guides
   fairlead list                 list the hosts of a fleet, and which of them serve; run by an operator
+  fairlead check                check hosts from the cluster's side; run by an operator
   fairlead support              write one archive with what is needed to help with this host
   fairlead help REASON          explain a reason, and what to do
   fairlead watcher              in the cluster: mark dead hosts as not ready

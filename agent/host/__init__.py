@@ -45,6 +45,12 @@ def credential(path: str) -> str:
     return f"{os.environ.get('CREDENTIALS_DIRECTORY', '/etc/credstore')}/{path.removeprefix(CREDENTIALS)}"
 
 
+def manifests() -> Path:
+    """The files of config/cluster that belong to this version: of a checkout, else of the package."""
+    checkout = Path(__file__).parents[2] / "config/cluster"
+    return checkout if checkout.is_dir() else Path("/usr/share/doc/fairlead/config/cluster")
+
+
 def agent_uid() -> int | None:
     """None: this host has no such user."""
     try:

@@ -8,7 +8,7 @@ from agent.core import reasons, replacement
 from agent.core.doctor import host_checks
 from agent.core.redirect import trial
 from tests.attacks import cluster_rows
-from tests.docs import metrics_page, openapi, status_schema
+from tests.docs import check_page, configuration_page, metrics_page, openapi, status_schema
 
 ROOT = Path(__file__).parents[2]
 
@@ -176,6 +176,8 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "openapi.json": openapi.page,
     "status-json.md": status_schema.page,
     "doctor.md": doctor_page,
+    "check.md": check_page.page,
+    "configuration.md": configuration_page.page,
 }
 
 if __name__ == "__main__":

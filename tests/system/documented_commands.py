@@ -42,6 +42,7 @@ RUN: dict[str, dict[str, int]] = {
 
 _MEMBER, _REPLACED = "tests/system/test_member.py", "tests/contract/test_proxy_unit_agent.py"
 _ENROLLED, _JOINED = "tests/cluster/operator.py", "tests/cluster/test_join.py"
+_CHECKED = "tests/cluster/test_check.py"
 _GROUPED, _IMPORTED = "tests/cluster/test_group.py", "tests/cluster/test_import.py"
 _RETIRED, _SHOWN = "tests/cluster/test_retire.py", "tests/cluster/test_manifest.py"
 _PROVED = "tests/contract/test_proxy_unit_proof.py"
@@ -56,6 +57,7 @@ ELSEWHERE = {
     "for unit in fairlead.service ": "on SPIRE's server, by unit",
     "sudo -u fairlead-proxy fairlead identity-gate ": "needs SPIRE: tests/offline/test_identity_gate.py does it",
     "sudo fairlead support                  ": "asks on a terminal: tests/offline/test_support.py does it",
+    "fairlead check ": f"needs a cluster: {_CHECKED} does it",
     "fairlead drain ": f"needs a mesh: {_MEMBER} does it",
     "fairlead leave ": f"needs a mesh: {_MEMBER} does it",
     "fairlead enrol ": f"needs a cluster: {_ENROLLED} does it",

@@ -80,6 +80,7 @@ def test_it_lies_in_few_places(tree: Path) -> None:
     assert sorted(f for f in files if not f.startswith(own)) == sorted(
         [
             *("etc/needrestart/conf.d/fairlead.conf", "etc/ufw/applications.d/fairlead", "usr/bin/fairlead"),
+            "usr/bin/kubectl-fairlead",
             *(f"usr/lib/systemd/system/{path.name}" for path in (ROOT / "systemd").iterdir()),
             *("usr/lib/firewalld/services/fairlead.xml", "usr/lib/sysusers.d/fairlead.conf"),
             *(f"usr/lib/systemd/system/{unit}.service.d/fairlead.conf" for unit in ("firewalld", "nftables")),

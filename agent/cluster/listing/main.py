@@ -61,7 +61,7 @@ async def _ask(question: Question) -> Answer:
         others = {} if question.namespace else {"fieldSelector": NOT_OF_NODES}
         leases = await _all(api, _path(LEASES, question.namespace, "leases"), others)
         groups = await _groups(api, question.namespace)
-        watched, paces = await _watcher(api, question.watcher)
+        watched, paces = await watcher(api, question.watcher)
         return Answer(tuple(rows.rows(workloads, leases, groups, paces, time.time())), watched)
 
 
@@ -92,8 +92,8 @@ async def _groups(api: Objects, namespace: str) -> dict[Name, Json]:
         raise
 
 
-async def _watcher(api: Objects, namespace: str) -> tuple[bool | None, dict[str, Pace]]:
-    """Whether its Lease changes, and what it says of zones."""
+async def watcher(api: Objects, namespace: str) -> tuple[bool | None, dict[str, Pace]]:
+    """Whether its Lease changes (None: this user may not read it), and what it says of zones."""
     try:
         return await _observed(api, f"{_path(LEASES, namespace, 'leases')}/{process.LEASE}")
     except Trouble as trouble:
