@@ -58,6 +58,7 @@ ELSEWHERE = {
     "sudo -u fairlead-proxy fairlead identity-gate ": "needs SPIRE: tests/offline/test_identity_gate.py does it",
     "sudo fairlead support                  ": "asks on a terminal: tests/offline/test_support.py does it",
     "fairlead check ": f"needs a cluster: {_CHECKED} does it",
+    "fairlead undrain ": f"needs a mesh: {_MEMBER} does it",
     "fairlead drain ": f"needs a mesh: {_MEMBER} does it",
     "fairlead leave ": f"needs a mesh: {_MEMBER} does it",
     "fairlead enrol ": f"needs a cluster: {_ENROLLED} does it",
