@@ -157,8 +157,9 @@ async def _guide(scene: Scene) -> None:
 
 
 async def _adopt(scene: Scene) -> None:
-    code, output = await scene.cli("redirect", "adopt-guide")
-    must(code == 0, f"adopt-guide: exit {code}: {output}")
+    """The very command."""
+    fairlead = (sys.executable, "-m", "agent", "redirect", "adopt-guide")
+    await _on_host(scene, *fairlead, "--prefix", str(scene.prefix))
 
 
 async def _nothing(scene: Scene) -> None:
