@@ -1,5 +1,6 @@
 """How each check of the host's registry is read, by its name."""
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from agent.config import Config, derived
 from agent.core.doctor import identity as judged
 from agent.core.reasons import Fault, Reason
 from agent.host import Host, reading
-from agent.loops.checks import NotHere, Reader
+from agent.loops.checks import NotHere, Reader, Unread
 from agent.offline import identity
 from agent.offline.doctor import host_readings, machine_readings, users, way
 from agent.offline.doctor.sources import Sources, blocking
@@ -66,7 +67,9 @@ async def _configuration(sources: Sources) -> Fault | None:
 
 async def _workload_api(sources: Sources) -> judged.Way:
     config = _by_spiffe(sources)
-    both = [users.agent(config), users.proxy(config)]
+    both = [users.agent(config)]
+    with contextlib.suppress(NotHere):  # as the check of the proxy's identity says
+        both.append(users.proxy(config))
     return await blocking(way.to, config.identity.workload_api, both)
 
 
@@ -78,10 +81,11 @@ def _by_spiffe(sources: Sources) -> Config:
 
 
 async def _clock(sources: Sources) -> judged.Clock:
-    """The SVIDs only where they are read anyway: as this user."""
-    svids = [await sources.agent_identity()] if users.agent(sources.config()).uid == os.geteuid() else []
-    if os.geteuid() == 0:
-        svids.append(await sources.proxy_identity())
+    """Of the SVIDs those that can be read."""
+    svids = []
+    for identity_of in (sources.agent_identity, sources.proxy_identity):
+        with contextlib.suppress(NotHere, Unread):
+            svids.append(await identity_of())
     try:
         return judged.Clock(await _server_ahead(sources), "", svids)
     except server_clock.Unread as error:
