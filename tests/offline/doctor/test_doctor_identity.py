@@ -122,7 +122,7 @@ async def test_a_workload_api_that_hangs_delays_nothing_else(root: None, host: P
 
 
 def run(*words: str, uid: int = AGENT) -> tuple[int, str]:
-    modules = "encodings.utf_8_sig, os, shutil, sys, agent.cli.doctor, agent.offline.doctor.main"
+    modules = "encodings.utf_8_sig, os, shutil, sys, agent.cli.doctor, agent.offline.doctor.before_join"
     become = f"import {modules}; from agent.cli import main; os.setuid({uid}); "
     done = subprocess.run(
         [sys.executable, "-c", become + "sys.exit(main.main(sys.argv[1:]))", "doctor", *words],
