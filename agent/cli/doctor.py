@@ -70,7 +70,11 @@ def _examined(args: argparse.Namespace) -> tuple[Finding, ...]:
     wanted = main.Wanted(tuple(args.checks), args.timeout)
     if args.bundle is None:
         return main.examine(args.prefix, wanted)
-    return before_join.examine(args.prefix, _plan(args), wanted)
+    try:
+        return before_join.examine(args.prefix, _plan(args), wanted)
+    except OSError as error:
+        cause = f"cannot run the checks: {error.filename or ''}: {error.strerror}"
+        raise Failure(Exit.FAILED, cause, "they need a folder for temporary files") from None
 
 
 def _plan(args: argparse.Namespace) -> "Plan":

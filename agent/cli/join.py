@@ -137,7 +137,12 @@ def _examine(args: argparse.Namespace, plan: "Plan") -> None:
     from agent.core.doctor.check import Result
     from agent.offline.doctor import before_join, main
 
-    for one in before_join.examine(args.prefix, plan, main.Wanted()):
+    try:
+        found = before_join.examine(args.prefix, plan, main.Wanted())
+    except OSError as error:
+        complain(f"cannot run the checks of fairlead doctor: {error.filename or ''}: {error.strerror}")
+        return
+    for one in found:
         if one.outcome.result is Result.FAIL:
             complain(f"{one.check.name}: {one.outcome.why}", one.outcome.fix)
 

@@ -78,8 +78,8 @@ async def ask(prefix: str, user: User, question: str) -> Any:
 
 def _python() -> Sequence[str]:
     """As this process was started: the package's interpreter takes nothing of the host's Python."""
-    flags = [word for word, given in (("-I", sys.flags.isolated), ("-S", sys.flags.no_site)) if given]
-    return [sys.executable, *flags]
+    given = (("-I", sys.flags.isolated), ("-S", sys.flags.no_site), ("-P", sys.flags.safe_path))
+    return [sys.executable, *(word for word, flag in given if flag)]
 
 
 # the questions -------------------------------------------------------------------------------------
