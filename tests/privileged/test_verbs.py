@@ -9,6 +9,7 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.core import prepared
 from agent.core.facts import Level
 from agent.core.redirect import Action, Ruleset, levels
 from agent.core.redirect.timed import Live, Trial
@@ -124,6 +125,7 @@ def touched(folder: Path) -> set[str]:
 KNOWN = {
     "etc/fairlead/fairlead.toml",
     "run/fairlead-helper.lock",
+    *(f"run/fairlead-prepared/{name}" for name in (prepared.PLAN, *prepared.SCRIPTS)),
     "var/lib/fairlead/phase",
     "var/lib/fairlead/ready-once",
     "var/lib/fairlead/redirected-ports",

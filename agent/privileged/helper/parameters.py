@@ -47,6 +47,11 @@ def ports(word: str) -> frozenset[int]:
     return frozenset(map(int, re.findall(r"\d+", word)))
 
 
+def moment(word: str) -> float | None:
+    """The moment in a word that MOMENT allows; None in any other."""
+    return float(word) if word in MOMENT else None
+
+
 def listed(choice: Set[str]) -> str:
     """For an error."""
     return ", ".join(sorted(choice)) if choice is not CONFIRM else f"{NO_TRIAL}, 5 to 3600 (seconds)"

@@ -48,7 +48,7 @@ def _proxy(act: Callable[[Path], Answer]) -> Verb:
 
 
 def _set(prefix: Path, given: Given) -> Answer:
-    judged = float(given["judged"]) if "judged" in given else None
+    judged = may.moment(given.get("judged", ""))
     return handlers.apply(prefix, Level(given["inbound"]), Level(given["outbound"]), judged)
 
 
