@@ -124,3 +124,35 @@ def test_attack_on_the_credential_of_the_units(fresh_machine: Callable[[], Machi
         group = ["setpriv", "--reuid=app", "--regid=fairlead", "--clear-groups", "--", "cat"]
         for path in (kept, loaded):
             assert "Permission denied" in machine.try_run(*group, path).stderr
+
+
+_ALONE = "find /run /var /etc /usr -xdev -group fairlead -perm /g=r ! -perm /o=r ! -type d"
+
+
+def test_attack_read_more_than_the_status_by_its_group(fresh_machine: Callable[[], Machine]) -> None:
+    """On a host that runs, the group opens the status socket and can read nothing else. Any other user is told the
+    way in, and sees what every user may see."""
+    machine = fresh_machine()
+    configure(machine)
+    with machine.powered():
+        machine.systemctl("start", "fairlead.service")
+        machine.wait_until(machine.path("/run/fairlead/fairlead.sock").is_socket, "an agent listens")
+        assert machine.run(*_ALONE.split()).splitlines() == ["/run/fairlead/fairlead.sock"]
+        member = [
+            "setpriv",
+            "--reuid=app",
+            "--regid=app",
+            "--groups=fairlead",
+            "--",
+            "fairlead",
+            "status",
+            "--json",
+        ]
+        assert json.loads(machine.try_run(*member).stdout)["agent"]
+        other = machine.try_run("fairlead", "status", user="app")
+        assert other.returncode == 77 and "usermod -aG fairlead app" in other.stderr
+        assert "fairlead.service          active (running)" in other.stdout and "needs root" in other.stdout
+        machine.systemctl("stop", "fairlead.service")
+        alone = machine.try_run("fairlead", "status")
+        assert alone.returncode == 69 and "no agent is running" in alone.stderr
+        assert "fairlead.service          inactive (dead)" in alone.stdout and "[journalctl" in alone.stdout
