@@ -18,6 +18,7 @@ OTHERWISE = {
     "cli/kit/operator.py": _NAMED,
     "cli/proxy.py": _NAMED,
     "host/__init__.py": _KERNEL,
+    "host/listeners.py": _KERNEL,
     "host/reading.py": "the function itself",
     "offline/archive.py": _NAMED,
     "offline/artefact.py": _NAMED,

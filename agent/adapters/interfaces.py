@@ -14,17 +14,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 from agent.adapters import netlink
+from agent.core import netlink as messages
 from agent.core.addresses import Address, address, plain
 from agent.core.reasons import Reason
 from agent.host import loopback
 from agent.ports import Trouble
 
-_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 _ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, lengths (2), tos, table, protocol, scope, type, flags
 _ATTRIBUTE = struct.Struct("=HH")  # struct rtattr: length, type
-_ERROR, _DONE, _NEW_ADDRESS, _GET_ADDRESS, _NEW_ROUTE, _GET_ROUTE = 2, 3, 20, 22, 24, 26
-_REQUEST, _DUMP = 0x1, 0x300
+_NEW_ADDRESS, _GET_ADDRESS, _NEW_ROUTE, _GET_ROUTE = 20, 22, 24, 26
 _ANY, _LOCAL, _FLAGS = 1, 2, 8  # IFA_ADDRESS (of a peer, where there is one), IFA_LOCAL, IFA_FLAGS
 _OPTIMISTIC, _FAILED, _TENTATIVE = 0x4, 0x8, 0x40
 _DESTINATION, _LOCAL_ROUTE = 1, 2  # RTA_DST, RTN_LOCAL
@@ -108,7 +107,9 @@ def _trouble(error: OSError) -> Trouble:
 
 
 def _addresses(kernel: socket.socket) -> Iterator[Address]:
-    for kind, body in _asked(kernel, _GET_ADDRESS, _REQUEST | _DUMP, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
+    for kind, body in _asked(
+        kernel, _GET_ADDRESS, messages.REQUEST | messages.DUMP, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+    ):
         if kind == _NEW_ADDRESS and (address := of_message(body)) is not None:
             yield address
 
@@ -132,7 +133,7 @@ def _local(kernel: socket.socket, text: str) -> bool:
     to = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(one.packed), _DESTINATION) + one.packed
     route = _ROUTE.pack(family, one.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
     try:
-        answers = list(_asked(kernel, _GET_ROUTE, _REQUEST, route + to))
+        answers = list(_asked(kernel, _GET_ROUTE, messages.REQUEST, route + to))
     except OSError as error:
         if error.errno in _NO_ROUTE:
             return False
@@ -142,25 +143,16 @@ def _local(kernel: socket.socket, text: str) -> bool:
 
 def _asked(kernel: socket.socket, kind: int, flags: int, body: bytes) -> Iterator[tuple[int, bytes]]:
     """Type and body of each message of the answer. Raises OSError: that with which the kernel answers."""
-    kernel.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 0, 0) + body)
+    kernel.send(messages.message(kind, flags, body))
     while True:
-        for answer, content in _messages(kernel.recv(netlink.MOST)):
-            if answer == _ERROR:
-                number = -int.from_bytes(content[:4], sys.byteorder, signed=True)
+        for answer, content in messages.messages(kernel.recv(netlink.MOST)):
+            if number := messages.error_number(answer, content):
                 raise OSError(number, os.strerror(number))
-            if answer == _DONE:
+            if answer in (messages.ERROR, messages.DONE):
                 return
             yield answer, content
-            if not flags & _DUMP:
+            if not flags & messages.DUMP:
                 return
-
-
-def _messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + _HEADER.size <= len(datagram):
-        length, kind, *_ = _HEADER.unpack_from(datagram, at)
-        yield kind, datagram[at + _HEADER.size : at + length]
-        at += max((length + 3) & ~3, _HEADER.size)
 
 
 def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:

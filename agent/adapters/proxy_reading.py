@@ -1,8 +1,8 @@
 """Reads a running linkerd2-proxy from outside: its admin port and its listeners. The same for every runtime.
 
-Listeners are read from /proc and nothing connects to them. A connection to 4143 would prove less and cost more:
-on a host without connection tracking each one is a warning in the proxy's log, elsewhere it is held for 10 s
-until the proxy gives up detecting a protocol, and before the first certificate it hangs in the backlog.
+The kernel is asked for the listeners, and nothing connects to them. A connection to 4143 would prove less and
+cost more: on a host without connection tracking each one is a warning in the proxy's log, elsewhere it is held for
+10 s until the proxy gives up detecting a protocol, and before the first certificate it hangs in the backlog.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from agent.core.facts import UNKNOWN, Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.proxy_pages import REFUSED, UNREADABLE, Page
 from agent.core.reasons import Reason
+from agent.host import listeners as host_listeners
 from agent.ports import Trouble
 
 ADMIN = Server("127.0.0.1", proxy.ADMIN_PORT)
@@ -51,14 +52,7 @@ def _listening(settings: ProxySettings) -> tuple[Maybe[bool], Maybe[bool], Maybe
 
 def listeners() -> dict[tuple[str, int], int]:
     """Every listening address and port of this network namespace, and whose it is."""
-    owners: dict[proxy.Listener, int] = {}
-    for table in ("tcp", "tcp6"):
-        try:
-            with Path(f"/proc/self/net/{table}").open() as lines:
-                owners |= procfs.listeners(lines)
-        except FileNotFoundError:  # a kernel without IPv6 has no tcp6, and no listener there
-            continue
-    return owners
+    return {one.place: one.uid for one in host_listeners.listening()}
 
 
 def carried(settings: ProxySettings, process: Process) -> Maybe[int]:

@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -60,25 +60,17 @@ class Listener:
     inode: str
 
 
-def listening(lines: Iterable[str], ports: Set[int] | None = None, owner: int | None = None) -> Iterator[Listener]:
-    """Those of these ports and of this user, or all, from the lines of /proc/net/tcp or tcp6.
+def listening(lines: Iterable[str]) -> Iterator[Listener]:
+    """From the lines of /proc/net/tcp or tcp6.
 
-    The kernel lists listeners before connections, so the reading of a lazy source ends with them: a host
-    with a hundred thousand connections pays for its listeners alone. Of others the line is not parsed.
+    The kernel lists listeners before connections, so the reading of a lazy source ends with them.
     """
     for line in itertools.islice(lines, 1, None):
         _, local, _, state, rest = line.split(None, 4)
         if state != LISTEN:
             break
-        if ports is None or int(local[-4:], 16) in ports:
-            _, _, _, uid, _, inode, *_ = rest.split()
-            if owner in (None, int(uid)):
-                yield Listener(place(local), int(uid), inode)
-
-
-def listeners(lines: Iterable[str]) -> dict[tuple[str, int], int]:
-    """Listening address and port → uid."""
-    return {one.place: one.uid for one in listening(lines)}
+        _, _, _, uid, _, inode, *_ = rest.split()
+        yield Listener(place(local), int(uid), inode)
 
 
 @dataclass(frozen=True)

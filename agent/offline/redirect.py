@@ -16,6 +16,7 @@ from agent.core.redirect.spec import differences_from_guide
 from agent.core.redirect.timed import Live
 from agent.core.redirect.unproxied import unproxied
 from agent.host import Host
+from agent.host.listeners import listening
 from agent.offline.helper import Refused
 from agent.ports import Trouble
 from agent.privileged import Refusal
@@ -108,7 +109,7 @@ def _absent(host: HostConfig) -> Fault | None:
 def _unproxied(spec: RedirectSpec) -> Mapping[int, tuple[str, ...]]:
     """Nothing is claimed where the kernel reports nothing."""
     try:
-        return unproxied(spec, (one.place for one in listeners.listening(spec.ports)), interfaces.addresses())
+        return unproxied(spec, (one.place for one in listening()), interfaces.addresses())
     except Trouble:
         return {}
 

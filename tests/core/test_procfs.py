@@ -1,9 +1,9 @@
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
-from agent.core.procfs import Connection, Stat, connections, control_groups, listeners, stat
+from agent.core.procfs import Connection, Stat, connections, control_groups, listening, stat
 
 HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
 
@@ -12,6 +12,10 @@ def row(local: str, state: str = "0A", uid: int = 2102) -> str:
     return (
         f"   0: {local} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000  {uid}        0 8783 1 0 100"
     )
+
+
+def listeners(lines: Iterable[str]) -> dict[tuple[str, int], int]:
+    return {one.place: one.uid for one in listening(lines)}
 
 
 @pytest.fixture(autouse=True)

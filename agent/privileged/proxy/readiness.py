@@ -43,7 +43,7 @@ def ask() -> Pages:
 def must_hold(spec: Redirected, pages: Pages, policy: str = "") -> Maybe[bool]:
     """Whether the policy controller (at HOST:PORT `policy`) has answered it. Raises Refusal: it is not ready;
     PROXY_UNREADABLE where that is unknown."""
-    owners = listeners.owners({*(port for _, port in spec.arrivals), _PORT})
+    owners = listeners.owners()
     listeners.must_be_the_proxys(spec, owners)
     reading = _reading(spec, owners, pages, policy)
     state, fault, _ = proxy.judge(reading, spec.proxy_uid, time.time())

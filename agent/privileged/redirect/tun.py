@@ -24,8 +24,8 @@ from typing import Final
 from agent.core import procfs
 from agent.core.redirect import Address, Network, tcp_segments
 from agent.core.redirect.tcp_segments import ACK, RST, SYN, Segment
+from agent.host.listeners import tables
 from agent.privileged.system import programs, subnets
-from agent.privileged.system.listeners import tables
 
 NAME: Final = "fairlead-test"
 PATIENCE: Final = 0.3  # seconds for all answers together; what a firewall drops gets none

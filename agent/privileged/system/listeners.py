@@ -11,6 +11,7 @@ from typing import Protocol
 from agent.core import procfs
 from agent.core.reasons import Reason
 from agent.core.redirect import Address, Outbound, RedirectSpec
+from agent.host.listeners import listening, tables
 from agent.privileged import Refusal
 
 Owners = Mapping[tuple[str, int], Set[int]]  # address and port → the uids of the sockets that listen there
@@ -30,7 +31,7 @@ class Redirected(Protocol):
 
 def must_be_the_proxys(spec: Redirected, found: Owners | None = None) -> None:
     """Raises Refusal: where redirected connections arrive, no process listens, or one of another user does."""
-    found = owners({port for _, port in spec.arrivals}) if found is None else found
+    found = owners() if found is None else found
     for address, port in sorted(spec.arrivals, key=lambda place: (-place[1], place[0].version, place[0])):
         uids = receivers(found, address, port)
         if not uids:
@@ -88,26 +89,11 @@ _ENDED = frozenset({"06", "07"})  # TIME_WAIT, CLOSE
 _OVER = _ENDED | {procfs.LISTEN}
 
 
-def owners(ports: Set[int] | None = None) -> Owners:
-    """Of these ports, or of all."""
+def owners() -> Owners:
     found: dict[tuple[str, int], set[int]] = {}
-    for one in listening(ports):
+    for one in listening():
         found.setdefault(one.place, set()).add(one.uid)
     return found
-
-
-def listening(ports: Set[int] | None = None, owner: int | None = None) -> list[procfs.Listener]:
-    found: list[procfs.Listener] = []
-    for table in tables():
-        with table.open() as lines:
-            found += procfs.listening(lines, ports, owner)
-    return found
-
-
-def tables() -> list[Path]:
-    """Of this network namespace's sockets; a kernel without IPv6 has no tcp6."""
-    tables = [Path("/proc/thread-self/net") / name for name in ("tcp", "tcp6")]
-    return [table for table in tables if table.exists()]
 
 
 def _sockets(table: Path) -> list[tuple[int, str]]:

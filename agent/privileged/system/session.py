@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.core import procfs
-from agent.privileged.system import listeners
+from agent.host import listeners
 
 _PROC: Final = Path("/proc")
 _INIT: Final = 1  # its sockets are those of the units that it listens for

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from agent.core.redirect import Address
-from agent.privileged.system import listeners, processes, programs
+from agent.host import listeners
+from agent.privileged.system import processes, programs
 
 _WITHIN: Final = 1.0  # seconds for each program
 
@@ -30,7 +31,7 @@ def listening(names: frozenset[str]) -> frozenset[int]:
 
 def places(names: frozenset[str]) -> frozenset[tuple[Address, int]]:
     """The same, with the address of each; "::" or "0.0.0.0" where it is every one. Raises Refusal."""
-    listen = {one.inode: one.place for one in listeners.listening(owner=processes.ROOT)}
+    listen = {one.inode: one.place for one in listeners.listening() if one.uid == processes.ROOT}
     sockets = processes.sockets(frozenset(name.encode() for name in names)) if listen else frozenset()
     found = (listen[inode] for inode in sockets & listen.keys())
     return frozenset((ip_address(address), port) for address, port in found)
