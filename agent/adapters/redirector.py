@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from agent.adapters import netlink
@@ -122,8 +123,9 @@ def _live(answer: Mapping[str, Any]) -> LiveRedirect:
     suspended = "" if "trial" in answer else str(answer.get("suspended", ""))
     try:
         levels = Level(answer["inbound"]), Level(answer["outbound"])
-        edited, superseded = str(answer.get("edited", "")), "superseded" in answer
-        return LiveRedirect(*levels, edited=edited, suspended=suspended, superseded=superseded)
+        edited, unreported = (str(answer.get(word, "")) for word in ("edited", "unreported"))
+        live = LiveRedirect(*levels, edited=edited, suspended=suspended, unreported=unreported)
+        return replace(live, superseded="superseded" in answer)
     except (KeyError, ValueError):
         raise Trouble(
             Reason.REDIRECT_FAILED, f"the privileged helper's answer names no levels: {dict(answer)}"

@@ -1,9 +1,9 @@
 """The redirect loop: sets the kernel's rules to the goals, and reports the live rules.
 
 Drift is repaired before it is published, so that a `flush ruleset` of another program does not make the host not
-ready. The kernel reports drift; slow polling finds what it does not report. Two programs that overwrite each
-other's rules do harm, so repairs are counted: beyond the budget there is a fault and no repair, until the window
-has passed. HOLD keeps the live rules.
+ready. The kernel reports drift. Polling finds what it does not report, and is slow only while it reports all. Two
+programs that overwrite each other's rules do harm, so repairs are counted: beyond the budget there is a fault and
+no repair, until the window has passed. HOLD keeps the live rules.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from agent.loops.board import Board, Cell, Waiter
 from agent.ports import LiveRedirect, Redirector, Trouble
 
 RECHECK = 30.0  # seconds between two readings of the live rules
+SELDOM = 600.0  # while the kernel reports each change: a reading starts the privileged helper and its programs
 RETRY = Backoff(first=0.5, factor=2.0, most=RECHECK)
 SUPERSEDED = 2.0  # seconds until levels that are decided by an older reading of the proxy are asked for again
 WITHIN = 4.8  # seconds for one call; a fact must have a first value within 5
@@ -48,6 +49,7 @@ class RedirectLoop:
         self._refused: tuple[LiveRedirect, Fault] | None = None  # what was wanted last, and why it failed
         self._repairs: list[float] = []  # their times, within the window
         self._contested = False
+        self._watching = False  # the kernel reports changes
         self._unjudged = 0  # times in a row that the host's firewall could not be read
         self._fact = RedirectFact()  # as it was last published
         self._turned_on: Cell[int] = Cell(0)  # times that inbound became ON
@@ -63,14 +65,22 @@ class RedirectLoop:
         while True:
             try:
                 await self._redirector.drifted()
+                self._watching = True
                 self._drifts.set(self._drifts.value + 1)
                 self._board.attempts.tallies.drifts += 1
                 await asyncio.sleep(RECHECK if self._contested else PACE)
             except Trouble:
+                if self._watching:  # a long wait has begun
+                    self._drifts.set(self._drifts.value + 1)
+                self._watching = False
                 await asyncio.sleep(RECHECK)
 
     def _recheck(self) -> float:
-        return SUPERSEDED if self._live is not None and self._live.superseded else RECHECK
+        live = self._live
+        if live is not None and live.superseded:
+            return SUPERSEDED
+        steady = self._watching and not self._contested and live is not None and live.steady
+        return SELDOM if steady else RECHECK
 
     async def _watch_firewall(self) -> None:
         """Check the host's firewall while inbound is ON: when rules change, and periodically."""
@@ -79,7 +89,7 @@ class RedirectLoop:
             fault = await self._firewalled() if self._fact.inbound is Level.ON else None
             if fault != self._fact.firewall:
                 self._say(replace(self._fact, firewall=fault))
-            await waiter.wait(RECHECK)
+            await waiter.wait(self._recheck() if fault is None else RECHECK)
             await asyncio.sleep(PACE)
 
     async def _firewalled(self) -> Fault | None:

@@ -181,13 +181,14 @@ async def test_a_suspension_is_told_and_a_trial_is_none_yet(host: Host, kernel: 
     with Listeners() as ears:
         ears.add_admin(host.space)
         await helper.ask("redirect apply", Reason.REDIRECT_FAILED, confirm="600")
-        assert (await kernel.check()).suspended == ""
+        on_trial = await kernel.check()
+        assert (on_trial.suspended, on_trial.unreported) == ("", "the end of the trial")
         await helper.ask("redirect revert", Reason.REDIRECT_FAILED)
         for found in (await kernel.check(), await kernel.apply(BLOCK, RELEASED)):
             assert found.suspended == "reverted: an operator reverted it"
         await helper.ask("redirect apply", Reason.REDIRECT_FAILED, confirm="none")
         assert await kernel.check() == live(ON, ON)
-        assert (await kernel.check()).suspended == ""
+        assert (await kernel.check()).steady
 
 
 async def test_another_backend_in_an_edited_configuration_waits_too(
@@ -203,6 +204,7 @@ async def test_another_backend_in_an_edited_configuration_waits_too(
     await host.helper().ask("redirect apply", Reason.REDIRECT_FAILED, confirm="none")
     found = await kernel.check()
     assert (found, found.edited) == (live(BLOCK, RELEASED), "")
+    assert found.unreported == "the tables of iptables-legacy"
     assert "FAIRLEAD" in host.space.run("iptables-legacy-save")
     assert host.space.run("nft", "list", "tables", "inet") == ""
 

@@ -22,6 +22,7 @@ class MemoryRedirector:
         self.hang = False
         self.edited = ""  # what of the configuration is not in force
         self.suspended = ""  # why ON is not set again
+        self.unreported = ""  # which changes the kernel does not report
         self.wall: Fault | Trouble | None = None  # what the host's own firewall does
         self.deaf = False  # rules are set, and another program removes them at once
         self.armed_at = float("-inf")  # when a process of the proxy was proved ready, and ON was set for it
@@ -29,10 +30,11 @@ class MemoryRedirector:
         self.changed = asyncio.Event()  # set it: another program has changed the rules, and the kernel reports it
         self.watched = False  # True: the kernel reports changes
         self.asked_for_drift = 0
+        self.firewalls = 0  # times that the firewall was asked for
 
     async def check(self) -> LiveRedirect:
         await self._call("check")
-        return replace(self.live, edited=self.edited, suspended=self.suspended)
+        return replace(self.live, edited=self.edited, suspended=self.suspended, unreported=self.unreported)
 
     async def apply(
         self, inbound: RedirectGoal, outbound: RedirectGoal, judged: float | None = None
@@ -42,9 +44,10 @@ class MemoryRedirector:
             return replace(self.live, edited=self.edited, suspended=self.suspended, superseded=True)
         if not self.deaf:
             self.live = LiveRedirect(*settle(Level(inbound.value), Level(outbound.value)))
-        return replace(self.live, edited=self.edited, suspended=self.suspended)
+        return replace(self.live, edited=self.edited, suspended=self.suspended, unreported=self.unreported)
 
     async def firewall(self) -> Fault | None:
+        self.firewalls += 1
         if self.trouble is not None:
             raise self.trouble
         if isinstance(self.wall, Trouble):

@@ -5,6 +5,7 @@ from pathlib import Path
 from agent.core.redirect.timed import Live
 from agent.privileged import Answer
 from agent.privileged.redirect import live_rules, records, specification
+from agent.privileged.redirect.backends import iptables
 from agent.privileged.redirect.transaction import Done
 from agent.privileged.redirect.wanted_levels import Levels
 
@@ -17,7 +18,16 @@ def full(prefix: Path, before: Live, found: Levels) -> Answer:
         answer["suspended"] = f"{held.cause.value}: {held.detail}"
     if before.trial is not None and before.on_trial:
         answer["trial"] = before.trial.left
+    if unreported := _unreported(before):
+        answer["unreported"] = unreported
     return answer
+
+
+def _unreported(before: Live) -> str:
+    """Which changes the kernel does not report by nftables' group of netlink; "": it reports each."""
+    if before.on_trial:
+        return "the end of the trial"
+    return "the tables of iptables-legacy" if iptables.legacy_in_use() else ""
 
 
 def tested(done: Done) -> Answer:

@@ -130,6 +130,11 @@ def _used(version: int) -> bool:
         return True
 
 
+def legacy_in_use() -> bool:
+    """Rules of the legacy kind may be in force, ours or others'."""
+    return any(map(_used, _TABLES))
+
+
 def _versions() -> tuple[int, ...]:
     return (4, 6) if _IPV6.exists() else (4,)
 
