@@ -19,10 +19,12 @@ from agent.loops.board import Board, Waiter
 from agent.ports import ProxyRuntime, Trouble
 
 POLL = 2.0
+# One that works, and that no drain waits for. Its end is reported at once; each reading opens three connections.
+POLL_STEADY = 10.0
 POLL_DRAINING = 0.5
 _DRAINING = (Reason.DRAINING, Reason.RETIRED)
 POLL_STARTING = 0.2
-STARTING_FOR = 15.0  # a proxy that starts for longer than this is not polled faster than others
+STARTING_FOR = 15.0  # a proxy that is not ready for longer than this after its start is polled as others are
 
 UNREADABLE_AFTER = 3  # readings in a row
 UNCERTIFIED_FOR = (
@@ -234,7 +236,17 @@ class ProxyLoop:
         if self._goal is ProxyGoal.DRAINED or (busy and self._board.goals.value.reason in _DRAINING):
             return POLL_DRAINING
         starting = self._fact is not None and self._fact.state is ProxyState.STARTING
-        return POLL_STARTING if starting and self._now() < life.began + STARTING_FOR else POLL
+        unproved = starting or not (life.adopted or life.seen_ready)
+        if unproved and self._now() < life.began + STARTING_FOR:
+            return POLL_STARTING
+        return POLL_STEADY if self._steady(life) else POLL
+
+    def _steady(self, life: _Life) -> bool:
+        """The last reading was READY, with an answer of the control plane, and nothing waits for the next one."""
+        goals, control = self._board.goals.value, life.control
+        works = self._fact is not None and self._fact.state is ProxyState.READY and not life.unreadable
+        answered = control is not None and control.answered and not control.lost
+        return works and answered and goals.proxy is ProxyGoal.RUNNING and goals.reason not in _DRAINING
 
     async def _stop(self, life: _Life) -> None:
         """SIGTERM, then SIGKILL. A later goal does not change the end of this process."""

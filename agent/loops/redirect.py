@@ -89,7 +89,7 @@ class RedirectLoop:
             fault = await self._firewalled() if self._fact.inbound is Level.ON else None
             if fault != self._fact.firewall:
                 self._say(replace(self._fact, firewall=fault))
-            await waiter.wait(self._recheck() if fault is None else RECHECK)
+            await waiter.wait(max(RECHECK, self._recheck()) if fault is None else RECHECK)
             await asyncio.sleep(PACE)
 
     async def _firewalled(self) -> Fault | None:

@@ -10,7 +10,7 @@ from agent.core.facts import UNKNOWN, Control, ProxyFact, ProxyState
 from agent.core.goals import Goals, ProxyGoal
 from agent.core.reasons import Fault, Reason
 from agent.loops.board import Board
-from agent.loops.proxy import ProxyLoop
+from agent.loops.proxy import POLL_STEADY, ProxyLoop
 from agent.ports import Trouble
 from tests.fakes.proxy_runtime import (
     NOTHING_READ,
@@ -101,7 +101,7 @@ async def test_it_starts_what_is_wanted_and_polls_fast_until_it_is_ready() -> No
         assert scene.states[2:] == [ProxyState.STARTING, ProxyState.STARTING, ProxyState.READY]
         fast = len(scene.runtime.called("inspect"))
         await asyncio.sleep(100)
-        assert len(scene.runtime.called("inspect")) == fast + 50
+        assert len(scene.runtime.called("inspect")) == fast + 10
 
 
 async def test_a_death_is_noticed_when_it_happens() -> None:
@@ -244,7 +244,7 @@ async def test_a_proxy_whose_worker_died_is_replaced() -> None:
     scene = Scene(goal=RUNNING)
     async with scene.playing():
         scene.runtime.reading = dataclasses.replace(READY, worker_lost=True)
-        await asyncio.sleep(2)
+        await asyncio.sleep(POLL_STEADY)
         scene.runtime.reading = READY
         await asyncio.sleep(3)
         assert scene.host.started == 2

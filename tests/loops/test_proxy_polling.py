@@ -1,0 +1,57 @@
+"""How often a running proxy is read."""
+
+import asyncio
+import dataclasses
+
+import pytest
+
+from agent.core.facts import UNKNOWN, Counters, ProxyState
+from agent.core.goals import Goals, ProxyGoal
+from agent.core.proxy import Reading
+from agent.core.reasons import Reason
+from agent.loops.proxy import POLL, POLL_STARTING, POLL_STEADY
+from tests.fakes.proxy_runtime import READY
+from tests.loops.test_proxy import Scene
+
+HOLD, RUNNING = ProxyGoal.HOLD, ProxyGoal.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("reading", "goals"),
+    [
+        (dataclasses.replace(READY, inbound_listening=False), Goals(proxy=RUNNING)),
+        (dataclasses.replace(READY, control=UNKNOWN), Goals(proxy=RUNNING)),
+        (dataclasses.replace(READY, control=Counters()), Goals(proxy=RUNNING)),
+        (READY, Goals(proxy=RUNNING, reason=Reason.DRAINING)),
+        (READY, Goals(proxy=HOLD)),
+    ],
+    ids=["not ready", "control plane not known", "no answer of it", "draining", "hold"],
+)
+async def test_a_proxy_that_something_waits_for_is_read_every_2_s(reading: Reading, goals: Goals) -> None:
+    scene = Scene(survivor=True)
+    scene.runtime.reading = reading
+    scene.board.goals.set(goals)
+    async with scene.playing():
+        before = len(scene.runtime.called("inspect"))
+        await asyncio.sleep(100)
+        assert len(scene.runtime.called("inspect")) == before + 100 / POLL
+
+
+async def test_a_drain_finds_no_old_count_of_what_is_in_flight() -> None:
+    async with Scene(survivor=True, goal=RUNNING).playing(lasting=POLL_STEADY / 2) as scene:
+        scene.runtime.reading = dataclasses.replace(READY, in_flight=3)
+        scene.board.goals.set(Goals(proxy=RUNNING, reason=Reason.DRAINING))
+        await asyncio.sleep(0.001)
+        assert scene.fact.in_flight == 3
+
+
+async def test_a_proxy_that_systemd_restarted_is_read_every_fifth_of_a_second_until_it_is_ready() -> None:
+    scene = Scene(survivor=True, goal=RUNNING)
+    async with scene.playing(lasting=30):
+        scene.crash()
+        scene.runtime.reading = dataclasses.replace(READY, inbound_listening=False)
+        scene.host.restart_by_itself()
+        await asyncio.sleep(5)
+        scene.runtime.reading = READY
+        await asyncio.sleep(POLL_STARTING)
+        assert scene.fact.state is ProxyState.READY
