@@ -3,7 +3,6 @@
 A check takes the raw TOML value and returns the value to keep, or raises Bad.
 """
 
-import difflib
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
@@ -73,5 +72,7 @@ class Table:
 
     def close(self) -> None:
         for key in self._tree.keys() - set(self._known):
+            import difflib  # for a mistake alone
+
             near = difflib.get_close_matches(key, self._known, 1)
             self.problem(key, "is not a known key", f"did you mean {near[0]}?" if near else "remove it")

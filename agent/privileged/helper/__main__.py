@@ -15,7 +15,6 @@ import socket
 import stat
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +25,7 @@ from agent.core.reasons import Reason
 from agent.privileged import DEADLINE, Answer, Refusal
 from agent.privileged.helper import caller
 from agent.privileged.helper.request import LIMIT, BadRequest, parse
-from agent.privileged.redirect import host_rules, watch
+from agent.privileged.redirect import request_cache, watch
 from agent.privileged.system import deadline
 
 _SAY_WITHIN: Final = 0.5  # seconds beyond the request's own, in which the caller takes its answer
@@ -58,7 +57,7 @@ def _serve(prefix: Path) -> int:
             if request.row.act is None:
                 answer = _watch(passed)
             else:
-                with host_rules.request(prefix):
+                with request_cache.request(prefix):
                     answer = request.carry_out(prefix)
     except BadRequest as error:
         return _say(64, ok=False, reason=failure, detail=f"cannot read the request: {error}")
@@ -66,6 +65,8 @@ def _serve(prefix: Path) -> int:
         words = {"remedy": refusal.remedy} if refusal.remedy else {}
         return _say(1, ok=False, reason=refusal.reason or failure, detail=refusal.detail, **words)
     except Exception as error:  # a bug here; the caller gets an answer all the same
+        import traceback  # with what it needs, for a bug alone
+
         traceback.print_exc(file=sys.stderr)
         return _say(1, ok=False, reason=failure, detail=f"cannot serve this: {type(error).__name__}: {error}")
     except deadline.Late:

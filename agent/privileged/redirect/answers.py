@@ -1,16 +1,19 @@
 """What a verb of the redirect answers: levels, and what waits for an operator."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.core.redirect.timed import Live
 from agent.privileged import Answer
 from agent.privileged.redirect import live_rules, records, specification
 from agent.privileged.redirect.backends import iptables
-from agent.privileged.redirect.transaction import Done
-from agent.privileged.redirect.wanted_levels import Levels
+
+if TYPE_CHECKING:  # who reads rules needs nothing of what sets them
+    from agent.privileged.redirect.transaction import Done
+    from agent.privileged.redirect.wanted_levels import Levels
 
 
-def full(prefix: Path, before: Live, found: Levels) -> Answer:
+def full(prefix: Path, before: Live, found: "Levels") -> Answer:
     """For the agent, which reports what waits for an operator."""
     edited, held = specification.edited(prefix, live_rules.source(prefix, before)), records.suspension(prefix)
     answer = levels(found) | ({"edited": edited} if edited else {})
@@ -30,10 +33,10 @@ def _unreported(before: Live) -> str:
     return "the tables of iptables-legacy" if iptables.legacy_in_use() else ""
 
 
-def tested(done: Done) -> Answer:
+def tested(done: "Done") -> Answer:
     return {**levels(done.levels), **({"tested": done.tested} if done.tested else {})}
 
 
-def levels(found: Levels) -> Answer:
+def levels(found: "Levels") -> Answer:
     inbound, outbound = found
     return {"inbound": inbound.value, "outbound": outbound.value}

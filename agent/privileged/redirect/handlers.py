@@ -37,14 +37,6 @@ _ARMED_LOOK: Final = 0.5  # seconds
 _LOOK: Final = 2.5  # seconds for lookups and tests; then a port that must be closed is closed without them
 
 
-# reading -------------------------------------------------------------------------------------------
-
-
-def check(prefix: Path) -> Answer:
-    found = live_rules.read(prefix)
-    return answers.full(prefix, found, live_rules.levels(live_rules.source(prefix, found), found))
-
-
 # the agent's ---------------------------------------------------------------------------------------
 # Its levels are of the configuration in force, not of later edits to the file: what is redirected
 # changes when an operator says so. Only the very first configuration is approved by being applied.

@@ -7,70 +7,25 @@ set stay exempt.
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Final
 
 from agent.core.redirect import Published, relevant_sets
 from agent.host import Host
 from agent.privileged import Refusal
 from agent.privileged.redirect.backends import nftables
 from agent.privileged.redirect.backends.iptables import Iptables
+from agent.privileged.redirect.request_cache import current
+from agent.privileged.redirect.request_cache import forget as forget
+from agent.privileged.redirect.request_cache import known as known
+from agent.privileged.redirect.request_cache import left_alone as left_alone
+from agent.privileged.redirect.request_cache import once as once
+from agent.privileged.redirect.request_cache import request as request
 from agent.privileged.system import files, programs
 
-T = TypeVar("T")
-
 _WITHIN: Final = 1.0  # seconds for one set; a larger one stays unlisted, and what depends on it is unknown
-
-
-@dataclass
-class _Request:
-    prefix: Path
-    left_alone: bool = False
-    known: dict[object, object] = field(default_factory=dict)
-
-
-_current: ContextVar[_Request | None] = ContextVar("request", default=None)
-
-
-@contextmanager
-def request(prefix: Path, *, left_alone: bool = False) -> Iterator[None]:
-    """Within it each thing is read once. `left_alone`: and nothing of others."""
-    token = _current.set(_Request(prefix, left_alone))
-    try:
-        yield
-    finally:
-        _current.reset(token)
-
-
-def once(key: object, read: Callable[[], T]) -> T:
-    cache = _current.get()
-    if cache is None:
-        return read()
-    if key not in cache.known:
-        cache.known[key] = read()
-    return cast(T, cache.known[key])
-
-
-def known(key: object) -> object | None:
-    """What was read once in this request."""
-    request = _current.get()
-    return request.known.get(key) if request else None
-
-
-def forget() -> None:
-    """After this request itself has changed something."""
-    if found := _current.get():
-        found.known.clear()
-
-
-def left_alone() -> bool:
-    found = _current.get()
-    return found is not None and found.left_alone
 
 
 # what others wrote ---------------------------------------------------------------------------------
@@ -111,7 +66,7 @@ def _flags(family: str, table: str) -> list[str]:
 def _set(name: relevant_sets.Name) -> object:
     """None: it no longer exists, or is too large."""
     kind, family, table, own = name
-    within = _WITHIN if _current.get() else None
+    within = _WITHIN if current() else None
     try:
         return nftables.listed("read a set", "list", kind, family, table, own, within=within)
     except (Refusal, programs.TookTooLong):
@@ -140,7 +95,7 @@ def remember(prefix: Path, exempt: Exempt) -> None:
 
 def remembered() -> Exempt | None:
     """None: nothing was, or it cannot be read."""
-    cache = _current.get()
+    cache = current()
     path = Host(cache.prefix).exempt_ports if cache else None
     if path is None or not path.exists():
         return None

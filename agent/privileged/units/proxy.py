@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.privileged import Answer, Refusal
-from agent.privileged.redirect import handlers, specification
-from agent.privileged.system import configuration, files, programs
+from agent.privileged.system import files, programs
 
 UNIT: Final = "fairlead-proxy.service"
 
@@ -31,6 +30,8 @@ _BEYOND_GRACE: Final = 10  # seconds
 
 
 def start(prefix: Path) -> Answer:
+    from agent.privileged.redirect import handlers  # as below: most verbs of the unit need neither rules nor file
+
     programs.there(partial(handlers.guard, prefix))  # a kernel without firewall has nothing to guard by
     _bring_grace(prefix)
     return _enqueue("start")
@@ -58,6 +59,8 @@ def reset_failed(prefix: Path) -> Answer:
 def check(prefix: Path, version: str) -> Answer:
     """What the preflight says of the next start, as the proxy's user and in a sandbox. Only the host at / has this
     unit."""
+    from agent.privileged.redirect import specification
+
     uid = specification.spec(prefix).proxy_uid
     command = [*_PREFLIGHT, str(prefix), *([version] if version else [])]
     properties = [f"--property={one}" for one in (*_SANDBOX, f"User={uid}")]
@@ -88,6 +91,8 @@ def _signal(name: str) -> Answer:
 
 
 def _bring_grace(prefix: Path) -> None:
+    from agent.privileged.system import configuration
+
     seconds = configuration.read(prefix).proxy.grace + _BEYOND_GRACE
     path, text = prefix / _DROP_IN, f"[Service]\nTimeoutStopSec={seconds}\n"
     with files.lock(prefix):
