@@ -1,4 +1,4 @@
-"""Runs the agent as `start_agent` does, and on SIGUSR2 writes its modules and threads:
+"""Runs the agent as `start_agent` does, and on SIGUSR2 writes its modules, threads and descriptors:
 python -m tests.host.resident FILE PYTHON -m agent ARGUMENTS"""
 
 import json
@@ -11,7 +11,8 @@ from pathlib import Path
 
 def main(file: str, python: str, option: str, module: str, *arguments: str) -> None:
     def tell(number: int, frame: object) -> None:
-        Path(f"{file}~").write_text(json.dumps({"modules": list(sys.modules), "threads": threads()}))
+        held = {"modules": list(sys.modules), "threads": threads(), "descriptors": descriptors()}
+        Path(f"{file}~").write_text(json.dumps(held))
         Path(f"{file}~").rename(file)
 
     signal.signal(signal.SIGUSR2, tell)
@@ -23,6 +24,18 @@ def threads() -> list[str]:
     """Also those that Python did not start."""
     names = {one.native_id: one.name for one in threading.enumerate()}
     return [names.get(int(path.name), "foreign") for path in Path("/proc/self/task").iterdir()]
+
+
+def descriptors() -> list[str]:
+    """What each leads to."""
+    return [_target(path) for path in Path("/proc/self/fd").iterdir()]
+
+
+def _target(path: Path) -> str:
+    try:
+        return str(path.readlink())
+    except FileNotFoundError:  # the one of this listing
+        return ""
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""What the running agent holds: a budget that counts and measures no time.
+"""What the running agent holds, against tests/budgets.py.
 
-A row fails on each module of a library that is not in the list. What is added costs memory on every host, so its
-place and reason are in this file; docs/decisions.md has the figures.
+A row fails on each module of a library that is not in the list, because what is added costs memory on every host.
 """
 
 import asyncio
@@ -15,26 +14,10 @@ from pathlib import Path
 from agent.core.reasons import Reason
 from agent.sandbox.stage.scene import PORT, Scene
 from agent.sandbox.stage.tour import until
+from tests import budgets
+from tests.budgets import LIBRARIES
 from tests.host.scenario import scenario
 
-# Libraries in memory, and what needs them.
-LIBRARIES = {
-    "_cffi_backend": "cryptography",
-    "_openssl": "cryptography",
-    "aiohappyeyeballs": "API server",
-    "cryptography": "SVIDs and trust anchors",
-    "google": "messages of the Workload API (protobuf)",
-    "h11": "API server, status socket, admin port of the proxy, HTTP probes",
-    "h2": "Workload API, gRPC probes",
-    "hpack": "h2",
-    "hyperframe": "h2",
-    "idna": "yarl",
-    "jeepney": "systemd's bus",
-    "multidict": "yarl",
-    "propcache": "yarl",
-    "structlog": "the log",
-    "yarl": "HTTP probes",
-}
 # structlog and the interpreter take these where they are installed; the package has none of them.
 FOR_DEVELOPERS = {"_distutils_hack", "attr", "pygments", "rich", "typing_extensions"}
 PARTS_OF_BUILDS = ("_cython_", "cython_", "__editable__")  # what yarl's compiled parts leave; a checkout
@@ -56,6 +39,10 @@ async def what_the_running_agent_holds(scene: Scene) -> None:
     assert found - FOR_DEVELOPERS == LIBRARIES.keys(), (found - LIBRARIES.keys(), LIBRARIES.keys() - found)
     others = [name for name in held["threads"] if not name.startswith(OF_ASYNCIO)]
     assert others == ["MainThread"], others
+    own = [name for name in held["modules"] if name.partition(".")[0] == "agent"]
+    budgets.AGENT_MODULES.check(len(own), "modules of the agent's own")
+    budgets.AGENT_THREADS.check(len(held["threads"]), "threads")
+    budgets.AGENT_DESCRIPTORS.check(len(held["descriptors"]), "descriptors")
 
 
 async def _held(scene: Scene, file: Path) -> dict[str, list[str]]:

@@ -1,0 +1,71 @@
+"""What the programs on a host may hold and do: budgets that count and measure no time.
+
+Each has its number and its reason here, and nowhere else. A number that has to rise is changed here, with the
+reason for it. Opcodes and modules are those of Python 3.11; another version may have a few more.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Budget:
+    most: int
+    why: str
+
+    def check(self, found: int, what: str) -> None:
+        assert found <= self.most, f"{what}: {found}, and the budget is {self.most} ({self.why})"
+
+
+# the running agent -----------------------------------------------------------------------------------
+
+# Libraries in memory, and what needs them. docs/decisions.md has what each costs.
+LIBRARIES: Final = {
+    "_cffi_backend": "cryptography",
+    "_openssl": "cryptography",
+    "aiohappyeyeballs": "API server",
+    "cryptography": "SVIDs and trust anchors",
+    "google": "messages of the Workload API (protobuf)",
+    "h11": "API server, status socket, admin port of the proxy, HTTP probes",
+    "h2": "Workload API, gRPC probes",
+    "hpack": "h2",
+    "hyperframe": "h2",
+    "idna": "yarl",
+    "jeepney": "systemd's bus",
+    "multidict": "yarl",
+    "propcache": "yarl",
+    "structlog": "the log",
+    "yarl": "HTTP probes",
+}
+AGENT_MODULES: Final = Budget(190, "174 of its own with each kind of identity, and probes over HTTP and gRPC")
+AGENT_THREADS: Final = Budget(12, "5: the main one, asyncio's pool for what blocks, and one for each child")
+AGENT_DESCRIPTORS: Final = Budget(
+    28, "22: log, lock, pipes of the proxy's child, sockets of its loop and its peers"
+)
+
+# one request of the privileged helper ------------------------------------------------------------------
+
+HELPER_MODULES: Final = {
+    "redirect check": Budget(215, "204: what reads rules and the configuration, and nothing that sets rules"),
+    "proxy kill": Budget(145, "137: systemctl alone, so neither rules nor configuration"),
+}
+HELPER_OPCODES: Final = {
+    "redirect check": Budget(1_600_000, "1.44 million, most of them to import: dataclasses, patterns, enums"),
+    "proxy kill": Budget(760_000, "0.67 million, most of them to import"),
+}
+HELPER_PROGRAMS: Final = {
+    "redirect check": Budget(6, "4: nft for our table, and iptables of each kind for what is left over"),
+    "proxy kill": Budget(1, "systemctl"),
+}
+
+# the decision ------------------------------------------------------------------------------------------
+
+DECIDE_OPCODES: Final = Budget(2_900, "2,335 on a host that serves; it runs at each change and every 5 s")
+
+# an hour in which nothing changes, in virtual time ------------------------------------------------------
+
+IDLE_REQUESTS: Final = Budget(16, "rules and firewall once in 10 minutes each, beside those of the start")
+IDLE_READINGS: Final = Budget(365, "a proxy that works is read every 10 s")
+IDLE_DECISIONS: Final = Budget(725, "one each 5 s: the Lease and the watchdog depend on it")
+IDLE_LOOKS_AT_FOLDERS: Final = Budget(725, "statvfs each 5 s starts no program and writes nothing")
+IDLE_WRITES: Final = Budget(0, "nothing has changed")
