@@ -6,7 +6,7 @@ A connection serves one request at a time and is kept for the next one, as long 
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -124,8 +124,7 @@ class Answer:
 
 async def connect(server: Server) -> Connection:
     """Raises OSError: ssl.SSLError, socket.gaierror and others."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+    found = await _addresses(server.host, server.port)
     made = await aiohappyeyeballs.start_connection(
         found,
         happy_eyeballs_delay=_NEXT_ADDRESS_AFTER,
@@ -139,6 +138,14 @@ async def connect(server: Server) -> Connection:
         made.close()
         raise
     return Connection(reader, writer)
+
+
+async def _addresses(host: str, port: int) -> Sequence[aiohappyeyeballs.AddrInfoType]:
+    """An address needs no resolver, so no other thread wakes for it. Raises socket.gaierror."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 def opened(info: aiohappyeyeballs.AddrInfoType, options: Mapping[int, int]) -> socket.socket:

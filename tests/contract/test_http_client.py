@@ -56,6 +56,23 @@ async def test_an_answer_comes_whole_and_the_connection_serves_again(
         connection.abort()
 
 
+async def test_an_address_needs_no_resolver_and_so_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    async def lookup(host: str, port: int, **_: object) -> list[object]:
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    async with server(repeating(http("200 OK", body="hello"))) as port:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", lookup)
+        connection = await connected(port)
+        assert await told(connection) == (200, b"hello")
+        connection.abort()
+        with pytest.raises(socket.gaierror):
+            await http_client.connect(Server("name.example", port))
+    assert asked == ["name.example"]
+
+
 async def test_a_request_is_as_it_was_asked() -> None:
     seen = bytearray()
 
