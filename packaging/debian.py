@@ -27,6 +27,9 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
 }
 # What an administrator may install beside fairlead, and libfaketime.
 BESIDE = ("firewalld", "libpam-systemd", "needrestart", "unattended-upgrades", "libfaketime")
+# What brings a join bundle to many hosts.
+# debootstrap does not find what python3-cryptography needs, which is a name that another package provides.
+PROVISIONING = ("cloud-init", "ansible-core", "python3-cffi-backend")
 # Nothing that runs by the clock, and no daemon before a test wants one.
 _UNWANTED = ("timers.target.wants/*", "getty.target.wants/*", "multi-user.target.wants/ssh*", "sshd*")
 _WEIGHT = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
@@ -78,7 +81,10 @@ class Root:
 
 
 BULLSEYE = Root("bullseye")
-ROOTS = (Root("bookworm"), Root("trixie"), BULLSEYE, Root("bookworm", "-furnished", BESIDE))
+ROOTS = (
+    *(Root("bookworm"), Root("trixie"), BULLSEYE, Root("bookworm", "-furnished", BESIDE)),
+    Root("bookworm", "-provisioned", PROVISIONING),
+)
 
 
 def _tidy(root: Path, unwanted: Sequence[str]) -> None:

@@ -65,7 +65,7 @@ import os, signal
 if os.path.exists("/opt/spire/deaf"):
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 """
-_PROXY = f"{_SHEBANG}{_START}{_DEAF}from agent.sandbox.proxy.program import main\nsys.exit(main())\n"
+PROXY_PROGRAM = f"{_SHEBANG}{_START}{_DEAF}from agent.sandbox.proxy.program import main\nsys.exit(main())\n"
 _STAND_IN = "/usr/local/bin/stand-in"  # MODULE ARGUMENT...
 _ANY = f"{_SHEBANG}{_START}import runpy\nrunpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)\n"
 _UNIT = f"""\
@@ -243,7 +243,7 @@ def entitle(machine: Machine, mesh: Mesh) -> None:
 
 def install_proxy(machine: Machine) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        release, digest = proxy_deliveries.release(Path(folder), binary=_PROXY.encode())
+        release, digest = proxy_deliveries.release(Path(folder), binary=PROXY_PROGRAM.encode())
         shutil.copy(release, machine.path("/root"))
     # As docs/proxy.md has it: a release and the list of checksums that lies beside it.
     machine.write(f"/root/{release.name}.txt", f"{digest}  {release.name}\n")
