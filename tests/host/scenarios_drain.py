@@ -4,8 +4,6 @@ import asyncio
 import os
 from typing import Any
 
-import aiohttp
-
 from agent.core import machines
 from agent.core.reasons import Reason
 from agent.host import machine
@@ -13,7 +11,7 @@ from agent.sandbox.api.server import EXTERNAL_WORKLOADS, LEASES
 from agent.sandbox.api.store import Place
 from agent.sandbox.identity.workload_api import Entry
 from agent.sandbox.stage import network
-from agent.sandbox.stage.client import ask
+from agent.sandbox.stage.client import in_flight
 from agent.sandbox.stage.scene import AGENT_UID, API_IDENTITY, NAME, NAMESPACE, Scene
 from agent.sandbox.stage.tour import URL, is_ready, until
 from tests.host.scenario import named, scenario, serves, serving, started
@@ -24,14 +22,6 @@ AS_THE_AGENT = (
     *("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"),
     *("--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--"),
 )
-SLOW = aiohttp.ClientTimeout(total=30)
-
-
-async def in_flight(scene: Scene, seconds: int) -> "asyncio.Task[dict[str, object]]":
-    """A request that takes so long is in flight."""
-    task = asyncio.create_task(ask(f"{URL}slow?seconds={seconds}", SLOW))
-    await until(scene, lambda s: bool(s["facts"]["proxy"]["in_flight"]), "connection in flight")
-    return task
 
 
 @scenario()
@@ -84,7 +74,7 @@ async def a_host_that_left_neither_drains_nor_serves(scene: Scene) -> None:
 async def a_shutdown_drains_by_the_agent(scene: Scene) -> None:
     """Requests in flight are completed, the proxy keeps running for the applications, and nothing is recorded."""
     await serving(scene)
-    slow = await in_flight(scene, 5)
+    slow = await in_flight(f"{URL}slow?seconds=5")
     code, text = await scene.cli("shutdown-drain")
     assert code == 0 and slow.done() and (await slow)["from"] == network.HOST, text
     assert scene.ready() == ("False", "ShuttingDown") and not scene.listed()
@@ -99,7 +89,7 @@ async def a_shutdown_drains_by_the_agent(scene: Scene) -> None:
 async def a_shutdown_drains_without_an_agent(scene: Scene) -> None:
     await serving(scene)
     scene.slices.delay = 1.0
-    slow = await in_flight(scene, 10)
+    slow = await in_flight(f"{URL}slow?seconds=20")
     await scene.kill_agent()
     code, text = await scene.cli("shutdown-drain")
     assert code == 0 and slow.done() and (await slow)["from"] == network.HOST, text

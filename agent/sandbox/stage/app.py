@@ -3,6 +3,7 @@ ADDRESS:PORT …"""
 
 import argparse
 import asyncio
+import json
 import signal
 from collections.abc import Sequence
 
@@ -12,15 +13,23 @@ SLOWEST = 60.0
 
 
 async def _hello(request: web.Request) -> web.Response:
+    return web.json_response(_seen(request))
+
+
+async def _slow(request: web.Request) -> web.StreamResponse:
+    """The headers at once, so that the client knows that its request is in flight."""
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    await asyncio.sleep(min(float(request.query.get("seconds", "1")), SLOWEST))
+    await response.write_eof(json.dumps(_seen(request)).encode())
+    return response
+
+
+def _seen(request: web.Request) -> dict[str, object]:
     """`from`: the address that the application sees. Behind the proxy it is the host's own."""
     assert request.transport is not None
     peer = request.transport.get_extra_info("peername")
-    return web.json_response({"hello": "from the application", "from": peer[0], "port": request.url.port})
-
-
-async def _slow(request: web.Request) -> web.Response:
-    await asyncio.sleep(min(float(request.query.get("seconds", "1")), SLOWEST))
-    return await _hello(request)
+    return {"hello": "from the application", "from": peer[0], "port": request.url.port}
 
 
 async def _serve(listen: Sequence[tuple[str, int]]) -> None:

@@ -13,18 +13,32 @@ import aiohttp
 
 from agent.sandbox.identity.ca import Authority
 
-TIMEOUT = aiohttp.ClientTimeout(total=5)
+TIMEOUT, SLOW = aiohttp.ClientTimeout(total=5), aiohttp.ClientTimeout(total=30)
 
 
-async def ask(url: str, timeout: aiohttp.ClientTimeout = TIMEOUT) -> dict[str, Any]:
-    """One plain request over a connection of its own. Raises aiohttp.ClientError, TimeoutError."""
+async def ask(
+    url: str, timeout: aiohttp.ClientTimeout = TIMEOUT, begun: Callable[[], object] = lambda: None
+) -> dict[str, Any]:
+    """One plain request over a connection of its own. `begun` is called once the headers of the answer are here.
+    Raises aiohttp.ClientError, TimeoutError."""
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True), timeout=timeout) as session,
         session.get(url) as answer,
     ):
         answer.raise_for_status()
+        begun()
         body: dict[str, Any] = await answer.json()
         return body
+
+
+async def in_flight(url: str) -> "asyncio.Task[dict[str, Any]]":
+    """A request to a page whose headers come before its end: it is in flight, or has failed."""
+    begun = asyncio.Event()
+    request = asyncio.create_task(ask(url, SLOW, begun.set))
+    waiting = asyncio.create_task(begun.wait())
+    await asyncio.wait({request, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    return request
 
 
 @dataclass(frozen=True)

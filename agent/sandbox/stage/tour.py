@@ -15,7 +15,7 @@ import aiohttp
 
 from agent.sandbox.stage import greetings, network
 from agent.sandbox.stage.background import background
-from agent.sandbox.stage.client import Load, ask, ask_meshed
+from agent.sandbox.stage.client import Load, ask, ask_meshed, in_flight
 from agent.sandbox.stage.greetings import MAIL_PORT
 from agent.sandbox.stage.scene import (
     API_IDENTITY,
@@ -249,9 +249,8 @@ async def drain(scene: Scene) -> str:
     await until(scene, is_ready, "Ready=True")
     await _until_listed(scene, [network.HOST])
     scene.slices.delay = 1.5  # the mesh takes its time
-    slow = asyncio.create_task(ask(f"{URL}slow?seconds=7", aiohttp.ClientTimeout(total=20)))
-    status = await until(scene, lambda s: bool(s["facts"]["proxy"]["in_flight"]), "connection in flight")
-    proxy = status["facts"]["proxy"]["process"]["pid"]
+    slow = await in_flight(f"{URL}slow?seconds=7")
+    proxy = (await scene.status())["facts"]["proxy"]["process"]["pid"]
     code, output = await scene.cli("drain")
     must(code == 0, f"exit {code}: {output}")
     must(slow.done() and (await slow)["from"] == network.HOST, "the request in flight was not waited for")
@@ -273,8 +272,7 @@ async def _until_listed(scene: Scene, addresses: list[str]) -> None:
 
 
 async def leave(scene: Scene) -> str:
-    slow = asyncio.create_task(ask(f"{URL}slow?seconds=3", aiohttp.ClientTimeout(total=20)))
-    await until(scene, lambda s: bool(s["facts"]["proxy"]["in_flight"]), "connection in flight")
+    slow = await in_flight(f"{URL}slow?seconds=3")
     code, output = await scene.cli("leave")
     must(code == 0, f"exit {code}: {output}")
     answer = await slow
