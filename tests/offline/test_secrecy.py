@@ -37,6 +37,10 @@ SECRET = {
     "the console script": ("from agent.cli.main import main; sys.exit(main())", "--version"),
     "agent.proxyunit.gate": ("runpy.run_module('agent.proxyunit.gate', run_name='__main__')", "no-such-word"),
     "agent.offline.preflight": ("runpy.run_module('agent.offline.preflight', run_name='__main__')", ""),
+    "agent.offline.doctor.users": (
+        "runpy.run_module('agent.offline.doctor.users', run_name='__main__')",
+        "no-such-word",
+    ),
 }
 # Why a program may be dumped: what it holds is no secret, or it is no program of a host.
 NO_SECRET = {
@@ -48,6 +52,7 @@ NO_SECRET = {
     "agent.proxyunit.ended": "it has no key and no token",
     "agent.sandbox.stage.app": "the sandbox's application",
     "agent.sandbox.stage.greeter": "the sandbox's mail server",
+    "agent.sandbox.stage.late": "the sandbox's late clock; it runs agent.__main__",
 }
 _ENDS = """
 import ctypes, resource, runpy, sys
