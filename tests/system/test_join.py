@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -19,10 +20,15 @@ from agent.sandbox.stage.scene import AUDIENCE, NAME, NAMESPACE, PORT, SERVER_NA
 from tests.lab.machine import Machine
 from tests.system import mesh as beside_it
 from tests.system.host import CONFIG, SUITES, active, dpkg, install
-from tests.system.mesh import AGENT, API_PORT, CLUSTER, HOST, OTHER, PROXY, READY, WITHIN, Mesh, pid
+from tests.system.mesh import AGENT, API_PORT, CLUSTER, HOST, OTHER, PROXY, READY, WITHIN, Mesh, pid, rules
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
 BUNDLE = "/root/db-1.bundle"
+STAGES: dict[str, Callable[[Machine], bool]] = {
+    "the configuration": lambda machine: machine.path(CONFIG).exists(),
+    "the redirect": lambda machine: bool(rules(machine)),
+    "the agent": lambda machine: machine.show(AGENT, "ActiveState")["ActiveState"] != "inactive",
+}
 
 
 def bundle(mesh: Mesh, *ports: int) -> Bundle:
@@ -56,6 +62,33 @@ def test_a_bare_host_joins_with_a_bundle_and_is_retired() -> None:
         it_is_retired(machine, mesh)
         dpkg(machine, "--purge", "fairlead")
         assert (active(machine), machine.path(CONFIG).exists()) == (set(), False)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_join_that_is_broken_off_is_completed_by_the_next(stage: str) -> None:
+    """Killed once the configuration, the redirect or the agent is there. The application is reached throughout."""
+    with beside_it.beside(SUITES[0]) as (machine, mesh):
+        install(machine)
+        beside_it.entitle(machine, mesh)
+        beside_it.install_proxy(machine)
+        machine.write(BUNDLE, bundle(mesh, PORT).text)
+        with mesh.under_load() as load:
+            machine.run("systemd-run", "--unit=joining", "fairlead", "join", BUNDLE, "--yes")
+            machine.wait_until(lambda: STAGES[stage](machine), stage, WITHIN)
+            machine.try_run("systemctl", "kill", "--signal=KILL", "joining")
+            machine.wait_until(lambda: "joining.service" not in active_units(machine), "it has ended", WITHIN)
+            mesh.do(load.reached(load.sent + 20))
+            said = machine.run("fairlead", "join", BUNDLE, "--yes", within=180)
+            assert mesh.ready() == READY, said
+            mesh.do(load.reached(load.sent + 20))
+        assert load.failed == []
+        assert mesh.asked() == HOST, "through the proxy"
+        shown = json.loads(machine.run("fairlead", "redirect", "show", "--json"))
+        assert (shown["suspended"], shown["trial"]) == ("", None), "the redirect is kept"
+
+
+def active_units(machine: Machine) -> str:
+    return machine.systemctl("list-units", "--plain", "--no-legend", "--state=active,activating")
 
 
 def it_is_refused_without_a_proxy(machine: Machine) -> None:
