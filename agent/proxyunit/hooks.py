@@ -18,7 +18,7 @@ from pathlib import Path
 from agent.core import failure
 from agent.core.facts import Level
 from agent.privileged import Answer, Refusal
-from agent.privileged.redirect import handlers, host_rules, specification
+from agent.privileged.redirect import handlers, request_cache, specification
 from agent.privileged.system import configuration, deadline, listeners
 from agent.proxyunit import proof
 
@@ -69,7 +69,7 @@ def _arm(prefix: Path, pid: int) -> int:
 
 def _request(prefix: Path, pid: int) -> None:
     now = time.monotonic()
-    with deadline.whole(proof.WITHIN), host_rules.request(prefix):
+    with deadline.whole(proof.WITHIN), request_cache.request(prefix):
         answer = handlers.arm(prefix)
     if answer["inbound"] == Level.ON.value:
         proof.record(str(prefix), pid, now)

@@ -12,7 +12,7 @@ import pytest
 from agent.core import text
 from agent.core.facts import Level
 from agent.privileged import Refusal
-from agent.privileged.redirect import admission, handlers, host_rules
+from agent.privileged.redirect import admission, handlers, request_cache
 from agent.privileged.redirect.backends import nftables
 from agent.privileged.system import sshd
 from tests.privileged.firewalls import BACKENDS, docker, force
@@ -218,8 +218,8 @@ def test_cases_nothing_of_others_is_read_on_the_way_to_block(
 
 def test_what_is_read_is_read_once_a_request(host: Host, tmp_path: Path) -> None:
     read = []
-    with host_rules.request(tmp_path):
-        assert host_rules.once("a", lambda: read.append(1)) is host_rules.once("a", lambda: read.append(2))
-        host_rules.forget()
-        host_rules.once("a", lambda: read.append(3))
+    with request_cache.request(tmp_path):
+        assert request_cache.once("a", lambda: read.append(1)) is request_cache.once("a", lambda: read.append(2))
+        request_cache.forget()
+        request_cache.once("a", lambda: read.append(3))
     assert read == [1, 3]

@@ -11,7 +11,7 @@ from agent.core.reasons import Reason
 from agent.core.redirect import Exceptions, Inbound, Outbound, RedirectSpec
 from agent.host import Host
 from agent.privileged import Refusal
-from agent.privileged.redirect import host_rules, specification
+from agent.privileged.redirect import host_rules, request_cache, specification
 from agent.privileged.system import session, sshd, subnets
 from tests.lab.netns import Namespace, namespace
 from tests.privileged.hosts import CONFIG, files, listening, wired_host
@@ -216,7 +216,7 @@ def test_exempt_ports_are_remembered_with_their_addresses(tmp_path: Path) -> Non
     """What an older version wrote says nothing of addresses: such a port is exempt at every one."""
     published = frozenset({(ip_address("10.9.0.2"), 8080), (ip_address("fd09::2"), 8080), (None, 9000)})
     path = Host(tmp_path).exempt_ports
-    with host_rules.request(tmp_path):
+    with request_cache.request(tmp_path):
         assert host_rules.remembered() is None
         host_rules.remember(tmp_path, host_rules.Exempt(frozenset({22}), published))
         assert host_rules.remembered() == host_rules.Exempt(frozenset({22}), published)

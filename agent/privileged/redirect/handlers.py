@@ -19,11 +19,11 @@ from agent.privileged.redirect import (
     answers,
     armed,
     greetings,
-    host_rules,
     level_specs,
     live_rules,
     prepared,
     records,
+    request_cache,
     specification,
     transaction,
     wanted_levels,
@@ -121,7 +121,7 @@ def _asked(prefix: Path, inbound: Level) -> frozenset[int]:
 
 def failed(prefix: Path) -> Answer:
     """The failure policy of each direction. On a host that has left, what is off stays off."""
-    with host_rules.request(prefix, left_alone=True), files.lock(prefix):
+    with request_cache.request(prefix, left_alone=True), files.lock(prefix):
         return _or_by_force(prefix, partial(wanted_levels.failed, prefix), partial(_failed, prefix))
 
 
@@ -150,7 +150,7 @@ def one_way(prefix: Path, direction: str, level: Level) -> Answer:
     if level is not Level.BLOCK:
         with files.lock(prefix):
             return _one_way(prefix, direction, level)
-    with host_rules.request(prefix, left_alone=True), files.lock(prefix):
+    with request_cache.request(prefix, left_alone=True), files.lock(prefix):
         act = partial(_one_way, prefix, direction, level)
         return _or_by_force(prefix, partial(_one_blocked, prefix, direction), act)
 
@@ -254,7 +254,7 @@ def _or_by_force(prefix: Path, wanted: Callable[[Path], Levels], act: Callable[[
 def restore(prefix: Path) -> Answer:
     """The redirect that was last approved, at the current level; nothing after `leave`."""
     pages = readiness.ask()
-    with host_rules.request(prefix, left_alone=True), files.lock(prefix):
+    with request_cache.request(prefix, left_alone=True), files.lock(prefix):
         live, held = live_rules.read(prefix), records.suspension(prefix)
         stage = records.stage(held, on_trial=live.on_trial)
         if records.left(prefix) or stage in (Stage.ON_TRIAL, Stage.REMOVED):

@@ -15,14 +15,9 @@ from typing import Final
 from agent.core.redirect import Published, relevant_sets
 from agent.host import Host
 from agent.privileged import Refusal
+from agent.privileged.redirect import request_cache
 from agent.privileged.redirect.backends import nftables
 from agent.privileged.redirect.backends.iptables import Iptables
-from agent.privileged.redirect.request_cache import current
-from agent.privileged.redirect.request_cache import forget as forget
-from agent.privileged.redirect.request_cache import known as known
-from agent.privileged.redirect.request_cache import left_alone as left_alone
-from agent.privileged.redirect.request_cache import once as once
-from agent.privileged.redirect.request_cache import request as request
 from agent.privileged.system import files, programs
 
 _WITHIN: Final = 1.0  # seconds for one set; a larger one stays unlisted, and what depends on it is unknown
@@ -34,16 +29,18 @@ _WITHIN: Final = 1.0  # seconds for one set; a larger one stays unlisted, and wh
 def listing(hooks: frozenset[str]) -> object:
     """What `nft -j list ruleset` says, with the elements of those sets alone that rules on the way from these
     hooks refer to; the others are marked as not known. Raises Refusal."""
-    return once(("listing", hooks), lambda: _listing(hooks))
+    return request_cache.once(("listing", hooks), lambda: _listing(hooks))
 
 
 def saved(kind: str) -> dict[int, str]:
     """What save says of this kind of iptables, by IP version. Raises Refusal."""
-    return once(("saved", kind), Iptables(kind).seen)
+    return request_cache.once(("saved", kind), Iptables(kind).seen)
 
 
 def _listing(hooks: frozenset[str]) -> object:
-    ruleset = once("terse", lambda: nftables.listed("read the host's firewall", "-t", "list", "ruleset"))
+    ruleset = request_cache.once(
+        "terse", lambda: nftables.listed("read the host's firewall", "-t", "list", "ruleset")
+    )
     ruleset = relevant_sets.with_flags(
         ruleset, {table: _flags(*table) for table in relevant_sets.misprinted(ruleset)}
     )
@@ -66,7 +63,7 @@ def _flags(family: str, table: str) -> list[str]:
 def _set(name: relevant_sets.Name) -> object:
     """None: it no longer exists, or is too large."""
     kind, family, table, own = name
-    within = _WITHIN if current() else None
+    within = _WITHIN if request_cache.current() else None
     try:
         return nftables.listed("read a set", "list", kind, family, table, own, within=within)
     except (Refusal, programs.TookTooLong):
@@ -89,13 +86,13 @@ def remember(prefix: Path, exempt: Exempt) -> None:
     path = Host(prefix).exempt_ports
     published = sorted([str(address) if address else "", port] for address, port in exempt.published)
     text = json.dumps({"ssh": sorted(exempt.ssh), "published": published}) + "\n"
-    if not left_alone() and not (path.exists() and files.read(path) == text):
+    if not request_cache.left_alone() and not (path.exists() and files.read(path) == text):
         files.write(path, text)
 
 
 def remembered() -> Exempt | None:
     """None: nothing was, or it cannot be read."""
-    cache = current()
+    cache = request_cache.current()
     path = Host(cache.prefix).exempt_ports if cache else None
     if path is None or not path.exists():
         return None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from agent.core.redirect import Ruleset
-from agent.privileged.redirect import host_rules
+from agent.privileged.redirect import request_cache
 from agent.privileged.redirect.backends import Backend, iptables
 from agent.privileged.redirect.backends.iptables import Iptables
 from agent.privileged.redirect.backends.nftables import Nftables
@@ -56,13 +56,13 @@ def remove_leftovers(name: str) -> None:
     if left := leftovers(name):
         for other in left:
             BACKENDS[other].replace(None)
-        host_rules.forget()
+        request_cache.forget()
 
 
 def leftovers(name: str) -> tuple[str, ...]:
     """The other backends that hold something of ours. Raises Refusal: one cannot be read. All rules of others
     there are read for this."""
-    if host_rules.left_alone():
+    if request_cache.left_alone():
         return ()
     held = (other for other, backend in BACKENDS.items() if other != name and backend.holds())
-    return host_rules.once(("leftovers", name), lambda: tuple(held))
+    return request_cache.once(("leftovers", name), lambda: tuple(held))

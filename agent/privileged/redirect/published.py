@@ -7,7 +7,7 @@ from typing import Final
 from agent.core.redirect import Address, Published, firewall_iptables, published
 from agent.core.redirect.walk import WIRE, Arrival
 from agent.privileged import Refusal
-from agent.privileged.redirect import host_rules
+from agent.privileged.redirect import host_rules, request_cache
 from agent.privileged.redirect.backends.iptables import KINDS
 from agent.privileged.system import programs, sshd
 
@@ -18,7 +18,7 @@ def ports(addresses: Sequence[Address]) -> frozenset[Published]:
     """Over TCP, at each of these addresses of this host. On the way to BLOCK, and where the rules cannot be read,
     those that were known last. Raises Refusal: none are, and a program that could tell fails."""
     listen, known = frozenset(_by_listeners(addresses)), host_rules.remembered()
-    if host_rules.left_alone():
+    if request_cache.left_alone():
         return listen | (known.published if known else frozenset())
     try:
         return listen | _by_rules(addresses)

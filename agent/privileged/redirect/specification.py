@@ -28,7 +28,7 @@ from agent.core.redirect import (
 from agent.core.redirect.spec import GUIDE_INBOUND_EXCEPT, GUIDE_OUTBOUND_EXCEPT, outbound_of
 from agent.host import Host
 from agent.privileged import Refusal
-from agent.privileged.redirect import host_rules, published
+from agent.privileged.redirect import host_rules, published, request_cache
 from agent.privileged.redirect.host_rules import Exempt
 from agent.privileged.system import configuration, sshd, subnets
 
@@ -46,7 +46,7 @@ def spec(prefix: Path) -> RedirectSpec:
 def outline(prefix: Path) -> RedirectSpec:
     """The same, without lookups on this host: what was exempt last stays exempt, and what was found to be left out
     of what is closed is left out. Raises Refusal."""
-    closing = host_rules.known(("closing", prefix))
+    closing = request_cache.known(("closing", prefix))
     if isinstance(closing, RedirectSpec):
         return closing
     config, known = configuration.read(prefix), host_rules.remembered()
@@ -79,7 +79,7 @@ def approved(prefix: Path, session: frozenset[int] = frozenset()) -> RedirectSpe
 def closing(prefix: Path) -> RedirectSpec:
     """The same, if it is only closed: a port or a network that would cut off an operator is left out, and the rest
     is closed. Raises Refusal."""
-    return host_rules.once(("closing", prefix), lambda: _closing(prefix))
+    return request_cache.once(("closing", prefix), lambda: _closing(prefix))
 
 
 def _closing(prefix: Path) -> RedirectSpec:
