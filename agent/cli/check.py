@@ -42,12 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="exit 1 for a warning, or a check without an answer")
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
     parser.add_argument("--linkerd-namespace", default="linkerd", metavar="NAMESPACE")
-    parser.add_argument(
-        "--watcher-namespace",
-        default="fairlead-system",
-        metavar="NAMESPACE",
-        help="where the watcher's Lease is (default: fairlead-system)",
-    )
+    operator.watcher_argument(parser)
     operator.cluster_arguments(parser)
 
 

@@ -37,12 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", dest="output", choices=["wide", "json"], default="", help="more columns, or JSON")
     parser.add_argument("--watch", action="store_true", help="again every 5 s, until interrupted")
-    parser.add_argument(
-        "--watcher-namespace",
-        default="fairlead-system",
-        metavar="NAMESPACE",
-        help="where the watcher's Lease is (default: fairlead-system)",
-    )
+    operator.watcher_argument(parser)
     operator.cluster_arguments(parser)
 
 

@@ -21,6 +21,15 @@ def cluster_arguments(parser: argparse.ArgumentParser) -> None:
     cluster.add_argument("--context", default="", metavar="NAME", help="default: the file's current one")
 
 
+def watcher_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--watcher-namespace",
+        default="fairlead-system",
+        metavar="NAMESPACE",
+        help="where the watcher's Lease is (default: fairlead-system)",
+    )
+
+
 @contextlib.contextmanager
 def failures(doing: str) -> Iterator[None]:
     """Refusals end the verb; each of several problems is shown with its remedy."""

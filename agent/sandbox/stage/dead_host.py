@@ -13,10 +13,11 @@ from datetime import datetime
 from pathlib import Path
 
 from agent.sandbox.api.server import EXTERNAL_WORKLOADS, LEASES
-from agent.sandbox.stage import kubeconfig, network
+from agent.sandbox.stage import kubeconfig
 from agent.sandbox.stage.background import background
 from agent.sandbox.stage.client import Load
 from agent.sandbox.stage.scene import NAMESPACE, Options, Scene, end
+from agent.sandbox.stage.three_hosts import three
 from agent.sandbox.stage.tour import PATIENCE, Missed, Step, is_ready, must, until
 from agent.sandbox.stage.upgrade import LAG, Chooser
 
@@ -139,11 +140,8 @@ async def standing(base: Path, log: int | None) -> AsyncIterator[DeadHost]:
     """The hosts, the watcher as a process of the cluster, and a running client."""
     options = Options(log=log, replace=SETTINGS)
     async with contextlib.AsyncExitStack() as stack:
-        one = await stack.enter_async_context(Scene(base, options).standing())
-        hosts = [one]
-        for place in (network.SECOND, network.THIRD):
-            scene = Scene(base, options, beside=one, place=place)
-            hosts.append(await stack.enter_async_context(scene.standing()))
+        hosts = await stack.enter_async_context(three(base, options))
+        one = hosts[0]
         watcher_log = base / "watcher.log"
         await stack.enter_async_context(watching(one, watcher_log))
         chooser = Chooser(one.api)

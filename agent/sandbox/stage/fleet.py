@@ -14,10 +14,11 @@ from agent.core.enrol.request import Host
 from agent.sandbox.api.errors import ApiError
 from agent.sandbox.api.server import EXTERNAL_WORKLOADS, LEASES
 from agent.sandbox.api.store import Place
-from agent.sandbox.stage import kubeconfig, network
+from agent.sandbox.stage import kubeconfig
 from agent.sandbox.stage.background import background
 from agent.sandbox.stage.client import Load
 from agent.sandbox.stage.scene import NAMESPACE, PORT, TRUST_DOMAIN, Options, Scene
+from agent.sandbox.stage.three_hosts import three
 from agent.sandbox.stage.tour import PATIENCE, Missed, Step, is_ready, must, until
 from agent.sandbox.stage.upgrade import LAG, Chooser
 
@@ -170,11 +171,8 @@ async def standing(base: Path, log: int | None) -> AsyncIterator[Fleet]:
     """The hosts, and a running client."""
     options = Options(log=log, replace=SETTINGS)
     async with contextlib.AsyncExitStack() as stack:
-        one = await stack.enter_async_context(Scene(base, options).standing())
-        hosts = [one]
-        for place in (network.SECOND, network.THIRD):
-            scene = Scene(base, options, beside=one, place=place)
-            hosts.append(await stack.enter_async_context(scene.standing()))
+        hosts = await stack.enter_async_context(three(base, options))
+        one = hosts[0]
         config = kubeconfig.write(one, "operator", OPERATORS_TOKEN)
         chooser = Chooser(one.api)
         load = Load(chooser.url)
