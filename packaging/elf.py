@@ -38,7 +38,7 @@ def named(path: Path) -> list[str]:
     with path.open("rb") as file:
         sections = ELFFile(file).iter_sections()
         tags = (tag for one in sections if isinstance(one, DynamicSection) for tag in one.iter_tags("DT_NEEDED"))
-        return [str(tag.needed) for tag in tags]  # type: ignore[attr-defined]
+        return [str(tag.needed) for tag in tags]  # type: ignore[attr-defined]  # its name is set when it is read
 
 
 def loader(program: Path) -> str:

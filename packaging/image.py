@@ -37,7 +37,7 @@ ENTRY_POINT = "/usr/bin/fairlead"
 NAMES = ("libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2")
 MULTIARCH = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 # Where a runtime mounts something, also over a root that is read-only.
-MOUNTED = ("/dev", "/etc", "/proc", "/run", "/sys", "/tmp", "/var/run/secrets")  # noqa: S108
+MOUNTED = ("/dev", "/etc", "/proc", "/run", "/sys", "/tmp", "/var/run/secrets")  # noqa: S108 - folders in the image
 MEDIA = "application/vnd.oci.image"
 
 

@@ -1,4 +1,4 @@
-"""The table `metrics`: where they may be served so that nobody on the way reads them."""
+"""The table `metrics`: where they may be served so that no other program reads them on the way."""
 
 from collections.abc import Iterator
 from ipaddress import ip_address

@@ -65,7 +65,7 @@ def written(plan: Plan) -> str:
 
 
 def read(text: str) -> Plan | None:
-    """None: it is no plan, or not a whole one."""
+    """None: it is not a plan, or not a whole one."""
     fields = text.split("\0")
     if fields[0] != _FORM or fields[-1] != ".":
         return None

@@ -17,7 +17,7 @@ def uid(connection: socket.socket) -> int:
 
 def groups(connection: socket.socket) -> frozenset[int]:
     """The gid of the process that connected, and its other groups; of one with more than 256, its gid alone. Empty
-    where the socket is no unix socket."""
+    where the socket is not a unix socket."""
     if connection.family != socket.AF_UNIX:
         return frozenset()
     found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)

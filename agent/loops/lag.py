@@ -1,4 +1,4 @@
-"""The lag loop: how late the event loop wakes up. A loop that is held up answers nobody in time."""
+"""The lag loop: how late the event loop wakes up. A loop that is held up answers no request in time."""
 
 import asyncio
 

@@ -33,7 +33,7 @@ HOST = Workload(
 
 
 def but(**changes: object) -> Workload:
-    return dataclasses.replace(HOST, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(HOST, **changes)  # type: ignore[arg-type]  # names of fields
 
 
 def expect(outcome: Outcome, result: Result, words: str = "") -> None:

@@ -107,7 +107,7 @@ async def test_the_page_is_as_prometheus_reads_it(tmp_path: Path) -> None:
         assert own <= DECLARED.keys() and "fairlead_status_patches" in own and "process_open_fds" in found
         kind, text = await get(path, "/metrics", "application/openmetrics-text; version=1.0.0")
         assert kind.startswith("application/openmetrics-text") and text.endswith("# EOF\n")
-        strict = openmetrics.text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+        strict = openmetrics.text_string_to_metric_families(text)  # type: ignore[no-untyped-call]  # it has no types
         assert {family.name for family in strict} >= own
 
 

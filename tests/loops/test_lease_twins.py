@@ -126,12 +126,12 @@ async def test_one_host_is_never_its_own_twin(api: MemoryStatusApi, lost: str) -
         for round_ in range(10):
             await decide(12, one)
             if lost == "the answer":
-                api.renew_lease = unheard if round_ % 2 else taken  # type: ignore[method-assign]
+                api.renew_lease = unheard if round_ % 2 else taken  # type: ignore[method-assign]  # for one round
                 continue
             assert api.lease is not None
             noted = {**api.lease.annotations, "example.org/note": str(round_)}
             api.lease = dataclasses.replace(api.lease, annotations=noted, version=f"of-another-{round_}")
-        api.renew_lease = taken  # type: ignore[method-assign]
+        api.renew_lease = taken  # type: ignore[method-assign]  # for one round
         await decide(30, one)
         assert one.reason is None and one.fact.renewed_at is not None
         assert one.fact.renewed_at > asyncio.get_running_loop().time() - 11

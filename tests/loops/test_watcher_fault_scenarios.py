@@ -107,7 +107,7 @@ async def test_a_lease_that_was_edited(change: dict[str, object], silent: int | 
         await asyncio.sleep(20)
         scene.dead = {ONE}
         lease = scene.api.leases_there[ONE]
-        scene.api.leases_there[ONE] = dataclasses.replace(lease, version="edited", **change)  # type: ignore[arg-type]
+        scene.api.leases_there[ONE] = dataclasses.replace(lease, version="edited", **change)  # type: ignore[arg-type]  # fields
         await asyncio.sleep((silent or 2000) - 2)
         assert scene.marked == []
         await asyncio.sleep(20)

@@ -19,7 +19,7 @@ class Agent:
 
 def agent(seen: Agent) -> Outcome:
     if seen.status is None:
-        return fail(f"no agent runs, so nobody renews this host's Lease: {seen.unread}", _START)
+        return fail(f"no agent runs, so this host's Lease is not renewed: {seen.unread}", _START)
     return ok(str(seen.status["headline"]))
 
 

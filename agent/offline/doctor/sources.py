@@ -74,7 +74,7 @@ async def blocking(function: Callable[..., T], *arguments: object) -> T:
         if error is not None:
             answer.set_exception(error)
         else:
-            answer.set_result(found)  # type: ignore[arg-type]
+            answer.set_result(found)  # type: ignore[arg-type]  # None only with an error
 
     def work() -> None:
         found, error = None, None
