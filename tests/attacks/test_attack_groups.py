@@ -3,10 +3,8 @@
 What must hold: a group opens one thing. `fairlead` reads the status; `fairlead-push` pushes heartbeats.
 """
 
-import asyncio
 import json
 import os
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -17,22 +15,10 @@ from agent.host import Host
 from tests.attacks import status
 from tests.lab.machine import Machine
 from tests.lab.reachable import reachable
+from tests.lab.socket_client import answered
 from tests.lab.unit_machine import configure
 
 USER, READERS, PUSHERS = 2109, 2101, 2104
-_CLIENT = """
-import http.client, socket, sys
-path, method, target = sys.argv[1:]
-connection = http.client.HTTPConnection("agent")
-connection.sock = socket.socket(socket.AF_UNIX)
-try:
-    connection.sock.connect(path)
-except PermissionError:
-    print("closed")
-else:
-    connection.request(method, target, "{}")
-    print(connection.getresponse().status)
-"""
 STATUS, PUSH = ("GET", "/v1/status"), ("POST", "/v1/probes/beat")
 
 
@@ -54,20 +40,8 @@ async def host(root: None, tmp_path: Path) -> AsyncIterator[Host]:
 
 
 async def asked(group: int, path: Path, request: tuple[str, str]) -> str:
-    """The HTTP status; "closed" where the kernel refuses the connection."""
-    done = await asyncio.to_thread(
-        subprocess.run,
-        ["/usr/bin/python3", "-I", "-c", _CLIENT, str(path), *request],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-        user=USER,
-        group=group,
-        extra_groups=[],
-        env={**os.environ},
-    )
-    return str(done.stdout).strip()
+    method, target = request
+    return await answered(path, method, target, "{}", user=USER, group=group)
 
 
 async def test_attack_push_by_who_may_read_the_status(host: Host) -> None:

@@ -1,8 +1,6 @@
 """The rights on the status socket, by real users of a real kernel: readers, operators, root."""
 
-import asyncio
 import os
-import subprocess
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,17 +13,9 @@ from agent.core.facts import PhaseKind
 from agent.host import Host
 from tests.config.test_derived import of
 from tests.lab.reachable import reachable
+from tests.lab.socket_client import answered
 
 USER, READERS, OPERATORS = 2109, 2101, 2107
-_CLIENT = """
-import http.client, socket, sys
-path, target, body = sys.argv[1:]
-connection = http.client.HTTPConnection("agent")
-connection.sock = socket.socket(socket.AF_UNIX)
-connection.sock.connect(path)
-connection.request("POST" if body else "GET", target, body or None)
-print(connection.getresponse().status)
-"""
 DRAIN, UNDRAIN = ("/v1/phase", '{"phase": "drained"}'), ("/v1/phase", '{"phase": "member"}')
 LEAVE, STOP = ("/v1/phase", '{"phase": "left"}'), ("/v1/phase", '{"phase": "shutting-down"}')
 RELOAD, RESTART = ("/v1/orders/reload", "{}"), ("/v1/orders/reload", '{"restart_proxy": true}')
@@ -70,21 +60,11 @@ async def agent(root: None, tmp_path: Path) -> AsyncIterator[tuple[Agent, Path]]
 async def allowed(path: Path, group: int, *groups: int, user: int = USER) -> list[tuple[str, str]]:
     """The requests that are not refused to a process with these groups."""
     answers = []
-    for request in EVERY:
-        done = await asyncio.to_thread(
-            subprocess.run,
-            ["/usr/bin/python3", "-I", "-c", _CLIENT, str(path), *request],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-            user=user,
-            group=group,
-            extra_groups=groups,
-            env={**os.environ},
-        )
-        answers += [request] if done.stdout.strip() == "200" else []
-        assert done.stdout.strip() in ("200", "403"), (request, done)
+    for target, body in EVERY:
+        method = "POST" if body else "GET"
+        answer = await answered(path, method, target, body, user=user, group=group, groups=groups)
+        answers += [(target, body)] if answer == "200" else []
+        assert answer in ("200", "403"), (target, body, answer)
     return answers
 
 
