@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.cli.kit import host_arguments, operator
 from agent.cli.kit.exits import Exit, Failure
+from agent.core import numbers
 
 if TYPE_CHECKING:
     from agent.cluster.enrolment.main import Enrolled
@@ -63,7 +64,22 @@ def _bundle_arguments(group: Any) -> None:
         "--destination", default="", metavar="HOST:PORT", help="of Linkerd's controller, without DNS"
     )
     group.add_argument("--policy", default="", metavar="HOST:PORT", help="of Linkerd's controller, without DNS")
+    group.add_argument(
+        "--lease-period",
+        type=_period,
+        default=0,
+        metavar="SECONDS",
+        help="between two renewals of the host's Lease",
+    )
     group.add_argument("--exempt", action="append", default=[], metavar="ADDRESS:PORT", help="never redirected")
+
+
+def _period(text: str) -> int:
+    """As api.lease_period of the host's configuration may be."""
+    period = numbers.whole(text)
+    if period is None or not 5 <= period <= 60:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 5 to 60")
+    return period
 
 
 def run(args: argparse.Namespace) -> int:
@@ -125,6 +141,7 @@ def _choices(args: argparse.Namespace) -> "Choices":
         exempt=tuple(args.exempt),
         destination=args.destination,
         policy=args.policy,
+        lease_period=args.lease_period,
     )
 
 

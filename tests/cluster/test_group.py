@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.config import parse
+from agent.config import Config, parse
 from agent.core import toml_text
 from agent.core.enrol import bundle
 from tests.cluster.operator import Done, Operator, run
@@ -32,7 +32,7 @@ GROUP: Json = {
         },
         "meshTLS": {"identity": "spiffe://example.org/{namespace}/{group}/{name}"},
         "networks": ["198.18.0.0/15"],
-        "host": {"podNetworks": ["10.42.0.0/16"], "audience": "api"},
+        "host": {"podNetworks": ["10.42.0.0/16"], "audience": "api", "leasePeriodSeconds": 20},
     },
 }
 
@@ -82,6 +82,8 @@ def inner(body: Json) -> Json:
         (lambda b: inner(b).update(probes=[{"exec": {"command": ["true"]}}]), "exec probes are refused"),
         (lambda b: inner(b).update(probes=[{"periodSeconds": 1}]), "exactly one of httpGet, tcpSocket and grpc"),
         (lambda b: inner(b).update(ports=[]), "spec.template.spec.ports"),
+        (lambda b: spec(b)["host"].update(leasePeriodSeconds=4), "spec.host.leasePeriodSeconds"),
+        (lambda b: spec(b)["host"].update(leasePeriodSeconds=61), "spec.host.leasePeriodSeconds"),
     ],
 )
 def test_a_rule_of_the_kind_says_what_is_wrong(
@@ -95,7 +97,8 @@ def test_members_are_what_the_group_says(operator: Operator) -> None:
     operator.server.must("POST", groups(operator), GROUP)
     done = enrol(operator, "db-1", "198.18.200.1")
     assert done.code == 0, done.err
-    assert enrol(operator, "db-2", "198.18.200.2", "--label", "zone=b").code == 0
+    own = ("--label", "zone=b", "--lease-period", "7")
+    assert enrol(operator, "db-2", "198.18.200.2", *own).code == 0
     body = operator.get("externalworkloads", "db-1")
     identity = f"spiffe://example.org/{operator.namespace}/db/db-1"
     assert body["spec"]["meshTLS"]["identity"] == identity
@@ -107,7 +110,8 @@ def test_members_are_what_the_group_says(operator: Operator) -> None:
     assert operator.get("leases", "db-1")["metadata"]["annotations"][mark] == annotations[mark]
     assert operator.get("externalworkloads", "db-2")["metadata"]["labels"]["zone"] == "b"
     assert operator.server.must("GET", groups(operator, "/db"))["status"]["members"] == 2
-    config = parse(toml_text.text(bundle.read(operator.bundle("db-1").read_text()).config))
+    config = joined(operator, "db-1")
+    assert (config.api.lease_period, joined(operator, "db-2").api.lease_period) == (20, 7)
     (probe,) = config.probes
     assert (probe.kind, probe.path, probe.port, probe.period, config.api.audience) == (
         "http",
@@ -116,6 +120,11 @@ def test_members_are_what_the_group_says(operator: Operator) -> None:
         3,
         "api",
     )
+
+
+def joined(operator: Operator, name: str) -> Config:
+    """What the host's file has after `fairlead join`."""
+    return parse(toml_text.text(bundle.read(operator.bundle(name).read_text()).config))
 
 
 def test_an_address_outside_the_networks_is_refused(operator: Operator) -> None:

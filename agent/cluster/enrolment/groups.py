@@ -69,6 +69,7 @@ def choices(given: Choices, group: Group | None) -> Choices:
         "workloadAPI": "workload_api",
         "destination": "destination",
         "policy": "policy",
+        "leasePeriodSeconds": "lease_period",
     }
     found = {
         ours: settings[theirs]

@@ -22,7 +22,7 @@ KEYS: Final[Mapping[str, frozenset[str]]] = {
     "workload": frozenset({"name", "namespace", "identity", "server_name", "ports", "opaque_ports"}),
     "host": frozenset({"addresses", "address_translated"}),
     "identity": frozenset({"mode", "workload_api", "trust_anchors"}),
-    "api": frozenset({"auth", "server", "ca", "audience", "identity", "token_file"}),
+    "api": frozenset({"auth", "server", "ca", "audience", "identity", "token_file", "lease_period"}),
     "control_plane": frozenset(
         {"namespace", "cluster_domain", "trust_domain", "cluster_networks", "destination", "policy"}
     ),

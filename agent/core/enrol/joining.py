@@ -27,7 +27,8 @@ class Mesh:
 @dataclass(frozen=True)
 class Choices:
     """`pod_networks`: the cluster's. `exempt`: ADDRESS:PORT pairs that are not redirected, such as SPIRE's
-    server. `destination`, `policy`: HOST:PORT of Linkerd's controllers, where hosts do not resolve their names."""
+    server. `destination`, `policy`: HOST:PORT of Linkerd's controllers, where hosts do not resolve their names.
+    `lease_period`: seconds; 0: as a host's configuration has it by default."""
 
     pod_networks: tuple[str, ...]
     audience: str = "kubernetes"
@@ -35,6 +36,7 @@ class Choices:
     exempt: tuple[str, ...] = ()
     destination: str = ""
     policy: str = ""
+    lease_period: int = 0
     probes: Sequence[Mapping[str, Any]] = ()
 
 
@@ -84,6 +86,8 @@ def _control_plane(mesh: Mesh, choices: Choices) -> dict[str, Any]:
 def _api(host: Host, mesh: Mesh, choices: Choices) -> dict[str, Any]:
     found: dict[str, Any] = {"auth": "token-file" if host.account else "spiffe", "server": mesh.server}
     found["ca"] = f"{_ETC}/{AUTHORITY}"
+    if choices.lease_period:
+        found["lease_period"] = choices.lease_period
     if host.account:
         return found | {"token_file": f"{_ETC}/token"}
     usual = f"{host.identity}/agent"
