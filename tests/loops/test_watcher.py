@@ -1,19 +1,21 @@
 """The watcher's loops in virtual time, while the API server is slow, refuses, or is away."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+from agent.cluster.watcher import judge
 from agent.cluster.watcher.board import Board
 from agent.cluster.watcher.judge import Judge
 from agent.cluster.watcher.leader import Leader
 from agent.cluster.watcher.observer import Observer
 from agent.core.facts import Condition
 from agent.core.reasons import Reason
+from agent.core.watch.decision import Decision, Memory, decide
 from agent.core.watch.election import Terms
-from agent.core.watch.fleet import ALL, Name
+from agent.core.watch.fleet import ALL, Name, View
 from agent.core.watch.limits import Limits
 from agent.ports import Trouble
 from tests.fakes.fleet_api import MemoryFleetApi, MemoryLeaderApi
@@ -23,16 +25,16 @@ READY = Condition("Ready", "True", "HostReady")
 
 
 class Scene:
-    """Ten hosts in one zone, or two; those in `dead` do not renew."""
+    """Ten hosts or more in one zone, or some; those in `dead` do not renew."""
 
-    def __init__(self, *zones: str) -> None:
+    def __init__(self, *zones: str, hosts: int = 10) -> None:
         self.api, self.lease, self.skipped = MemoryFleetApi(), MemoryLeaderApi(), 0.0
         self.board = Board((ALL,), Limits(), self.clock)
         self.leader = Leader(self.lease, self.board, "me", Terms(), dict)
         wall, token = lambda: "2026-01-01T00:00:00Z", lambda: "t"
         self.judge = Judge(self.api, self.board, self.leader.leads, self.lease, wall, wall, token)
         self.observer = Observer(self.api, ALL, self.board, lambda: 0.5)
-        self.names: list[Name] = [("shop", f"vm-{number}") for number in range(10)]
+        self.names: list[Name] = [("shop", f"vm-{number}") for number in range(hosts)]
         self.dead: set[Name] = set()
         for number, name in enumerate(self.names):
             self.api.create(name, (zones or ("",))[number % len(zones or " ")], READY)
@@ -55,7 +57,7 @@ class Scene:
             for name in self.names:
                 if name not in self.dead:
                     self.api.renew(name)
-                await asyncio.sleep(1)
+                await asyncio.sleep(10 / len(self.names))
 
     @property
     def marked(self) -> list[Name]:
@@ -144,6 +146,34 @@ async def test_a_verdict_that_cannot_be_written_is_named_once_and_tried_again() 
         scene.api.troubles = {}
         await asyncio.sleep(61)
         assert scene.marked == [ONE] and not scene.board.faults
+
+
+async def test_a_zone_that_dies_is_marked_at_its_pace_by_few_decisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each decision looks at every host, and with thousands of them takes tens of milliseconds."""
+    decisions = 0
+
+    def counted(views: Sequence[View], memory: Memory, now: float, limits: Limits) -> Decision:
+        nonlocal decisions
+        decisions += 1
+        return decide(views, memory, now, limits)
+
+    monkeypatch.setattr(judge, "decide", counted)
+    scene = Scene(*"abc", hosts=240)
+    async with scene.playing():
+        await asyncio.sleep(20)
+        await _dead_for(scene, 28, *(name for name in scene.names if scene.api.zones[name] == "a"))
+        assert scene.marked == []
+        decisions = 0
+        await asyncio.sleep(20)
+        assert len(scene.marked) == 80 and decisions <= 20 / judge.SPACING
+
+
+async def test_a_fleet_at_rest_is_not_written() -> None:
+    scene = Scene()
+    async with scene.playing():
+        await asyncio.sleep(3600)
+        written = {"patch_conditions", "write_group_status", "post_event", "lease", "workload"}
+        assert not written & scene.api.calls.keys()
 
 
 async def test_an_hour_in_which_the_machine_was_suspended_is_a_gap() -> None:

@@ -1,6 +1,7 @@
 """Decides, and carries verdicts out: reads the host live, and marks it if nothing has changed."""
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TypeVar
@@ -18,6 +19,8 @@ from agent.core.watch.guard import Pace
 from agent.ports import Event, FleetApi, Found, LeaderApi, Trouble
 
 AT_ONCE = 20  # verdicts
+# Seconds from one decision to the next, at least: each looks at every host, and each verdict is news.
+SPACING = 0.25
 NO_ZONE = "(none)"
 A = TypeVar("A")
 B = TypeVar("B")
@@ -57,11 +60,10 @@ class Judge:
                     if name not in self._pending:  # else an API server that is slow would get more of the same
                         self._pending.add(name)
                         verdicts.create_task(self._verdict(name), name=f"verdict: {name}")
-                try:
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(decision.recheck_after):
                         await self._board.changed.wait()
-                except TimeoutError:
-                    continue
+                await asyncio.sleep(SPACING)
 
     def _decide(self, memory: Memory) -> Decision:
         board = self._board
