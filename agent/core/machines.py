@@ -7,14 +7,17 @@ time of its own into the Lease, and finds the other's.
 from dataclasses import dataclass
 from typing import Final
 
-from agent.core.facts import UNKNOWN, Facts
+from agent.core.facts import UNKNOWN, Facts, LeaseFact, Maybe
 from agent.core.health import Spec
 from agent.core.matching import addresses_standing
 from agent.core.reasons import Fault, Reason
 
-MACHINE: Final = "fairlead.dev/machine"  # the annotation of the Lease
+MACHINE: Final = "fairlead.dev/machine"  # annotations of the Lease: which machine renews it, and in which boot
+BOOT_ID: Final = "fairlead.dev/boot-id"
 REMEMBERED: Final = 600.0  # seconds for which a renewal by another host counts: the longest that a Lease lasts
 PROOF: Final = 2  # so many of them: one may be of the agent before this one, as it ended
+# Answers that name no machine: there is no Lease, or this host has no right to read it.
+NOBODYS: Final = frozenset({Reason.LEASE_MISSING, Reason.API_FORBIDDEN})
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,22 @@ def fault(there: str, here: str, workload: str) -> Fault | None:
     namespace, _, name = workload.partition("/")
     remedy = f"if this host was re-imaged: fairlead enrol {name} -n {namespace} --replace"
     return Fault(Reason.MACHINE_DIFFERS, f"machine {there} in the Lease, {here} here", remedy)
+
+
+def renewed_by_another_boot(there: str, here: str) -> Fault | None:
+    """Boot ids, in the Lease and here, for a program that sees no renewals. Machines of one image differ in them;
+    so does a host from itself before its last boot."""
+    if there in ("", here):
+        return None
+    return Fault(Reason.HOST_DUPLICATED, f"boot id in the Lease: {there}, here: {here}")
+
+
+def whose_is_known(lease: Maybe[LeaseFact]) -> bool:
+    """Whether the Lease was read. Before, it may be another machine's; an API server that does not answer proves
+    nothing."""
+    if lease is UNKNOWN:
+        return False
+    return lease.boot_id is not UNKNOWN or lease.fault is None or lease.fault.reason in NOBODYS
 
 
 def of_another(spec: Spec, facts: Facts) -> Reason | None:

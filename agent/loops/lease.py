@@ -18,7 +18,7 @@ from agent.core.backoff import Backoff
 from agent.core.conditions import vouched_boot
 from agent.core.facts import UNKNOWN, LeaseFact, Maybe, PhaseKind
 from agent.core.health import Spec
-from agent.core.machines import Twin
+from agent.core.machines import BOOT_ID, Twin
 from agent.core.reasons import Fault, Reason
 from agent.loops.board import ALIVE_WITHIN, Board, Waiter
 from agent.ports import Lease, StatusApi, Trouble
@@ -26,7 +26,6 @@ from agent.ports import Lease, StatusApi, Trouble
 PERIOD = 10.0  # seconds, unless the configuration says otherwise
 PERIODS = 4  # for which a watcher waits before it marks the host unreachable
 HANDOVER_DURATION = 600  # for a planned stop, restart or upgrade
-BOOT_ID = "fairlead.dev/boot-id"
 LONGEST_RETRY = 10.0  # seconds
 UNANSWERED = 16  # renewals whose answer was lost: the server may have taken one
 

@@ -8,7 +8,7 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from agent.core import conditions, flaps, numbers, write_budget
+from agent.core import conditions, flaps, machines, numbers, write_budget
 from agent.core.backoff import Backoff
 from agent.core.conditions import Word
 from agent.core.facts import UNKNOWN, Workload, WorkloadFact
@@ -183,7 +183,7 @@ class StatusLoop:
         self._heard = self._heard.hear(wanted, now)
         self._forget_edits(now)
         # Until the Lease was read once, it may be another machine's, which writes these conditions.
-        if seen is None or board.facts.value.lease is UNKNOWN or self._unheard(wanted):
+        if seen is None or not machines.whose_is_known(board.facts.value.lease) or self._unheard(wanted):
             return None
         plan = write_budget.plan(seen, self._heard, now, self._aside_at)
         if plan.words and not self._news(wanted) and (left := self._edits.patience(now)) > 0:

@@ -8,18 +8,18 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from agent import __version__
-from agent.adapters import helper, kube, phase, proxy_reading
+from agent.adapters import helper, interfaces, kube, phase, proxy_reading
 from agent.config import Config, derived
 from agent.core import machines, proxy, snapshot
-from agent.core.facts import UNKNOWN, LeaseFact, Phase, PhaseKind, ProxyFact, ProxyState
+from agent.core.facts import UNKNOWN, AddressesFact, LeaseFact, Phase, PhaseKind, ProxyFact, ProxyState
 from agent.core.health import Spec
 from agent.core.policy_drain import has_drained
 from agent.core.reasons import Fault, Reason
-from agent.host import Host, clocks, machine
+from agent.host import Host, boot_id, clocks, machine
 from agent.loops import policy as policy_loop
 from agent.loops import slices, status
 from agent.loops.board import Board, Waiter
@@ -27,7 +27,6 @@ from agent.offline import credential
 from agent.ports import Trouble
 
 READ_EVERY = 0.5  # seconds
-LEASE_WITHIN = 1.0  # seconds
 
 Tell = Callable[[str], None]
 
@@ -67,14 +66,15 @@ async def _looking(config: Config, spec: Spec, board: Board, here: str) -> Async
         name=config.workload.name,
         user_agent=f"fairlead/{__version__}",
     )
+    board.setter("addresses")(_addresses(spec))
     loops = [
+        _read_lease(api, spec.workload, here, board.setter("lease")),
         status.StatusLoop(api, spec, board, board.setter("workload"), clocks.wall, random.random).run(),
         slices.SlicesLoop(api, board, board.setter("slices")).run(),
         policy_loop.PolicyLoop(spec, board, board.setter("agent")).run(),
         _watch_proxy(config, board.setter("proxy")),
     ]
     try:
-        board.setter("lease")(await _lease(api, spec, here))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(loop) for loop in loops]
             yield
@@ -84,16 +84,31 @@ async def _looking(config: Config, spec: Spec, board: Board, here: str) -> Async
         await api.close()
 
 
-async def _lease(api: kube.KubeApi, spec: Spec, here: str) -> LeaseFact:
-    """Whether it is another machine's, whose conditions must stay. An API server that is away delays nothing."""
+async def _read_lease(api: kube.KubeApi, workload: str, here: str, publish: Callable[[LeaseFact], None]) -> None:
+    """Whether it is another machine's, whose conditions must stay. Nothing is written before this is known."""
+    while True:
+        try:
+            publish(LeaseFact(fault=_anothers((await api.read_lease()).annotations, here, workload)))
+            return
+        except Trouble as trouble:
+            publish(LeaseFact(fault=trouble.fault))
+            if trouble.reason in machines.NOBODYS:
+                return
+        await asyncio.sleep(READ_EVERY)
+
+
+def _anothers(there: Mapping[str, str], here: str, workload: str) -> Fault | None:
+    """Why the Lease with these annotations is another machine's."""
+    differs = machines.fault(there.get(machines.MACHINE, ""), here, workload)
+    return differs or machines.renewed_by_another_boot(there.get(machines.BOOT_ID, ""), boot_id())
+
+
+def _addresses(spec: Spec) -> AddressesFact:
+    """Of two machines of one image, peers reach the one that has them."""
     try:
-        async with asyncio.timeout(LEASE_WITHIN):
-            there = (await api.read_lease()).annotations.get(machines.MACHINE, "")
+        return AddressesFact(interfaces.absent(spec.addresses))
     except Trouble as trouble:
-        return LeaseFact(fault=trouble.fault)
-    except TimeoutError:
-        return LeaseFact()
-    return LeaseFact(fault=machines.fault(there, here, spec.workload))
+        return AddressesFact(fault=trouble.fault)
 
 
 async def _watch_proxy(config: Config, publish: Callable[[ProxyFact], None]) -> None:

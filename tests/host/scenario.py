@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from agent.core.reasons import REGISTRY, Reason
+from agent.sandbox.api.server import LEASES
 from agent.sandbox.stage import network
 from agent.sandbox.stage.client import ask
-from agent.sandbox.stage.scene import Options, Scene
+from agent.sandbox.stage.scene import NAME, NAMESPACE, Options, Scene
 from agent.sandbox.stage.tour import PATIENCE, URL, is_ready, until
 from tests.lab import reached_reasons
 
@@ -103,3 +104,16 @@ async def started(scene: Scene) -> None:
 async def serving(scene: Scene) -> None:
     await started(scene)
     await serves(scene)
+
+
+def marked(body: dict[str, Any], annotations: dict[str, str]) -> dict[str, Any]:
+    """The object with these annotations more."""
+    meta = body["metadata"]
+    return {**body, "metadata": {**meta, "annotations": {**meta.get("annotations", {}), **annotations}}}
+
+
+async def until_it_is_written(scene: Scene, annotation: str, value: str) -> None:
+    """Into the host's Lease."""
+    async with asyncio.timeout(PATIENCE):
+        while scene.api.get(LEASES, NAMESPACE, NAME)["metadata"].get("annotations", {}).get(annotation) != value:
+            await asyncio.sleep(0.05)

@@ -1,12 +1,11 @@
 """Fault scenarios of a drain: an agent that dies during it, missing rights, the host's shutdown."""
 
-import asyncio
 import os
-from typing import Any
 
 from agent.core import machines
 from agent.core.reasons import Reason
 from agent.host import machine
+from agent.sandbox.api.faults import Answer
 from agent.sandbox.api.server import EXTERNAL_WORKLOADS, LEASES
 from agent.sandbox.api.store import Place
 from agent.sandbox.identity.workload_api import Entry
@@ -14,7 +13,7 @@ from agent.sandbox.stage import network
 from agent.sandbox.stage.client import in_flight
 from agent.sandbox.stage.scene import AGENT_UID, API_IDENTITY, NAME, NAMESPACE, Scene
 from agent.sandbox.stage.tour import URL, is_ready, until
-from tests.host.scenario import named, scenario, serves, serving, started
+from tests.host.scenario import marked, named, scenario, serves, serving, started, until_it_is_written
 
 USER = 2101
 # As the unit has it.
@@ -128,7 +127,8 @@ async def a_shutdown_is_not_held_up(scene: Scene) -> None:
 
 @scenario()
 async def a_second_machine_of_one_name_changes_nothing(scene: Scene) -> None:
-    """The other serves. Neither the agent nor a shutdown, with an agent or without, writes its conditions."""
+    """The other serves. Neither the agent nor a shutdown, with an agent or without, writes its
+    conditions, also before the Lease could be read."""
     (scene.prefix / "etc/machine-id").write_text("0123456789abcdef" * 2 + "\n")
     workload, lease = (Place(kind, NAMESPACE, NAME) for kind in (EXTERNAL_WORKLOADS, LEASES))
     ready = {"conditions": [{"type": "Ready", "status": "True", "reason": "HostReady"}]}
@@ -139,23 +139,13 @@ async def a_second_machine_of_one_name_changes_nothing(scene: Scene) -> None:
     await named(scene, Reason.MACHINE_DIFFERS, ready=True)
     for _ in "with an agent", "without":
         code, text = await scene.cli("shutdown-drain")
+        scene.api.faults.add(Answer(503), times=3, method="GET", path="/leases/")
         assert code == 0, text
         if scene.agent is not None and scene.agent.returncode is None:
             await scene.kill_agent()
+    scene.api.faults.clear()
     assert [scene.api.get(kind, NAMESPACE, NAME) for kind in (EXTERNAL_WORKLOADS, LEASES)] == before
     scene.api.store.patch(lease, lambda body: marked(body, {machines.MACHINE: ""}))
     await scene.start_agent()
     await serves(scene)
-    await until_it_is_written(scene)
-
-
-def marked(body: dict[str, Any], annotations: dict[str, str]) -> dict[str, Any]:
-    meta = body["metadata"]
-    return {**body, "metadata": {**meta, "annotations": {**meta.get("annotations", {}), **annotations}}}
-
-
-async def until_it_is_written(scene: Scene) -> None:
-    here = machine(scene.prefix)
-    async with asyncio.timeout(30):
-        while scene.api.get(LEASES, NAMESPACE, NAME)["metadata"]["annotations"].get(machines.MACHINE) != here:
-            await asyncio.sleep(0.05)
+    await until_it_is_written(scene, machines.MACHINE, machine(scene.prefix))

@@ -6,6 +6,7 @@ import socket
 import sys
 from typing import Any
 
+from agent.core import machines
 from agent.core.reasons import Reason
 from agent.host import clocks
 from agent.sandbox.api.faults import Break
@@ -16,7 +17,20 @@ from agent.sandbox.stage.background import background
 from agent.sandbox.stage.client import ask
 from agent.sandbox.stage.scene import NAME, NAMESPACE, PORT, Scene
 from agent.sandbox.stage.tour import URL, is_ready, status_writes, until
-from tests.host.scenario import calm, descriptors, named, no_more_descriptors, scenario, serves, serving, started
+from tests.host.scenario import (
+    calm,
+    descriptors,
+    marked,
+    named,
+    no_more_descriptors,
+    scenario,
+    serves,
+    serving,
+    started,
+    until_it_is_written,
+)
+
+COPYS_BOOT = "boot-of-the-copy"
 
 
 @scenario()
@@ -244,13 +258,17 @@ async def a_copy_of_this_host_that_renews_its_lease(scene: Scene) -> None:
         await until(scene, lambda s: s["goals"]["reason"] == Reason.HOST_DUPLICATED.value, "HostDuplicated")
         conditions = scene.workload()["status"]["conditions"]
         await named(scene, Reason.HOST_DUPLICATED, ready=True)
+        await scene.kill_agent()
+        await until_it_is_written(scene, machines.BOOT_ID, COPYS_BOOT)
+        code, text = await scene.cli("shutdown-drain")
+        assert code == 0, text
         assert scene.workload()["status"]["conditions"] == conditions
 
 
 async def _renewed_by_a_copy(scene: Scene) -> None:
     def renewed(body: dict[str, Any]) -> dict[str, Any]:
         spec = {"holderIdentity": "copy", "renewTime": clocks.exact_wall(), "leaseDurationSeconds": 20}
-        return {**body, "spec": spec}
+        return {**marked(body, {machines.BOOT_ID: COPYS_BOOT}), "spec": spec}
 
     while True:
         scene.api.store.patch(Place(LEASES, NAMESPACE, NAME), renewed)

@@ -8,10 +8,10 @@ import pytest
 from agent.core.facts import AgentFact, LeaseFact, Phase, PhaseKind
 from agent.core.goals import Advertise, Goals
 from agent.core.health import Spec
-from agent.core.machines import MACHINE
+from agent.core.machines import BOOT_ID, MACHINE
 from agent.core.reasons import Reason
 from agent.loops.board import Board
-from agent.loops.lease import BOOT_ID, LeaseLoop
+from agent.loops.lease import LeaseLoop
 from agent.ports import Lease, Trouble
 from tests.core import world
 from tests.fakes.status_api import MemoryStatusApi

@@ -8,10 +8,10 @@ import pytest
 
 from agent.core.facts import AddressesFact, AgentFact, LeaseFact
 from agent.core.health import Spec
-from agent.core.machines import MACHINE, REMEMBERED
+from agent.core.machines import BOOT_ID, MACHINE, REMEMBERED
 from agent.core.reasons import Reason
 from agent.loops.board import Board
-from agent.loops.lease import BOOT_ID, LeaseLoop
+from agent.loops.lease import LeaseLoop
 from agent.ports import Lease, Trouble
 from tests.fakes.status_api import MemoryStatusApi
 from tests.loops.running import running

@@ -13,7 +13,8 @@ pytestmark = pytest.mark.status
 
 
 async def test_nothing_is_written_before_the_lease_was_read() -> None:
-    """It may be another machine's, which serves under this name. A reading that fails counts as one."""
+    """It may be another machine's, which serves under this name. An API server that does not answer proves
+    nothing; that there is no Lease is an answer."""
     scene = Scene()
     scene.show(NO)
     lease = scene.board.setter("lease")
@@ -21,9 +22,10 @@ async def test_nothing_is_written_before_the_lease_was_read() -> None:
     async with running(scene.loop.run()):
         await asyncio.sleep(60)
         assert scene.api.patches == []
-        lease(LeaseFact(fault=Fault(Reason.MACHINE_DIFFERS)))
-        await asyncio.sleep(60)
-        assert scene.api.patches == []
+        for reason in Reason.API_UNREACHABLE, Reason.API_REFUSED, Reason.MACHINE_DIFFERS:
+            lease(LeaseFact(fault=Fault(reason)))
+            await asyncio.sleep(60)
+            assert scene.api.patches == [], reason
         lease(LeaseFact(fault=Fault(Reason.LEASE_MISSING)))
         await asyncio.sleep(1)
         assert len(scene.api.patches) == 1
