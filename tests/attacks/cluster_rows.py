@@ -1,7 +1,8 @@
 """What users of the API server may not write about hosts: the rows of the generated table in docs/security.md.
 
 Each row is one request to a real API server with the shipped files, and its answer. `Rights` says with which role:
-that of config/cluster/host.yaml, or one that allows by mistake everything that a policy has to refuse.
+that of config/cluster/host.yaml, that of fleet.yaml, or one that allows by mistake everything that a policy has to
+refuse.
 """
 
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ class User(Enum):
 
 class Rights(Enum):
     SHIPPED = "of host.yaml"
+    FLEET = "of fleet.yaml"
     ALL = "to write all of these objects"
 
 
@@ -83,11 +85,15 @@ _MACHINE: Final[Json] = {"metadata": {"annotations": {"fairlead.dev/machine": "a
 _NO_MACHINE: Final[Json] = {"metadata": {"annotations": {"fairlead.dev/machine": None}}}
 _SAME_MACHINE: Final[Json] = {"metadata": {"annotations": {"fairlead.dev/machine": MACHINE}}}
 _LABELS: Final[Json] = {"metadata": {"labels": {"app": "other"}}}
+_OWNER: Final[Json] = {
+    "metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "1"}]}
+}
+_FINALIZER: Final[Json] = {"metadata": {"finalizers": ["example.org/never"]}}
 _SPEC: Final[Json] = {"spec": {"ports": []}}
-_ME, _POD = _regarding(NAME), _regarding("p", "Pod", "v1")
+_ME, _AGENT, _POD = _regarding(NAME), _regarding("agent"), _regarding("p", "Pod", "v1")
 
 EW, LEASES, EVENTS, CORE = "externalworkloads", "leases", "events", "core events"
-H, P, A, S, M = User.HOST, User.PROXY, User.ACCOUNT, Rights.SHIPPED, Rights.ALL
+H, P, A, S, F, M = User.HOST, User.PROXY, User.ACCOUNT, Rights.SHIPPED, Rights.FLEET, Rights.ALL
 _STATUS, _OWN_LEASE = "the status of its", "its own Lease only"
 
 ROWS: Final[tuple[Row, ...]] = (
@@ -99,6 +105,8 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(H, "report another host as ready", S, "PATCH", EW, f"/{OTHER}/status", _READY, 403, "cannot patch"),
     Row(H, "report another host as ready", M, "PATCH", EW, f"/{OTHER}/status", _READY, 422, "its own External"),
     Row(A, "report another host as ready", M, "PATCH", EW, f"/{OTHER}/status", _READY, 422, "its own External"),
+    Row(P, "report the host as ready", F, "PATCH", EW, f"/{NAME}/status", _READY, 403, "cannot patch"),
+    Row(H, "report another host as ready", F, "PATCH", EW, f"/{OTHER}/status", _READY, 422, "its own External"),
     Row(H, "change its own labels", M, "PATCH", EW, f"/{NAME}", _LABELS, 422, _STATUS),
     Row(H, "change its own spec", M, "PATCH", EW, f"/{NAME}", _SPEC, 422, _STATUS),
     Row(H, "name another speaker for itself", M, "PATCH", EW, f"/{NAME}", _SPEAKER, 422, _STATUS),
@@ -109,7 +117,11 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(H, "create an ExternalWorkload", M, "POST", EW, "", {}, 422, _STATUS),
     Row(H, "renew another host's Lease", M, "PATCH", LEASES, f"/{OTHER}", _RENEWED, 422, _OWN_LEASE),
     Row(A, "renew another host's Lease", M, "PATCH", LEASES, f"/{OTHER}", _RENEWED, 422, _OWN_LEASE),
+    Row(H, "renew another host's Lease", F, "PATCH", LEASES, f"/{OTHER}", _RENEWED, 422, _OWN_LEASE),
     Row(H, "change its Lease's labels", M, "PATCH", LEASES, f"/{NAME}", _LABELS, 422, "may not change labels"),
+    Row(H, "change its Lease's owner", M, "PATCH", LEASES, f"/{NAME}", _OWNER, 422, "labels, owner"),
+    Row(H, "keep its Lease from deletion", M, "PATCH", LEASES, f"/{NAME}", _FINALIZER, 422, "finalizers"),
+    Row(H, "change its own owner", M, "PATCH", EW, f"/{NAME}", _OWNER, 422, _STATUS),
     Row(H, "name another speaker in its Lease", M, "PATCH", LEASES, f"/{NAME}", _SPEAKER, 422, "the annotation"),
     Row(
         *(H, "make its Lease last ten years", S, "PATCH", LEASES, f"/{NAME}"),
@@ -120,7 +132,10 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(H, "delete its Lease", M, "DELETE", LEASES, f"/{NAME}", None, 422, "neither create nor delete"),
     Row(H, "create a Lease", M, "POST", LEASES, "", {}, 422, "neither create nor delete"),
     Row(H, "record an Event about another host", S, "POST", EVENTS, "", event(_regarding(OTHER)), 422, "regards"),
-    Row(A, "record an Event about another host", M, "POST", EVENTS, "", event(_regarding(OTHER)), 422, "regards"),
+    Row(H, "record an Event about another host", F, "POST", EVENTS, "", event(_regarding(OTHER)), 422, "its own"),
+    Row(H, "record an Event about a host named agent", F, "POST", EVENTS, "", event(_AGENT), 422, "its own"),
+    Row(H, "record an Event about another host", M, "POST", EVENTS, "", event(_regarding(OTHER)), 422, "its own"),
+    Row(A, "record an Event about another host", M, "POST", EVENTS, "", event(_regarding(OTHER)), 422, "its own"),
     Row(H, "record an Event about a Pod", S, "POST", EVENTS, "", event(_POD), 422, "regards the ExternalWorkload"),
     Row(H, "record an Event about a Pod", M, "POST", CORE, "", core_event(_POD), 422, "reportingController"),
     Row(
@@ -146,6 +161,9 @@ ALLOWED: Final[tuple[Row, ...]] = (
     Row(H, "renew its Lease", S, "PATCH", LEASES, f"/{NAME}", _RENEWED, 200),
     Row(H, "write its machine again", S, "PATCH", LEASES, f"/{NAME}", _SAME_MACHINE, 200),
     Row(H, "record an Event about itself", S, "POST", EVENTS, "", event(_ME), 201),
+    Row(H, "report itself", F, "PATCH", EW, f"/{NAME}/status", _READY, 200),
+    Row(H, "renew its Lease", F, "PATCH", LEASES, f"/{NAME}", _RENEWED, 200),
+    Row(H, "record an Event about itself", F, "POST", EVENTS, "", event(_ME), 201),
     Row(A, "report itself", M, "PATCH", EW, f"/{NAME}/status", _READY, 200),
     Row(A, "record an Event about itself", M, "POST", EVENTS, "", event(_ME), 201),
 )

@@ -88,6 +88,14 @@ class Cluster:
         await status_worlds.apply_manifest(self.http, "ServiceAccount")
         self.account = await status_worlds.service_account_token(self.http)
 
+    async def join_fleet(self) -> None:
+        """The role of fleet.yaml, which the agents' group has, beside that of host.yaml."""
+        for document, kind in zip(
+            jwt_worlds.manifests("fleet.yaml", NAMESPACE=self.http.namespace), ("Role", "RoleBinding"), strict=True
+        ):
+            path = status_worlds.COLLECTIONS[kind].format(self.http.namespace)
+            await self.http.must("POST", path, document, "application/yaml")
+
     async def allow_all(self) -> None:
         """A role that leaves everything to the policies."""
         rule = {"apiGroups": list(_GROUPS), "resources": ["*"], "verbs": ["*"]}
@@ -106,6 +114,8 @@ async def cluster(
     async with jwt_worlds.real(server, issuer, tmp_path) as world:
         made = Cluster(world)
         await made.furnish()
+        if request.param is Rights.FLEET:
+            await made.join_fleet()
         if request.param is Rights.ALL:
             await made.allow_all()
         for row in ALLOWED:
