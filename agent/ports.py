@@ -17,6 +17,7 @@ from agent.core.replacement import Replacement
 from agent.core.token import Claims
 from agent.core.watch.fleet import LeaseSeen, Name, WorkloadSeen
 from agent.core.watch.groups import GroupSeen, GroupStatus
+from agent.core.watch.retirement import Ledger
 
 
 class Trouble(Exception):
@@ -184,6 +185,10 @@ class GroupApi(Protocol):
 
     async def write_group_status(self, name: Name, before: GroupSeen, status: GroupStatus) -> None:
         """Raises API_CONFLICT if the group is not `before` any more."""
+        ...
+
+    async def write_ledger(self, name: Name, before: GroupSeen, ledger: Ledger) -> None:
+        """As write_group_status. Neither changes what the other one writes."""
         ...
 
 

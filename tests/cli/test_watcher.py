@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.adapters.kube import pod
 from agent.cli import main
-from agent.cluster.watcher import process
 
 
 def refused(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str]:
@@ -56,10 +56,10 @@ def test_an_address_that_is_in_use(capsys: pytest.CaptureFixture[str], tmp_path:
 async def test_the_account_of_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ca.crt").write_text("an authority")
     (tmp_path / "token").write_text("secret\n")
-    monkeypatch.setattr(process, "ACCOUNT", tmp_path)
+    monkeypatch.setattr(pod, "ACCOUNT", tmp_path)
     for host, server in (("10.96.0.1", "https://10.96.0.1:443"), ("fd00::1", "https://[fd00::1]:443")):
-        credential = process.in_cluster({"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": "443"})
+        credential = pod.credential({"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": "443"})
         assert credential is not None
         access = await credential.access()
         assert (access.server, access.token, access.authority) == (server, "secret", b"an authority")
-    assert process.in_cluster({"KUBERNETES_SERVICE_HOST": "10.96.0.1"}) is None
+    assert pod.credential({"KUBERNETES_SERVICE_HOST": "10.96.0.1"}) is None

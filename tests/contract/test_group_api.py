@@ -10,11 +10,13 @@ from agent.adapters.kube.fleet import FleetApi
 from agent.core.reasons import Reason
 from agent.core.watch.fleet import ALL, Name
 from agent.core.watch.groups import GroupSeen, GroupStatus
+from agent.core.watch.retirement import Ledger, Silent
 from agent.ports import GroupApi, Trouble
 from tests.fakes.fleet_api import MemoryFleetApi
 from tests.lab.realparts import ApiServer
 from tests.watcher.watching import Fleet, install_group
 
+LEDGER = Ledger((Silent("db-1", "u", "77", 49, due=True), Silent("db-2", "v", "78")), granted=1, rest=0)
 STATUS = GroupStatus(1, 3, 1, 2, 1, (("HostUnreachable", 1), ("ProbeFailing", 1)))
 
 
@@ -77,6 +79,25 @@ async def test_a_status_is_read_as_it_was_written(world: World) -> None:
     assert written.status == STATUS and (written.template, written.generation) == (found.template, 1)
     await api.write_group_status(name, written, GroupStatus())
     assert (await api.groups(world.namespace))[name].status == GroupStatus()
+
+
+async def test_what_is_counted_of_silent_members_is_kept_beside_the_status(world: World) -> None:
+    api, name = port(world), (world.namespace, "db")
+    world.create("db")
+    found = (await api.groups(world.namespace))[name]
+    assert (found.retire_after, found.ledger) == (0, Ledger())
+    await api.write_ledger(name, found, LEDGER)
+    with pytest.raises(Trouble) as caught:
+        await api.write_ledger(name, found, Ledger())
+    assert caught.value.reason is Reason.API_CONFLICT
+    written = (await api.groups(world.namespace))[name]
+    assert written.ledger == LEDGER and written.template == found.template
+    await api.write_group_status(name, written, STATUS)
+    both = (await api.groups(world.namespace))[name]
+    assert (both.ledger, both.status) == (LEDGER, STATUS)
+    await api.write_ledger(name, both, Ledger())
+    last = (await api.groups(world.namespace))[name]
+    assert (last.ledger, last.status) == (Ledger(), STATUS)
 
 
 async def test_a_write_needs_the_group_that_was_read(world: World) -> None:

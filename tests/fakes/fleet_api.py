@@ -10,6 +10,7 @@ from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
 from agent.core.watch.fleet import ALL, UNIQUE, LeaseSeen, Name, WorkloadSeen
 from agent.core.watch.groups import GroupSeen, GroupStatus
+from agent.core.watch.retirement import Ledger
 from agent.ports import Event, Found, Leadership, Trouble
 
 
@@ -83,9 +84,11 @@ class MemoryFleetApi:
 
     async def write_group_status(self, name: Name, before: GroupSeen, status: GroupStatus) -> None:
         await self._enter("write_group_status")
-        if self.groups_there.get(name) != before:
-            raise Trouble(Reason.API_CONFLICT, "the object has been modified")
-        self.groups_there[name] = dataclasses.replace(before, version=str(self._next()), status=status)
+        self._write_group(name, before, dataclasses.replace(before, status=status))
+
+    async def write_ledger(self, name: Name, before: GroupSeen, ledger: Ledger) -> None:
+        await self._enter("write_ledger")
+        self._write_group(name, before, dataclasses.replace(before, ledger=ledger))
 
     # within -------------------------------------------------------------------------------------
 
@@ -112,12 +115,18 @@ class MemoryFleetApi:
             unique=next((one for one in workload.conditions if one.type == UNIQUE), None),
             template=self.members.get(name, ("", ""))[1],
             reason=next((one.reason for one in workload.conditions if one.type == "Ready"), ""),
+            retiring=workload.retiring,
         )
         return Found(workload, seen)
 
     def _write(self, name: Name, there: Workload, conditions: Sequence[Condition]) -> None:
         fresh = dataclasses.replace(there, resource_version=str(self._next()), conditions=tuple(conditions))
         self.workloads_there[name] = fresh
+
+    def _write_group(self, name: Name, before: GroupSeen, after: GroupSeen) -> None:
+        if self.groups_there.get(name) != before:
+            raise Trouble(Reason.API_CONFLICT, "the object has been modified")
+        self.groups_there[name] = dataclasses.replace(after, version=str(self._next()))
 
     def _next(self) -> int:
         self._version += 1

@@ -14,11 +14,11 @@ from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
 from agent.core.watch.fleet import ALL, LeaseSeen, Name, WorkloadSeen
 from agent.core.watch.groups import GroupSeen, GroupStatus
+from agent.core.watch.retirement import Ledger
 from agent.ports import Event, Found, Trouble
 
 WORKLOADS = "/apis/workload.linkerd.io/v1beta1"
 LEASES = "/apis/coordination.k8s.io/v1"
-GROUPS = "/apis/workload.fairlead.dev/v1beta1"
 # Every node has a Lease of its own there.
 NOT_OF_NODES = "metadata.namespace!=kube-node-lease"
 PAGE = 1000  # 1.3 MB of Leases
@@ -71,18 +71,23 @@ class FleetApi:
 
     async def groups(self, scope: str) -> Mapping[Name, GroupSeen]:
         try:
-            return await self._all(_collection(GROUPS, scope, "workloadgroups"), {}, json_values.group_seen)
+            return await self._all(
+                _collection(json_values.GROUPS, scope, "workloadgroups"), {}, json_values.group_seen
+            )
         except Trouble as trouble:
             if trouble.reason in (Reason.WORKLOAD_MISSING, Reason.WORKLOAD_KIND_ABSENT):
                 return {}
             raise
 
     async def write_group_status(self, name: Name, before: GroupSeen, status: GroupStatus) -> None:
-        body = {
-            "metadata": {"resourceVersion": before.version},
-            "status": json_values.group_status_json(status),
-        }
-        path = f"{_collection(GROUPS, name[0], 'workloadgroups')}/{name[1]}/status"
+        await self._write_status(name, before, json_values.group_status_json(status))
+
+    async def write_ledger(self, name: Name, before: GroupSeen, ledger: Ledger) -> None:
+        await self._write_status(name, before, {"retirement": json_values.ledger_json(ledger)})
+
+    async def _write_status(self, name: Name, before: GroupSeen, status: Json) -> None:
+        body = {"metadata": {"resourceVersion": before.version}, "status": status}
+        path = f"{_collection(json_values.GROUPS, name[0], 'workloadgroups')}/{name[1]}/status"
         await self._caller.call("PATCH", path, Reason.API_CONFLICT, body)  # it is gone
 
     async def _one(self, path: str, missing: Reason) -> Json | None:

@@ -1,5 +1,6 @@
 """What Kubernetes says in JSON, as our values and back. Missing fields are "" or ()."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -10,10 +11,12 @@ from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
 from agent.core.watch.fleet import GROUP, UNIQUE, LeaseSeen, Name, WorkloadSeen
 from agent.core.watch.groups import GroupSeen, GroupStatus
+from agent.core.watch.retirement import NONE, Ledger, Silent
 from agent.ports import Event, Lease, Trouble
 
 Json = dict[str, Any]
 
+GROUPS = "/apis/workload.fairlead.dev/v1beta1"
 ZONE = "topology.kubernetes.io/zone"
 
 _FIELDS = {
@@ -137,6 +140,7 @@ def workload_seen(body: Json) -> WorkloadSeen:
         unique=next((c for c in found.conditions if c.type == UNIQUE), None),
         template=text(part(part(body, "metadata"), "annotations"), HASH),
         reason=next((c.reason for c in found.conditions if c.type == "Ready"), ""),
+        retiring=found.retiring,
     )
 
 
@@ -148,7 +152,28 @@ def group_seen(body: Json) -> GroupSeen:
         generation=generation,
         template=digest(part(body, "spec")),
         status=_group_status(part(body, "status")),
+        retire_after=_whole(part(part(body, "spec"), "retire"), "after"),
+        ledger=ledger(body),
     )
+
+
+def ledger(group: Json) -> Ledger:
+    kept = part(part(group, "status"), "retirement")
+    silent = (
+        Silent(
+            text(one, "name"), text(one, "uid"), text(one, "lease"), _whole(one, "hours"), one.get("due") is True
+        )
+        for one in parts(kept, "silent")
+    )
+    return Ledger(tuple(silent), _whole(kept, "granted"), _whole(kept, "rest"))
+
+
+def ledger_json(ledger: Ledger) -> Json | None:
+    """None: an empty one, which is left out."""
+    if ledger == NONE:
+        return None
+    silent = [dataclasses.asdict(one) for one in ledger.silent]
+    return {"silent": silent, "granted": ledger.granted, "rest": ledger.rest}
 
 
 _COUNTS = ("members", "ready", "outdated", "unreachable")

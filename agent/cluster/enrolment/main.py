@@ -1,14 +1,16 @@
 """The commands of enrolment, from what the operator gave to what was done."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from agent.adapters.kube import pod
 from agent.adapters.kube.access import Access
 from agent.adapters.kube.objects import Objects
-from agent.cluster.enrolment import access, groups, mesh
+from agent.cluster.enrolment import access, due, groups, mesh
 from agent.cluster.enrolment.order import Order
 from agent.cluster.enrolment.refused import Refused, refused
 from agent.cluster.enrolment.retiring import Outcome, Retirement
@@ -80,6 +82,16 @@ async def _retire(way: Way, host: Host, timeout: float, say: Callable[[str], Non
         return await Retirement(api, host, say, clocks.exact_wall).run(timeout)
 
 
+def retire_due(way: Way, namespace: str, say: Callable[[str], None]) -> due.Retired:
+    """`namespace`: "" for all. In a pod, and without a kubeconfig, as its own account. Raises Refused."""
+    return asyncio.run(_retire_due(way, namespace, say))
+
+
+async def _retire_due(way: Way, namespace: str, say: Callable[[str], None]) -> due.Retired:
+    async with _connected(way, in_pod=True) as (api, _):
+        return await due.retire_due(api, namespace, say, clocks.exact_wall)
+
+
 def sync(way: Way, name: str, namespace: str, say: Callable[[str], None], *, dry: bool) -> groups.Synced:
     """Raises Refused."""
     return asyncio.run(_sync(way, name, namespace, say, dry))
@@ -91,8 +103,9 @@ async def _sync(way: Way, name: str, namespace: str, say: Callable[[str], None],
 
 
 @asynccontextmanager
-async def _connected(way: Way) -> AsyncIterator[tuple[Objects, Access]]:
-    credential = access.kubeconfig(way.kubeconfig, way.context)
+async def _connected(way: Way, *, in_pod: bool = False) -> AsyncIterator[tuple[Objects, Access]]:
+    mine = pod.credential(os.environ) if in_pod and not way.kubeconfig else None
+    credential = mine or access.kubeconfig(way.kubeconfig, way.context)
     api = Objects(credential, MANAGER)
     try:
         yield api, await credential.access()

@@ -38,10 +38,20 @@ class Outcome:
 
 
 class Retirement:
-    """`say`: one line for each step. `wall`: now, RFC 3339."""
+    """`say`: one line for each step. `wall`: now, RFC 3339. `unrenewed`: the version that the Lease has had for
+    days, as the caller knows: the host is silent while it has that one; "": this program observes it."""
 
-    def __init__(self, api: Objects, host: Host, say: Callable[[str], None], wall: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        api: Objects,
+        host: Host,
+        say: Callable[[str], None],
+        wall: Callable[[], str],
+        *,
+        unrenewed: str = "",
+    ) -> None:
         self._api, self._host, self._say, self._wall = api, host, say, wall
+        self._unrenewed = unrenewed
         self._workload = objects.path(objects.workload(host))
         self._lease = objects.path(objects.lease(host, ""))
 
@@ -91,6 +101,8 @@ class Retirement:
             if _said_so(workload, lease):
                 return True
             seen = text(part(lease, "metadata"), "resourceVersion")
+            if self._unrenewed:
+                return await self._still_silent(seen)
             version, since = (seen, loop.time()) if seen != version else (version, since)
             if _known_dead(workload, lease) or loop.time() - since > max(LEAST, json_values.lease(lease).duration):
                 return False
@@ -98,6 +110,15 @@ class Retirement:
                 cause = f"{self._host.label} renews its Lease and has not drained within {timeout:g} s"
                 raise refused(cause, "see `fairlead status` there; run the command again, it continues")
             await asyncio.sleep(POLL)
+
+    async def _still_silent(self, version: str) -> bool:
+        """False, as _has_drained says it. Raises Refused: the host is back, and need not leave."""
+        if version == self._unrenewed:
+            return False
+        await self._api.patch(self._workload, {"metadata": {"annotations": {objects.RETIRE: None}}})
+        raise refused(
+            f"{self._host.label} has just renewed its Lease", "to retire it nevertheless: fairlead retire"
+        )
 
     async def _silence(self) -> None:
         """Its right goes first, so that it cannot correct what follows; then Ready."""

@@ -10,12 +10,12 @@ import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
 from agent.adapters import kube
 from agent.adapters.http_server import Server
+from agent.adapters.kube import pod
 from agent.adapters.kube.fleet import FleetApi
 from agent.adapters.kube.kubeconfig import Kubeconfig
 from agent.adapters.kube.leader import LeaderApi
@@ -25,6 +25,7 @@ from agent.cluster.watcher.judge import Judge
 from agent.cluster.watcher.leader import Leader
 from agent.cluster.watcher.observer import Observer
 from agent.cluster.watcher.pages import Pages
+from agent.cluster.watcher.retiring import Retiring
 from agent.cluster.watcher.uniqueness import Uniqueness
 from agent.core.watch.election import Terms
 from agent.core.watch.guard import Pace
@@ -34,7 +35,6 @@ from agent.ports import Trouble
 
 LEASE = "fairlead-watcher"
 PACES = "fairlead.dev/paces"  # annotation of LEASE: the zones that the guard keeps, as JSON
-ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 BACKLOG = 64
 RELEASE_WITHIN = 2.0  # seconds
 # Seconds for one call. Shorter than a reading may take, so that its failure is seen before the view is stale.
@@ -55,12 +55,8 @@ class Settings:
 
 
 def in_cluster(environment: Mapping[str, str]) -> kube.Credential | None:
-    """As the API server's own account of this pod; None: this is no pod."""
-    host, port = (environment.get(f"KUBERNETES_SERVICE_{key}") for key in ("HOST", "PORT"))
-    if not host or not port:
-        return None
-    name = f"[{host}]" if ":" in host else host
-    return kube.TokenFile(f"https://{name}:{port}", str(ACCOUNT / "ca.crt"), str(ACCOUNT / "token"))
+    """None: this is no pod."""
+    return pod.credential(environment)
 
 
 def kubeconfig(file: str, context: str) -> kube.Credential:
@@ -101,7 +97,7 @@ async def _live(settings: Settings, listener: socket.socket) -> None:
     leader = Leader(lease, board, settings.me, settings.terms, lambda: about(board))
     judge = Judge(api, board, leader.leads, lease, clocks.wall, clocks.exact_wall, clocks.token)
     unique = Uniqueness(api, board, leader.leads, clocks.wall, clocks.exact_wall, clocks.token)
-    groups = Groups(api, board, leader.leads)
+    groups, retiring = (loop(api, board, leader.leads) for loop in (Groups, Retiring))
     observers = [Observer(api, scope, board, random.random) for scope in settings.scopes]
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(api.close)
@@ -110,7 +106,8 @@ async def _live(settings: Settings, listener: socket.socket) -> None:
         routes = Pages(board, judge, leader.leads).routes()
         await stack.enter_async_context(Server(routes).serving(listener, BACKLOG))
         observing = (observer.run() for observer in observers)
-        async with _group(leader.run(), judge.run(), unique.run(), groups.run(), *observing):
+        writing = (judge.run(), unique.run(), groups.run(), retiring.run())
+        async with _group(leader.run(), *writing, *observing):
             await ended.wait()
         await _release(leader)
 

@@ -94,8 +94,8 @@ def problems(group: Group, texts: tuple[str, ...]) -> Iterator[Problem]:
 
 
 def digest(spec: Json) -> str:
-    """Of what members are made of; `networks` changes no member."""
-    content = {key: value for key, value in spec.items() if key != "networks"}
+    """Of what members are made of; `networks` and `retire` change no member."""
+    content = {key: value for key, value in spec.items() if key not in ("networks", "retire")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -33,7 +33,7 @@ class LeaseSeen:
 class WorkloadSeen:
     """`ready`: it is in load balancing. `marked`: the watcher has taken it out. `unique`: the watcher's own
     condition, if there is one. `template`: the digest of the WorkloadGroup's template that made it. `reason`: that
-    of its Ready."""
+    of its Ready. `retiring`: it is being retired."""
 
     uid: str
     zone: str = ""
@@ -46,6 +46,7 @@ class WorkloadSeen:
     unique: Condition | None = None
     template: str = ""
     reason: str = ""
+    retiring: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from agent.core.watch.fleet import Name, WorkloadSeen
+from agent.core.watch.retirement import NONE, Ledger
 
 REASONS = 5  # that are named; a group may have as many as members
 
@@ -25,12 +26,14 @@ class GroupStatus:
 @dataclass(frozen=True, slots=True)
 class GroupSeen:
     """A WorkloadGroup as read. `template`: the digest that members of the current template have. `status`: None
-    where a field is missing."""
+    where a field is missing. `retire_after`: days; 0: never. `ledger`: of its silent members."""
 
     version: str
     generation: int
     template: str
     status: GroupStatus | None = None
+    retire_after: int = 0
+    ledger: Ledger = NONE
 
 
 def changes(
