@@ -6,8 +6,9 @@ Expected trouble is raised as `Trouble`. The loops catch no other exception.
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
+from agent.core.anchors import Certificates as Certificates
 from agent.core.facts import Condition, ControlPlaneFact, Level, Maybe, PhaseKind, Process, Svid, Workload
 from agent.core.goals import RedirectGoal
 from agent.core.probe import Attempt, ProbeSpec
@@ -58,9 +59,6 @@ class IdentityTokens(Protocol):
         """Renew the token if it is due. Raises Trouble (IDENTITY_TOKEN_*, CLOCK_SKEWED, IDENTITY_EXPIRED,
         API_*); then the current token stays."""
         ...
-
-
-Certificates: TypeAlias = tuple[bytes, ...]  # DER, each once, sorted
 
 
 class TrustAnchors(Protocol):

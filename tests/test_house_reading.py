@@ -33,9 +33,11 @@ OTHERWISE = {
     "privileged/system/processes.py": _KERNEL,
     "privileged/system/session.py": _KERNEL,
     "privileged/system/subnets.py": _KERNEL,
-    "proxyunit/failed_starts.py": _CREATES,
+    "privileged/units/proxy.py": _KERNEL,
+    "proxyunit/crash_count.py": _CREATES,
     "proxyunit/prepared.py": f"files of root alone; {_CREATES}",
     "proxyunit/proof.py": _KERNEL,
+    "proxyunit/start.py": _KERNEL,
 }
 _READS = {"read_text", "read_bytes"}
 

@@ -1,23 +1,18 @@
-"""The mesh's trust anchors: files that hold them, where others may come from, and whether a set covers an SVID."""
+"""The mesh's trust anchors: files that hold them, and where others may come from."""
 
 import asyncio
-import functools
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-
-from agent.adapters import files
+from agent.adapters import files, x509_chains
 from agent.core import anchors, text_files
 from agent.core.reasons import Reason
 from agent.host import reading
 from agent.ports import Certificates, Trouble
 
 MOST = 1 << 20  # bytes of a file of anchors
-_DEPTH = 8  # certificates of one chain, as webpki has it
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ class HostAnchors:
             await self._follow(anchors.digest(certificates))
 
     def covered_until(self, certificates: Certificates, chain: Certificates) -> float | None:
-        return covered_until(certificates, chain)
+        return x509_chains.covered_until(certificates, chain)
 
 
 def in_force(places: Places) -> Certificates:
@@ -80,7 +75,7 @@ def _checked(pem: str, where: str) -> Certificates:
     try:
         certificates = anchors.certificates(pem)
         for der in certificates:
-            _load(der)
+            x509_chains.load(der)
     except ValueError as error:
         raise Trouble(Reason.TRUST_ANCHORS_UNUSABLE, f"cannot use {where}: {error}") from error
     return certificates
@@ -96,48 +91,6 @@ class Described:
 
 
 def describe(der: bytes) -> Described:
-    certificate = _load(der)
+    certificate = x509_chains.load(der)
     digest = hashlib.sha256(der).hexdigest()
     return Described(certificate.subject.rfc4514_string(), certificate.not_valid_after_utc.timestamp(), digest)
-
-
-# chains ---------------------------------------------------------------------------------------------
-
-
-@functools.lru_cache(maxsize=64)
-def _load(der: bytes) -> x509.Certificate:
-    return x509.load_der_x509_certificate(der)
-
-
-@functools.lru_cache(maxsize=16)
-def covered_until(certificates: Certificates, chain: Certificates) -> float | None:
-    """When the last of the anchors ends that `chain` leads to, in seconds since the epoch; None: it leads to none.
-    Without a chain, when the last of all ends.
-
-    Only signatures and names are checked, as rustls does for an anchor: the proxy accepts an expired one.
-    """
-    roots = [_load(der) for der in certificates]
-    reached = roots if not chain else _reached(_load(chain[0]), [_load(der) for der in chain[1:]], roots)
-    return max((root.not_valid_after_utc.timestamp() for root in reached), default=None)
-
-
-def _reached(
-    leaf: x509.Certificate, between: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]
-) -> list[x509.Certificate]:
-    """Every anchor to which a path of issuers leads. The other certificates may be unordered or unused."""
-    found, path, seen = [], [leaf], {leaf}
-    while path and len(seen) <= _DEPTH:
-        certificate = path.pop()
-        found += [root for root in roots if root == certificate or _issued(certificate, root)]
-        issuers = [each for each in between if each not in seen and _issued(certificate, each)]
-        path += issuers
-        seen |= set(issuers)
-    return found
-
-
-def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True

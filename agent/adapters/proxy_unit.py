@@ -15,7 +15,7 @@ from agent.adapters import oom_kills, proxy_reading, unit_bus
 from agent.adapters.helper import Helper
 from agent.adapters.system_bus import SYSTEM_BUS, BusError
 from agent.adapters.unit_bus import UnitState
-from agent.core import gate_record, procfs
+from agent.core import gate_record, prepared, procfs
 from agent.core.facts import UNKNOWN, Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.proxy_end import exit_fault, lost_a_worker, may_lose_workers, unit_fault
@@ -30,6 +30,7 @@ GATE_SAYS = 5.0  # seconds after which a waiting start is reported with its caus
 ENDED_WITHIN = 20.0  # seconds for systemd to say how a process has ended
 LOGS_EVERY = 30.0  # seconds
 PROVED_WITHIN = 14.0  # seconds; the helper's own limit is shorter
+BECOMES_EVERY = 0.2  # seconds between two looks at a start that is under way
 AGAIN = 1.0  # seconds until the next request, if systemd could not be asked
 
 _UNKNOWN_END = Fault(Reason.PROXY_CRASHED, "exit status unknown")
@@ -54,9 +55,7 @@ class UnitProxy:
         while True:
             try:
                 async with unit_bus.watching(UNIT, self._bus) as unit:
-                    while (process := self._process(await unit.state())) is None:
-                        await unit.changed()
-                    return process
+                    return await self._appears(unit)
             except BusError:
                 await asyncio.sleep(AGAIN)
 
@@ -75,13 +74,25 @@ class UnitProxy:
                 if state.active != "activating":  # else it has ended, and systemd restarts it
                     await self._helper.ask("proxy start", Reason.PROXY_UNIT_FAILED)
                 async with asyncio.timeout(GATE_SAYS):
-                    while (process := self._process(await unit.state())) is None:
-                        await unit.changed()
-                    return process
+                    return await self._appears(unit)
         except TimeoutError:
             raise _as_trouble(await self._awaited()) from None
         except BusError as error:
             raise _cannot_ask(error) from None
+
+    async def _appears(self, unit: unit_bus.UnitWatch) -> Process:
+        """systemd does not report that the start program has become the proxy."""
+        while True:
+            state = await unit.state()
+            while (process := self._process(state)) is None:
+                try:
+                    async with asyncio.timeout(BECOMES_EVERY if state.main_pid else None):
+                        await unit.changed()
+                        break
+                except TimeoutError:
+                    continue
+            else:
+                return process
 
     async def _awaited(self) -> Fault:
         """What keeps a start waiting, as the gate or the launcher recorded it."""
@@ -176,12 +187,17 @@ class UnitProxy:
         return self._describe(state.main_pid) if state.main_pid else None
 
     def _describe(self, pid: int) -> Process | None:
-        """None: there is no such process, or it has ended. What it executes is root's alone to see."""
+        """None: there is no such process, it has ended, or it is a start that waits. What it executes is root's
+        alone to see."""
         try:
             stat = procfs.stat(Path(f"/proc/{pid}/stat").read_text())
         except (FileNotFoundError, ProcessLookupError):
             return None
-        return None if stat.state in "ZX" else Process(pid, stat.start_ticks, self._boot_id)
+        return (
+            None
+            if stat.state in "ZX" or stat.name == prepared.STARTING
+            else Process(pid, stat.start_ticks, self._boot_id)
+        )
 
 
 def _as_trouble(fault: Fault) -> Trouble:

@@ -10,15 +10,18 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterable
+from typing import TypeAlias
 
 # Anchors that expire sooner than this many seconds are reported: a new root must reach every host and every
 # namespace before the old one expires.
 ANNOUNCED = 42 * 86400.0
 
+Certificates: TypeAlias = tuple[bytes, ...]  # DER, each once, sorted
+
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)-----END CERTIFICATE-----")
 
 
-def certificates(pem: str) -> tuple[bytes, ...]:
+def certificates(pem: str) -> Certificates:
     """The certificates (DER) of a PEM text, each once, sorted. They are not verified. Raises ValueError: there is
     none, or one is not base64."""
     try:

@@ -5,13 +5,13 @@ monotonic clock, so that a jump of the wall clock changes no verdict.
 """
 
 import enum
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias, TypeVar
 
-from agent.core.reasons import Fault, Reason
+from agent.core.reason import Fault, Reason
 from agent.core.replacement import Replacement
+from agent.core.svid import Svid as Svid
 
 
 class Unknown(enum.Enum):
@@ -39,32 +39,6 @@ class Phase:
 
 
 # identity -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Svid:
-    """An X.509-SVID as the Workload API gave it. `not_*`: seconds since the epoch, by its issuer. `chain`: leaf
-    first, `bundle`: its trust domain's, both DER. In token mode it is what the token stands for (`core.token`)."""
-
-    spiffe_id: str
-    key_type: str  # "EC P-256" is the only one that linkerd2-proxy can serve with
-    not_before: float
-    not_after: float
-    hint: str = ""
-    flaw: str = ""  # what is wrong with it, where that can be seen on it alone
-    chain: tuple[bytes, ...] = field(default=(), repr=False)
-    # Not compared: a bundle that changes makes no new SVID.
-    bundle: tuple[bytes, ...] = field(default=(), repr=False, compare=False)
-
-    @property
-    def lifetime(self) -> float:
-        """Seconds."""
-        return self.not_after - self.not_before
-
-    @property
-    def fingerprint(self) -> str:
-        """Tells one SVID from any other; "" where there is no certificate."""
-        return hashlib.sha256(self.chain[0]).hexdigest()[:16] if self.chain else ""
 
 
 @dataclass(frozen=True)

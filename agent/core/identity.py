@@ -3,10 +3,14 @@
 import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from agent.core.facts import IdentityFact, Svid
-from agent.core.reasons import Fault, Reason
+from agent.core.reason import Fault, Reason
 from agent.core.spiffe import MOST_IN_WORKLOAD
+from agent.core.svid import Svid
+
+if TYPE_CHECKING:
+    from agent.core.facts import IdentityFact
 
 # linkerd2-proxy takes an SVID with an RSA key, says that it is ready, and every meshed handshake fails:
 # its peers verify no RSA-PSS, the only RSA that TLS 1.3 has (docs/linkerd.md §1.7).
@@ -35,7 +39,7 @@ def margin(left: float) -> float:
     return min(EXPIRY_MARGIN, left / 4)
 
 
-def received(held: IdentityFact, svid: Svid, left: float, now: float, fault: Fault | None) -> IdentityFact:
+def received(held: "IdentityFact", svid: Svid, left: float, now: float, fault: Fault | None) -> "IdentityFact":
     """What is held from now on. `left`: seconds for which `svid` is valid at `now`, on the monotonic clock."""
     return dataclasses.replace(
         held,

@@ -14,8 +14,10 @@ ON = "on.json"
 WAITING = "waiting.json"  # inbound ON; outbound has its failure policy until the policy controller has answered
 FAILED = "failed.json"
 SCRIPTS = (ON, WAITING, FAILED)
+# The name of the process (comm) in which a start waits, until it becomes the proxy.
+STARTING = "fairlead-start"
 
-_FORM = "1"  # of a plan; a reader of another version finds none
+_FORM = "2"  # of a plan; a reader of another version finds none
 _ABSENT = "-"
 Identity = str  # device, inode, time of the last change of the content in ns, size; or that there is no such file
 
@@ -32,7 +34,8 @@ class Plan:
     """`binary`: "": the launch is not prepared. `sources`: each file that decides what is prepared, and its
     identity then. `nft`: the program; "": rules are not prepared. `arrivals`: where redirected connections arrive,
     by address and port. `controller`: HOST:PORT of the policy controller; "": nothing goes out through the proxy.
-    `effect`: what the failure policy does, for people."""
+    `effect`: what the failure policy does, for people. `workload_api`, `spiffe_id`, `hint`: what the proxy's user
+    asks before the start, and must get; "": that is not prepared."""
 
     def __init__(
         self,
@@ -44,8 +47,12 @@ class Plan:
         arrivals: Iterable[tuple[str, int]] = (),
         controller: str = "",
         effect: str = "",
+        workload_api: str = "",
+        spiffe_id: str = "",
+        hint: str = "",
     ) -> None:
         self.uid, self.binary, self.nft, self.controller, self.effect = uid, binary, nft, controller, effect
+        self.workload_api, self.spiffe_id, self.hint = workload_api, spiffe_id, hint
         self.environment, self.sources = dict(environment), dict(sources)
         self.arrivals = tuple(sorted(arrivals))
 
@@ -53,6 +60,7 @@ class Plan:
 def written(plan: Plan) -> str:
     """Raises ValueError: a value of it has a NUL."""
     fields = [_FORM, str(plan.uid), plan.binary, plan.nft, plan.controller, plan.effect]
+    fields += [plan.workload_api, plan.spiffe_id, plan.hint]
     for pairs in (
         list(plan.environment.items()),
         list(plan.sources.items()),
@@ -71,11 +79,12 @@ def read(text: str) -> Plan | None:
         return None
     try:
         uid, binary, nft, controller, effect = fields[1:6]
-        environment, rest = _pairs(fields[6:-1])
+        asked = fields[6:9]
+        environment, rest = _pairs(fields[9:-1])
         sources, rest = _pairs(rest)
         arrivals, rest = _pairs(rest)
         places = [(address, int(port)) for address, port in arrivals]
-        plan = Plan(int(uid), binary, dict(environment), dict(sources), nft, places, controller, effect)
+        plan = Plan(int(uid), binary, dict(environment), dict(sources), nft, places, controller, effect, *asked)
     except (ValueError, IndexError):
         return None
     return plan if not rest else None

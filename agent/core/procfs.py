@@ -14,16 +14,18 @@ LISTEN = "0A"
 @dataclass(frozen=True)
 class Stat:
     """`state`: one letter, Z for a process that is dead and not reaped. `start_ticks`: clock ticks from
-    boot to its start, which a clock that jumps does not change."""
+    boot to its start, which a clock that jumps does not change. `name`: its program's, or one that it chose."""
 
     state: str
     start_ticks: int
+    name: str = ""
 
 
 def stat(text: str) -> Stat:
     """/proc/PID/stat. The name in it may hold spaces and brackets, so fields count from its last bracket."""
-    fields = text.rpartition(")")[2].split()
-    return Stat(fields[0], int(fields[19]))
+    before, _, after = text.rpartition(")")
+    fields = after.split()
+    return Stat(fields[0], int(fields[19]), before.partition("(")[2])
 
 
 def parent(stat: bytes) -> int:

@@ -8,8 +8,6 @@ from agent.core.proxy import INBOUND_PORT, OUTBOUND_PORT
 from agent.core.reasons import Fault, Reason
 
 CRASHES = Backoff(first=0.2, factor=2.0, most=30.0)
-STEADY = 600.0  # a proxy that ran this long, in seconds, did not fail to start: the count is reset
-AT_ONCE = 10.0  # one that ends well before this was not asked to by anybody
 
 _EXITS: dict[int, tuple[Reason, str]] = {
     0: (Reason.PROXY_STOPPED, ""),
@@ -64,19 +62,6 @@ def oom_kills(text: str) -> int:
     (cgroup v2) or memory.oom_control (v1)."""
     match = re.search(r"^oom_kill (\d+)$", text, re.MULTILINE)
     return int(match[1]) if match else 0
-
-
-# crash loops ---------------------------------------------------------------------------------------
-
-
-def crashes_now(before: int, result: str, uptime: float) -> int:
-    """How many starts in a row have failed by now. `before`: as counted at the last start. `result`: of the unit
-    at its end, $SERVICE_RESULT; `uptime`: seconds since that start."""
-    if result == "exec-condition":  # while the host boots, a gate that is closed starts none
-        return before
-    if uptime >= STEADY or (result == "success" and uptime >= AT_ONCE):
-        return 0
-    return before + 1
 
 
 # a proxy that lives and does not work ----------------------------------------------------------------

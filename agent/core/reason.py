@@ -7,6 +7,8 @@ satisfies the pattern of the ExternalWorkload CRD (word characters, 1 to 1024).
 import enum
 from dataclasses import dataclass
 
+from agent.core import text
+
 
 class Severity(enum.Enum):
     OK = "ok"
@@ -168,6 +170,30 @@ class Entry:
     text: str
     remedy: str = ""
     depends_on: frozenset[Reason] = frozenset()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Expected trouble: a reason, and what was seen (for people; never in a condition). `remedy`: what to do about
+    this one, where the registry's remedy does not fit; "": it fits."""
+
+    reason: Reason
+    detail: str = ""
+    remedy: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", text.detail(self.detail))
+        object.__setattr__(self, "remedy", text.detail(self.remedy))
+
+    @property
+    def entry(self) -> Entry:
+        from agent.core.reasons import REGISTRY  # most programs of the proxy's unit never need it
+
+        return REGISTRY[self.reason]
+
+    @property
+    def way_out(self) -> str:
+        return self.remedy or self.entry.remedy
 
 
 _COMPONENTS = {

@@ -1,10 +1,8 @@
 """Every reason that fairlead gives, once: severity, text, what to do, and what it depends on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from agent.core import text
-from agent.core.reason import Entry, Reason, Severity, component
+from agent.core.reason import Entry, Fault, Reason, Severity, component
 from agent.core.reasons_control import control
 from agent.core.reasons_identity import IDENTITY
 from agent.core.reasons_machines import MACHINES
@@ -374,25 +372,3 @@ REGISTRY: Mapping[Reason, Entry] = {
     ),
     Reason.EVENT_GONE: Entry(_WAIT, "an Event expired at the API server; a new one is created"),
 }
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Expected trouble: a reason, and what was seen (for people; never in a condition). `remedy`: what to do about
-    this one, where the registry's remedy does not fit; "": it fits."""
-
-    reason: Reason
-    detail: str = ""
-    remedy: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "detail", text.detail(self.detail))
-        object.__setattr__(self, "remedy", text.detail(self.remedy))
-
-    @property
-    def entry(self) -> Entry:
-        return REGISTRY[self.reason]
-
-    @property
-    def way_out(self) -> str:
-        return self.remedy or self.entry.remedy

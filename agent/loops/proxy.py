@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from agent.core import control_plane, proxy
+from agent.core.crashes import STEADY
 from agent.core.facts import UNKNOWN, Control, Process, ProxyFact, ProxyState
 from agent.core.goals import ProxyGoal
 from agent.core.proxy import Reading
-from agent.core.proxy_end import CRASHES, STEADY
+from agent.core.proxy_end import CRASHES
 from agent.core.reasons import Fault, Reason
 from agent.loops.board import Board, Waiter
 from agent.ports import ProxyRuntime, Trouble

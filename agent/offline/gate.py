@@ -16,11 +16,12 @@ from pathlib import Path
 
 from agent.adapters import anchors, files, identity_key, identity_token, spire
 from agent.config import Config, derived
-from agent.core import gate_record, identity
+from agent.core import gate_record
 from agent.core.backoff import Backoff
 from agent.core.facts import Svid
 from agent.core.reasons import Fault, Reason
 from agent.host import Host, reading
+from agent.offline import svid_check
 from agent.offline.identity import Unconfigured, configuration
 from agent.ports import Trouble
 
@@ -214,15 +215,13 @@ def _judge_token(wanted: Gate, token: Token) -> Fault | None:
 
 
 def _judge_svids(wanted: Gate, svids: Sequence[Svid]) -> Fault | None:
-    fault = identity.usable(svids, wanted.spiffe_id, time.time(), wanted.hint)
-    if isinstance(fault, Fault):
-        return fault
-    if wanted.places is None:
-        return None
+    places = wanted.places
     try:
-        mine = anchors.in_force(wanted.places)
+        return svid_check.fault(
+            svids,
+            svid_check.Wanted(wanted.spiffe_id, wanted.hint),
+            None if places is None else lambda: anchors.in_force(places),
+            time.time(),
+        )
     except Trouble as trouble:
         return trouble.fault
-    svid, _ = fault
-    covered = anchors.covered_until(mine, svid.chain) is not None
-    return None if covered else Fault(Reason.IDENTITY_UNTRUSTED, wanted.spiffe_id)

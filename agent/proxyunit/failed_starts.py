@@ -1,27 +1,24 @@
-"""How often in a row the proxy has failed to start, and its last exit reason: kept below its unit's runtime
-directory, which outlives each restart, without the agent and D-Bus.
+"""The pause before a start of the proxy, after it has crashed repeatedly, and its last exit reason, which is kept
+for the agent below the unit's runtime directory.
 
 How it ended is written by root (`agent.proxyunit.ended`); the rest by the proxy's user.
 
 Law: the standard library and `core`.
 """
 
-import json
 import random
 import signal
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from agent.core import gate_record
-from agent.core.proxy_end import CRASHES, crashes_now, exit_fault
+from agent.core.proxy_end import CRASHES, exit_fault
 from agent.core.reasons import Fault, Reason
 from agent.host import Host, reading
+from agent.proxyunit import crash_count
 
-STARTS = "starts"
-_MOST = 4096  # bytes of each
 _RECORD = Host().gate.name
 # What the launcher records: more exact than its exit code.
 _OF_THE_LAUNCHER = frozenset(
@@ -29,41 +26,27 @@ _OF_THE_LAUNCHER = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class _End:
-    """`at`: seconds since boot."""
-
-    at: float
-    result: str
-    fault: Fault
-
-
-def pause(folder: Path, ended: Path) -> None:
+def pause(folder: Path, ended: Path) -> int:
     """After a crash, wait; the reason is recorded for the agent. Records from before this start are removed.
-    `ended`: root's record of how it last ended."""
-    end, said = _ended(ended), _recorded(folder)
-    crashes = _counted(folder, end)
+    `ended`: root's record of how it last ended. Return how many starts in a row have failed."""
+    said, crashes = _recorded(folder), crash_count.counted(folder, ended)
     reading.discard(folder / _RECORD)
-    _begin(folder, crashes)
+    crash_count.begin(folder, crashes)
     if crashes > 1:  # the first is followed by a start at once
         delay = CRASHES.delay(crashes - 2, random.random())  # noqa: S311 - jitter, not a secret
-        last = said or (end.fault if end is not None else Fault(Reason.PROXY_CRASHED))
+        last = said or _ended(ended)
         note = f"{crashes} in a row; the next start in {delay:.1f} s"
         fault = Fault(last.reason, f"{last.detail}; {note}" if last.detail else note)
         print(f"the proxy is not started yet: {fault.detail}", file=sys.stderr, flush=True)
         record(folder, fault)
         time.sleep(delay)
         reading.discard(folder / _RECORD)
-
-
-def begin(folder: Path) -> None:
-    """Now: its lifetime counts from here."""
-    _begin(folder, _crashes(folder))
+    return crashes
 
 
 def record(folder: Path, fault: Fault) -> None:
     """Leave it for the agent; the gate removes it when it opens."""
-    _write(folder / _RECORD, gate_record.written(fault))
+    crash_count.write(folder / _RECORD, gate_record.written(fault))
 
 
 def _recorded(folder: Path) -> Fault | None:
@@ -75,17 +58,12 @@ def _recorded(folder: Path) -> Fault | None:
     return None
 
 
-def _begin(folder: Path, crashes: int) -> None:
-    _write(folder / STARTS, json.dumps({"crashes": crashes, "began": _uptime()}))
-
-
-def _ended(path: Path) -> _End | None:
-    """How it has ended; None: it is not known."""
-    try:
-        at, result, *how = reading.text(path, _MOST).split()
-        return _End(float(at), result, _fault(result, *how[:2]))
-    except (OSError, ValueError):
-        return None
+def _ended(path: Path) -> Fault:
+    found = crash_count.ended_as(path)
+    if found is None:
+        return Fault(Reason.PROXY_CRASHED)
+    _, result, *how = found
+    return _fault(result, *how[:2])
 
 
 def _fault(result: str, code: str = "", status: str = "") -> Fault:
@@ -96,37 +74,3 @@ def _fault(result: str, code: str = "", status: str = "") -> Fault:
         fault = exit_fault(int(status) if code == "exited" else -signal.Signals[f"SIG{status}"])
         return fault if fault.reason is not Reason.PROXY_STOPPED else Fault(Reason.PROXY_CRASHED, "exit 0")
     return Fault(Reason.PROXY_CRASHED)
-
-
-def _counted(folder: Path, end: _End | None) -> int:
-    """How many starts in a row have failed, that which has just ended among them. An end from before the last
-    start was counted then."""
-    if end is not None:
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            before = json.loads(reading.read(folder / STARTS, _MOST))
-            crashes, uptime = int(before["crashes"]), end.at - float(before["began"])
-            return crashes_now(crashes, end.result, uptime) if uptime > 0 else crashes
-    return _crashes(folder)
-
-
-def _crashes(folder: Path) -> int:
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return int(json.loads(reading.read(folder / STARTS, _MOST))["crashes"])
-    return 0
-
-
-def _uptime() -> float:
-    """Seconds since boot: as /proc/uptime counts them, so that a clock that jumps does not change a proxy's
-    age."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _write(path: Path, text: str) -> None:
-    with suppress(OSError):  # a count that cannot be written does not prevent a start
-        fresh = path.with_name(f".{path.name}")
-        reading.discard(fresh)
-        if path.is_dir():
-            reading.discard(path)
-        with fresh.open("x") as file:
-            file.write(f"{text}\n")
-        fresh.replace(path)

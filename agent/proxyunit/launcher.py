@@ -1,8 +1,6 @@
 """Becomes linkerd2-proxy, as the proxy's own user and inside the sandbox of fairlead-proxy.service: the tested
 path, which `start` takes where no plan holds.
 
-    python -IS -m agent.proxyunit.launcher
-
 An environment is code, so only root decides it: it is built from root-owned files, and nothing of this process's
 environment is passed on. Exit codes are those of the proxy: 64 its configuration is refused, 1 it cannot be set
 up; and those of a shell: 127 there is no binary, 126 it cannot be executed. The cause is written for the agent,
@@ -14,7 +12,6 @@ Law: the standard library, `core`, `config`, `values`, and what the privileged h
 import errno
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from agent.core import proxy
@@ -62,15 +59,3 @@ def _say(folder: Path, code: int, cause: str) -> int:
     print(f"cannot start the proxy: {cause}", file=sys.stderr, flush=True)
     failed_starts.record(folder, Fault(_REASONS[code], cause))
     return code
-
-
-def main(arguments: Sequence[str], prefix: Path = Path("/")) -> int:
-    folder = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/fairlead-proxy"))
-    if not arguments:
-        return become(prefix, folder)
-    print("usage: python -m agent.proxyunit.launcher", file=sys.stderr)
-    return REFUSED
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

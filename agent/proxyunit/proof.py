@@ -40,7 +40,7 @@ def of(plan: Plan) -> Planned:
 
 
 def ready(pid: int, wanted: Redirected) -> bool:
-    """Once it is; False: the process is gone, or the time is over."""
+    """Once it is; False: the process is gone, or the time is over. A start that waits for an identity has more."""
     return _wait(pid, lambda: _answered(wanted) is not None, READY_WITHIN)
 
 
@@ -78,11 +78,20 @@ def _wait(pid: int, holds: Callable[[], bool], within: float) -> bool:
         while not holds():
             passed = time.monotonic() - began
             pause = min(max(passed / 10, _SOONEST), _LATEST)
-            if passed > within or select.select([process], [], [], pause)[0]:
+            if passed > within and _is_starting(pid):
+                began = time.monotonic()
+            elif passed > within or select.select([process], [], [], pause)[0]:
                 return False
         return not select.select([process], [], [], 0)[0]
     finally:
         os.close(process)
+
+
+def _is_starting(pid: int) -> bool:
+    try:
+        return procfs.stat(Path(f"/proc/{pid}/stat").read_text(errors="replace")).name == forms.STARTING
+    except (OSError, IndexError):
+        return False
 
 
 def record(prefix: str, pid: int, at: float) -> None:

@@ -2,27 +2,54 @@
 
     python -IS -m agent.proxyunit.start
 
-Becomes the proxy by the plan of its launch, where that holds: the environment that was built from root's files
-when the redirect was applied, while each of them is the same. Else all of `agent.proxyunit.launcher`, which builds
-it again, says what is wrong, and has the exit codes.
+Becomes the proxy. By the plan of its launch, where that holds and nothing keeps it waiting (`at_once`): the
+environment that was built from root's files when the redirect was applied, while each of them is the same. Else by
+all of `gate`, which pauses after a crash and waits for an identity, and of `launcher`, which builds the
+environment again, says what is wrong, and has the exit codes.
+
+Until then the process is named prepared.STARTING: to the agent, no proxy runs.
 """
 
 import os
 import sys
 from contextlib import suppress
 
+from agent.core.prepared import STARTING
 from agent.proxyunit import prepared
 
 
 def main(prefix: str = "/") -> int:
     """Returns only where it fails."""
+    _name(STARTING)
+    folder = os.environ.get("RUNTIME_DIRECTORY", "/run/fairlead-proxy")
     plan = prepared.plan(prefix)
     if plan is not None and plan.binary and plan.uid == os.getuid():
-        with suppress(OSError):  # the launcher finds the same, and reports it
-            os.execve(plan.binary, [plan.binary], plan.environment)  # noqa: S606 - no shell is wanted
-    from agent.proxyunit import launcher
+        from pathlib import Path
 
-    return launcher.main([])
+        from agent.proxyunit import at_once
+
+        if at_once.passes(prefix, plan, Path(folder)):
+            with suppress(OSError):  # the launcher finds the same, and reports it
+                os.execve(plan.binary, [plan.binary], plan.environment)  # noqa: S606 - no shell is wanted
+    return _tested_path(prefix, folder)
+
+
+def _name(name: str) -> None:
+    """Of this process; the next program that it executes has its own."""
+    with suppress(OSError):
+        descriptor = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(descriptor, name.encode())
+        os.close(descriptor)
+
+
+def _tested_path(prefix: str, folder: str) -> int:
+    from pathlib import Path
+
+    from agent.offline.gate import OPEN
+    from agent.proxyunit import gate, launcher
+
+    code = gate.wait(prefix, Path(folder))
+    return launcher.become(Path(prefix), Path(folder)) if code == OPEN else code
 
 
 if __name__ == "__main__":

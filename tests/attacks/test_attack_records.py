@@ -17,7 +17,7 @@ from agent.host import Host, reading
 from agent.ports import Trouble
 from agent.privileged import Refusal
 from agent.privileged.proxy import anchors as roots_anchors
-from agent.proxyunit import failed_starts
+from agent.proxyunit import crash_count, failed_starts
 from tests.attacks import limited
 from tests.attacks.limited import MEMORY, WITHIN
 from tests.privileged.hosts import CONFIG
@@ -114,9 +114,9 @@ def test_attack_on_the_next_start_by_records_of_the_last(tmp_path: Path, name: s
     """By a proxy that was taken over, and has ended: what it left does not keep the next from starting."""
     plant(tmp_path / name)
     failed_starts.pause(tmp_path, tmp_path / "ended")
-    failed_starts.begin(tmp_path)
+    crash_count.begin(tmp_path, 0)
     failed_starts.record(tmp_path, Fault(Reason.PROXY_CONFIGURATION_REFUSED, "x"))
-    assert reading.text(tmp_path / failed_starts.STARTS, 100).startswith('{"crashes": 0')
+    assert reading.text(tmp_path / crash_count.STARTS, 100).startswith("0 ")
     assert "ProxyConfigurationRefused" in reading.text(tmp_path / "gate.json", 100)
 
 

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from agent.adapters.anchors import HostAnchors, Places, covered_until, in_force
+from agent.adapters.anchors import HostAnchors, Places, in_force
+from agent.adapters.x509_chains import covered_until
 from agent.core import anchors
 from agent.core.reasons import Reason
 from agent.ports import Certificates, Trouble

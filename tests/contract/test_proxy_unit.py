@@ -15,6 +15,8 @@ from tests.lab.unit_machine import BINARY, PROXY, UID, dial, dialling, dialling_
 
 pytestmark = pytest.mark.real
 
+GATE = "/run/fairlead-proxy/gate.json"  # the record of what a start waits for
+
 
 def said_more(machine: Machine, got: list[str], word: str) -> None:
     """Of what is got from now on, three in a row are this."""
@@ -23,7 +25,11 @@ def said_more(machine: Machine, got: list[str], word: str) -> None:
 
 
 def crashes(machine: Machine) -> int:
-    return int(json.loads(machine.read("/run/fairlead-proxy/starts"))["crashes"])
+    return int(machine.read("/run/fairlead-proxy/starts").split()[0])
+
+
+def active(machine: Machine) -> str:
+    return machine.show(PROXY, "ActiveState")["ActiveState"]
 
 
 # its life ------------------------------------------------------------------------------------------
@@ -59,8 +65,36 @@ def test_a_start_only_enqueues_and_the_boot_waits_for_no_identity(machine: Machi
         lambda: machine.path("/run/fairlead-proxy/gate.json").exists(), "the gate says what it waits for"
     )
     assert json.loads(machine.read("/run/fairlead-proxy/gate.json"))["reason"].startswith("WorkloadApi")
+    waiting = int(machine.show(PROXY, "MainPID")["MainPID"])
+    assert waiting != 0 and pid(machine) == 0, "a start that waits is no proxy"
+    helper(machine, "proxy kill")
+    assert int(machine.show(PROXY, "MainPID")["MainPID"]) == waiting, "and it is not killed as one"
     machine.systemctl("start", "workload-api")
     machine.wait_for(PROXY)
+    assert pid(machine) == waiting, "it has become the proxy"
+
+
+def test_while_the_host_boots_a_closed_gate_ends_the_start(machine: Machine) -> None:
+    """That is not a failure, restarts nothing, and counts as no crash."""
+    machine.systemctl("stop", "workload-api")
+    started_before = machine.path("/run/fairlead-proxy/booted")
+    started_before.unlink(missing_ok=True)
+    systemctl = machine.path("/usr/sbin/systemctl")  # root's programs are looked for here first
+    systemctl.write_text(
+        '#!/bin/sh\n[ "$1" = is-system-running ] || exec /usr/bin/systemctl "$@"\necho starting\nexit 1\n'
+    )
+    systemctl.chmod(0o755)
+    try:
+        machine.run("/usr/bin/systemctl", "--no-block", "start", PROXY)
+        machine.wait_until(lambda: machine.path(GATE).exists(), "the gate says what it waits for")
+        machine.wait_until(lambda: active(machine) == "inactive", "the start has ended", 60)
+        assert machine.show(PROXY, "NRestarts", "ExecMainStatus") == {"NRestarts": "0", "ExecMainStatus": "75"}
+        assert crashes(machine) == 0 and not started_before.exists()
+    finally:
+        systemctl.unlink()
+    machine.systemctl("start", "workload-api")
+    started(machine)
+    assert crashes(machine) == 0
 
 
 def test_anchors_that_are_corrected_start_it_without_an_update_of_the_workload_api(machine: Machine) -> None:
@@ -129,7 +163,7 @@ def test_kill_9_closes_a_closed_port_until_the_next_is_ready(
         # The next one waits for an identity, so the state until then can be read.
         machine.systemctl("stop", "workload-api")
         machine.kill(first)
-        machine.wait_until(lambda: machine.show(PROXY, "SubState")["SubState"] == "start-pre", "it waits")
+        machine.wait_until(lambda: machine.path(GATE).exists(), "it waits")
         assert levels(machine) == ("block", "released" if outbound == "open" else "block")
         said_more(machine, got_out, DIRECT if outbound == "open" else RESET)
         machine.systemctl("start", "workload-api")
@@ -146,7 +180,7 @@ def test_an_open_port_is_plain_while_no_proxy_is_there(machine: Machine, client:
     first = started(machine)
     machine.systemctl("stop", "workload-api")
     machine.kill(first)
-    machine.wait_until(lambda: machine.show(PROXY, "SubState")["SubState"] == "start-pre", "it waits")
+    machine.wait_until(lambda: machine.path(GATE).exists(), "it waits")
     assert levels(machine)[0] == "released"
     assert dial(client) == DIRECT
     machine.systemctl("start", "workload-api")

@@ -1,7 +1,7 @@
 import pytest
 
-from agent.core import proxy_end
-from agent.core.proxy_end import crashes_now, exit_fault, lost_a_worker, may_lose_workers, oom_kills, unit_fault
+from agent.core import crashes
+from agent.core.proxy_end import exit_fault, lost_a_worker, may_lose_workers, oom_kills, unit_fault
 from agent.core.reasons import Reason
 
 
@@ -60,18 +60,24 @@ def test_a_control_group_without_the_counter_killed_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "result", "uptime", "now"),
+    ("before", "result", "status", "uptime", "now"),
     [
-        (0, "signal", 5.0, 1),
-        (3, "exit-code", 5.0, 4),
-        (3, "signal", proxy_end.STEADY, 0),  # it ran well for long: the count is reset
-        (3, "success", 60.0, 0),  # its end was requested
-        (3, "success", 1.0, 4),  # its end was not requested
-        (3, "exec-condition", 1.0, 3),  # the gate was closed, and none was started
+        (0, "signal", "KILL", 5.0, 1),
+        (3, "exit-code", "1", 5.0, 4),
+        (3, "signal", "KILL", crashes.STEADY, 0),  # it ran well for long: the count is reset
+        (3, "success", "0", 60.0, 0),  # its end was requested
+        (3, "success", "0", 1.0, 4),  # its end was not requested
+        (3, "success", "75", 1.0, 3),  # the gate was closed while the host booted, and none was started
     ],
 )
-def test_crashes_in_a_row(before: int, result: str, uptime: float, now: int) -> None:
-    assert crashes_now(before, result, uptime) == now
+def test_crashes_in_a_row(before: int, result: str, status: str, uptime: float, now: int) -> None:
+    assert crashes.crashes_now(before, result, uptime, status) == now
+
+
+def test_the_count_is_a_whole_record_or_none() -> None:
+    assert crashes.read(crashes.written(3, 12.5)) == (3, 12.5)
+    for text in ("", "3", "a b", '{"crashes": 2, "began": 100.0}'):
+        assert crashes.read(text) is None
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def compile(machine: Machine) -> None:
     modules = (
         "agent.proxyunit.launcher",
         "agent.proxyunit.start",
+        "agent.proxyunit.at_once",
         "agent.proxyunit.arm",
         "agent.proxyunit.ended",
         "agent.privileged.helper.__main__",

@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from subprocess import PIPE
 
+from agent.core.prepared import STARTING
 from tests.lab import child_proxies, installed, memory_cgroup, netns
 from tests.lab.machine import Machine, Wire
 from tests.lab.proxy_neighbours import (
@@ -298,7 +299,9 @@ def started(machine: Machine) -> int:
 
 
 def pid(machine: Machine) -> int:
-    return int(machine.show(PROXY, "MainPID")["MainPID"])
+    """0: none runs. A start that waits is none."""
+    found = machine.show(PROXY, "MainPID")["MainPID"]
+    return 0 if machine.try_run("cat", f"/proc/{found}/comm").stdout.strip() == STARTING else int(found)
 
 
 def levels(machine: Machine) -> tuple[object, object]:

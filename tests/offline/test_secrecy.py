@@ -36,6 +36,7 @@ SECRET = {
     ),
     "the console script": ("from agent.cli.main import main; sys.exit(main())", "--version"),
     "agent.proxyunit.gate": ("runpy.run_module('agent.proxyunit.gate', run_name='__main__')", "no-such-word"),
+    "agent.proxyunit.start": ("import agent.proxyunit.start as s; s.main('/no/such/prefix')", ""),
     "agent.offline.preflight": ("runpy.run_module('agent.offline.preflight', run_name='__main__')", ""),
     "agent.offline.doctor.users": (
         "runpy.run_module('agent.offline.doctor.users', run_name='__main__')",
@@ -45,9 +46,7 @@ SECRET = {
 # Why a program may be dumped: what it holds is no secret, or it is no program of a host.
 NO_SECRET = {
     "agent.privileged.helper.__main__": "the privileged helper reads no token and no key",
-    "agent.proxyunit.launcher": "it becomes the proxy, and an exec makes a process dumpable again: LimitCORE=0",
     "agent.proxyunit.hooks": "it asks the privileged helper",
-    "agent.proxyunit.start": "as the launcher",
     "agent.proxyunit.arm": "it has no key and no token",
     "agent.proxyunit.ended": "it has no key and no token",
     "agent.sandbox.stage.app": "the sandbox's application",

@@ -75,6 +75,7 @@ def test_after_an_apply_the_policy_and_the_redirect_are_set_by_the_prepared_rule
     found = plan(served)
     assert found is not None and found.uid == PROXY_UID and found.binary == os.path.realpath("/bin/true")
     assert found.environment["LINKERD2_PROXY_INBOUND_PORTS"] == "8080"
+    assert found.workload_api.endswith(".sock") and found.spiffe_id.startswith("spiffe://")
     for _ in range(2):
         assert ended(served) == f"{PREPARED_END} (prepared)\n"
         assert levels(served) == BLOCKED

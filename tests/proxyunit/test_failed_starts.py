@@ -1,22 +1,21 @@
 """Why the proxy is not started yet, as the pause before its next start leaves it for the agent."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from agent.core import gate_record, prepared
+from agent.core import crashes, gate_record, prepared
 from agent.core.reasons import Fault, Reason
 from agent.host import Host
 from agent.privileged.proxy.launch import Launch
-from agent.proxyunit import failed_starts, launcher
+from agent.proxyunit import crash_count, failed_starts, launcher
 
 RECORD = Host().gate.name
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / failed_starts.STARTS).write_text(json.dumps({"crashes": 2, "began": 100.0}))
+    (tmp_path / crash_count.STARTS).write_text(crashes.written(2, 100.0))
     return tmp_path
 
 
@@ -62,7 +61,7 @@ def test_what_the_launcher_said_is_more_exact_than_its_exit_code(
     for count in (3, 4):
         assert launcher.execute(missing, folder) == 127
         (folder / prepared.ENDED).write_text("101.0 exit-code exited 127\n")
-        (folder / failed_starts.STARTS).write_text(json.dumps({"crashes": count - 1, "began": 100.0}))
+        (folder / crash_count.STARTS).write_text(crashes.written(count - 1, 100.0))
         failed_starts.pause(folder, folder / prepared.ENDED)
         found = meanwhile[-1]
         assert found is not None and found.reason is Reason.PROXY_BINARY_UNUSABLE
@@ -90,13 +89,13 @@ def test_an_end_is_counted_once(folder: Path, meanwhile: list[Fault | None]) -> 
     (folder / prepared.ENDED).write_text("101.0 signal killed KILL\n")
     for _ in range(2):
         failed_starts.pause(folder, folder / prepared.ENDED)
-        assert json.loads((folder / failed_starts.STARTS).read_text())["crashes"] == 3
+        assert (folder / crash_count.STARTS).read_text().startswith("3 ")
     assert len(meanwhile) == 2, "each start after a third crash waits"
 
 
 def test_the_first_crash_is_followed_by_a_start_at_once(folder: Path, meanwhile: list[Fault | None]) -> None:
-    (folder / failed_starts.STARTS).write_text(json.dumps({"crashes": 0, "began": 100.0}))
+    (folder / crash_count.STARTS).write_text(crashes.written(0, 100.0))
     (folder / prepared.ENDED).write_text("101.0 signal killed KILL\n")
     failed_starts.pause(folder, folder / prepared.ENDED)
     assert meanwhile == []
-    assert json.loads((folder / failed_starts.STARTS).read_text())["crashes"] == 1
+    assert (folder / crash_count.STARTS).read_text().startswith("1 ")

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from agent.core.prepared import STARTING
 from agent.sandbox.api.server import EXTERNAL_WORKLOADS, ApiServer
 from agent.sandbox.api.store import Place
 from agent.sandbox.identity.ca import Authority
@@ -255,7 +256,9 @@ def install_proxy(machine: Machine) -> None:
 
 
 def pid(machine: Machine, unit: str) -> int:
-    return int(machine.show(unit, "MainPID")["MainPID"])
+    """0: none runs. A start of the proxy that waits is none."""
+    found = machine.show(unit, "MainPID")["MainPID"]
+    return 0 if machine.try_run("cat", f"/proc/{found}/comm").stdout.strip() == STARTING else int(found)
 
 
 def rules(machine: Machine) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.crashes import CLOSED_AT_BOOT
 from agent.host import Host
 from agent.privileged import DEADLINE
 from agent.privileged.helper.request import parse
@@ -192,6 +193,8 @@ def test_systemd_alone_restarts_the_proxy_and_its_gate_holds_no_boot() -> None:
     assert service["ExecStart"].endswith("python -IS -m agent.proxyunit.start"), (
         "in the sandbox, as the proxy's user"
     )
+    assert "ExecStartPre" not in service and "ExecCondition" not in service, "each costs 40 ms"
+    assert service["SuccessExitStatus"] == service["RestartPreventExitStatus"] == str(CLOSED_AT_BOOT)
     assert service["ExecStartPost"].startswith("-+") and service["ExecStartPost"].endswith("proxyunit.arm")
     after = [line for line in (UNITS / PROXY).read_text().splitlines() if line.startswith("ExecStopPost=")]
     assert len(after) == 1 and after[0].startswith("ExecStopPost=+") and after[0].endswith("proxyunit.ended")

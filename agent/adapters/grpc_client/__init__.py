@@ -5,16 +5,19 @@ connection serves one call: no call waits in the backoff of another, and a call 
 task.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from typing import TYPE_CHECKING, TypeAlias
 
 from agent.adapters.grpc_client.call import Call, Headers
 from agent.adapters.grpc_client.status import Code, Failed
 
+if TYPE_CHECKING:
+    import asyncio  # the start program of the proxy makes one call, and does without a loop
+
 __all__ = ["MOST", "Code", "Dial", "Failed", "Headers", "stream", "unary"]
 
-Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+Dial: TypeAlias = "Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]"
 
 MOST = 4 * 1024 * 1024  # bytes of one message, as in other clients of gRPC
 
@@ -50,7 +53,7 @@ async def stream(
         writer.transport.abort()  # a server that does not read must not hold up the caller
 
 
-async def _send(call: Call, writer: asyncio.StreamWriter) -> None:
+async def _send(call: Call, writer: "asyncio.StreamWriter") -> None:
     try:
         writer.write(call.to_send())
         await writer.drain()
@@ -58,7 +61,7 @@ async def _send(call: Call, writer: asyncio.StreamWriter) -> None:
         raise _broken(error) from None
 
 
-async def _read(reader: asyncio.StreamReader) -> bytes:
+async def _read(reader: "asyncio.StreamReader") -> bytes:
     try:
         return await reader.read(1 << 16)
     except OSError as error:

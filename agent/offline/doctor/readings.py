@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Mapping
 
-from agent.adapters import anchors, server_clock
+from agent.adapters import anchors, server_clock, x509_chains
 from agent.config import Config, derived
 from agent.core.doctor import identity as judged
 from agent.core.reasons import Fault, Reason
@@ -132,7 +132,7 @@ async def _anchors(sources: Sources) -> judged.Anchors:
         found = await blocking(anchors.in_force, places)
     except Trouble as trouble:
         return judged.Anchors(path, trouble.fault)
-    last = anchors.covered_until(found, ())
+    last = x509_chains.covered_until(found, ())
     return judged.Anchors(path, None, (last or 0.0) - time.time())
 
 

@@ -80,6 +80,8 @@ def _write(prefix: Path, reached: Levels) -> None:
     spec = specification.spec(source)
     start = _launch(prefix, spec.proxy_uid)
     failed = wanted_levels.failed(prefix, source)
+    asked = configuration.read(prefix)  # as the launch and the gate
+    by_svid = asked.identity.mode != "token"  # else the gate makes the proxy's key before each start
     plan = Plan(
         start.uid,
         start.binary,
@@ -89,6 +91,9 @@ def _write(prefix: Path, reached: Levels) -> None:
         [(str(address), port) for address, port in spec.arrivals],
         specification.controller(source) if spec.outward else "",
         failure.effect(failed[0], failure.to_ports(config.workload.ports)),
+        asked.identity.workload_api if by_svid else "",
+        asked.workload.identity,
+        asked.identity.hint,
     )
     files.write(folder / prepared.PLAN, prepared.written(plan))
 

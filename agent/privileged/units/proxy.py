@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from agent.core import prepared
 from agent.privileged import Answer, Refusal
 from agent.privileged.system import files, programs
 
@@ -83,11 +84,18 @@ def _enqueue(verb: str) -> Answer:
 
 
 def _signal(name: str) -> Answer:
-    """To the proxy alone, not to the gate before it. Where none runs there is nothing to do."""
+    """To the proxy alone, not to a start that waits. Where none runs there is nothing to do."""
     output = _must("look at the proxy's unit", "systemctl", "show", "--property=MainPID", "--value", UNIT)
-    if output.strip() != "0":
+    if (pid := output.strip()) != "0" and not _is_starting(pid):
         _run("systemctl", "kill", "--kill-who=main", f"--signal={name}", UNIT)
     return {}
+
+
+def _is_starting(pid: str) -> bool:
+    try:
+        return Path("/proc", pid, "comm").read_bytes().decode(errors="replace").strip() == prepared.STARTING
+    except OSError:
+        return False
 
 
 def _bring_grace(prefix: Path) -> None:

@@ -1,0 +1,32 @@
+"""How many starts of the proxy in a row have failed. Law: the built-in types alone, as `core.prepared`."""
+
+STEADY = 600.0  # a proxy that ran this long, in seconds, did not fail to start: the count is reset
+AT_ONCE = 10.0  # one that ends well before this was not asked to by anybody
+
+# The start program's exit code where the gate is closed while the host boots: no process was started, and its unit
+# counts that as no failure (SuccessExitStatus=) and does not start it again (RestartPreventExitStatus=).
+CLOSED_AT_BOOT = 75
+
+
+def crashes_now(before: int, result: str, uptime: float, status: str = "") -> int:
+    """`before`: as counted at the last start. `result`, `status`: of the unit at its end, $SERVICE_RESULT and
+    $EXIT_STATUS; `uptime`: seconds since that start."""
+    if status == str(CLOSED_AT_BOOT):
+        return before
+    if uptime >= STEADY or (result == "success" and uptime >= AT_ONCE):
+        return 0
+    return before + 1
+
+
+def written(crashes: int, began: float) -> str:
+    """`began`: seconds since boot."""
+    return f"{crashes} {began:.6f}\n"
+
+
+def read(text: str) -> tuple[int, float] | None:
+    """None: it is not such a record."""
+    try:
+        crashes, began = text.split()
+        return int(crashes), float(began)
+    except ValueError:
+        return None
