@@ -1,8 +1,9 @@
 """A stand-in for linkerd2-proxy that implements its external contract (docs/linkerd.md §1-§3, §12) only.
 
 The same environment, exit codes, ports, admin pages, metrics, SVID, mTLS, original destination and drain. It
-forwards bytes where the real one speaks HTTP, and of the control plane it takes only the opaque ports, so the
-policy in its environment is the one that it applies. tests/contract/test_linkerd2_proxy.py checks both alike.
+forwards bytes where the real one speaks HTTP, except that it ends connections of HTTP/2 by GOAWAY. Of the control
+plane it takes only the opaque ports, so the policy in its environment is the one that it applies.
+tests/contract/test_linkerd2_proxy.py and its neighbours check both alike.
 """
 
 import asyncio

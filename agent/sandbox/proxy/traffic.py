@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from cryptography import x509
 
-from agent.sandbox.proxy import transport_header
+from agent.sandbox.proxy import http2, transport_header
 from agent.sandbox.proxy.identity import Identity
 from agent.sandbox.proxy.metrics import Metrics
 from agent.sandbox.proxy.settings import Address, Settings
@@ -51,13 +51,15 @@ class Traffic:
         self._settings, self._identity, self._metrics, self._log = settings, identity, metrics, log
         self._accepting: list[asyncio.Task[None]] = []
         self._open: set[asyncio.Task[None]] = set()
+        self._draining = asyncio.Event()
 
     def serve(self, inbound: socket.socket, outbound: list[socket.socket]) -> None:
         pairs = [(inbound, self._inbound), *((one, self._outbound) for one in outbound)]
         self._accepting = [asyncio.create_task(self._accept(*pair)) for pair in pairs]
 
     async def drain(self) -> None:
-        """Accept no more, and return when every open connection has ended."""
+        """Accept no more, end those of HTTP/2 as soon as they may, and return when every connection has ended."""
+        self._draining.set()
         await self._end(self._accepting)
         while self._open:
             await asyncio.wait(self._open)
@@ -167,7 +169,7 @@ class Traffic:
                     direction, "dst", None, 'tls="no_identity",no_tls_reason="loopback"'
                 ):
                     server[1].write(first)
-                    await _carry(client, server)
+                    await _Carried(client, server, first).until_over(self._draining)
             except BaseException:  # a connection that fails must not look like a normal end
                 _reset(writer.get_extra_info("socket"))
                 writer.transport.abort()
@@ -238,28 +240,57 @@ async def _named_port(streams: Streams) -> int:
         raise Refused(str(error)) from error
 
 
-async def _carry(client: Streams, server: Streams) -> None:
-    """Both ways until both are done. An end in one direction is passed on as such; a reset ends both.
-    Raises ConnectionResetError."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_pump(client[0], server[1]))
-            group.create_task(_pump(server[0], client[1]))
-    except* OSError as errors:
-        server[1].transport.abort()
-        raise ConnectionResetError(str(errors.exceptions[0])) from None
-    finally:
-        server[1].close()
+class _Carried:
+    """One connection. `first`: what the client sent already, and the server has got."""
 
+    def __init__(self, client: Streams, server: Streams, first: bytes) -> None:
+        self._client, self._server, self._http2 = client, server, http2.Connection()
+        self._http2.from_client(first)
+        self._answered = False  # the server has ended its side
 
-async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    while data := await source.read(_CHUNK):
-        target.write(data)
-        await target.drain()
-    if target.can_write_eof():
-        target.write_eof()
-    else:  # asyncio's TLS has no half-close
-        target.close()
+    async def until_over(self, draining: asyncio.Event) -> None:
+        """Both ways until both are done. An end in one direction is passed on as such; a reset ends both.
+        Raises ConnectionResetError."""
+        ending = asyncio.create_task(self._end(draining))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pump(self._client[0], self._server[1], self._http2.from_client))
+                group.create_task(self._answer())
+        except* OSError as errors:
+            self._server[1].transport.abort()
+            raise ConnectionResetError(str(errors.exceptions[0])) from None
+        finally:
+            ending.cancel()
+            self._server[1].close()
+
+    async def _answer(self) -> None:
+        await self._pump(self._server[0], self._client[1], self._http2.from_server)
+        self._answered = True
+
+    async def _end(self, draining: asyncio.Event) -> None:
+        await draining.wait()
+        self._http2.end()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Tell the client what it may be told now, and close where it needs nothing more."""
+        if not self._answered and (due := self._http2.due()):
+            self._client[1].write(due)
+        if self._http2.over:
+            self._client[1].close()
+            self._server[1].close()
+
+    async def _pump(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, passed: Callable[[bytes], bytes]
+    ) -> None:
+        while data := await source.read(_CHUNK):
+            target.write(passed(data))
+            await target.drain()
+            self._go_on()
+        if target.can_write_eof():
+            target.write_eof()
+        else:  # asyncio's TLS has no half-close
+            target.close()
 
 
 # TLS, read without consuming it -------------------------------------------------------------------
