@@ -13,6 +13,7 @@ _SELECTOR: Json = {
     "type": "object",
     "properties": {"matchLabels": {"type": "object", "additionalProperties": _TEXT}},
 }
+_ACCOUNT: Json = {"type": "object", "required": ["name"], "properties": {"name": _TEXT, "namespace": _TEXT}}
 _SERVER: Json = {
     "required": ["port"],
     "oneOf": [{"required": ["podSelector"]}, {"required": ["externalWorkloadSelector"]}],
@@ -43,7 +44,10 @@ _SPECS: dict[str, dict[str, Json]] = {
                         "unauthenticated": {"type": "boolean"},
                         "meshTLS": {
                             "type": "object",
-                            "properties": {"identities": {"type": "array", "items": _TEXT}},
+                            "properties": {
+                                "identities": {"type": "array", "items": _TEXT},
+                                "serviceAccounts": {"type": "array", "items": _ACCOUNT},
+                            },
                         },
                     },
                 },

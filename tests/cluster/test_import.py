@@ -7,129 +7,18 @@ import pytest
 import yaml
 
 from tests.cluster import policy_kinds
+from tests.cluster.guides import GUIDES
 from tests.cluster.operator import Done, Operator, run
 from tests.cluster.test_manifest import collection
 from tests.contract.jwt_worlds import CLUSTER
 from tests.lab.realparts import ApiServer
 
 IDENTITY = ("--identity", "spiffe://example.org/{name}")
-GUIDES = {
-    "a group that Linkerd lacks": (
-        """
-apiVersion: workload.linkerd.io/v1alpha1
-kind: WorkloadGroup
-metadata: {name: legacy, namespace: NS}
-spec:
-  template:
-    metadata: {labels: {app: legacy}}
-    spec:
-      ports: [{name: http, port: 8080}]
-      probes:
-        - httpGet: {path: /health, port: 8080, host: 127.0.0.1}
-          interval: 15s
-          timeout: 500ms
-          failureThreshold: 3
-        - exec: {command: [true]}
-""",
-        (
-            "is not a kind of Linkerd's open source",
-            "interval: 15s",
-            "exec probe was removed",
-            "the host of a probe",
-        ),
-    ),
-    "a group of a vendor": (
-        """
-apiVersion: workload.buoyant.io/v1alpha1
-kind: ExternalGroup
-metadata: {name: smiley, namespace: NS}
-spec:
-  probes:
-    - httpGet: {path: /ready, port: 4192, scheme: HTTP, host: 127.0.0.1}
-      initialDelaySeconds: 5
-      periodSeconds: 10
-  template:
-    metadata: {labels: {app: smiley}}
-    ports: [{name: http, port: 8080}]
-""",
-        ("is not a kind of Linkerd's open source", "the host of a probe"),
-    ),
-    "a workload of the first version, with a status": (
-        """
-apiVersion: workload.linkerd.io/v1alpha1
-kind: ExternalWorkload
-metadata: {name: vm-1, namespace: NS, labels: {app: vm}}
-spec:
-  meshTls: {identity: "spiffe://root.linkerd.cluster.local/vm-1", serverName: vm-1.cluster.local}
-  workloadIPs: [{ip: 192.0.2.1}]
-  ports: [{port: 80, name: http}]
-status:
-  conditions: [{type: Ready, status: "True"}]
-""",
-        ("is written workload.linkerd.io/v1beta1", "its status was removed", "meshTls is written meshTLS"),
-    ),
-    "a member without meshTLS, with probes": (
-        """
-apiVersion: workload.linkerd.io/v1beta1
-kind: ExternalWorkload
-metadata: {name: vm-2, namespace: NS, labels: {app: vm, workloadGroup: legacy}}
-spec:
-  workloadIPs: [{ip: 192.0.2.2}]
-  ports: [{port: 80}]
-  probes: [{httpGet: {port: 80}}]
-  workloadGroup: legacy
-""",
-        (
-            "its probes were removed",
-            "meshTLS.identity is spiffe://example.org/vm-2",
-            "spec.workloadGroup was removed",
-        ),
-    ),
-    "Endpoints beside a Service, and a Server for pods": (
-        """
-apiVersion: v1
-kind: Service
-metadata: {name: db, namespace: NS}
-spec: {ports: [{port: 5432}]}
----
-apiVersion: v1
-kind: Endpoints
-metadata: {name: db, namespace: NS}
-subsets: [{addresses: [{ip: 192.0.2.3}, {ip: 192.0.2.4}], ports: [{port: 5432}]}]
----
-apiVersion: policy.linkerd.io/v1beta1
-kind: Server
-metadata: {name: db, namespace: NS}
-spec: {podSelector: {matchLabels: {app: db}}, port: 5432}
-""",
-        ("its address 192.0.2.4 is NS/db-2 now", "a podSelector never selects a host", "it is v1beta3"),
-    ),
-    "clients by patterns, for a Server and for a policy": (
-        """
-apiVersion: policy.linkerd.io/v1alpha1
-kind: ServerAuthorization
-metadata: {name: db, namespace: NS}
-spec:
-  server: {name: db}
-  client:
-    meshTLS: {identities: ["*.shop.serviceaccount.identity.linkerd.cluster.local", "spiffe://example.org/web"]}
----
-apiVersion: policy.linkerd.io/v1alpha1
-kind: MeshTLSAuthentication
-metadata: {name: all, namespace: NS}
-spec: {identities: ["*"]}
----
-apiVersion: policy.linkerd.io/v1beta1
-kind: ServerAuthorization
-metadata: {name: plain, namespace: NS}
-spec: {server: {selector: {matchLabels: {app: db}}}, client: {unauthenticated: true}}
-""",
-        (
-            "ServerAuthorization NS/db: the pattern *.shop.serviceaccount",
-            "it is written policy.linkerd.io/v1beta1",
-            "MeshTLSAuthentication NS/all: the pattern * never matches the SPIFFE ID of a host",
-        ),
-    ),
+OF_KUBERNETES = {
+    "ServiceAccount": "serviceaccounts",
+    "Pod": "pods",
+    "Deployment": "deployments",
+    "WorkloadGroup": "workloadgroups",
 }
 
 
@@ -142,8 +31,9 @@ def imported(folder: Path, text: str, *words: str) -> Done:
 def strictly(server: ApiServer, body: dict[str, Any], namespace: str) -> None:
     body["metadata"]["namespace"] = namespace
     query = {"dryRun": "All", "fieldValidation": "Strict", "fieldManager": "test"}
-    if body["kind"] == "WorkloadGroup":
-        path = f"/apis/workload.fairlead.dev/v1beta1/namespaces/{namespace}/workloadgroups"
+    if plural := OF_KUBERNETES.get(body["kind"]):
+        version = body["apiVersion"]
+        path = f"/{'apis' if '/' in version else 'api'}/{version}/namespaces/{namespace}/{plural}"
     else:
         path = collection(body, namespace)
     kind = "application/apply-patch+yaml"
@@ -190,3 +80,48 @@ def test_clients_by_exact_identity_are_printed_as_they_are(tmp_path: Path) -> No
 def test_what_is_not_a_manifest_has_its_error(tmp_path: Path) -> None:
     assert "not an object of Kubernetes" in imported(tmp_path, "[1]").err
     assert "it is not YAML" in imported(tmp_path, "a: [").err
+
+
+def test_what_belongs_to_pods_stays(tmp_path: Path) -> None:
+    done = imported(tmp_path, GUIDES["a tour: a host and pods behind one Service, and a policy for the pods"][0])
+    server = next(body for body in yaml.safe_load_all(done.out) if body["kind"] == "Server")
+    assert server["spec"]["podSelector"] == {"matchLabels": {"app": "old"}}, done.err
+
+
+def test_members_have_what_their_group_has(tmp_path: Path) -> None:
+    text, _ = GUIDES["a group with short probes, members that inherit, and a policy"]
+    done = imported(tmp_path, text.replace("example.org/cache", "example.org/{group}/{name}"))
+    first, second = (body for body in yaml.safe_load_all(done.out) if body["kind"] == "ExternalWorkload")
+    assert first["spec"]["meshTLS"]["identity"] == "spiffe://example.org/cache/cache-1", done.err
+    assert [port["port"] for port in first["spec"]["ports"]] == [6379, 26379, 9121]
+    assert [port["port"] for port in second["spec"]["ports"]] == [6379, 26379]
+    labels = {"app": "cache", "tier": "back", "workloadGroup": "cache", "instance": "2"}
+    assert second["metadata"]["labels"] == labels
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("192.0.2.8", "$MACHINE_IP", "has the address $MACHINE_IP, which is not an IP address"),
+        ("workloadIPs: [{ip: 192.0.2.8}]", "ports: []", "has no workloadIPs"),
+        ("port: cache", "port: http", "has a probe of port http, which its template lacks"),
+        (
+            "ports: [{name: cache, port: 6379, protocol: TCP}, {name: watch, port: 26379, protocol: TCP}]",
+            "",
+            "ports",
+        ),
+        ("", "", "has one meshTLS.identity for all members, spiffe://example.org/cache"),
+    ],
+)
+def test_what_cannot_be_converted_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
+    text, _ = GUIDES["a group with short probes, members that inherit, and a policy"]
+    done = imported(tmp_path, text.replace(old, new) if old else text, *(IDENTITY if old else ()))
+    assert (done.code, done.out) == (1, "") and said in done.err, done.err
+
+
+def test_two_manifests_without_a_line_between_them_are_not_one(tmp_path: Path) -> None:
+    text, _ = GUIDES["clients by patterns, for a Server and for a policy"]
+    done = imported(tmp_path, text.replace("---\n", "", 1))
+    assert done.code == 1 and "has apiVersion for the second time in one object" in done.err, done.err
+    assert "---" in done.err and done.out == ""
+    assert imported(tmp_path, "a: &b {c: *b}\n").code == 1, "an alias of itself"

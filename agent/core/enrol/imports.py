@@ -4,35 +4,19 @@ Law: nothing is invented that peers verify: an identity is given by the operator
 """
 
 import copy
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
+from agent.core import addresses
 from agent.core.enrol import group as groups
+from agent.core.enrol import import_groups
+from agent.core.enrol.imported import Imported, Json, labels, name, namespace
 from agent.core.enrol.objects import WORKLOADS
-from agent.core.enrol.request import Problem, usual_server_name
+from agent.core.enrol.request import usual_server_name
 
-Json = dict[str, Any]
-_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
-_TIMES: Final = {"interval": "periodSeconds", "timeout": "timeoutSeconds", "initialDelay": "initialDelaySeconds"}
-_COUNTS: Final = ("successThreshold", "failureThreshold")
-_PROBE: Final = {"httpGet", "tcpSocket", "grpc", "exec", *_TIMES.values(), *_COUNTS}
-_GROUPS: Final = ("WorkloadGroup", "ExternalGroup")
 _ENDPOINTS: Final = "Endpoints"
 _OLD_POLICY: Final = "policy.linkerd.io/v1alpha1"
-
-
-@dataclass
-class Imported:
-    """`notes`: what was changed, and why, by object."""
-
-    bodies: list[Json] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-
-    def note(self, body: Json, text: str) -> None:
-        self.notes.append(f"{body.get('kind')} {_name(body)}: {text}")
+_TEMPLATED: Final = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job")  # they make pods
 
 
 def imported(bodies: Iterable[Json], identity: str, linkerd: str, cluster_domain: str) -> Imported:
@@ -42,9 +26,12 @@ def imported(bodies: Iterable[Json], identity: str, linkerd: str, cluster_domain
     for body in given:
         match body.get("kind"):
             case "ExternalWorkload":
-                done.bodies.append(_workload(body, done, identity, linkerd, cluster_domain))
-            case kind if kind in _GROUPS:
-                done.bodies.append(_group(body, done, identity))
+                group = import_groups.of_member(body, given)
+                member = body if group is None else import_groups.inherited(body, group, done)
+                template = (group and import_groups.identity(group)) or identity
+                done.bodies.append(_workload(member, done, template, linkerd, cluster_domain))
+            case kind if kind in import_groups.KINDS:
+                done.bodies.append(import_groups.converted(body, done, identity))
             case "Service" | "Endpoints" | "Server":
                 continue
             case "ServerAuthorization" | "MeshTLSAuthentication":
@@ -54,7 +41,7 @@ def imported(bodies: Iterable[Json], identity: str, linkerd: str, cluster_domain
     _services(given, done, identity, linkerd, cluster_domain)
     for body in given:
         if body.get("kind") == "Server":
-            done.bodies.append(_server(body, done))
+            done.bodies.append(_server(body, done, given))
     return done
 
 
@@ -79,101 +66,45 @@ def _workload(body: Json, done: Imported, identity: str, linkerd: str, domain: s
     for key in sorted(set(spec) - {"meshTLS", "workloadIPs", "ports"}):
         del spec[key]
         done.note(body, f"spec.{key} was removed: Linkerd ignores it")
-    spec["workloadIPs"] = [one if isinstance(one, dict) else {"ip": one} for one in spec.get("workloadIPs", [])]
+    _addresses(body, done)
     _mesh_tls(body, done, identity, linkerd, domain)
     return body
 
 
+def _addresses(body: Json, done: Imported) -> None:
+    spec = body["spec"]
+    there = spec.get("workloadIPs") or []
+    listed = [there] if isinstance(there, dict) else there
+    spec["workloadIPs"] = [one if isinstance(one, dict) else {"ip": one} for one in listed]
+    if spec["workloadIPs"] != there:
+        done.note(body, "workloadIPs is written as a list of ip: ADDRESS")
+    for one in spec["workloadIPs"]:
+        try:
+            addresses.address(str(one.get("ip")))
+        except ValueError:
+            remedy = "write an address of the host in its place"
+            done.problem(body, f"has the address {one.get('ip')}, which is not an IP address", remedy)
+    if not spec["workloadIPs"]:
+        done.problem(body, "has no workloadIPs, at which peers reach it", "write an address of the host there")
+
+
 def _mesh_tls(body: Json, done: Imported, identity: str, linkerd: str, domain: str) -> None:
     mesh = body["spec"].setdefault("meshTLS", {})
-    name, namespace = body["metadata"]["name"], body["metadata"].get("namespace", "default")
-    group = body["metadata"].get("labels", {}).get(groups.LABEL, "")
+    own, where = body["metadata"]["name"], namespace(body) or "default"
+    group = labels(body).get(groups.LABEL, "")
     if not mesh.get("identity"):
         if not identity:
-            cause = f"ExternalWorkload {_name(body)} has no meshTLS.identity, without which peers cannot verify it"
-            done.problems.append(
-                Problem(cause, "give --identity spiffe://TRUST-DOMAIN/{name}, as SPIRE issues it")
-            )
+            remedy = "give --identity spiffe://TRUST-DOMAIN/{name}, as SPIRE issues it"
+            done.problem(body, "has no meshTLS.identity, without which peers cannot verify it", remedy)
             return
-        values = {"{name}": name, "{namespace}": namespace, "{group}": group}
+        values = {"{name}": own, "{namespace}": where, "{group}": group}
         for key, value in values.items():
             identity = identity.replace(key, value)
         mesh["identity"] = identity
-        done.note(body, f"meshTLS.identity is {identity}, by --identity")
+        done.note(body, f"meshTLS.identity is {identity}")
     if not mesh.get("serverName"):
-        mesh["serverName"] = usual_server_name(name, namespace, linkerd, domain)
+        mesh["serverName"] = usual_server_name(own, where, linkerd, domain)
         done.note(body, f"meshTLS.serverName is {mesh['serverName']}, by Linkerd's convention")
-
-
-# groups --------------------------------------------------------------------------------------------
-
-
-def _group(body: Json, done: Imported, identity: str) -> Json:
-    if body.get("apiVersion") == groups.VERSION:
-        return body
-    spec = body.get("spec", {})
-    template = spec.get("template", {})
-    inner = template.get("spec") or template
-    done.note(
-        body, f"{body.get('apiVersion')} is not a kind of Linkerd's open source; this is fairlead's WorkloadGroup"
-    )
-    mesh = dict(spec.get("meshTLS") or inner.get("meshTLS") or inner.get("meshTls") or {})
-    if not mesh.get("identity"):
-        mesh["identity"] = identity
-        if not identity:
-            cause = f"{body['kind']} {_name(body)} has no meshTLS.identity, by which peers verify its members"
-            done.problems.append(
-                Problem(cause, "give --identity spiffe://TRUST-DOMAIN/{name}, as SPIRE issues it")
-            )
-    if "{name}" not in mesh["identity"] and identity != "":
-        mesh["identity"] = identity
-    probes = [_probe(body, one, done) for one in inner.get("probes") or spec.get("probes") or []]
-    metadata = {key: template.get("metadata", {}).get(key) for key in ("labels", "annotations")}
-    return {
-        "apiVersion": groups.VERSION,
-        "kind": "WorkloadGroup",
-        "metadata": {key: body["metadata"][key] for key in ("name", "namespace") if key in body["metadata"]},
-        "spec": {
-            "template": {
-                "metadata": {key: value for key, value in metadata.items() if value},
-                "spec": {
-                    "ports": [_port(one) for one in inner.get("ports", [])],
-                    **({"probes": [probe for probe in probes if probe]} if any(probes) else {}),
-                },
-            },
-            "meshTLS": mesh,
-        },
-    }
-
-
-def _port(body: Json) -> Json:
-    return {key: body[key] for key in ("name", "port", "protocol", "opaque") if key in body}
-
-
-def _probe(group: Json, body: Json, done: Imported) -> Json:
-    """{}: it has no equivalent."""
-    if "exec" in body:
-        done.note(group, "an exec probe was removed: commands never come from the cluster; write it on the host")
-        return {}
-    probe: Json = {}
-    for key, value in body.items():
-        name = _TIMES.get(key, key)
-        if name not in _PROBE:
-            done.note(group, f"{key} of a probe was removed: it is not known")
-            continue
-        probe[name] = _seconds(value) if name.endswith("Seconds") else value
-        if probe[name] != value or name != key:
-            done.note(group, f"{key}: {value} of a probe is written {name}: {probe[name]}")
-    target = probe.get("httpGet") or probe.get("tcpSocket") or {}
-    if isinstance(target, dict) and target.pop("host", None) is not None:
-        done.note(group, "the host of a probe was removed: each agent probes the address of its own host")
-    return probe
-
-
-def _seconds(value: object) -> object:
-    """Whole seconds, at least 1, of a duration like 15s; another value as it is."""
-    found = re.fullmatch(r"([0-9.]+)(ms|s|m|h)", value) if isinstance(value, str) else None
-    return max(1, round(float(found[1]) * _UNITS[found[2]])) if found else value
 
 
 # Services, Endpoints, Servers ----------------------------------------------------------------------
@@ -181,15 +112,15 @@ def _seconds(value: object) -> object:
 
 def _services(given: Iterable[Json], done: Imported, identity: str, linkerd: str, domain: str) -> None:
     """Endpoints beside a Service without a selector become ExternalWorkloads that it selects."""
-    endpoints = {_name(body): body for body in given if body.get("kind") == _ENDPOINTS}
+    endpoints = {name(body): body for body in given if body.get("kind") == _ENDPOINTS}
     for service in (body for body in given if body.get("kind") == "Service"):
-        beside = endpoints.pop(_name(service), None)
+        beside = endpoints.pop(name(service), None)
         if beside is not None and not service.get("spec", {}).get("selector"):
             label = {"app": service["metadata"]["name"]}
             service.setdefault("spec", {})["selector"] = label
             done.note(service, "it selects the ExternalWorkloads, in place of its Endpoints, which are not meshed")
             for body in _from_endpoints(beside, label):
-                done.note(beside, f"its address {body['spec']['workloadIPs'][0]['ip']} is {_name(body)} now")
+                done.note(beside, f"its address {body['spec']['workloadIPs'][0]['ip']} is {name(body)} now")
                 done.bodies.append(_workload(body, done, identity, linkerd, domain))
         elif beside is not None:
             done.bodies.append(beside)
@@ -197,39 +128,55 @@ def _services(given: Iterable[Json], done: Imported, identity: str, linkerd: str
     done.bodies += endpoints.values()
 
 
-def _from_endpoints(body: Json, labels: Mapping[str, str]) -> Iterator[Json]:
+def _from_endpoints(body: Json, shown: Mapping[str, str]) -> Iterator[Json]:
     meta, number = body["metadata"], 0
-    namespace = {"namespace": meta["namespace"]} if "namespace" in meta else {}
+    where = {"namespace": meta["namespace"]} if "namespace" in meta else {}
     for subset in body.get("subsets", []):
         for address in subset.get("addresses", []):
             number += 1
             yield {
                 "apiVersion": WORKLOADS,
                 "kind": "ExternalWorkload",
-                "metadata": {"name": f"{meta['name']}-{number}", **namespace, "labels": dict(labels)},
+                "metadata": {"name": f"{meta['name']}-{number}", **where, "labels": dict(shown)},
                 "spec": {
                     "workloadIPs": [{"ip": address["ip"]}],
-                    "ports": [_port(port) for port in subset.get("ports", [])],
+                    "ports": [import_groups.port(port) for port in subset.get("ports", [])],
                 },
             }
 
 
-def _server(body: Json, done: Imported) -> Json:
-    """A podSelector never meets a host."""
+def _server(body: Json, done: Imported, given: Iterable[Json]) -> Json:
+    """A podSelector never selects a host. One that selects pods of the same manifests stays."""
     spec = body.get("spec", {})
     wanted = spec.get("podSelector", {}).get("matchLabels", {})
-    labels = [
-        one["metadata"].get("labels", {})
-        for one in done.bodies
-        if one.get("kind") == "ExternalWorkload" and _namespace(one) == _namespace(body)
-    ]
-    if wanted and any(wanted.items() <= found.items() for found in labels):
-        spec["externalWorkloadSelector"] = spec.pop("podSelector")
-        done.note(body, "podSelector is externalWorkloadSelector: a podSelector never selects a host")
-        if body.get("apiVersion") not in ("policy.linkerd.io/v1beta2", "policy.linkerd.io/v1beta3"):
-            done.note(body, f"{body.get('apiVersion')} has no externalWorkloadSelector: it is v1beta3")
-            body["apiVersion"] = "policy.linkerd.io/v1beta3"
+    here = [one for one in done.bodies if namespace(one) == namespace(body)]
+    if not wanted or not any(wanted.items() <= _of_hosts(one).items() for one in here):
+        return body
+    if pods := [one for one in given if namespace(one) == namespace(body) and _makes(one, wanted)]:
+        beside = f"podSelector selects the pods of {pods[0]['kind']} {name(pods[0])}, and never a host"
+        done.note(body, f"its {beside}; write another Server with externalWorkloadSelector for the hosts")
+        return body
+    spec["externalWorkloadSelector"] = spec.pop("podSelector")
+    done.note(body, "podSelector is externalWorkloadSelector: a podSelector never selects a host")
+    if body.get("apiVersion") not in ("policy.linkerd.io/v1beta2", "policy.linkerd.io/v1beta3"):
+        done.note(body, f"{body.get('apiVersion')} has no externalWorkloadSelector: it is v1beta3")
+        body["apiVersion"] = "policy.linkerd.io/v1beta3"
     return body
+
+
+def _of_hosts(body: Json) -> Mapping[str, str]:
+    """The labels of the ExternalWorkloads that this object is, or of which it is the template."""
+    if body.get("kind") == "ExternalWorkload":
+        return labels(body)
+    return labels(body["spec"]["template"]) if body.get("kind") == "WorkloadGroup" else {}
+
+
+def _makes(body: Json, wanted: Mapping[str, str]) -> bool:
+    """Whether this object is a pod with these labels, or makes such pods."""
+    if body.get("kind") in _TEMPLATED:
+        template = body.get("spec", {}).get("template", {})
+        return wanted.items() <= labels({"metadata": {}, **template}).items()
+    return body.get("kind") == "Pod" and wanted.items() <= labels(body).items()
 
 
 def _clients(body: Json, done: Imported) -> Json:
@@ -247,12 +194,3 @@ def _clients(body: Json, done: Imported) -> Json:
                 body, f"the pattern {identity} never matches the SPIFFE ID of a host: list each host's exact ID"
             )
     return body
-
-
-def _namespace(body: Json) -> str:
-    return str(body["metadata"].get("namespace", ""))
-
-
-def _name(body: Json) -> str:
-    namespace = _namespace(body)
-    return f"{namespace}/{body['metadata']['name']}" if namespace else str(body["metadata"]["name"])
