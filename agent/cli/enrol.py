@@ -26,6 +26,7 @@ not given are those of the existing ExternalWorkload.
 
   fairlead enrol db-1 -n shop --address 192.0.2.10 --identity spiffe://root.linkerd.cluster.local/{name} \\
     --port app=5432 --label app=db --pod-network 10.42.0.0/16 --bundle db-1.bundle
+  fairlead enrol db-2 -n shop --group db --address 192.0.2.11
 
 Refused: an address or identity that another ExternalWorkload or a pod has; another host of this name, unless
 --replace. --dry-run -o yaml prints the objects and changes nothing."""
@@ -50,14 +51,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def _bundle_arguments(group: Any) -> None:
     group.add_argument("--bundle", metavar="FILE", help='default: NAME.bundle; "-": standard output')
-    group.add_argument("--pod-network", action="append", default=[], metavar="CIDR", help="of the cluster")
-    group.add_argument("--service-network", action="append", default=[], metavar="CIDR")
+    group.add_argument(
+        "--pod-network", action="append", default=[], metavar="CIDR", help="of the cluster; repeatable"
+    )
+    group.add_argument(
+        "--service-network", action="append", default=[], metavar="CIDR", help="of the cluster; repeatable"
+    )
     group.add_argument("--audience", default="kubernetes", help="of JWT-SVIDs (default: kubernetes)")
     group.add_argument("--api-server", default="", metavar="URL", help="as hosts reach it")
     group.add_argument("--api-ca", default="", metavar="FILE", help="PEM of its authority")
     group.add_argument("--anchors", default="", metavar="FILE", help="PEM of the mesh's trust anchors")
-    group.add_argument("--linkerd-namespace", default="linkerd", metavar="NAMESPACE")
-    group.add_argument("--cluster-domain", default="", metavar="DOMAIN")
+    group.add_argument("--linkerd-namespace", default="linkerd", metavar="NAMESPACE", help="default: linkerd")
+    group.add_argument("--cluster-domain", default="", metavar="DOMAIN", help="of the cluster's DNS")
     group.add_argument("--trust-domain", default="", metavar="DOMAIN", help="of Linkerd's control plane")
     group.add_argument("--workload-api", default="", metavar="PATH", help="of SPIRE's socket on the host")
     group.add_argument(
@@ -71,7 +76,9 @@ def _bundle_arguments(group: Any) -> None:
         metavar="SECONDS",
         help="between two renewals of the host's Lease",
     )
-    group.add_argument("--exempt", action="append", default=[], metavar="ADDRESS:PORT", help="never redirected")
+    group.add_argument(
+        "--exempt", action="append", default=[], metavar="ADDRESS:PORT", help="never redirected; repeatable"
+    )
 
 
 def _period(text: str) -> int:

@@ -11,7 +11,9 @@ DESCRIPTION = """\
 Run by an operator, with kubectl's rights.
   sync      bring each ExternalWorkload of the group that an older template made to the present one;
             --dry-run names them, and changes nothing. A host's own configuration changes only by `fairlead join`
-            with a new bundle."""
+            with a new bundle.
+
+  fairlead group sync db -n shop --dry-run"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,12 +19,14 @@ selects a host. A note on standard error says what was changed, and why. It asks
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", metavar="FILE", nargs="+")
+    parser.add_argument("files", metavar="FILE", nargs="+", help='"-": standard input')
     parser.add_argument(
         "--identity", default="", metavar="SPIFFE-ID", help="for what has none; with {name} filled in"
     )
-    parser.add_argument("--linkerd-namespace", default="linkerd", metavar="NAMESPACE")
-    parser.add_argument("--cluster-domain", default="cluster.local", metavar="DOMAIN")
+    parser.add_argument("--linkerd-namespace", default="linkerd", metavar="NAMESPACE", help="default: linkerd")
+    parser.add_argument(
+        "--cluster-domain", default="cluster.local", metavar="DOMAIN", help="default: cluster.local"
+    )
     parser.add_argument("-o", dest="output", choices=["yaml", "json"], default="yaml", help="how to print")
 
 

@@ -25,6 +25,8 @@ shows what changes and what `fairlead doctor` finds wrong, starts the service wi
 waits until the host is Ready; then the redirect is kept. A second run shows what differs. A value that a person
 set is never overwritten: the command is refused and names it, unless --replace.
 
+  fairlead join db-1.bundle --fingerprint SHA256
+
 Without a bundle: reverts a `fairlead leave`. The proxy is started, the redirect is set, and the host becomes Ready
 when identity, proxy, redirect and probes are as intended. The command waits for that, up to --timeout.
 

@@ -18,7 +18,10 @@ HELP = "list the hosts of a fleet, and which of them serve; run by an operator"
 DESCRIPTION = """\
 Run by an operator, with kubectl's rights: lists every ExternalWorkload with its Ready condition and when its host
 last renewed its Lease (by the host's clock). Where the watcher keeps a silent host in load balancing, HELD says
-why. It works without a watcher, and says that none runs."""
+why. It works without a watcher, and says that none runs.
+
+  fairlead list --not-ready
+  fairlead list -n shop --group db --outdated -o wide"""
 
 NO_WATCHER = "no watcher runs, so a host that dies stays in load balancing"
 INSTALL = "install it: config/cluster/watcher.yaml; or name its namespace: --watcher-namespace"

@@ -16,7 +16,9 @@ The ExternalWorkload of a host that did not say that nothing is in flight stays,
 says so, and the command is run again then. A run that was broken off is completed by the next one.
 
 With --due it retires the members of WorkloadGroups that the watcher has found silent for spec.retire.after days.
-config/cluster/watcher-retire.yaml runs that every hour."""
+config/cluster/watcher-retire.yaml runs that every hour.
+
+  fairlead retire db-1 -n shop"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +53,9 @@ def run(args: argparse.Namespace) -> int:
         outcome = main.retire(way, args.name, args.namespace, args.timeout, _say)
     if outcome.kept:
         raise Failure(Exit.LATE, f"cannot retire {label} yet: {outcome.kept}", outcome.remedy)
+    if outcome.absent:
+        print(f"there is no ExternalWorkload {label}, nor anything else of it; see `fairlead list`")
+        return Exit.OK
     print(f"{label} is retired; delete its entries at SPIRE's server, and on the host: fairlead leave")
     return Exit.OK
 

@@ -75,6 +75,7 @@ def test_a_dry_run_changes_nothing(operator: Operator) -> None:
     done = operator.enrol("--dry-run", "-o", "yaml")
     kinds = [body["kind"] for body in yaml.safe_load_all(done.out)]
     assert kinds == ["ExternalWorkload", "Lease", "Role", "RoleBinding"], done.err
+    assert "&" not in done.out and "*" not in done.out, "what is there twice is written twice"
     assert not operator.has("externalworkloads") and not operator.bundle().exists()
 
 

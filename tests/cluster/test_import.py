@@ -18,7 +18,6 @@ OF_KUBERNETES = {
     "ServiceAccount": "serviceaccounts",
     "Pod": "pods",
     "Deployment": "deployments",
-    "WorkloadGroup": "workloadgroups",
 }
 
 

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
 
 def add(parser: argparse.ArgumentParser) -> None:
     host = parser.add_argument_group("the host")
-    host.add_argument("--address", action="append", default=[], metavar="IP", help="where peers dial the host")
+    host.add_argument(
+        "--address", action="append", default=[], metavar="IP", help="where peers dial the host; repeatable"
+    )
     host.add_argument("--identity", default="", metavar="SPIFFE-ID", help="with {name}, {namespace} filled in")
     host.add_argument("--server-name", default="", metavar="NAME", help="the SNI of peers' handshakes")
     host.add_argument(
@@ -18,9 +20,16 @@ def add(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=_port,
         metavar="[NAME=]PORT[/opaque]",
-        help="of the application; opaque: its server speaks first",
+        help="of the application; opaque: its server speaks first; repeatable",
     )
-    host.add_argument("--label", action="append", default=[], type=_label, metavar="KEY=VALUE")
+    host.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        type=_label,
+        metavar="KEY=VALUE",
+        help="by which Services select the host; repeatable",
+    )
     host.add_argument("--api-identity", default="", metavar="SPIFFE-ID", help="default: --identity and /agent")
     host.add_argument(
         "--account",

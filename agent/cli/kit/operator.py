@@ -49,9 +49,19 @@ def show_objects(bodies: Iterable[Mapping[str, Any]], output: str) -> None:
     if output == "json":
         show({"apiVersion": "v1", "kind": "List", "items": list(bodies)}, output)
     else:
-        import yaml
+        print("---\n".join(map(as_yaml, bodies)), end="")
 
-        print("---\n".join(yaml.safe_dump(dict(body), sort_keys=False) for body in bodies), end="")
+
+def as_yaml(body: Mapping[str, Any]) -> str:
+    """As people write it: what is there twice is written twice, and not by reference."""
+    import yaml
+
+    class Plain(yaml.SafeDumper):
+        def ignore_aliases(self, _data: Any) -> bool:
+            return True
+
+    text: str = yaml.dump(dict(body), Dumper=Plain, sort_keys=False)
+    return text
 
 
 def show(report: Mapping[str, Any], output: str) -> None:

@@ -31,10 +31,11 @@ _AGAIN: Final = 5  # times that a write is repeated after another program's
 
 @dataclass(frozen=True)
 class Outcome:
-    """`kept`: why the ExternalWorkload stays for now; "": it is deleted."""
+    """`kept`: why the ExternalWorkload stays for now; "": it is deleted. `absent`: there was none."""
 
     kept: str = ""
     remedy: str = ""
+    absent: bool = False
 
 
 class Retirement:
@@ -68,7 +69,7 @@ class Retirement:
         found = await self._api.get(self._workload)
         if found is None:
             await self._remove_rights()
-            return Outcome()
+            return Outcome(absent=True)
         annotations = await self._mark(found)
         drained = annotations.get(objects.DRAINED) == "true" or await self._has_drained(timeout)
         if drained:

@@ -8,7 +8,8 @@ from ipaddress import ip_network
 from typing import Any, Final
 
 from agent.core import addresses
-from agent.core.enrol.request import Port, Problem
+from agent.core.enrol import request
+from agent.core.enrol.request import Host, Port, Problem
 
 Json = dict[str, Any]
 VERSION: Final = "workload.fairlead.dev/v1beta1"
@@ -77,6 +78,54 @@ def read(body: Json) -> Group:
         settings=spec.get("host", {}),
         digest=digest(spec),
     )
+
+
+def body(group: Group) -> Json:
+    """As `read` takes it, without the digest."""
+    ports = [
+        {
+            **({"name": one.name} if one.name else {}),
+            "port": one.port,
+            **({"opaque": True} if one.opaque else {}),
+        }
+        for one in group.ports
+    ]
+    optional = {"networks": list(group.networks), "host": dict(group.settings)}
+    name = {"serverName": group.server_name} if group.server_name else {}
+    return {
+        "apiVersion": VERSION,
+        "kind": "WorkloadGroup",
+        "metadata": {"name": group.name, "namespace": group.namespace},
+        "spec": {
+            "template": {
+                "metadata": {"labels": dict(group.labels)} if group.labels else {},
+                "spec": {"ports": ports},
+            },
+            "meshTLS": {"identity": group.identity, **name},
+            **{key: value for key, value in optional.items() if value},
+        },
+    }
+
+
+def template_problems(group: Group) -> Iterator[Problem]:
+    """Of a group that the API server has not checked."""
+    if not request.is_label(group.name):
+        fitting = request.suggestion(group.name).replace(".", "-")[:63].strip("-")
+        cause = f"{group.name!r} cannot be a group's name, which is the value of a label"
+        yield Problem(cause, f"use {fitting}" if fitting else "use lower-case letters, digits and dashes")
+    if group.identity and "{name}" not in group.identity:
+        cause = f"the identity {group.identity} has no {{name}}, so that peers cannot tell the members apart"
+        yield Problem(cause, "write --identity spiffe://TRUST-DOMAIN/{name}")
+    if not group.ports:
+        yield Problem("the group has no port", "give --port [NAME=]PORT")
+    for text in (*group.networks, *group.settings.get("podNetworks", ())):
+        try:
+            ip_network(text)
+        except ValueError:
+            yield Problem(f"{text!r} is not a network", "write it like 192.0.2.0/24")
+    identity, server_name = (group.filled(one, "name") for one in (group.identity, group.server_name or "{name}"))
+    member = Host("name", group.namespace, (), identity, server_name, group.ports)
+    yield from request.common_problems(member)
 
 
 def problems(group: Group, texts: tuple[str, ...]) -> Iterator[Problem]:

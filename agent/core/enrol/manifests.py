@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agent.core.enrol import group as group_of_hosts
 from agent.core.enrol import objects
+from agent.core.enrol.group import Group
 from agent.core.enrol.request import Host, Port, Problem
 
 Json = dict[str, Any]
@@ -26,6 +28,10 @@ def problems(host: Host, clients: Sequence[str]) -> Iterator[Problem]:
         yield Problem(cause, "give --label app=NAME")
     if not host.ports:
         yield Problem("the host has no port", "give --port [NAME=]PORT")
+    yield from client_problems(clients)
+
+
+def client_problems(clients: Sequence[str]) -> Iterator[Problem]:
     for client in clients:
         if "*" in client:
             cause = f"{client!r} is a pattern, which no SPIFFE ID matches"
@@ -35,6 +41,25 @@ def problems(host: Host, clients: Sequence[str]) -> Iterator[Problem]:
 def parts(host: Host, service: str, clients: Sequence[str], linkerd: str) -> Iterator[Part]:
     """`clients`: identities that may connect; none: every client may, as the default policy says."""
     yield Part(_WORKLOAD, objects.workload(host))
+    yield from _around(host, service, clients, linkerd)
+
+
+def parts_of_group(group: Group, service: str, clients: Sequence[str], linkerd: str) -> Iterator[Part]:
+    """The same for hosts that are alike: their WorkloadGroup, and what selects its members."""
+    yield Part(_GROUP, group_of_hosts.body(group))
+    members = Host(
+        name=group.name,
+        namespace=group.namespace,
+        addresses=(),
+        identity=group.identity,
+        server_name=group.server_name,
+        ports=group.ports,
+        labels=group.labels or {group_of_hosts.LABEL: group.name},
+    )
+    yield from _around(members, service, clients, linkerd)
+
+
+def _around(host: Host, service: str, clients: Sequence[str], linkerd: str) -> Iterator[Part]:
     yield Part(_SERVICE, _service(host, service))
     if not clients:
         return
@@ -51,6 +76,10 @@ The host as Linkerd knows it. `fairlead enrol` writes the same, and the Lease an
 It has no status: the host's agent writes its conditions, and without Ready=True it gets no traffic. An apply with
 a status is silently cut: the status is a resource of its own. fairlead.dev/host names the API user that may write
 it."""
+_GROUP = """\
+Hosts that are alike; `fairlead enrol NAME --group` makes each member's ExternalWorkload of it, with the label
+workloadGroup. {name} in the identity is the member's, by which peers tell it from the others. Needs
+config/cluster/workloadgroup.yaml."""
 _SERVICE = """\
 How pods reach the host: a Service selects the ExternalWorkloads of its namespace by their labels, as it selects
 pods. It may select both."""

@@ -74,9 +74,14 @@ def usual_server_name(name: str, namespace: str, linkerd: str, cluster_domain: s
 def problems(host: Host) -> Iterator[Problem]:
     """Everything that is wrong with it, before the cluster is asked."""
     yield from name_problems(host.name)
+    yield from _address_problems(host.addresses)
+    yield from common_problems(host)
+
+
+def common_problems(host: Host) -> Iterator[Problem]:
+    """Of what a group's template may give too."""
     if not re.fullmatch(_LABEL, host.namespace):
         yield Problem(f"{host.namespace!r} is not the name of a namespace", "write a DNS label, like shop")
-    yield from _address_problems(host.addresses)
     yield from _identity_problems(host)
     if not re.fullmatch(_SUBDOMAIN, host.server_name) or len(host.server_name) > spiffe.MOST_IN_WORKLOAD:
         remedy = "write a DNS name of at most 253 characters"
@@ -91,6 +96,11 @@ def name_problems(name: str) -> Iterator[Problem]:
         yield Problem(f"{name!r} is not a DNS subdomain", remedy)
     elif len(name) > MOST_NAME:
         yield Problem(f"the name has {len(name)} characters, and at most {MOST_NAME} are possible", "shorten it")
+
+
+def is_label(name: str) -> bool:
+    """Whether it is a DNS label: the value of a label too, and without dots."""
+    return re.fullmatch(_LABEL, name) is not None
 
 
 def suggestion(name: str) -> str:
