@@ -125,7 +125,8 @@ class StatusApi(Protocol):
     async def read(self) -> Workload: ...
 
     def watch(self, resource_version: str) -> AsyncIterator[Workload | None]:
-        """Yield the ExternalWorkload at each change after `resource_version`; None when it was deleted.
+        """Yield the ExternalWorkload at each change after `resource_version`; None when it was deleted. "": as it
+        is now, if it is there, and then at each change.
 
         Ends without an error when the server ends the watch or no longer has that version (410): read again.
         """

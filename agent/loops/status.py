@@ -25,8 +25,12 @@ SPACING = 0.5
 # An API server that restarts ends all watches of a fleet together. One that ended before its time, in seconds, is
 # opened again within the second of these, by chance, or after the next renewal of the Lease.
 WATCHED, SPREAD = 240.0, 30.0
+# A watch that ends sooner than this, in seconds, and without an event, was refused: its version is too old.
+REFUSED = 5.0
 # What a renewal of the Lease proves to be over.
 CUT_OFF = frozenset({Reason.API_UNREACHABLE, Reason.API_TIMEOUT})
+# How a watch ends whose API server ends.
+BROKEN_OFF = CUT_OFF | {Reason.API_FAILING}
 # For one of these reasons, not Ready is not a failure: an operator took the host out, so it is not a flap.
 TAKEN_OUT = frozenset({Reason.DRAINING, Reason.LEFT, Reason.SHUTTING_DOWN, Reason.PROXY_REPLACING, Reason.RETIRED})
 
@@ -50,6 +54,7 @@ class StatusLoop:
         self._write_fault: Fault | None = None
         self._failed_reads = 0
         self._watched_from: float | None = None  # since when this watch is open
+        self._too_old = ""  # the version of the ExternalWorkload that the API server no longer has
         self._reread = asyncio.Event()
         self._heard, self._edits = Heard(), Edits()
         self._aside_at: float | None = None  # the last write that did not flip Ready
@@ -72,7 +77,7 @@ class StatusLoop:
             except Trouble as trouble:
                 self._lost(trouble)
                 self._failed_reads += 1
-                if self._watched_from is not None and trouble.reason in CUT_OFF:
+                if self._watched_from is not None and trouble.reason in BROKEN_OFF:
                     await self._rest(failed=True)
                 else:
                     await self._pause("WorkloadMatches", trouble, self._failed_reads - 1)
@@ -123,10 +128,24 @@ class StatusLoop:
             await asyncio.gather(watch, again, return_exceptions=True)
 
     async def _watch(self, version: str) -> None:
+        """Where the API server no longer has that version, from what is there. One that was restarted has no
+        earlier ones, and the version of an object that is not written stays: each watch would end at once."""
+        if version != self._too_old:
+            began = _now()
+            if await self._changes(version) or _now() - began > REFUSED:
+                return
+            self._too_old = version
+        await self._changes("")
+
+    async def _changes(self, version: str) -> bool:
+        """Until the watch ends. There were some."""
+        some = False
         async for seen in self._api.watch(version):
             if seen is None:
                 raise Trouble(Reason.WORKLOAD_MISSING, "it was deleted")
             self._saw(seen)
+            some = True
+        return some
 
     def _saw(self, seen: Workload) -> None:
         """By a reading or the watch."""

@@ -157,6 +157,16 @@ async def test_a_watch_resumes_from_a_version(world: World) -> None:
     assert await first(world.api, patched.resource_version) == await world.api.read()
 
 
+async def test_a_watch_without_a_version_begins_with_what_is_there(world: World) -> None:
+    await world.create()
+    seen = await world.api.read()
+    async with opened(world.api, "") as watch:
+        assert await anext(watch) == seen
+        await world.edit()
+        changed = await anext(watch)
+        assert changed is not None and changed.ports == WORKLOAD.ports[:1]
+
+
 async def test_a_forgotten_version_ends_quietly(world: World) -> None:
     await world.create()
     assert [seen async for seen in world.api.watch(TOO_OLD)] == []

@@ -70,9 +70,11 @@ class MemoryStatusApi:
 
     async def watch(self, resource_version: str) -> AsyncGenerator[Workload | None, None]:
         self._enter("watch")
-        version, era = int(resource_version), self._era
+        version, era = int(resource_version or self._version), self._era
         if version < self._oldest:
             return
+        if not resource_version and self.workload is not None:
+            yield self.workload
         while era == self._era:
             self._trouble("watch")
             news = self._news

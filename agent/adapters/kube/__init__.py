@@ -96,7 +96,7 @@ class KubeApi:
         query = {
             "watch": "1",
             "fieldSelector": f"metadata.name={self._name}",
-            "resourceVersion": resource_version,
+            **({"resourceVersion": resource_version} if resource_version else {}),
             "timeoutSeconds": str(self._watch_seconds),
         }
         caller = self._caller
