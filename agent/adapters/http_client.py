@@ -131,11 +131,13 @@ async def connect(server: Server) -> Connection:
         interleave=1,
         socket_factory=lambda info: opened(info, server.options),
     )
-    name = (server.name or server.host) if server.tls else None
+    reader, writer = await asyncio.open_connection(sock=made)
+    # From here on the socket is the transport's. Closed behind its back, it would be the next connection's number.
     try:
-        reader, writer = await asyncio.open_connection(sock=made, ssl=server.tls, server_hostname=name)
+        if server.tls:
+            await writer.start_tls(server.tls, server_hostname=server.name or server.host)
     except BaseException:
-        made.close()
+        writer.transport.abort()
         raise
     return Connection(reader, writer)
 

@@ -2,13 +2,17 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from agent.adapters import http_client
 from agent.adapters.http_client import KEPT_FOR, Broken, Connection, Disconnected, Request, Server
+from agent.sandbox.identity.ca import Authority
 from tests.contract.probe_servers import Serve, endless_headers, http, lies, resets, saying, server
+from tests.contract.status_worlds import server_tls
 
 GET = Request("GET", "/", {"Host": "x"})
 
@@ -71,6 +75,30 @@ async def test_an_address_needs_no_resolver_and_so_no_thread(monkeypatch: pytest
         with pytest.raises(socket.gaierror):
             await http_client.connect(Server("name.example", port))
     assert asked == ["name.example"]
+
+
+async def test_a_connection_that_is_cancelled_leaves_its_socket_to_no_other(tmp_path: Path) -> None:
+    """At each step on its way: one that was timed out when its handshake ended."""
+    authority = Authority("example.org")
+    tls = server_tls(authority, ["127.0.0.1"], tmp_path)
+    trusting = ssl.create_default_context(cadata=authority.pem)
+    cancelled, steps = 0, 0
+    async with server(repeating(http("200 OK", body="hello")), tls) as port:
+        there = Server("127.0.0.1", port, trusting)
+        while True:
+            connecting = asyncio.create_task(http_client.connect(there))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            if connecting.done():
+                connecting.result().abort()
+                break
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
+            connection = await http_client.connect(there)
+            assert await told(connection) == (200, b"hello")
+            connection.abort()
+            cancelled, steps = cancelled + connecting.cancelled(), steps + 1
+    assert cancelled > 5
 
 
 async def test_a_request_is_as_it_was_asked() -> None:
