@@ -9,6 +9,19 @@ from agent.core import numbers
 from agent.core.watch.fleet import Name, Standing, WorkloadSeen
 from agent.core.watch.guard import Pace
 
+# Each metric: its kind, and what it is.
+METRICS = {
+    "fairlead_watcher_leads": ("gauge", "1 where this replica writes"),
+    "fairlead_watcher_stale": (
+        "gauge",
+        "1 where the view of a scope is stale, by namespace; empty: all namespaces",
+    ),
+    "fairlead_watcher_hosts": ("gauge", "hosts, by standing: well, late, silent, planned, out or unjudged"),
+    "fairlead_watcher_held_hosts": ("gauge", "silent hosts that the guard keeps in load balancing"),
+    "fairlead_watcher_zone_guarded": ("gauge", "1 where the guard slows down or stops, by zone and pace"),
+    "fairlead_watcher_marked_total": ("counter", "hosts that this replica has marked since it started"),
+}
+
 
 class Pages:
     """`leads`: this replica may write."""
@@ -46,25 +59,31 @@ class Pages:
         )
 
     def _lines(self) -> Iterator[str]:
-        decision, board = self._board.decision, self._board
-        yield "# TYPE fairlead_watcher_leads gauge"
-        yield f"fairlead_watcher_leads {int(self._leads())}"
-        yield "# TYPE fairlead_watcher_stale gauge"
-        for scope, view in board.views.items():
-            stale = int(view.stale(board.clock(), board.limits))
-            yield f'fairlead_watcher_stale{{namespace="{_escaped(scope)}"}} {stale}'
-        yield "# TYPE fairlead_watcher_hosts gauge"
-        for standing in Standing:
-            count = decision.standings.get(standing, 0)
-            yield f'fairlead_watcher_hosts{{standing="{standing.value}"}} {count}'
-        yield "# TYPE fairlead_watcher_held_hosts gauge"
-        yield f"fairlead_watcher_held_hosts {len(decision.held)}"
-        yield "# TYPE fairlead_watcher_zone_guarded gauge"
-        for zone, pace in decision.memory.paces.items():
-            labels = f'zone="{_escaped(zone)}",pace="{pace.value}"'
-            yield f"fairlead_watcher_zone_guarded{{{labels}}} {int(pace is not Pace.NORMAL)}"
-        yield "# TYPE fairlead_watcher_marked_total counter"
-        yield f"fairlead_watcher_marked_total {self._judge.marked}"
+        for name, (kind, text) in METRICS.items():
+            yield f"# HELP {name} {text}"
+            yield f"# TYPE {name} {kind}"
+            yield from (f"{name}{labels} {value}" for labels, value in self._values(name))
+
+    def _values(self, name: str) -> Iterator[tuple[str, int]]:
+        """With the labels of each."""
+        board, decision = self._board, self._board.decision
+        match name.removeprefix("fairlead_watcher_"):
+            case "leads":
+                yield "", int(self._leads())
+            case "stale":
+                for scope, view in board.views.items():
+                    yield f'{{namespace="{_escaped(scope)}"}}', int(view.stale(board.clock(), board.limits))
+            case "hosts":
+                for standing in Standing:
+                    yield f'{{standing="{standing.value}"}}', decision.standings.get(standing, 0)
+            case "held_hosts":
+                yield "", len(decision.held)
+            case "zone_guarded":
+                for zone, pace in decision.memory.paces.items():
+                    labels = f'{{zone="{_escaped(zone)}",pace="{pace.value}"}}'
+                    yield labels, int(pace is not Pace.NORMAL)
+            case "marked_total":
+                yield "", self._judge.marked
 
 
 def _target(name: Name, seen: WorkloadSeen, port: int) -> dict[str, object]:
