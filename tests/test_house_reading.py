@@ -16,6 +16,8 @@ OTHERWISE = {
     "adapters/proxy_unit.py": _KERNEL,
     "cli/kit/configuration.py": _NAMED,
     "cli/kit/operator.py": _NAMED,
+    "cli/kit/crash.py": _CREATES,
+    "cli/main.py": _KERNEL,
     "cli/proxy.py": _NAMED,
     "host/__init__.py": _KERNEL,
     "host/listeners.py": _KERNEL,

@@ -4,6 +4,9 @@ import argparse
 import difflib
 import importlib
 import io
+import os
+import select
+import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -79,19 +82,42 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    parser = build_parser(arguments[:1])
-    if not arguments:
-        parser.print_help()
-        return Exit.OK
-    args = parser.parse_args(arguments)
+    prefix = ""
     try:
+        parser = build_parser(arguments[:1])
+        if not arguments:
+            parser.print_help()
+            return Exit.OK
+        args = parser.parse_args(arguments)
+        prefix = getattr(args, "prefix", "")
         code: int = args.run(args)
+        sys.stdout.flush()
     except Failure as failure:
         complain(failure.message, failure.remedy)
         return failure.code
     except KeyboardInterrupt:
-        return 128 + 2
+        return 128 + signal.SIGINT
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_gone():
+            return 128 + signal.SIGPIPE
+        from agent.cli.kit import crash
+
+        return crash.reported(error, arguments[0] if arguments else "help", prefix)
     return code
+
+
+def _reader_gone() -> bool:
+    """Whatever reads standard output has ended, as `head` does."""
+    try:
+        written = sys.stdout.fileno()
+    except (OSError, ValueError):  # a test's
+        return False
+    watched = select.poll()
+    watched.register(written, 0)
+    if not any(event & select.POLLERR for _, event in watched.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), written)  # what is left in the buffer goes there
+    return True
 
 
 def _escape_output() -> None:

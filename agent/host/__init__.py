@@ -82,6 +82,11 @@ class Host:
         return self.state / "join-bundle"
 
     @property
+    def traces(self) -> Path:
+        """Of bugs that ended a verb of root's."""
+        return self.prefix / "var/log/fairlead"
+
+    @property
     def state(self) -> Path:
         return self.prefix / "var/lib/fairlead"
 

@@ -12,12 +12,13 @@ class Exit(enum.IntEnum):
     NOT_READY = 3  # status: the host is not Ready (as systemctl is-active has it)
     CONFIG = 64  # the configuration is wrong; every problem was listed
     UNAVAILABLE = 69  # the agent, or another requirement, is not available
+    BUG = 70  # of fairlead: the trace is where the message says
     LATE = 75  # not done in time; it may still be done later
     NOT_PERMITTED = 77
 
 
 EPILOG = (
-    "exit codes: 0 done, 1 failed, 2 usage, 3 not ready, 64 configuration, 69 unavailable, 75 late, "
+    "exit codes: 0 done, 1 failed, 2 usage, 3 not ready, 64 configuration, 69 unavailable, 70 bug, 75 late, "
     "77 not permitted"
 )
 
