@@ -21,7 +21,10 @@ against this host's SVID and keeps them as a proposal. The proxy uses a proposal
   show      the certificates in force and the proposed ones
   accept    put the proposal in force; needs its digest, so that no other proposal is accepted.
             The proxy reads the trust anchors at its next start, at a random time within
-            identity.anchors_window. To accept the same proposal again changes nothing."""
+            identity.anchors_window. To accept the same proposal again changes nothing.
+
+  fairlead anchors show                show both, with their digests and dates
+  sudo fairlead anchors accept DIGEST  put the proposal of that digest in force"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

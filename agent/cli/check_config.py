@@ -16,7 +16,11 @@ DESCRIPTION = """\
 Reads a configuration and lists every problem with its file, key, cause and remedy.
 Without FILE it reads /etc/fairlead/fairlead.toml below --prefix; with "-", standard input.
 --json writes {"file", "good", "problems", "warnings", "while_not_ready"}; a problem has "key", "cause", "remedy".
-It does not depend on the host and does not change it. Exit 0: good, perhaps with warnings; 64: problems."""
+It does not depend on the host and does not change it. Exit 0: good, perhaps with warnings; 64: problems.
+
+  fairlead check-config                  the configuration of this host
+  fairlead check-config fairlead.toml    a file, before it is copied to a host
+  fairlead check-config --json - < FILE  standard input, with the result for a program"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

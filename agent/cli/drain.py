@@ -13,6 +13,9 @@ Takes this host out of service without failing a request, and shows each step:
 The proxy keeps running, outbound connections still use it, and the redirect stays. The host stays drained
 across restarts and reboots, until `fairlead undrain`. To stop the proxy too: `fairlead leave`.
 
+  sudo fairlead drain               before maintenance; then: sudo fairlead undrain
+  sudo fairlead drain --timeout 60  give up waiting after 60 s
+
 Exit 0: drained; 75: --timeout has expired, and the drain continues without this command."""
 
 

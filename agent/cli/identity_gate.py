@@ -12,7 +12,11 @@ trust anchors verify. The same check runs before each start of the proxy, as the
 the agent does not show that the proxy gets one. In token mode it reads the token instead. Without arguments it
 uses root's configuration. It writes nothing. With --wait it checks again at each update of the Workload API and
 every second, so a corrected file counts at once. Each reason is reported once.
-As the proxy's user: sudo -u fairlead-proxy fairlead identity-gate. Exit 0: there is an SVID; 69: there is none."""
+As the proxy's user: sudo -u fairlead-proxy fairlead identity-gate. Exit 0: there is an SVID; 69: there is none.
+
+  sudo fairlead identity-gate                             by root's configuration
+  sudo -u fairlead-proxy fairlead identity-gate           as the proxy's user
+  fairlead identity-gate /run/spire/agent.sock SPIFFE-ID  by hand"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -31,7 +31,10 @@ Without a bundle: reverts a `fairlead leave`. The proxy is started, the redirect
 when identity, proxy, redirect and probes are as intended. The command waits for that, up to --timeout.
 
 A declared port whose server speaks first is not redirected while it is not opaque (ServerSpeaksFirst), because
-connections of clients outside the mesh would fail. --force redirects it anyway; it needs root."""
+connections of clients outside the mesh would fail. --force redirects it anyway; it needs root.
+
+  sudo fairlead join db-1.bundle --fingerprint SHA256  add a new host
+  sudo fairlead join                                   revert a `fairlead leave`"""
 
 _ENROL = "`fairlead enrol NAME --bundle FILE` writes it"
 _SPARE = 60.0  # seconds that the trial lasts after --timeout, for an operator to act

@@ -20,7 +20,10 @@ HELP = "show the redirect rules, and how they differ from the live rules"
 DESCRIPTION = """\
 Shows the rules that PREFIX/etc/fairlead/fairlead.toml describes for a ready proxy, and how the live rules differ.
 It changes nothing and works without the agent. To read the live rules it must run as root.
-Exit 0: these rules can be set; 1: they would be refused, with the reason; 64: the configuration is wrong."""
+Exit 0: these rules can be set; 1: they would be refused, with the reason; 64: the configuration is wrong.
+
+  sudo fairlead plan         the rules, and what would change
+  sudo fairlead plan --json  for a program"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,9 @@ has expired. Before the first push its result is unknown.
 
 The application's user must be in the group fairlead-push, which opens this socket and nothing else.
 
-Push again well before the ttl expires, for example every 10 s for a ttl of 30 s."""
+Push again well before the ttl expires, for example every 10 s for a ttl of 30 s.
+
+  fairlead probe push app --ttl 30s"""
 
 UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 

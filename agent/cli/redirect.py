@@ -27,7 +27,11 @@ Manages the traffic redirect manually; root only. The agent sets the rules autom
   confirm   keep what `apply --confirm` set          revert    revert it now
   remove    remove every rule; without --now, open streams through the proxy can finish first
   show      the live rules, with packet counters     trace     which rule decides about a connection, and why
-  adopt-guide   the same as apply, and removes the chains that were created from Linkerd's guide"""
+  adopt-guide   the same as apply, and removes the chains that were created from Linkerd's guide
+
+  sudo fairlead redirect apply --confirm 60s             set the rules, on trial
+  sudo fairlead redirect confirm                         keep them
+  sudo fairlead redirect trace --in tcp 192.0.2.10:5432  which rule takes this connection"""
 
 _NO_TRIAL = "these rules were live before, so none is on trial and there is nothing to confirm"
 

@@ -19,7 +19,10 @@ Makes the agent read PREFIX/etc/fairlead/fairlead.toml again. A file with proble
 listed, and the previous configuration stays in force (exit 64). Settings of the agent take effect at once and do
 not change the proxy or the redirect. Other settings are listed and wait: those of the proxy for a restart
 (--restart-proxy drains first, and fails no request if another host serves), those of the redirect for root's
-`fairlead redirect apply`. SIGHUP and `systemctl reload fairlead` do the same, and write the result to the log."""
+`fairlead redirect apply`. SIGHUP and `systemctl reload fairlead` do the same, and write the result to the log.
+
+  sudo fairlead reload                  after an edit of fairlead.toml
+  sudo fairlead reload --restart-proxy  also what the proxy reads at its start"""
 
 DOING = "reload the configuration"
 

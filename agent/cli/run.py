@@ -11,7 +11,10 @@ HELP = "run the agent (started by systemd)"
 DESCRIPTION = """\
 Runs the agent. It reads PREFIX/etc/fairlead/fairlead.toml and keeps this host in the mesh until a signal ends it.
 SIGTERM and SIGINT do not change the proxy, the redirect or Ready; the next agent continues with them. To remove
-the host from the mesh, use `fairlead leave`."""
+the host from the mesh, use `fairlead leave`.
+
+  fairlead run --prefix /tmp/db-1  in the foreground, with every file below that folder
+  systemctl restart fairlead       on a host: traffic goes on meanwhile"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,12 @@ the API server with its SPIFFE identity (api.auth = "spiffe"), so it has no cred
 machine is not changed, and everything is removed at the end, also after an error.
 
 It explains each step and what to type next. With --check it runs the whole tour without input and ends with
-"sandbox: N of N checks passed", exit 0 or 1. The other scenarios always run without input."""
+"sandbox: N of N checks passed", exit 0 or 1. The other scenarios always run without input.
+
+  fairlead sandbox                              the tour, step by step
+  fairlead sandbox --check                      the tour without input
+  fairlead sandbox --list-scenarios             what else it can show
+  fairlead sandbox --check --scenario broken-1  a host with a fault, and what doctor says"""
 
 
 SCENARIOS = {

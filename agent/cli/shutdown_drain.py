@@ -16,6 +16,8 @@ Drains this host as `fairlead drain` does, but does not record it: after a reboo
 agent does the drain; without one this command does it, so it needs no unit that the shutdown may have stopped
 already. It waits drain.timeout at most, and does nothing on a host that has left the mesh.
 
+  sudo fairlead shutdown-drain  as fairlead-drain.service does at shutdown
+
 Exit 0: drained; 75: drain.timeout has expired, and the shutdown continues."""
 
 DOING = "drain this host"

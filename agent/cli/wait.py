@@ -18,6 +18,8 @@ ready.wait (90 s) at most. It does not wait for Ready=True: the probes wait for 
 application may wait for this command, with Wants= and After= fairlead-ready.target. On a host that has left the
 mesh it returns at once.
 
+  fairlead wait --timeout 30  before a program that calls services of the mesh
+
 Exit 0: as intended; 75: the timeout has expired; 69: no agent is running."""
 
 DOING = "wait for the mesh"

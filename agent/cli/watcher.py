@@ -16,7 +16,9 @@ Runs in the cluster, not on a host. A host that died cannot report it: the watch
 host, and where one is not renewed for its whole duration, sets Ready to Unknown (HostUnreachable), so that the
 host gets no more requests. The host's agent sets it back after its next renewal. When most hosts of a zone are
 silent together, the watcher slows down, and when all are, it writes nothing.
-config/cluster/watcher.yaml runs two replicas of it; one writes. See docs/watcher.md."""
+config/cluster/watcher.yaml runs two replicas of it; one writes. See docs/watcher.md.
+
+  fairlead watcher --kubeconfig FILE  outside the cluster, to try it"""
 
 _D = Limits()
 # Each number of Limits that may be set: its option, and why one would.

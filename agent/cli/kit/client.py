@@ -117,6 +117,11 @@ class Client:
             raise Failure(Exit.UNAVAILABLE, f"cannot {self._doing}: {error}", _LOOK) from None
         except TimeoutError:
             raise Failure(Exit.UNAVAILABLE, f"cannot {self._doing}: the agent does not answer", _LOOK) from None
+        except (BrokenPipeError, ConnectionResetError):
+            raise
+        except OSError as error:
+            cause = f"{self._path}: {error.strerror or error}"
+            raise Failure(Exit.UNAVAILABLE, f"cannot {self._doing}: {cause}", _LOOK) from None
         finally:
             connection.close()
         if answer.status != 200:
