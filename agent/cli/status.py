@@ -20,11 +20,18 @@ remedy for each problem. Root and the members of the group fairlead may read it.
 On a terminal the output has colours (unless NO_COLOR is set) and fits the width.
 --json shows everything, as docs/status-json.md describes. Without an agent (exit 69), and for other users
 (exit 77), it shows what can be seen from outside: phase, units, proxy, listeners, rules, journal.
-Exit 0: Ready; 3: not Ready; 69: no agent; 77: not permitted."""
+Exit 0: Ready; 3: not Ready; 69: no agent; 77: not permitted.
+
+  fairlead status                     one screen
+  fairlead status -o wide             with versions, phase and goals
+  fairlead status --watch             each change, until interrupted
+  fairlead status --json | jq .ready"""
 
 RETRY = 1.0  # seconds between two looks for an agent
 MARKS = {"True": "✓", "False": "✗", "Unknown": "…"}
 INTENDED = "–"
+# What an operator asked for, and how it is reverted.
+BACK = {"drained": "to serve again: sudo fairlead undrain", "left": "to add it again: sudo fairlead join"}
 NAME = 19  # columns of the longest name of a condition
 INDENT = 4 + NAME + 1
 
@@ -97,6 +104,8 @@ def _lines(status: dict[str, Any], now: float, wide: bool) -> Iterator[tuple[str
     yield f"{status['workload']}  {status['headline']}", 2, ""
     mark, said = _member(status, now)
     yield f"  {mark} {said}", 4, mark
+    if back := BACK.get(status["phase"]):
+        yield f"    → {back}", 6, ""
     yield "", 0, ""
     if wide:
         yield from ((f"    {what:<{NAME}} {said}", INDENT, "") for what, said in _wide(status))

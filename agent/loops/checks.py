@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.core.doctor.check import Check, Finding, Outcome, cause, of_fault, skipped, unknown
+from agent.core.doctor.check import NO_ANSWER, Check, Finding, Outcome, cause, of_fault, skipped, unknown
 from agent.ports import Trouble
 
 Reader = Callable[[], Awaitable[Any]]
@@ -43,7 +43,7 @@ async def run(
         for task in running.values():
             task.cancel()
         await asyncio.gather(*running.values(), return_exceptions=True)
-    late = unknown(f"no answer in {limits.together:g} s")
+    late = unknown(f"{NO_ANSWER} in {limits.together:g} s")
     return tuple(
         Finding(check, late) if running[check.name].cancelled() else running[check.name].result()
         for check in checks
@@ -66,7 +66,7 @@ async def _outcome(check: Check, reader: Reader, within: float) -> Outcome:
         async with asyncio.timeout(within) as limit:
             reading = await reader()
     except TimeoutError as error:
-        return unknown(f"no answer in {within:g} s" if limit.expired() else f"no answer: {error}")
+        return unknown(f"{NO_ANSWER} in {within:g} s" if limit.expired() else f"{NO_ANSWER}: {error}")
     except NotHere as error:
         return skipped(str(error))
     except Unread as error:

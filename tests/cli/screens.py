@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import termios
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -115,18 +115,21 @@ async def agent(prefix: Path, name: str) -> AsyncIterator[None]:
         yield
 
 
-async def on_terminal(prefix: Path, width: int, *words: str, **environment: str) -> tuple[int, str]:
+async def status(prefix: Path, width: int, *words: str, **environment: str) -> tuple[int, str]:
+    return await on_terminal(
+        [sys.executable, "-m", "agent", "status", "--prefix", str(prefix), *words], width, **environment
+    )
+
+
+async def on_terminal(command: Sequence[str], width: int, **environment: str) -> tuple[int, str]:
     """Exit code, and what a terminal of that width shows."""
-    return await asyncio.to_thread(_on_terminal, prefix, width, words, environment)
+    return await asyncio.to_thread(_on_terminal, command, width, environment)
 
 
-def _on_terminal(
-    prefix: Path, width: int, words: tuple[str, ...], environment: Mapping[str, str]
-) -> tuple[int, str]:
+def _on_terminal(command: Sequence[str], width: int, environment: Mapping[str, str]) -> tuple[int, str]:
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, width, 0, 0))
     kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-    command = [sys.executable, "-m", "agent", "status", "--prefix", str(prefix), *words]
     with subprocess.Popen(
         command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, env={**kept, "TERM": "xterm", **environment}
     ) as process:
@@ -145,7 +148,7 @@ def without_colours(text: str) -> str:
 
 async def screen(prefix: Path, name: str, width: int) -> str:
     async with agent(prefix, name):
-        _, text = await on_terminal(prefix, width)
+        _, text = await status(prefix, width)
     return without_colours(text)
 
 

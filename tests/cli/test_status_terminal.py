@@ -33,14 +33,14 @@ def test_no_record_is_left_over() -> None:
 
 async def test_colours_are_for_terminals_that_want_them(tmp_path: Path) -> None:
     async with screens.agent(tmp_path, "ready"):
-        _, coloured = await screens.on_terminal(tmp_path, 80)
-        _, plain = await screens.on_terminal(tmp_path, 80, NO_COLOR="1")
+        _, coloured = await screens.status(tmp_path, 80)
+        _, plain = await screens.status(tmp_path, 80, NO_COLOR="1")
     assert "\033[32m✓\033[0m" in coloured and "\033" not in plain
 
 
 async def test_wide_says_more(tmp_path: Path) -> None:
     async with screens.agent(tmp_path, "draining"):
-        code, shown = await screens.on_terminal(tmp_path, 120, "-o", "wide")
+        code, shown = await screens.status(tmp_path, 120, "-o", "wide")
     text = screens.without_colours(shown)
     assert code == Exit.OK and "versions            agent 1.0, proxy 2.366.0\n" in text
     assert "phase               drained\n" in text and "EndpointSlice       lists this host\n" in text
@@ -50,12 +50,12 @@ async def test_wide_says_more(tmp_path: Path) -> None:
 async def test_json_has_its_number(tmp_path: Path) -> None:
     async with screens.agent(tmp_path, "ready"):
         for words in (["--json"], ["-o", "json"]):
-            _, shown = await screens.on_terminal(tmp_path, 80, *words)
+            _, shown = await screens.status(tmp_path, 80, *words)
             assert json.loads(shown)["schema"] == 1
 
 
 async def test_without_an_agent_it_says_so_first_and_shows_what_can_be_seen(tmp_path: Path) -> None:
-    code, shown = await screens.on_terminal(tmp_path, 120)
+    code, shown = await screens.status(tmp_path, 120)
     first, _, *rest = shown.splitlines()
     assert code == Exit.UNAVAILABLE and first.startswith("fairlead: cannot read the status: no agent is running")
     text = "\n".join(rest)

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from agent.cli.kit.formatting import Look
-from agent.core.doctor.check import Check, Finding, Result
+from agent.core.doctor.check import NEEDS_ROOT, NO_ANSWER, Check, Finding, Result
 
 SCHEMA = 1  # of the JSON: keys are added, never changed or removed
 _MARKS = {Result.OK: "✓", Result.WARN: "!", Result.FAIL: "✗", Result.UNKNOWN: "…", Result.SKIPPED: "–"}
 _COLOURS = {"!": "…"}  # whose colour a mark has
-_NAME = 18
+_NAME = 19
 
 
 def as_json(findings: Sequence[Finding], version: str) -> dict[str, Any]:
@@ -38,11 +38,24 @@ def render(findings: Sequence[Finding], look: Look) -> Iterator[str]:
     for one in findings:
         if not one.behind:
             yield from _lines(one, look)
-    counts = _counts(findings)
     yield ""
-    yield ", ".join(f"{counts[result]} {result.value}" for result in Result if counts[result])
+    yield from look.wrapped(", ".join(_summary(findings)), 2)
     if silent := sum(bool(one.behind) for one in findings):
-        yield f"{silent} not run, because a check before them failed"
+        yield f"{silent} not run, because a check that they depend on failed"
+    shown = [one.outcome for one in findings if not one.behind]
+    if any(one.result is Result.UNKNOWN and one.why.startswith(NO_ANSWER) for one in shown):
+        yield "what did not answer gets more time with --timeout SECONDS"
+    if any(one.result is Result.SKIPPED and one.why.startswith(NEEDS_ROOT) for one in shown):
+        yield "what needs root is checked by: sudo fairlead doctor"
+
+
+def _summary(findings: Sequence[Finding]) -> Iterator[str]:
+    """How many of each result; of those that ask for something to be done, which."""
+    counts = _counts(findings)
+    for result in filter(counts.get, Result):
+        names = [one.check.name for one in findings if one.outcome.result is result and not one.behind]
+        named = f" ({', '.join(names)})" if result in (Result.WARN, Result.FAIL) else ""
+        yield f"{counts[result]} {result.value}{named}"
 
 
 def _lines(one: Finding, look: Look) -> Iterator[str]:

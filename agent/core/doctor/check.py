@@ -3,10 +3,14 @@
 import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from agent.core import text
 from agent.core.reasons import Fault, Severity
+
+# How the reason of an outcome begins where more time, or root, would give another one.
+NO_ANSWER: Final = "no answer"
+NEEDS_ROOT: Final = "needs root"
 
 
 class Result(enum.StrEnum):

@@ -107,5 +107,9 @@ def limits(seen: Used) -> Outcome:
     if near:
         what, (used, limit) = next(iter(near.items()))
         outcome = fail if used >= limit else warn
-        return outcome(f"{what}: {used} of {limit} are in use", _LIMITS[what])
-    return ok("; ".join(f"{what}: {used} of {limit}" for what, (used, limit) in seen.amounts.items()))
+        return outcome(f"{what}: {_of(what, used, limit)} are in use", _LIMITS[what])
+    return ok("; ".join(f"{what}: {_of(what, *amounts)}" for what, amounts in seen.amounts.items()))
+
+
+def _of(what: str, used: int, limit: int) -> str:
+    return f"{used >> 20} of {limit >> 20} MiB" if what.startswith("memory") else f"{used} of {limit}"

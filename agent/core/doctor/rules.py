@@ -12,7 +12,7 @@ from agent.core.redirect.walk import Verdict
 
 def guide(chains: Sequence[str]) -> Outcome:
     if not chains:
-        return ok("none")
+        return ok("no chain of the guide is left")
     return fail(f"chains of Linkerd's guide redirect too: {'; '.join(chains)}", "fairlead redirect adopt-guide")
 
 

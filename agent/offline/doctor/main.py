@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.core.doctor import host_checks
-from agent.core.doctor.check import Check, Finding, selected
+from agent.core.doctor.check import NEEDS_ROOT, Check, Finding, selected
 from agent.host import Host, reading
 from agent.loops import checks
 from agent.offline.doctor import readings, sources
@@ -37,7 +37,7 @@ async def examined(prefix: str, wanted: Wanted) -> tuple[Finding, ...]:
 
     def refused(check: Check) -> str:
         if check.root and os.geteuid() != 0:
-            return "needs root"
+            return NEEDS_ROOT
         return "" if joined or not check.joined else "this host has not joined a mesh"
 
     async with sources.opened(prefix) as found:

@@ -16,6 +16,8 @@ from agent.offline.doctor import host_readings, machine_readings, users, way
 from agent.offline.doctor.sources import Sources, blocking
 from agent.ports import Trouble
 
+TO_JOIN = "sudo fairlead join BUNDLE; what it would find: sudo fairlead doctor --bundle BUNDLE"
+
 
 def of_host(sources: Sources) -> Mapping[str, Reader]:
     return {
@@ -53,7 +55,9 @@ def of_host(sources: Sources) -> Mapping[str, Reader]:
 
 async def _configuration(sources: Sources) -> Fault | None:
     path = sources.host.configuration
-    if not os.access(path, os.R_OK) and not reading.absent(path):
+    if reading.absent(path):
+        return Fault(Reason.CONFIGURATION_UNUSABLE, f"{path} does not exist", TO_JOIN)
+    if not os.access(path, os.R_OK):
         raise NotHere("needs root, which may read it")
     try:
         identity.configuration(sources.prefix)

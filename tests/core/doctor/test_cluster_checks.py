@@ -85,7 +85,7 @@ CASES: dict[str, Case] = {
         FAIL,
         "[1] there, [2] here [PortsMismatch]",
     ),
-    "guide": (lambda: rules.guide(()), OK, "none"),
+    "guide": (lambda: rules.guide(()), OK, "no chain"),
     "guide-left": (lambda: rules.guide(("iptables-nft IPv4 PROXY_INIT_REDIRECT",)), FAIL, "PROXY_INIT_REDIRECT"),
     "firewall": (lambda: rules.firewall(Firewall(OPEN)), OK, "4143"),
     "firewall-shut": (lambda: rules.firewall(Firewall(SHUT)), FAIL, "keeps peers from port 4143"),
