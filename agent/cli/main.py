@@ -1,7 +1,6 @@
 """The command `fairlead`."""
 
 import argparse
-import difflib
 import importlib
 import io
 import os
@@ -132,9 +131,11 @@ class _Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         known = [str(choice) for choice in action.choices or ()]
-        near = difflib.get_close_matches(str(value), known, n=1)
-        if near and value not in known:
-            raise argparse.ArgumentError(action, f"unknown: {value}; did you mean {near[0]}?")
+        if value not in known:
+            import difflib
+
+            for near in difflib.get_close_matches(str(value), known, n=1):
+                raise argparse.ArgumentError(action, f"unknown: {value}; did you mean {near}?")
         super()._check_value(action, value)
 
 

@@ -4,7 +4,6 @@ Law: every path of fairlead is named here and nowhere else; no file is opened bu
 `reading` is told to read. Values of the standard library only.
 """
 
-import hmac
 import os
 import pwd
 from dataclasses import dataclass
@@ -31,6 +30,8 @@ def machine(prefix: Path) -> str:
     except OSError:
         return ""
     usable = len(found) == 32 and found.isalnum()
+    import hmac  # most programs do not ask
+
     return hmac.digest(found.encode(), b"fairlead.dev/machine", "sha256").hex()[:32] if usable else ""
 
 

@@ -1,7 +1,6 @@
 """Formatting for people: durations, colours, and the width of a terminal."""
 
 import os
-import shutil
 import sys
 import textwrap
 from dataclasses import dataclass
@@ -45,6 +44,8 @@ def of_terminal(now: float) -> Look:
     """Colours and width of standard output; neither if it is not a terminal. (See no-color.org.)"""
     if not sys.stdout.isatty():
         return Look(now=now)
+    import shutil
+
     columns = shutil.get_terminal_size((COLUMNS, 24)).columns
     return Look(columns, not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb", now)
 

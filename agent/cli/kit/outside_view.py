@@ -1,6 +1,5 @@
 """The state of a host as it is seen without the agent's answer: none is running, or this user may not ask it."""
 
-import getpass
 import json
 import sys
 import time
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from agent.cli.kit import formatting
 from agent.cli.kit.exits import Exit, Failure, complain
 from agent.cli.kit.formatting import Look, duration
-from agent.core.snapshot import SCHEMA
 from agent.host import AGENT
 
 if TYPE_CHECKING:
@@ -25,6 +23,8 @@ def from_outside(failure: Failure, prefix: str, *, as_json: bool) -> int:
     """Says why first, then what can be seen; returns the exit code. Raises the failure where it is another one."""
     if failure.code not in _SHOWN:
         raise failure
+    import getpass
+
     remedy = way_in(getpass.getuser()) if failure.code is Exit.NOT_PERMITTED else failure.remedy
     complain(failure.message, remedy)
     sys.stderr.flush()
@@ -43,6 +43,8 @@ def way_in(user: str) -> str:
 
 
 def as_object(cause: str, remedy: str, seen: "Iterable[Seen]") -> dict[str, Any]:
+    from agent.core.snapshot import SCHEMA
+
     lines = [{"what": one.what, "text": one.text, "source": one.source, "since": one.since} for one in seen]
     return {"schema": SCHEMA, "error": cause, "remedy": remedy, "seen": lines}
 
