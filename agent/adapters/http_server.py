@@ -60,11 +60,13 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class Described:
-    """What the page of the HTTP API says of a route. `who`: may ask. `query`, `body`, `answer`: JSON Schemas;
-    `query` by name, `answer` {} for any JSON, None for text."""
+    """What the page of the HTTP API says of a route. `who`: may ask. `names`: what the path may end in, where
+    that is known. `query`, `body`, `answer`: JSON Schemas; `query` by name, `answer` {} for any JSON, None for
+    text."""
 
     summary: str
     who: str
+    names: Sequence[str] = ()
     query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
     answer: Mapping[str, Any] | None = field(default_factory=dict)

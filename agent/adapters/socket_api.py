@@ -27,15 +27,26 @@ PHASE: Final = Described(
         "required": ["phase"],
     },
     answer=_OBJECT,
-    refusals=(400, 403, 503),
+    refusals=(400, 403, 409),
 )
 ORDER: Final = Described(
-    "Gives an order: reload, proxy-upgrade, proxy-rollback, proxy-restart, proxy-check, proxy-log-level. "
-    "Operators may reload without a restart of the proxy.",
+    "Gives an order. Operators may reload without a restart of the proxy.",
     OPERATORS,
-    body=_OBJECT,
+    names=("reload", "proxy-upgrade", "proxy-rollback", "proxy-restart", "proxy-check", "proxy-log-level"),
+    body={
+        "type": "object",
+        "properties": {
+            "restart_proxy": {"type": "boolean", "description": "reload: restart the proxy if a change needs it"},
+            "force": {"type": "boolean", "description": "of the proxy: despite known faults"},
+            "version": {"type": "string", "description": "proxy-upgrade, proxy-check: an installed version"},
+            "filter": {
+                "type": "string",
+                "description": "proxy-log-level: the new filter; without it, none is set",
+            },
+        },
+    },
     answer=_OBJECT,
-    refusals=(400, 403, 503),
+    refusals=(400, 403, 409),
 )
 PUSH: Final = Described(
     "A heartbeat of the application, for a probe of kind push.",

@@ -135,7 +135,7 @@ class StatusSocket(_Served):
         try:
             await self._ask(phase)
         except Trouble as trouble:
-            return refusal(503, trouble.detail or trouble.fault.entry.text, trouble.fault.way_out)
+            return refusal(409, trouble.detail or trouble.fault.entry.text, trouble.fault.way_out)
         return Response(self._snapshot())
 
     async def _order(self, request: Request) -> Response:
@@ -154,7 +154,7 @@ class StatusSocket(_Served):
         try:
             answer = await order(words)
         except Trouble as trouble:
-            return refusal(503, trouble.detail or trouble.fault.entry.text, trouble.fault.way_out)
+            return refusal(409, trouble.detail or trouble.fault.entry.text, trouble.fault.way_out)
         return Response(self._snapshot() if answer is None else answer)
 
     def _operates(self, request: Request) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.adapters import http_server
 from agent.adapters.http_server import LONGEST_BODY, Request, Response, Route, Server
 
 GET = b"GET /thing HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -109,6 +110,18 @@ async def test_a_client_that_says_nothing_or_leaves_costs_nothing(path: Path, th
         writer.write(data)
         writer.transport.abort()
     assert b"200" in await said(path, GET)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", GET[:10], GET, b"POST /named/a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\na"]
+)
+async def test_a_client_that_falls_silent_is_let_go(
+    path: Path, things: Things, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a request, within one, and after one."""
+    monkeypatch.setattr(http_server, "_IDLE", 0.1)
+    answer = await said(path, data, end=False)
+    assert answer.count(b"HTTP/1.1") == (data == GET)
 
 
 async def test_the_end_of_the_server_waits_for_nobody(things: Things, tmp_path: Path) -> None:

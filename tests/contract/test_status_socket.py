@@ -170,6 +170,8 @@ async def test_an_order_that_cannot_be_carried_out_says_why(agent: Agent) -> Non
     agent.trouble = Trouble(Reason.PROXY_REPLACING, "it is starting")
     with pytest.raises(Failure, match="it is starting"):
         await agent.client(lambda c: c.order("restart"))
+    status, _ = await asyncio.to_thread(post, agent.path, b"{}", "/v1/orders/restart")
+    assert status == 409, "it is not an error of the server"
     with pytest.raises(Failure, match="there is no such order"):
         await agent.client(lambda c: c.order("dance"))
 

@@ -16,7 +16,7 @@ _REFUSED = {
     "properties": {"error": {"type": "string"}, "remedy": {"type": "string"}},
     "required": ["error", "remedy"],
 }
-_WHY = {400: "not understood", 403: "not permitted", 404: "no such probe", 503: "not possible now"}
+_WHY = {400: "not understood", 403: "not permitted", 404: "no such probe", 409: "not possible now"}
 
 
 def routes() -> Sequence[Route]:
@@ -66,9 +66,12 @@ def _operation(route: Route) -> dict[str, Any]:
 def _parameters(route: Route) -> Iterator[dict[str, Any]]:
     assert route.described is not None
     if route.path.endswith("{name}"):
-        yield {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
-    for name, schema in route.described.query.items():
-        yield {"name": name, "in": "query", "schema": dict(schema)}
+        schema: dict[str, Any] = (
+            {"enum": list(route.described.names)} if route.described.names else {"type": "string"}
+        )
+        yield {"name": "name", "in": "path", "required": True, "schema": schema}
+    for name, asked in route.described.query.items():
+        yield {"name": name, "in": "query", "schema": dict(asked)}
 
 
 def _refusal(code: int) -> dict[str, Any]:
