@@ -23,7 +23,7 @@ async def _live(base: Path, scenario: scenarios.Scenario) -> int:
     scene = Scene(base, scenario.options)
     async with scene.standing():
         try:
-            async with asyncio.timeout(scenarios.LONGEST):
+            async with asyncio.timeout(scenario.longest):
                 await scenario.run(scene)
         except BaseException:
             print("\n".join(scene.last_words(40)), file=sys.stderr)

@@ -27,14 +27,17 @@ TICKS = 100  # of /proc, a second
 class Scenario:
     run: Callable[[Scene], Awaitable[None]]
     options: Options = field(default_factory=Options)
+    longest: float = LONGEST
 
 
 SCENARIOS: dict[str, Scenario] = {}
 
 
-def scenario(**options: Any) -> Callable[[Callable[[Scene], Awaitable[None]]], Callable[[Scene], Awaitable[None]]]:
+def scenario(
+    longest: float = LONGEST, **options: Any
+) -> Callable[[Callable[[Scene], Awaitable[None]]], Callable[[Scene], Awaitable[None]]]:
     def add(run: Callable[[Scene], Awaitable[None]]) -> Callable[[Scene], Awaitable[None]]:
-        SCENARIOS[run.__name__] = Scenario(run, Options(**options))
+        SCENARIOS[run.__name__] = Scenario(run, Options(**options), longest)
         return run
 
     return add

@@ -13,6 +13,7 @@ from tests.host import (
     scenarios_reload,
     scenarios_resident,
     scenarios_secrets,
+    scenarios_socket,
 )
 from tests.host.scenario import LONGEST, SCENARIOS, Scenario
 
@@ -32,4 +33,5 @@ __all__ = [
     "scenarios_reload",
     "scenarios_resident",
     "scenarios_secrets",
+    "scenarios_socket",
 ]
