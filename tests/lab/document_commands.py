@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What is shown and not typed. Every other block is for a shell.
-SHOWN = {"toml", "ini", "hcl", "python", "mermaid", "output", "text", "yaml", "json"}
+SHOWN = {"toml", "ini", "hcl", "python", "mermaid", "output", "text", "yaml", "json", "promql"}
 _BLOCK = re.compile(r"^(?P<indent> *)```(?P<kind>\w*)\n(?P<body>.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 

@@ -151,12 +151,12 @@ async def standing(base: Path, log: int | None) -> AsyncIterator[DeadHost]:
 
 
 @contextlib.asynccontextmanager
-async def watching(scene: Scene, log: Path) -> AsyncIterator[None]:
+async def watching(scene: Scene, log: Path, listen: str = "127.0.0.1:0") -> AsyncIterator[None]:
     config = kubeconfig.write(scene, "watcher", WATCHERS_TOKEN)
     arguments = ["watcher", "--kubeconfig", str(config), "-n", NAMESPACE, "--lease-namespace", NAMESPACE]
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "agent", *arguments, "--listen", "127.0.0.1:0"),
+            *(sys.executable, "-m", "agent", *arguments, "--listen", listen),
             stdin=asyncio.subprocess.DEVNULL,
             stderr=output,
             env={**os.environ},
