@@ -1,6 +1,7 @@
 """An hour of a host in virtual time: decision and status loop, an application that flaps, and what is written."""
 
 import asyncio
+from collections.abc import Callable
 
 from agent.core import facts as f
 from agent.loops.board import Board
@@ -15,7 +16,11 @@ from tests.loops.running import running
 HOUR = 3600.0
 
 
-async def an_hour(flap: float | None) -> MemoryStatusApi:
+def nothing(board: Board, turn: int) -> None:
+    """At each turn of the application."""
+
+
+async def an_hour(flap: float | None, also: Callable[[Board, int], None] = nothing) -> MemoryStatusApi:
     """The API server after an hour in which the application's verdict turned every `flap` seconds; None: never.
     The write that began the day is taken off."""
     api, board, now = MemoryStatusApi(), Board(), asyncio.get_running_loop().time()
@@ -35,6 +40,7 @@ async def an_hour(flap: float | None) -> MemoryStatusApi:
         api.patches.clear()
         for n in range(int(HOUR / flap) if flap else 1):
             board.setter("probes")(world.probes("pass" if n % 2 or flap is None else "fail"))
+            also(board, n)
             await asyncio.sleep(flap or HOUR)
     return api
 
