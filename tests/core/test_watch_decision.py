@@ -14,6 +14,8 @@ from agent.core.watch.guard import Pace
 from agent.core.watch.limits import Limits
 from tests.core.fleets import Fleet, Member, fleet
 
+pytestmark = pytest.mark.watcher
+
 LIMITS = Limits()
 NOW = 1000.0
 # since when the Lease has not changed, Ready, marked; None: never renewed

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.core.watch.election import Election, Terms
+
+pytestmark = pytest.mark.watcher
 
 TERMS = Terms()
 

@@ -1,7 +1,11 @@
 """The status of a WorkloadGroup, from its members."""
 
+import pytest
+
 from agent.core.watch.fleet import Name, WorkloadSeen
 from agent.core.watch.groups import REASONS, GroupSeen, GroupStatus, changes, status
+
+pytestmark = pytest.mark.watcher
 
 GROUP = GroupSeen("1", 7, "new")
 DB: Name = ("shop", "db")

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from agent.adapters.kube import json_values
 from agent.core.watch.retirement import DAY, MOST, Ledger, Member, Silent, after_an_hour, quota
 
+pytestmark = pytest.mark.watcher
+
 DEAD = Member("u", "7", ready=False, silent=True)
 
 

@@ -7,6 +7,8 @@ from agent.core.reasons import Reason
 from agent.core.watch.fleet import UNIQUE, Name, WorkloadSeen
 from agent.core.watch.unique import Shared, shared, wanted
 
+pytestmark = pytest.mark.watcher
+
 ONE, TWO, THREE = ("shop", "db-1"), ("shop", "db-2"), ("bank", "db-3")
 
 

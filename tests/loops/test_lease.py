@@ -17,7 +17,7 @@ from tests.core import world
 from tests.fakes.status_api import MemoryStatusApi
 from tests.loops.running import running
 
-pytestmark = pytest.mark.status
+pytestmark = [pytest.mark.status, pytest.mark.watcher]
 
 
 class Scene:

@@ -16,7 +16,7 @@ from agent.ports import Lease, Trouble
 from tests.fakes.status_api import MemoryStatusApi
 from tests.loops.running import running
 
-pytestmark = pytest.mark.status
+pytestmark = [pytest.mark.status, pytest.mark.watcher]
 ADDRESS = "192.0.2.10"
 
 

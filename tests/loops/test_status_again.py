@@ -11,7 +11,7 @@ from agent.ports import Lease, Trouble
 from tests.loops.running import running
 from tests.loops.test_status import NO, Scene
 
-pytestmark = pytest.mark.status
+pytestmark = [pytest.mark.status, pytest.mark.watcher]
 
 
 @pytest.mark.parametrize("cut", [Reason.API_UNREACHABLE, Reason.API_FAILING, None])
