@@ -1,6 +1,10 @@
 """`fairlead list` on a real kube-apiserver, with and without a watcher."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +50,8 @@ def test_what_each_host_is(fleet: Fleet, config: Path, capsys: pytest.CaptureFix
     assert [row["name"] for row in unready] == ["vm-2"]
     assert main.main(["list", "--kubeconfig", str(config), "-n", fleet.namespace, "-o", "wide"]) == 0
     head, _, line, _ = capsys.readouterr().out.splitlines()
-    assert (
-        head.split()[:4] == ["NAMESPACE", "NAME", "ZONE", "READY"]
-        and fleet.addresses["vm-1"] in line
-        and " ago " in line
-    )
+    columns = "NAMESPACE NAME ZONE READY REASON SINCE RENEWED HELD GROUP ADDRESS AGENT PROXY SVID-ENDS TEMPLATE"
+    assert head.split() == columns.split() and fleet.addresses["vm-1"] in line and " ago " in line
 
 
 def test_hosts_that_are_held_say_why(fleet: Fleet, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,3 +87,22 @@ def test_a_user_without_rights_is_told_which(
     said = capsys.readouterr().err
     assert "cannot list hosts" in said
     assert f"allow list of externalworkloads in the namespace {fleet.namespace}" in said
+
+
+def test_watch_shows_the_fleet_again_until_it_is_interrupted(fleet: Fleet, config: Path) -> None:
+    fleet.enrol("vm-1", zone="a")
+    argv = [sys.executable, "-m", "agent", "list", "--kubeconfig", str(config), "-n", fleet.namespace]
+    with subprocess.Popen(
+        [*argv, "--watch", "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ}
+    ) as watching:
+        assert watching.stdout is not None
+        assert _names(watching.stdout.readline()) == ["vm-1"]
+        fleet.enrol("vm-2")
+        while _names(watching.stdout.readline()) != ["vm-1", "vm-2"]:
+            pass
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(30) == 130
+
+
+def _names(line: bytes) -> list[str]:
+    return [row["name"] for row in json.loads(line)]
