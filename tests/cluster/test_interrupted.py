@@ -134,3 +134,27 @@ def test_two_operators_do_not_give_one_name_to_two_hosts(real_apiserver: ApiServ
         won = orders[1] if first else orders[0]
         there = operator.get("externalworkloads", name)["spec"]["workloadIPs"]
         assert there == [{"ip": won.addresses[0]}]
+
+
+def test_two_operators_retire_one_host(real_apiserver: ApiServer, tmp_path: Path) -> None:
+    """At once: the second one finds less, and the next run finds nothing."""
+    operator = made(real_apiserver, tmp_path)
+    way = Way(str(operator.kubeconfig))
+
+    def attempt(_: str) -> str:
+        """Why it was refused; "": it was not."""
+        try:
+            main.retire(way, NAME, operator.namespace, 30.0, lambda _: None)
+        except Refused as refused:
+            return str(refused)
+        return ""
+
+    for _ in range(4):
+        assert operator.enrol().code == 0
+        publish(operator, "False", "Retired")
+        renew(operator, drained="true")
+        with ThreadPoolExecutor() as pool:
+            said = list(pool.map(attempt, "ab"))
+        assert "" in said, said
+        assert all("deleted an object meanwhile" in one for one in said if one), said
+        assert attempt("c") == "" and left(operator) == set()

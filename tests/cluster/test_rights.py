@@ -11,13 +11,22 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster.operator import NAME, Operator, new_address
+from tests.cluster.operator import NAME, Operator, new_address, run
 from tests.contract import jwt_worlds
-from tests.contract.jwt_worlds import AUDIENCE, Issuer, manifests
+from tests.contract.jwt_worlds import AUDIENCE, CLUSTER, Issuer, manifests
 from tests.contract.status_worlds import HttpWorld
 from tests.lab.realparts import ApiServer
 
 pytestmark = pytest.mark.real
+GROUP = {
+    "apiVersion": "workload.fairlead.dev/v1beta1",
+    "kind": "WorkloadGroup",
+    "metadata": {"name": "db"},
+    "spec": {
+        "template": {"metadata": {}, "spec": {"ports": [{"port": 5432}]}},
+        "meshTLS": {"identity": "spiffe://example.org/{namespace}/{name}"},
+    },
+}
 WITHIN = 60.0  # seconds in which policies and rights are in force
 _COLLECTIONS = {
     "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
@@ -62,11 +71,25 @@ def test_an_operator_needs_no_more_than_its_file(admin: Operator) -> None:
     admin.server.must("POST", accounts, {"metadata": {"name": "operator"}})
     token = admin.server.must("POST", f"{accounts}/operator/token", {"spec": {"expirationSeconds": 3600}})
     admin.write_kubeconfig(token["status"]["token"])
+    admin.server.install_crd(yaml.safe_load((CLUSTER / "workloadgroup.yaml").read_text()))
+    groups = f"/apis/workload.fairlead.dev/v1beta1/namespaces/{namespace}/workloadgroups"
+    admin.server.must("POST", groups, GROUP)
     refused = admin.enrol()
     assert refused.code == 1 and "config/cluster/operator.yaml" in refused.err, refused.err
     apply(admin.server, "operator.yaml", NAMESPACE=namespace, OPERATORS=f"system:serviceaccounts:{namespace}")
     until(lambda: admin.enrol().code == 0, "the operator can enrol")
     assert admin.has("rolebindings", f"fairlead-host-{NAME}")
+    enrolled = admin.enrol("--group", "db", name="db-2", address=new_address())
+    assert enrolled.code == 0, enrolled.err
+    for words in (
+        ("list", "-n", namespace, "--group", "db"),
+        ("group", "sync", "db", "-n", namespace),
+        ("enrol", NAME, "-n", namespace, "--replace", "--dry-run"),
+    ):
+        done = run(*words, "--kubeconfig", str(admin.kubeconfig))
+        assert done.code == 0, (words, done.err)
+    retired = admin.run("retire", NAME)
+    assert retired.code == 75 and not admin.has("rolebindings", f"fairlead-host-{NAME}"), retired.err
 
 
 def patched(server: ApiServer, path: str, token: str, change: object) -> tuple[int, str, str]:

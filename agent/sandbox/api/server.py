@@ -3,7 +3,8 @@
 ExternalWorkload (with a real status subresource), Lease, Event and EndpointSlice; get, list, create, update,
 delete, watch, merge patch and JSON patch; SelfSubjectAccessReview; bearer tokens and JWT-SVIDs. Its objects
 outlive stop() and start(). Its behaviour is checked against a real kube-apiserver by the same tests. Left out:
-watches by label, paging, server-side apply, dry runs, finalizers, owner references' garbage collection.
+watches by label, paging, server-side apply, dry runs, finalizers, owner references' garbage collection. It
+evaluates no ValidatingAdmissionPolicy: what those refuse is seen on a real kube-apiserver only.
 """
 
 import asyncio
