@@ -81,8 +81,8 @@ async def embedded(folder: Path) -> AsyncIterator[JwtWorld]:
 class Issuer:
     """An OIDC issuer in a thread of its own, for it outlives a test's event loop."""
 
-    def __init__(self, folder: Path) -> None:
-        self.keys, self.authority = JwtAuthority(DOMAIN), Authority("issuer.example")
+    def __init__(self, folder: Path, keys: JwtAuthority | None = None) -> None:
+        self.keys, self.authority = keys or JwtAuthority(DOMAIN), Authority("issuer.example")
         self._oidc = OidcIssuer(self.keys, server_tls(self.authority, ["127.0.0.1"], folder))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="oidc issuer")
@@ -111,7 +111,8 @@ class Issuer:
     def configuration(self) -> str:
         """config/cluster/authentication.yaml, filled in as its first lines say."""
         ca = "".join(f"        {line}\n" for line in self.authority.pem.splitlines())
-        names = {"ISSUER": self.keys.issuer, "AUDIENCE": AUDIENCE, "TRUST_DOMAIN": DOMAIN, "ISSUER_CA": ca}
+        names = {"ISSUER": self.keys.issuer, "AUDIENCE": AUDIENCE, "ISSUER_CA": ca}
+        names["TRUST_DOMAIN"] = self.keys.trust_domain
         return string.Template((CLUSTER / "authentication.yaml").read_text()).safe_substitute(names)
 
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -65,11 +65,13 @@ class ApiServer:
     """
 
     url: str
+    port: int
     ca_file: Path
 
-    def __init__(self, authentication: str = "") -> None:
-        """`authentication`: an AuthenticationConfiguration, beside the tokens."""
-        self._authentication = authentication
+    def __init__(self, authentication: str = "", names: Sequence[str] = ()) -> None:
+        """`authentication`: an AuthenticationConfiguration, beside the tokens. `names`: of its certificate, beside
+        those of loopback."""
+        self._authentication, self._names = authentication, names
         self.admin_token = secrets.token_hex(16)
         self.host_token = secrets.token_hex(16)  # of the user fairlead-host: no right but those of `grant`
         self.member_token = secrets.token_hex(16)  # of a user in the group fairlead:hosts, without rights
@@ -107,7 +109,7 @@ class ApiServer:
 
     def text(self, path: str) -> str:
         """A page that is not JSON, such as /metrics."""
-        connection = http.client.HTTPSConnection("127.0.0.1", self._port, timeout=10, context=self._trust)
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=self._trust)
         try:
             connection.request("GET", path, headers={"Authorization": f"Bearer {self.admin_token}"})
             return connection.getresponse().read().decode()
@@ -125,7 +127,7 @@ class ApiServer:
         query: Mapping[str, str] | None = None,
     ) -> Answer:
         """One call, as the administrator unless another token is given. Any status is an answer."""
-        connection = http.client.HTTPSConnection("127.0.0.1", self._port, timeout=10, context=self._trust)
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=self._trust)
         headers = {"Authorization": f"Bearer {token or self.admin_token}", "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = content_type
@@ -192,7 +194,7 @@ class ApiServer:
     def _start(self, programs: Mapping[str, Path]) -> None:
         tls = self._home / "tls"
         tls.mkdir()
-        self.ca_file = write_authority_and_server(tls)
+        self.ca_file = write_authority_and_server(tls, self._names)
         self._trust = ssl.create_default_context(cafile=str(self.ca_file))
         (tls / "clients.crt").write_text(self.clients.pem)
         (self._home / "tokens").write_text(
@@ -200,8 +202,8 @@ class ApiServer:
             f"{self.member_token},{MEMBER_USER},{MEMBER_USER},fairlead:hosts\n"
         )
         (self._home / "authentication.yaml").write_text(self._authentication)
-        self._reserved, self._port = _reserve_port()
-        self.url = f"https://127.0.0.1:{self._port}"
+        self._reserved, self.port = _reserve_port()
+        self.url = f"https://127.0.0.1:{self.port}"
         self._run("etcd", [str(programs["etcd"]), *self._etcd_flags()])
         self._run("kube-apiserver", [str(programs["kube-apiserver"]), *self._apiserver_flags(tls)])
         _until(self._is_ready, "kube-apiserver is ready", _READY_WITHIN)
@@ -222,7 +224,7 @@ class ApiServer:
         return [
             f"--etcd-servers=unix://{self._home}/etcd.sock",
             "--bind-address=127.0.0.1",
-            f"--secure-port={self._port}",
+            f"--secure-port={self.port}",
             "--permit-port-sharing",
             "--advertise-address=127.0.0.1",
             "--endpoint-reconciler-type=none",
@@ -331,10 +333,10 @@ def _end(program: subprocess.Popen[bytes]) -> None:
         program.wait()
 
 
-def write_authority_and_server(folder: Path) -> Path:
-    """Writes server.crt and server.key for 127.0.0.1 into the folder; returns the authority to trust."""
+def write_authority_and_server(folder: Path, names: Sequence[str]) -> Path:
+    """Writes server.crt and server.key for loopback and `names`; returns the authority to trust."""
     authority = Authority("test.example")
-    certificate, key = authority.tls_server(["127.0.0.1", "localhost"])
+    certificate, key = authority.tls_server(["127.0.0.1", "localhost", *names])
     # The key signs service account tokens too, and for that kube-apiserver reads no PKCS #8.
     old_form = serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     parsed = serialization.load_pem_private_key(key.encode(), password=None)

@@ -87,11 +87,11 @@ class Mesh:
 
     def __post_init__(self) -> None:
         self.authority = Authority(TRUST_DOMAIN)
-        keys = JwtAuthority(TRUST_DOMAIN, ISSUER)
+        self.keys = JwtAuthority(TRUST_DOMAIN, ISSUER)
         self.api = ApiServer({scene.WRITERS_TOKEN: "linkerd-destination"})
         self.chooser = Chooser(self.api)
-        self.api.authenticators = [JwtAuthenticator(keys, [AUDIENCE])]
-        self.spire = WorkloadApiServer(self.folder / "api.sock", self.authority, ttl=600.0, jwt=keys)
+        self.api.authenticators = [JwtAuthenticator(self.keys, [AUDIENCE])]
+        self.spire = WorkloadApiServer(self.folder / "api.sock", self.authority, ttl=600.0, jwt=self.keys)
 
     @contextmanager
     def standing(self) -> Iterator[Mesh]:

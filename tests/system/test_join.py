@@ -19,8 +19,10 @@ from agent.sandbox.stage import network
 from agent.sandbox.stage.scene import AUDIENCE, NAME, NAMESPACE, PORT, SERVER_NAME, TRUST_DOMAIN
 from tests.lab.machine import Machine
 from tests.system import mesh as beside_it
+from tests.system import real_cluster
 from tests.system.host import CONFIG, SUITES, active, dpkg, install
 from tests.system.mesh import AGENT, API_PORT, CLUSTER, HOST, OTHER, PROXY, READY, WITHIN, Mesh, pid, rules
+from tests.system.real_cluster import Cluster
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
 BUNDLE = "/root/db-1.bundle"
@@ -60,8 +62,9 @@ def test_a_bare_host_joins_with_a_bundle_and_is_retired() -> None:
         it_joins(machine, mesh, made)
         it_joins_again(machine, mesh)
         it_is_retired(machine, mesh)
-        dpkg(machine, "--purge", "fairlead")
-        assert (active(machine), machine.path(CONFIG).exists()) == (set(), False)
+        it_is_purged(machine)
+        with real_cluster.beside(machine, mesh) as cluster:
+            it_goes_through_a_real_cluster(machine, mesh, cluster)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -135,6 +138,30 @@ def it_is_retired(machine: Machine, mesh: Mesh) -> None:
     machine.wait_until(lambda: drained(mesh), "the Lease says that nothing is in flight", WITHIN)
     assert mesh.listed() == {OTHER} and pid(machine, PROXY) == proxy
     assert "Retired: no request" in machine.try_run("fairlead", "status").stdout
+
+
+def it_is_purged(machine: Machine) -> None:
+    dpkg(machine, "--purge", "fairlead")
+    assert (active(machine), machine.path(CONFIG).exists()) == (set(), False)
+
+
+def it_goes_through_a_real_cluster(machine: Machine, mesh: Mesh, cluster: Cluster) -> None:
+    """From `enrol` to `retire` with the API server of Kubernetes: by JWT-SVIDs, with the rights that `enrol` gives
+    and the shipped policies."""
+    install(machine)
+    beside_it.entitle(machine, mesh)
+    beside_it.install_proxy(machine)
+    where = ("-n", NAMESPACE, "--kubeconfig", real_cluster.KUBECONFIG)
+    words = (*where, "--group", "db", "--address", HOST, "--bundle", BUNDLE, "-o", "json")
+    enrolled = json.loads(machine.run("fairlead", "enrol", NAME, *words))
+    fingerprint = ("--fingerprint", enrolled["fingerprint"])
+    said = machine.run("fairlead", "join", BUNDLE, "--yes", *fingerprint, within=180)
+    assert cluster.ready() == READY and mesh.asked() == HOST, said
+    lease = cluster.read("leases")
+    assert lease["spec"]["renewTime"] and lease["metadata"]["annotations"]["fairlead.dev/host"] == enrolled["user"]
+    told = machine.try_run("fairlead", "retire", NAME, *where, within=180)
+    assert (told.returncode, cluster.left()) == (0, set()) and "the host has drained" in told.stderr, told
+    it_is_purged(machine)
 
 
 def drained(mesh: Mesh) -> bool:

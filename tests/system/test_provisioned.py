@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,10 @@ from agent.sandbox.stage.scene import NAME, PORT
 from tests.lab import proxy_deliveries
 from tests.lab.machine import Machine
 from tests.system import mesh as beside_it
+from tests.system import real_cluster
 from tests.system.built_packages import ROOT
 from tests.system.host import install
-from tests.system.mesh import AGENT, HOST, READY, Mesh
+from tests.system.mesh import AGENT, CLUSTER, HOST, READY, Mesh
 from tests.system.test_join import bundle
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
@@ -50,8 +52,8 @@ def put_release(machine: Machine) -> str:
     return digest
 
 
-def served(machine: Machine, mesh: Mesh) -> None:
-    machine.wait_until(lambda: mesh.ready() == READY, f"{READY}", LONG)
+def served(machine: Machine, mesh: Mesh, ready: Callable[[], tuple[str, str]]) -> None:
+    machine.wait_until(lambda: ready() == READY, f"{READY}", LONG)
     assert mesh.asked() == HOST, "through the proxy"
     shown = json.loads(machine.run("fairlead", "redirect", "show", "--json"))
     assert (shown["suspended"], shown["trial"]) == ("", None), "the redirect is kept"
@@ -73,26 +75,27 @@ def test_cloud_init_joins_a_host_at_its_first_boot() -> None:
         machine.reboot()
         told = machine.run("cloud-init", "status", "--wait", "--long", within=LONG)
         assert "status: done" in told, told + machine.journal()
-        served(machine, mesh)
+        served(machine, mesh, mesh.ready)
         assert machine.path("/root/fairlead.bundle").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_play_joins_a_host_and_changes_nothing_when_it_is_run_again() -> None:
-    """Another program has enrolled it: its bundle is there."""
-    with beside_it.beside(SUITE) as (machine, mesh):
+def test_the_play_enrols_and_joins_a_host_and_changes_nothing_when_it_is_run_again() -> None:
+    """The machine is the host, and the one where kubectl works. Its API server is that of Kubernetes."""
+    with beside_it.beside(SUITE) as (machine, mesh), real_cluster.beside(machine, mesh) as cluster:
         install(machine)
         beside_it.entitle(machine, mesh)
         beside_it.install_proxy(machine)
+        machine.run("ip", "route", "add", "default", "via", CLUSTER)  # by which Ansible finds the host's address
         machine.write("/root/play/play.yaml", example("- hosts: databases"))
         machine.write("/root/play/inventory", f"[databases]\n{NAME} ansible_connection=local\n")
-        machine.write(f"/root/play/bundles/{NAME}", bundle(mesh, PORT).text)
         first = play(machine)
-        assert re.search(r"changed=2 +unreachable=0 +failed=0", first), first
-        served(machine, mesh)
+        assert re.search(r"changed=1 +unreachable=0 +failed=0", first), first
+        served(machine, mesh, cluster.ready)
         again = play(machine)
         assert re.search(r"changed=0 +unreachable=0 +failed=0", again), again
 
 
-def play(machine: Machine) -> str:
-    words = ("ansible-playbook", "-i", "inventory", "--skip-tags", "enrol", "play.yaml")
-    return machine.run("sh", "-c", 'cd /root/play && exec "$@"', "sh", *words, within=LONG)
+def play(machine: Machine, *words: str) -> str:
+    setting = f"KUBECONFIG={real_cluster.KUBECONFIG}"
+    files = ("-i", "/root/play/inventory", "/root/play/play.yaml")
+    return machine.run("env", setting, "ansible-playbook", *files, *words, within=LONG)
