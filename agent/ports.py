@@ -4,10 +4,11 @@ implement them; one contract suite per port runs on all implementations.
 Expected trouble is raised as `Trouble`. The loops catch no other exception.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from agent.core.addresses import Key
 from agent.core.anchors import Certificates as Certificates
 from agent.core.facts import Condition, ControlPlaneFact, Level, Maybe, PhaseKind, Process, Svid, Workload
 from agent.core.goals import RedirectGoal
@@ -189,6 +190,13 @@ class GroupApi(Protocol):
     async def write_ledger(self, name: Name, before: GroupSeen, ledger: Ledger) -> None:
         """As write_group_status. Neither changes what the other one writes."""
         ...
+
+
+class AddressApi(Protocol):
+    """Pods and nodes with one of these addresses, by it: "Pod NAMESPACE" or "Node", and a name. As FleetApi."""
+
+    async def pods(self, scope: str, of: Container[Key]) -> Mapping[Key, Name]: ...
+    async def nodes(self, of: Container[Key]) -> Mapping[Key, Name]: ...
 
 
 @dataclass(frozen=True)

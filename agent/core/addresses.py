@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
+Key: TypeAlias = Address | str  # as comparable() gives it
 
 _MAPPED = IPv6Network("::ffff:0:0/96")
 
@@ -34,7 +35,7 @@ def network(text: str) -> Network:
     return parsed
 
 
-def comparable(text: str) -> Address | str:
+def comparable(text: str) -> Key:
     """The value; for a text that is not an address, the text, which equals no address."""
     try:
         return address(text)

@@ -25,6 +25,8 @@ class Reason(enum.StrEnum):
     HOST_UNIQUE = "HostUnique"
     ENDPOINT_SHARED = "EndpointShared"
     SPIFFE_ID_SHARED = "SpiffeIdShared"
+    ADDRESS_IN_CLUSTER = "AddressInCluster"
+    LEASE_SHARED = "LeaseShared"
     FLAPPING = "Flapping"
     NOT_DRAINING = "NotDraining"
     STARTING = "Starting"

@@ -33,6 +33,16 @@ WATCH: Mapping[Reason, Entry] = {
         "another ExternalWorkload has an address and a port of this one, so its clients get errors",
         "correct spec.workloadIPs or spec.ports of one of them, or delete the one that is no longer used",
     ),
+    Reason.ADDRESS_IN_CLUSTER: Entry(
+        Severity.FAULT,
+        "a pod or a node of the cluster has an address of this ExternalWorkload, so clients may reach that one",
+        "correct spec.workloadIPs; a host must not have an address of the pod network",
+    ),
+    Reason.LEASE_SHARED: Entry(
+        Severity.FAULT,
+        "two machines renew the Lease of this ExternalWorkload, so it stays Ready if one of them dies",
+        "stop the copy, or give it a machine-id (systemd-machine-id-setup) and a name (fairlead enrol) of its own",
+    ),
     Reason.SPIFFE_ID_SHARED: Entry(
         Severity.WARN,
         "another ExternalWorkload has the SPIFFE ID of this one, so policy cannot tell them apart",

@@ -3,9 +3,10 @@
 import asyncio
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from agent.core import foreign_edits
+from agent.core.addresses import Key
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
 from agent.core.watch.fleet import ALL, UNIQUE, LeaseSeen, Name, WorkloadSeen
@@ -24,6 +25,8 @@ class MemoryFleetApi:
         self.members: dict[Name, tuple[str, str]] = {}
         self.groups_there: dict[Name, GroupSeen] = {}
         self.leases_there: dict[Name, LeaseSeen] = {}
+        self.pods_there: dict[Key, Name] = {}
+        self.nodes_there: dict[Key, str] = {}
         self.troubles: dict[str, Trouble] = {}
         self.calls: Counter[str] = Counter()
         self.delay = 0.0
@@ -41,9 +44,9 @@ class MemoryFleetApi:
     def report(self, name: Name, *conditions: Condition) -> None:
         self._write(name, self.workloads_there[name], conditions)
 
-    def renew(self, name: Name, duration: int = 40) -> None:
+    def renew(self, name: Name, duration: int = 40, renewer: str = "") -> None:
         uid = self.workloads_there[name].uid
-        self.leases_there[name] = LeaseSeen(f"lease-{uid}", str(self._next()), duration, True, uid)
+        self.leases_there[name] = LeaseSeen(f"lease-{uid}", str(self._next()), duration, True, uid, renewer)
 
     # the port -----------------------------------------------------------------------------------
 
@@ -89,6 +92,15 @@ class MemoryFleetApi:
     async def write_ledger(self, name: Name, before: GroupSeen, ledger: Ledger) -> None:
         await self._enter("write_ledger")
         self._write_group(name, before, dataclasses.replace(before, ledger=ledger))
+
+    async def pods(self, scope: str, of: Container[Key]) -> Mapping[Key, Name]:
+        await self._enter("pods")
+        found = {key: name for key, name in self.pods_there.items() if scope in (ALL, name[0])}
+        return {key: (f"Pod {namespace}", name) for key, (namespace, name) in found.items() if key in of}
+
+    async def nodes(self, of: Container[Key]) -> Mapping[Key, Name]:
+        await self._enter("nodes")
+        return {key: ("Node", name) for key, name in self.nodes_there.items() if key in of}
 
     # within -------------------------------------------------------------------------------------
 

@@ -1,10 +1,15 @@
 """`fairlead watcher` as its own account on a real kube-apiserver: which hosts it marks, and which it does not."""
 
+import itertools
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.watcher.watching import LEASES, SYSTEM, Fleet, install_group, watcher
+import yaml
+
+from tests.watcher.watching import COLLECTIONS, LEASES, MANIFEST, SYSTEM, Fleet, install_group, watcher
 
 READY = ("Ready", "True", "HostReady")
 TEN_YEARS = 315_360_000
@@ -112,6 +117,48 @@ def test_two_hosts_at_one_address_learn_of_each_other(fleet: Fleet, config: Path
         fleet.patch(f"{fleet.workloads}/vm-2", other)
         over = ("fairlead.dev/Unique", "True", "HostUnique")
         fleet.renewing("vm-1", "vm-2", "vm-3", until=lambda: over in fleet.conditions("vm-1"))
+
+
+def test_a_pod_at_the_address_of_a_host_and_two_machines_at_one_lease(fleet: Fleet, config: Path) -> None:
+    """The first needs rights of its own; without them the log says so once."""
+    for name in ("vm-1", "vm-2", "vm-3"):
+        fleet.enrol(name)
+    pods = f"/api/v1/namespaces/{fleet.namespace}/pods"
+    spec = {"containers": [{"name": "c", "image": "registry.example/c"}]}
+    fleet.server.must("POST", pods, {"metadata": {"name": "web"}, "spec": spec})
+    taken = {"phase": "Running", "podIPs": [{"ip": fleet.addresses["vm-1"]}]}
+    fleet.patch(f"{pods}/web/status", {"status": taken})
+    boots = itertools.cycle("ab")
+
+    def both() -> bool:
+        boot = {"fairlead.dev/boot-id": next(boots)}
+        fleet.patch(f"{fleet.leases}/vm-2", {"metadata": {"annotations": boot}})
+        fleet.renew("vm-2")
+        return ("fairlead.dev/Unique", "False", "LeaseShared") in fleet.conditions("vm-2")
+
+    with watcher(config, "-n", fleet.namespace) as running:
+        fleet.renewing("vm-1", "vm-3", until=both, pause=1.0)
+        running.wait_for("addresses are not compared")
+        assert fleet.conditions("vm-1") == [READY] == fleet.conditions("vm-3")
+        assert running.log.read_text().count("addresses are not compared") == 2, "pods and nodes"
+    messages = [str(event["note"]) for event in _events(fleet)]
+    assert [message.rpartition(": ")[2] for message in messages] == ["vm-2/a, vm-2/b"]
+    with rights_on_addresses(fleet), watcher(config, "-n", fleet.namespace):
+        taken_by = ("fairlead.dev/Unique", "False", "AddressInCluster")
+        fleet.renewing("vm-1", "vm-2", "vm-3", until=lambda: taken_by in fleet.conditions("vm-1"))
+        assert fleet.conditions("vm-3") == [READY]
+
+
+@contextmanager
+def rights_on_addresses(fleet: Fleet) -> Iterator[None]:
+    documents = list(yaml.safe_load_all((MANIFEST.parent / "watcher-addresses.yaml").read_text()))
+    for document in documents:
+        fleet.server.must("POST", COLLECTIONS[document["kind"]], document)
+    try:
+        yield
+    finally:
+        for document in documents:
+            fleet.server.must("DELETE", f"{COLLECTIONS[document['kind']]}/{document['metadata']['name']}")
 
 
 def test_a_group_says_how_its_members_are(fleet: Fleet, config: Path) -> None:

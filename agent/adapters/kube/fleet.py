@@ -1,15 +1,17 @@
-"""FleetApi and GroupApi over HTTPS: what the watcher reads and writes.
+"""FleetApi, GroupApi and AddressApi over HTTPS: what the watcher reads and writes.
 
 Lists are consistent readings (without a resourceVersion), page by page, and only what the watcher counts is kept.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
 from typing import TypeVar
 
 from agent.adapters.kube import calls, json_values
 from agent.adapters.kube.access import Credential
 from agent.adapters.kube.json_values import Json
+from agent.core import addresses
+from agent.core.addresses import Key
 from agent.core.facts import Condition, Workload
 from agent.core.reasons import Reason
 from agent.core.watch.fleet import ALL, LeaseSeen, Name, WorkloadSeen
@@ -22,6 +24,7 @@ LEASES = "/apis/coordination.k8s.io/v1"
 # Every node has a Lease of its own there.
 NOT_OF_NODES = "metadata.namespace!=kube-node-lease"
 PAGE = 1000  # 1.3 MB of Leases
+PODS_PAGE = 100  # some have 20 KB
 T = TypeVar("T")
 
 
@@ -90,6 +93,26 @@ class FleetApi:
         path = f"{_collection(json_values.GROUPS, name[0], 'workloadgroups')}/{name[1]}/status"
         await self._caller.call("PATCH", path, Reason.API_CONFLICT, body)  # it is gone
 
+    async def pods(self, scope: str, of: Container[Key]) -> Mapping[Key, Name]:
+        path = _collection("/api/v1", scope, "pods")
+        return await self._addresses(path, "Pod {}".format, json_values.pod_addresses, of)
+
+    async def nodes(self, of: Container[Key]) -> Mapping[Key, Name]:
+        return await self._addresses("/api/v1/nodes", lambda _: "Node", json_values.node_addresses, of)
+
+    async def _addresses(
+        self, path: str, kind: Callable[[str], str], read: Callable[[Json], list[str]], of: Container[Key]
+    ) -> Mapping[Key, Name]:
+        """Only those that are asked for are kept: a cluster may have many more pods than the fleet has hosts."""
+        found: dict[Key, Name] = {}
+        async for page in self._pages(path, {}, PODS_PAGE):
+            for body in json_values.parts(page, "items"):
+                namespace, name = json_values.name(body)
+                mine = (addresses.comparable(one) for one in read(body))
+                found |= {key: (kind(namespace), name) for key in mine if key in of}
+            await asyncio.sleep(0)
+        return found
+
     async def _one(self, path: str, missing: Reason) -> Json | None:
         try:
             return await self._caller.call("GET", path, missing)
@@ -105,9 +128,9 @@ class FleetApi:
             await asyncio.sleep(0)  # a large fleet must not hold up renewals of the watcher's own lease
         return found
 
-    async def _pages(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Json]:
+    async def _pages(self, path: str, query: Mapping[str, str], size: int = 0) -> AsyncIterator[Json]:
         """Objects may have 1.5 MiB each: pages that are too long are asked for again, shorter."""
-        size, more = PAGE, dict[str, str]()
+        size, more = size or PAGE, dict[str, str]()
         while True:
             asked = {**query, **more, "limit": str(size)}
             try:

@@ -17,6 +17,7 @@ from agent.ports import Event, Lease, Trouble
 Json = dict[str, Any]
 
 GROUPS = "/apis/workload.fairlead.dev/v1beta1"
+BOOT_ID = "fairlead.dev/boot-id"  # annotation of a Lease, by the agent that renews it
 ZONE = "topology.kubernetes.io/zone"
 
 _FIELDS = {
@@ -122,7 +123,20 @@ def lease_seen(body: Json) -> LeaseSeen:
         duration=seen.duration,
         renewed=bool(seen.renew_time),
         owner=next(owners, ""),
+        renewer=f"{seen.holder}/{boot}" if (boot := seen.annotations.get(BOOT_ID)) else "",
     )
+
+
+def pod_addresses(body: Json) -> list[str]:
+    """Those that it has now: of a pod that has ended they are free again."""
+    status = part(body, "status")
+    ended = text(status, "phase") in ("Succeeded", "Failed")
+    return [] if ended else [text(one, "ip") for one in parts(status, "podIPs")]
+
+
+def node_addresses(body: Json) -> list[str]:
+    listed = parts(part(body, "status"), "addresses")
+    return [text(one, "address") for one in listed if text(one, "type") in ("InternalIP", "ExternalIP")]
 
 
 def workload_seen(body: Json) -> WorkloadSeen:

@@ -23,6 +23,7 @@ from agent.cluster.watcher.board import Board
 from agent.cluster.watcher.groups import Groups
 from agent.cluster.watcher.judge import Judge
 from agent.cluster.watcher.leader import Leader
+from agent.cluster.watcher.neighbours import Neighbours
 from agent.cluster.watcher.observer import Observer
 from agent.cluster.watcher.pages import Pages
 from agent.cluster.watcher.retiring import Retiring
@@ -95,8 +96,10 @@ async def _live(settings: Settings, listener: socket.socket) -> None:
     api = FleetApi(settings.credential, instance=settings.me, timeout=TIMEOUT)
     lease = LeaderApi(api.caller, settings.namespace, LEASE, settings.me, clocks.exact_wall)
     leader = Leader(lease, board, settings.me, settings.terms, lambda: about(board))
-    judge = Judge(api, board, leader.leads, lease, clocks.wall, clocks.exact_wall, clocks.token)
-    unique = Uniqueness(api, board, leader.leads, clocks.wall, clocks.exact_wall, clocks.token)
+    times = (clocks.wall, clocks.exact_wall, clocks.token)
+    judge = Judge(api, board, leader.leads, lease, *times)
+    near = Neighbours(api, board, leader.leads)
+    unique = Uniqueness(api, board, leader.leads, *times, near.by_address)
     groups, retiring = (loop(api, board, leader.leads) for loop in (Groups, Retiring))
     observers = [Observer(api, scope, board, random.random) for scope in settings.scopes]
     async with contextlib.AsyncExitStack() as stack:
@@ -106,7 +109,7 @@ async def _live(settings: Settings, listener: socket.socket) -> None:
         routes = Pages(board, judge, leader.leads).routes()
         await stack.enter_async_context(Server(routes).serving(listener, BACKLOG))
         observing = (observer.run() for observer in observers)
-        writing = (judge.run(), unique.run(), groups.run(), retiring.run())
+        writing = (judge.run(), unique.run(), groups.run(), retiring.run(), near.run())
         async with _group(leader.run(), *writing, *observing):
             await ended.wait()
         await _release(leader)

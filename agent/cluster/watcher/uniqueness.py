@@ -5,9 +5,11 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
 from agent.cluster.watcher.board import Board
+from agent.core.addresses import Key
 from agent.core.facts import Condition, Workload
 from agent.core.watch import unique
 from agent.core.watch.fleet import UNIQUE, Name, WorkloadSeen
+from agent.core.watch.unique import Shared
 from agent.ports import Event, FleetApi, Trouble
 
 EVERY = 15.0  # seconds: how often ExternalWorkloads are read
@@ -16,7 +18,7 @@ AT_ONCE = 20
 
 
 class Uniqueness:
-    """`leads`, `wall`, `exact_wall`, `token`: as Judge has them."""
+    """`leads`, `wall`, `exact_wall`, `token`: as Judge has them. `cluster`: pods and nodes by address."""
 
     def __init__(
         self,
@@ -26,8 +28,9 @@ class Uniqueness:
         wall: Callable[[], str],
         exact_wall: Callable[[], str],
         token: Callable[[], str],
+        cluster: Callable[[], Mapping[Key, Name]] = dict,
     ) -> None:
-        self._api, self._board, self._leads = api, board, leads
+        self._api, self._board, self._leads, self._cluster = api, board, leads, cluster
         self._wall, self._exact_wall, self._token = wall, exact_wall, token
 
     async def run(self) -> None:
@@ -51,10 +54,12 @@ class Uniqueness:
             await self._write(name, seen, condition)
 
     def _changes(self) -> Iterator[tuple[Name, WorkloadSeen, Condition]]:
-        workloads: Mapping[Name, WorkloadSeen] = {
-            name: seen for view in self._board.views.values() for name, seen in view.workloads.items()
-        }
-        found = unique.shared(workloads)
+        workloads: dict[Name, WorkloadSeen] = {}
+        twins: dict[Name, Shared] = {}
+        for view in self._board.views.values():
+            workloads |= view.workloads
+            twins |= unique.twins(view.leases, self._board.clock())
+        found = unique.shared(workloads, self._cluster(), twins)
         for name, seen in workloads.items():
             if (condition := unique.wanted(found.get(name), seen)) is not None:
                 yield name, seen, condition

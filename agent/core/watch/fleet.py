@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from agent.core.facts import Condition
 from agent.core.watch.limits import Limits
+from agent.core.watch.renewers import ALONE, Renewers
 
 Name: TypeAlias = tuple[str, str]  # namespace and name
 GROUP = "workloadGroup"  # the label of the members of a WorkloadGroup
@@ -20,13 +21,15 @@ ALL = ""  # the scope of every namespace; other scopes are namespaces
 
 @dataclass(frozen=True, slots=True)
 class LeaseSeen:
-    """`owner`: the uid of the ExternalWorkload that owns it, "" if none does. `renewed`: it was ever renewed."""
+    """`owner`: the uid of the ExternalWorkload that owns it, "" if none does. `renewed`: it was ever renewed.
+    `renewer`: its holder and the boot of the machine that renewed it last; "": not known."""
 
     uid: str
     version: str
     duration: int
     renewed: bool
     owner: str = ""
+    renewer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,12 @@ class WorkloadSeen:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """`at`: when a change of the Lease was observed; None: none was, since this watcher first read it."""
+    """`at`: when a change of the Lease was observed; None: none was, since this watcher first read it. `renewers`:
+    those seen of it."""
 
     lease: LeaseSeen
     at: float | None = None
+    renewers: Renewers = ALONE
 
 
 @dataclass(frozen=True)
@@ -95,8 +100,12 @@ class View:
         before = self.leases.get(name)
         if before is None:
             return Heard(lease, None if self.read_at is None else now)
-        same = (before.lease.uid, before.lease.version) == (lease.uid, lease.version)
-        return before if same else Heard(lease, now)
+        if before.lease.uid != lease.uid:
+            return Heard(lease, now)
+        same = before.lease.version == lease.version
+        return (
+            before if same else Heard(lease, now, before.renewers.after(before.lease.renewer, lease.renewer, now))
+        )
 
 
 class Standing(enum.Enum):

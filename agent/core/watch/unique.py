@@ -1,17 +1,20 @@
-"""What no host can see: that another ExternalWorkload has its address and port, or its SPIFFE ID."""
+"""What no host can see: that something else has its address, another ExternalWorkload its address and port or its
+SPIFFE ID, or a second machine its Lease.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from agent.core import addresses
+from agent.core.addresses import Key
 from agent.core.conditions import Word
 from agent.core.facts import Condition
 from agent.core.reasons import REGISTRY, Reason
-from agent.core.watch.fleet import UNIQUE, Name, WorkloadSeen
+from agent.core.watch.fleet import UNIQUE, Heard, Name, WorkloadSeen
 
 NAMED = 3  # others in a message
-Endpoint: TypeAlias = tuple[addresses.Address | str, int]
+Endpoint: TypeAlias = tuple[Key, int]
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,52 @@ class Shared:
         return f"{REGISTRY[self.reason].text}: {named}{' and others' if self.more else ''}"
 
 
-def shared(workloads: Mapping[Name, WorkloadSeen]) -> dict[Name, Shared]:
-    """An address and port in common comes first: clients get errors by it."""
+def shared(
+    workloads: Mapping[Name, WorkloadSeen],
+    cluster: Mapping[Key, Name] | None = None,
+    twins: Mapping[Name, Shared] | None = None,
+) -> dict[Name, Shared]:
+    """`cluster`: pods and nodes by address. Of several conflicts the first is reported: an address and port in
+    common, because clients get errors by it; a pod or node; a Lease; a SPIFFE ID."""
     by_identity = _others(_by_identity(workloads).values(), Reason.SPIFFE_ID_SHARED)
-    return by_identity | _others(_by_endpoint(workloads).values(), Reason.ENDPOINT_SHARED)
+    by_address = _in_cluster(workloads, cluster or {})
+    return (
+        by_identity
+        | dict(twins or {})
+        | by_address
+        | _others(_by_endpoint(workloads).values(), Reason.ENDPOINT_SHARED)
+    )
+
+
+def twins(leases: Mapping[Name, Heard], now: float) -> dict[Name, Shared]:
+    """Leases that two machines renew. A Name is the holder and the machine's boot id."""
+    found = {name: heard.renewers.together(heard.lease.renewer, now) for name, heard in leases.items()}
+    return {
+        name: Shared(Reason.LEASE_SHARED, tuple(_name(one) for one in both))
+        for name, both in found.items()
+        if both
+    }
+
+
+def _name(renewer: str) -> Name:
+    holder, _, boot = renewer.rpartition("/")
+    return holder, boot
+
+
+def keys(workloads: Mapping[Name, WorkloadSeen]) -> frozenset[Key]:
+    """The addresses of all of them."""
+    return frozenset(addresses.comparable(one) for seen in workloads.values() for one in seen.addresses)
+
+
+def _in_cluster(workloads: Mapping[Name, WorkloadSeen], cluster: Mapping[Key, Name]) -> dict[Name, Shared]:
+    found = {
+        name: sorted({cluster[key] for one in seen.addresses if (key := addresses.comparable(one)) in cluster})
+        for name, seen in workloads.items()
+        if cluster
+    }
+    return {
+        name: Shared(Reason.ADDRESS_IN_CLUSTER, tuple(others[:NAMED])) for name, others in found.items() if others
+    }
 
 
 def _others(groups: Iterable[set[Name]], reason: Reason) -> dict[Name, Shared]:
