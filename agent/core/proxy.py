@@ -112,11 +112,10 @@ def _by_workload_api(settings: ProxySettings, version: tuple[int, ...]) -> dict[
 
 
 def _by_token(settings: ProxySettings) -> dict[str, str]:
-    namespace, domain = settings.control_namespace, settings.cluster_domain
-    chosen = settings.identity_controller
+    address, name = identity_controller(settings)
     return {
-        "IDENTITY_SVC_ADDR": chosen or f"linkerd-identity-headless.{namespace}.svc.{domain}.:8080",
-        "IDENTITY_SVC_NAME": token.identity("linkerd-identity", namespace, namespace, _trust_domain(settings)),
+        "IDENTITY_SVC_ADDR": address,
+        "IDENTITY_SVC_NAME": name,
         "IDENTITY_DIR": settings.identity_folder,
         "IDENTITY_TOKEN_FILE": settings.token_file,
     }
@@ -143,6 +142,15 @@ def controllers(settings: ProxySettings) -> tuple[str, str, str]:
         control_plane.policy_address(settings.policy, namespace, domain),
         control_plane.destination_address(settings.destination, namespace, domain),
         token.identity("linkerd-destination", namespace, namespace, _trust_domain(settings)),
+    )
+
+
+def identity_controller(settings: ProxySettings) -> tuple[str, str]:
+    """In token mode: its HOST:PORT, and what it proves to be."""
+    namespace, domain = settings.control_namespace, settings.cluster_domain
+    return (
+        settings.identity_controller or f"linkerd-identity-headless.{namespace}.svc.{domain}.:8080",
+        token.identity("linkerd-identity", namespace, namespace, _trust_domain(settings)),
     )
 
 

@@ -44,7 +44,7 @@ HEALTHY: Final[Mapping[str, Any]] = {
     "proxy-identity": PROXY,
     "trust-anchors": identity.Anchors("/etc/fairlead/trust-anchors.pem", None, 3650 * 86400),
     "trust": None,
-    "control-plane-names": network.ControlPlane(None, None),
+    "control-plane-names": {"policy": network.Name("A"), "destination": network.Name("SRV")},
     "pod-routes": network.Routes({"10.42.0.0/16": "via 192.0.2.1 dev eth0"}),
     "control-plane": network.ControlPlane(None, None),
     "path-mtu": network.Hello("10.42.0.9:8090", 3000, True),
@@ -66,9 +66,10 @@ HEALTHY: Final[Mapping[str, Any]] = {
     "limits": machine.Used(USED),
     "ready": machine.Agent(STATUS),
 }
-_UNRESOLVED: Final = Fault(
-    Reason.CONTROL_PLANE_UNRESOLVED,
-    "linkerd-policy.linkerd.svc.cluster.local: no SRV record, and no address, by /etc/resolv.conf",
+_UNRESOLVED: Final = network.Name(
+    "",
+    "linkerd-policy.linkerd.svc.cluster.local.: 192.0.2.53: no such name (by /etc/resolv.conf)",
+    elsewhere=True,
 )
 _CLOSED: Final = Admission(
     Verdict.REFUSED,
@@ -124,7 +125,7 @@ STATES: Final[Mapping[str, Mapping[str, Any]]] = {
         "versions": machine.Versions(__version__, "0.0.1", "2.366.0", "2.366.0"),
         "limits": machine.Used({**USED, "connection tracking": (251000, 262144)}),
     },
-    "unresolvable": {"control-plane-names": network.ControlPlane(_UNRESOLVED, _UNRESOLVED)},
+    "unresolvable": {"control-plane-names": {"policy": _UNRESOLVED, "destination": _UNRESOLVED}},
     "another-id": {
         "agent-identity": replace(
             AGENT, fault=Fault(Reason.IDENTITY_UNEXPECTED, f"{ID} is not among the SVIDs: {ID}2")

@@ -39,7 +39,7 @@ _HOST: Final[tuple[Check, ...]] = (
     ),
     Check(
         "control-plane-names",
-        "the names of policy and destination controller have addresses, by /etc/resolv.conf",
+        "names of the controllers have addresses by /etc/resolv.conf alone, as for the proxy: SRV first",
         network.names,
         (CONFIGURATION,),
         answers=("the proxy logs that it cannot resolve the policy controller",),
@@ -47,7 +47,7 @@ _HOST: Final[tuple[Check, ...]] = (
     Check("pod-routes", "there is a route to the networks of the pods", network.routes, (CONFIGURATION,)),
     Check(
         "control-plane",
-        "both controllers answer, and prove to be Linkerd's",
+        "the controllers answer on 8090 and 8086 (in token mode 8080 too), and prove to be Linkerd's",
         network.control_plane,
         ("control-plane-names", "pod-routes", "clock", "trust-anchors"),
     ),

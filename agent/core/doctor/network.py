@@ -7,26 +7,56 @@ from agent.core.doctor.check import Outcome, fail, of_fault, ok, unknown, warn
 from agent.core.proxy import Listener
 from agent.core.reasons import Fault, Reason
 
+IDENTITY = "identity"
+
+
+@dataclass(frozen=True)
+class Name:
+    """Of one controller. `by`: "SRV", "A", "AAAA" or a file; "": it has no address, because of `why`. `elsewhere`:
+    programs that read nsswitch.conf find it."""
+
+    by: str
+    why: str = ""
+    elsewhere: bool = False
+
+
+def names(seen: Mapping[str, Name]) -> Outcome:
+    """By controller: "policy", "destination", in token mode IDENTITY too."""
+    for controller, name in seen.items():
+        if not name.by:
+            return _without_address(controller, name)
+    return ok(", ".join(f"{controller} by {name.by}" for controller, name in seen.items()))
+
+
+def _without_address(controller: str, name: Name) -> Outcome:
+    why = name.why
+    if name.elsewhere:
+        why += "; other programs find it by nsswitch.conf, which the proxy does not read"
+    if controller == IDENTITY:
+        said = f"the name of the identity controller has no address, so the proxy gets no certificate ({why})"
+        fix = "let this host's DNS answer for the cluster's names, or write control_plane.identity"
+        return fail(f"{said} [{Reason.CONTROL_PLANE_UNRESOLVED}]", fix)
+    return of_fault(Fault(Reason.CONTROL_PLANE_UNRESOLVED, why))
+
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """What this host finds of the two controllers, each a fault or None."""
+    """What this host finds of the controllers, each a fault or None. `identity`: in token mode."""
 
     policy: Fault | None
     destination: Fault | None
-
-    @property
-    def faults(self) -> list[Fault]:
-        return [fault for fault in (self.policy, self.destination) if fault is not None]
-
-
-def names(seen: ControlPlane) -> Outcome:
-    unresolved = [fault for fault in seen.faults if fault.reason is Reason.CONTROL_PLANE_UNRESOLVED]
-    return of_fault(unresolved[0]) if unresolved else ok("policy and destination controller have addresses")
+    identity: Fault | None = None
 
 
 def control_plane(seen: ControlPlane) -> Outcome:
-    return of_fault(seen.faults[0]) if seen.faults else ok("both controllers answer, and prove to be Linkerd's")
+    found = [fault for fault in (seen.policy, seen.destination) if fault is not None]
+    if found:
+        return of_fault(found[0])
+    if seen.identity is not None:
+        said = f"the identity controller gives the proxy no certificate: {seen.identity.detail}"
+        fix = "let this host reach the control plane's pods on TCP 8080: routes, firewalls, policies"
+        return fail(f"{said} [{seen.identity.reason}]", fix)
+    return ok("the controllers answer, and prove to be Linkerd's")
 
 
 @dataclass(frozen=True)

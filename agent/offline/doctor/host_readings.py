@@ -1,8 +1,12 @@
 """Readings of the host itself: its way to the cluster, its application, and the kernel's rules."""
 
-from typing import Any
+import asyncio
+import contextlib
+import socket
+from collections.abc import Mapping
+from typing import Any, Final
 
-from agent.adapters import proxy_reading
+from agent.adapters import dns_records, proxy_reading
 from agent.config import derived
 from agent.core import proxy_sockets
 from agent.core.doctor import network, rules
@@ -18,15 +22,27 @@ from agent.privileged import Refusal
 from agent.privileged.redirect import guide_chains
 from agent.privileged.system import iproute
 
+_OTHERS: Final = 0.4  # seconds for the resolver of other programs
+
 # the way to the cluster ----------------------------------------------------------------------------
 
 
-async def names(sources: Sources) -> network.ControlPlane:
-    async def look() -> network.ControlPlane:
-        found = await users.control_plane(sources.config(), sources.prefix).look(dial=False)
-        return network.ControlPlane(found.policy, found.destination)
+async def names(sources: Sources) -> Mapping[str, network.Name]:
+    places = users.controllers(sources.config(), sources.prefix)
+    found = await asyncio.gather(*(_name(place) for place, _ in places.values()))
+    return dict(zip(places, found, strict=True))
 
-    return await sources.once("control-plane-names", look)
+
+async def _name(place: str) -> network.Name:
+    host, _, port = place.rpartition(":")
+    found = await dns_records.look(host)
+    if found.by:
+        return network.Name(found.by)
+    with contextlib.suppress(OSError, UnicodeError, TimeoutError):
+        async with asyncio.timeout(_OTHERS):
+            await blocking(socket.getaddrinfo, host, int(port))
+            return network.Name("", found.why, elsewhere=True)
+    return network.Name("", found.why)
 
 
 async def control_plane(sources: Sources) -> network.ControlPlane:

@@ -7,6 +7,8 @@ Started by root, it becomes that user before it asks. Prints the answer as one l
 """
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 - as below: asyncio imports it with its first thread
+import encodings.idna
 import encodings.utf_8_sig  # noqa: F401 - a codec is imported at its first use, which may be after `become`
 import json
 import os
@@ -24,6 +26,7 @@ from agent.adapters.helper import Helper
 from agent.config import Config, derived
 from agent.core import proxy as proxy_settings
 from agent.core import text_files
+from agent.core.doctor import network
 from agent.core.reasons import Reason
 from agent.host import Host, reading, secrecy
 from agent.loops.checks import NotHere, Unread
@@ -112,14 +115,21 @@ async def _proxy_binary(prefix: str) -> Any:
 
 async def _control_plane(prefix: str) -> Any:
     """As the proxy's user, whose connections are never redirected."""
-    look = await control_plane(identity.configuration(prefix), prefix).look(dial=True)
-    return [plain(look.policy), plain(look.destination)]
+    config = identity.configuration(prefix)
+    anchors = derived.anchors_in_force(config, Host.below(prefix).prefix)
+    places = controllers(config, prefix).values()
+    looks = [HostControlPlane(place, place, name, anchors).look(dial=True) for place, name in places]
+    return [plain(one.policy) for one in await asyncio.gather(*looks)]
 
 
-def control_plane(config: Config, prefix: str) -> HostControlPlane:
-    host = Host.below(prefix)
-    anchors = derived.anchors_in_force(config, host.prefix)
-    return HostControlPlane(*proxy_settings.controllers(derived.proxy_settings(config, prefix)), anchors)
+def controllers(config: Config, prefix: str) -> Mapping[str, tuple[str, str]]:
+    """Of each that the proxy asks: HOST:PORT, and what it proves to be."""
+    settings = derived.proxy_settings(config, prefix)
+    policy, destination, name = proxy_settings.controllers(settings)
+    found = {"policy": (policy, name), "destination": (destination, name)}
+    if config.identity.mode == "token":
+        found[network.IDENTITY] = proxy_settings.identity_controller(settings)
+    return found
 
 
 async def _path_mtu(prefix: str) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from agent.core.doctor import api, network, rules
 from agent.core.doctor.api import Review
 from agent.core.doctor.check import Outcome, Result
-from agent.core.doctor.network import Application, ControlPlane, Hello, Routes
+from agent.core.doctor.network import Application, ControlPlane, Hello, Name, Routes
 from agent.core.doctor.rules import Firewall, Rules
 from agent.core.reasons import Fault, Reason
 from agent.core.redirect.admission import Admission
@@ -16,7 +16,8 @@ from agent.core.redirect.departure import Departure
 from agent.core.redirect.walk import Verdict
 
 OK, WARN, FAIL, UNKNOWN = Result.OK, Result.WARN, Result.FAIL, Result.UNKNOWN
-UNRESOLVED = Fault(Reason.CONTROL_PLANE_UNRESOLVED, "linkerd-policy: no such name")
+NOWHERE = Name("", "linkerd-policy: no such name")
+ELSEWHERE = replace(NOWHERE, elsewhere=True)
 UNREACHED = Fault(Reason.CONTROL_PLANE_UNREACHABLE, "10.42.0.9: no answer in 3 s")
 HELLO = Hello("10.42.0.9:8090", 4000, answered=True)
 RULES = Rules(live=True, levels="inbound on, outbound on", as_planned=True)
@@ -38,8 +39,11 @@ def reviews(*missing: str) -> list[Review]:
 
 Case = tuple[Callable[[], Outcome], Result, str]
 CASES: dict[str, Case] = {
-    "names": (lambda: network.names(ControlPlane(None, UNREACHED)), OK, "have addresses"),
-    "names-not": (lambda: network.names(ControlPlane(UNRESOLVED, None)), FAIL, "no such name"),
+    "names": (lambda: network.names({"policy": Name("SRV"), "destination": Name("A")}), OK, "policy by SRV"),
+    "names-not": (lambda: network.names({"policy": NOWHERE}), FAIL, "no such name"),
+    "names-elsewhere": (lambda: network.names({"policy": ELSEWHERE}), FAIL, "by nsswitch.conf"),
+    "names-identity": (lambda: network.names({network.IDENTITY: NOWHERE}), FAIL, "the proxy gets no certificate"),
+    "identity-not": (lambda: network.control_plane(ControlPlane(None, None, UNREACHED)), FAIL, "no certificate"),
     "controllers": (lambda: network.control_plane(ControlPlane(None, None)), OK, "Linkerd's"),
     "controllers-not": (lambda: network.control_plane(ControlPlane(None, UNREACHED)), FAIL, "no answer in 3 s"),
     "routes": (lambda: network.routes(Routes({"10.42.0.0/16": "via 10.0.0.1 dev eth0"})), OK, "via 10.0.0.1"),
