@@ -32,7 +32,7 @@ from pathlib import Path
 
 from benchmarks import fleet_agents, fleet_bindings, fleet_flood, fleet_handover, fleet_model
 from benchmarks.hosts import Hosts
-from benchmarks.usage import Usage, resident
+from benchmarks.usage import Usage, moved, requests, resident
 from tests.lab.realparts import ApiServer
 from tests.watcher.watching import kubeconfig
 
@@ -78,11 +78,11 @@ def watcher(config: Path, namespace: str) -> Iterator[tuple[int, Marks]]:
 async def rest(count: int, seconds: float) -> None:
     with ApiServer() as server, tempfile.TemporaryDirectory() as folder:
         hosts = await enrolled(server, count)
-        idle = await used_in(server, seconds / 2)
+        idle = await used_in(server.pids, seconds / 2)
         async with hosts.renewing():
-            await at_rest(server, hosts, idle, seconds)
+            used = await at_rest(server, hosts, idle, seconds)
             with watcher(kubeconfig(server, Path(folder) / "config"), hosts.namespace) as (pid, marks):
-                await watched(server, hosts, pid, marks, 2 * seconds)
+                await watched(server, used, pid, marks, 2 * seconds)
         await hosts.close()
 
 
@@ -106,34 +106,60 @@ async def enrolled(server: ApiServer, count: int) -> Hosts:
     return hosts
 
 
-async def used_in(server: ApiServer, seconds: float) -> dict[str, float]:
-    """CPU seconds a second, by process."""
-    usage = Usage(server.pids)
+@dataclass(frozen=True)
+class Used:
+    """Of a process, in a second: cores, and bytes that it read and wrote."""
+
+    cores: float
+    read: float
+    written: float
+
+
+async def used_in(pids: Mapping[str, int], seconds: float) -> dict[str, Used]:
+    """By process."""
+    usage, before = Usage(pids), {name: moved(pid) for name, pid in pids.items()}
     usage.since()
     await asyncio.sleep(seconds)
-    return {name: used / seconds for name, used in usage.since().items()}
+    found = {}
+    for name, used in usage.since().items():
+        read, written = (now - then for now, then in zip(moved(pids[name]), before[name], strict=True))
+        found[name] = Used(used / seconds, read / seconds, written / seconds)
+    return found
 
 
-async def at_rest(server: ApiServer, hosts: Hosts, idle: Mapping[str, float], seconds: float) -> None:
-    renewed = hosts.renewals
-    used = await used_in(server, seconds)
-    rate = (hosts.renewals - renewed) / seconds
-    each = ", ".join(f"{name} {1000 * (used[name] - idle[name]) / rate:.2f} ms" for name in used)
-    sizes = ", ".join(f"{name} {resident(pid):.0f} MiB" for name, pid in server.pids.items())
-    print(f"  {rate:.0f} renewals/s, {hosts.late} late; CPU a renewal: {each}; {sizes}", flush=True)
+async def at_rest(server: ApiServer, hosts: Hosts, idle: Mapping[str, Used], seconds: float) -> dict[str, Used]:
+    renewed, asked = hosts.renewals, requests(server)
+    used = await used_in(server.pids, seconds)
+    rate, all_requests = (hosts.renewals - renewed) / seconds, (requests(server) - asked) / seconds
+    print(f"  {rate:.0f} renewals/s of {all_requests:.0f} requests/s, {hosts.late} late", flush=True)
+    for name, one in used.items():
+        print(
+            f"  {name}, for a renewal: CPU {1000 * (one.cores - idle[name].cores) / rate:.2f} ms,"
+            f" read {(one.read - idle[name].read) / rate / 1000:.1f} kB,"
+            f" written {(one.written - idle[name].written) / rate / 1000:.1f} kB;"
+            f" {resident(server.pids[name]):.0f} MiB",
+            flush=True,
+        )
+    return used
 
 
-async def watched(server: ApiServer, hosts: Hosts, pid: int, marks: Marks, seconds: float) -> None:
-    usage = Usage({**server.pids, "watcher": pid})
+async def watched(server: ApiServer, rest: Mapping[str, Used], pid: int, marks: Marks, seconds: float) -> None:
+    """`rest`: what the servers use without it."""
     await asyncio.sleep(min(30.0, seconds))
-    usage.since()
-    await asyncio.sleep(seconds)
-    used = usage.since()
+    writes = requests(server, 'verb="PATCH"', 'resource="externalworkloads"')
+    used = await used_in({**server.pids, "watcher": pid}, seconds)
+    writes = requests(server, 'verb="PATCH"', 'resource="externalworkloads"') - writes
     print(
-        f"  with a watcher: {100 * used['watcher'] / seconds:.1f} % of a core, {resident(pid):.0f} MiB,"
-        f" {len(marks.since(0))} marks",
+        f"  with a watcher: {100 * used['watcher'].cores:.1f} % of a core, {resident(pid):.0f} MiB,"
+        f" {len(marks.since(0))} marks, {writes:.0f} writes of ExternalWorkloads",
         flush=True,
     )
+    for name, before in rest.items():
+        print(
+            f"  {name}, for the watcher: {100 * (used[name].cores - before.cores):.1f} % of a core,"
+            f" written {(used[name].written - before.written) / 1e6:.2f} MB/s",
+            flush=True,
+        )
 
 
 async def deaths(hosts: Hosts, marks: Marks) -> None:

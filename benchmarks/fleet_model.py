@@ -12,6 +12,7 @@ PERIODS = ((500, 5.0), (2000, 10.0), (5000, 20.0))  # up to so many hosts, as do
 LONGEST = 60.0
 LEASE_BYTES = 1200  # in a LIST
 LOOK = 5.0  # seconds between two of the watcher
+RENEWAL_BYTES = 3600  # that the API server reads and writes for one, TLS and etcd's part too
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Fleet:
     apiserver_memory: float
     etcd_memory: float
     listed: float
+    moved: float
 
 
 def period(hosts: int) -> float:
@@ -53,6 +55,7 @@ def fleet(hosts: int, every: float, costs: Costs = Costs()) -> Fleet:
         apiserver_memory=costs.apiserver_base + hosts * costs.apiserver_host,
         etcd_memory=costs.etcd_base + hosts * costs.etcd_host,
         listed=hosts * LEASE_BYTES / LOOK,
+        moved=rate * RENEWAL_BYTES,
     )
 
 
@@ -63,7 +66,8 @@ async def show(hosts: int, seconds: float) -> None:
     print(
         f"model: {hosts} hosts, every {every:g} s: {found.renewals:.0f} renewals/s; API server"
         f" {found.apiserver_cores:.2f} cores, {found.apiserver_memory:.0f} MiB; etcd {found.etcd_cores:.2f} cores,"
-        f" {found.etcd_memory:.0f} MiB; the watcher lists {found.listed / 1e6:.1f} MB/s;"
+        f" {found.etcd_memory:.0f} MiB; the API server moves {found.moved / 1e6:.1f} MB/s for renewals, and"
+        f" {found.listed / 1e6:.1f} MB/s for the watcher;"
         f" a dead host is out within {found.noticed:.0f} s",
         flush=True,
     )

@@ -1,8 +1,9 @@
 """Hosts that only renew their Leases, on a real API server."""
 
 import asyncio
+import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -40,9 +41,11 @@ class Fixed:
 class Hosts:
     """`dead`: they do not renew. `renewals`, `late`: how many were made, and how many more than a second late.
     `renewed_at`: the last one of each, seconds since the epoch. `took`: seconds of each renewal. `token`: of who
-    renews; "": the administrator."""
+    renews; "": the administrator. `tokens`: instead, of each host."""
 
-    def __init__(self, server: ApiServer, count: int, period: float, token: str = "") -> None:
+    def __init__(
+        self, server: ApiServer, count: int, period: float, token: str = "", tokens: Sequence[str] = ()
+    ) -> None:
         server.install_crd(EXTERNAL_WORKLOAD_CRD)
         self.namespace, self.period = server.new_namespace(), period
         self.names = [f"vm-{number}" for number in range(count)]
@@ -51,13 +54,15 @@ class Hosts:
         self.renewals = self.late = 0
         self.took: list[float] = []
         self._caller = Caller(Fixed(server), "benchmark", 30.0, 30.0)
-        self._renewer = Caller(Fixed(server, token), "benchmark", 30.0, 30.0)
+        renewers = [Caller(Fixed(server, one), "benchmark", 30.0, 30.0) for one in tokens or (token,)]
+        self._renewers = dict(zip(self.names, itertools.cycle(renewers), strict=False))
         self._workloads, self._leases = WORKLOADS.format(self.namespace), LEASES.format(self.namespace)
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(max(AT_ONCE, len(tokens)))
 
     async def close(self) -> None:
         await self._caller.close()
-        await self._renewer.close()
+        for renewer in set(self._renewers.values()):
+            await renewer.close()
 
     def zone(self, name: str) -> str:
         return "abc"[int(name.rpartition("-")[2]) % 3]
@@ -127,7 +132,7 @@ class Hosts:
         spec = {"holderIdentity": name, "renewTime": clocks.exact_wall()}
         body = {"spec": {**spec, "leaseDurationSeconds": int(4 * self.period)}}
         at, began = time.time(), time.monotonic()
-        await self._call("PATCH", f"{self._leases}/{name}", body, self._renewer)
+        await self._call("PATCH", f"{self._leases}/{name}", body, self._renewers[name])
         self.renewed_at[name] = at
         self.took.append(time.monotonic() - began)
 

@@ -1,4 +1,4 @@
-"""CPU, memory and request counts of the processes that a benchmark watches."""
+"""CPU, memory, traffic and request counts of the processes that a benchmark watches."""
 
 import os
 import re
@@ -36,9 +36,22 @@ def resident(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE / 2**20
 
 
-_COUNT = re.compile(r'^apiserver_request_total\{.*resource="(leases|externalworkloads)".*\} (\S+)$', re.MULTILINE)
+def moved(pid: int) -> tuple[int, int]:
+    """Bytes that a program in Go has read and written so far, from and to sockets and files."""
+    found = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    return int(found["rchar"]), int(found["wchar"])
 
 
-def requests(server: ApiServer) -> float:
-    """For Leases and ExternalWorkloads, since the API server started."""
-    return sum(float(count) for _, count in _COUNT.findall(server.text("/metrics")))
+_COUNT = re.compile(r"^apiserver_request_total\{(.*)\} (\S+)$", re.MULTILINE)
+
+
+def requests(server: ApiServer, *labels: str) -> float:
+    """For Leases and ExternalWorkloads, since the API server started. `labels`: that they must have, as
+    `verb="PATCH"`."""
+    found = _COUNT.findall(server.text("/metrics"))
+    asked = ('resource="leases"', 'resource="externalworkloads"')
+    return sum(
+        float(count)
+        for named, count in found
+        if any(one in named for one in asked) and all(label in named for label in labels)
+    )

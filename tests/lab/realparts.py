@@ -68,10 +68,11 @@ class ApiServer:
     port: int
     ca_file: Path
 
-    def __init__(self, authentication: str = "", names: Sequence[str] = ()) -> None:
+    def __init__(self, authentication: str = "", names: Sequence[str] = (), users: Mapping[str, str] = {}) -> None:
         """`authentication`: an AuthenticationConfiguration, beside the tokens. `names`: of its certificate, beside
-        those of loopback."""
-        self._authentication, self._names = authentication, names
+        those of loopback. `users`: more of them, by their groups; `tokens` has theirs."""
+        self._authentication, self._names, self._users = authentication, names, users
+        self.tokens = {user: secrets.token_hex(16) for user in users}
         self.admin_token = secrets.token_hex(16)
         self.host_token = secrets.token_hex(16)  # of the user fairlead-host: no right but those of `grant`
         self.member_token = secrets.token_hex(16)  # of a user in the group fairlead:hosts, without rights
@@ -200,6 +201,7 @@ class ApiServer:
         (self._home / "tokens").write_text(
             f"{self.admin_token},admin,admin,system:masters\n{self.host_token},{HOST_USER},{HOST_USER}\n"
             f"{self.member_token},{MEMBER_USER},{MEMBER_USER},fairlead:hosts\n"
+            + "".join(f"{self.tokens[user]},{user},{user},{group}\n" for user, group in self._users.items())
         )
         (self._home / "authentication.yaml").write_text(self._authentication)
         self._reserved, self.port = _reserve_port()

@@ -28,6 +28,8 @@ def test_it_agrees_with_the_measured_points(number: int, hosts: int, every: floa
     assert found.apiserver_memory == pytest.approx(apiserver, rel=0.05)
     assert found.etcd_memory == pytest.approx(etcd, rel=0.05)
     assert rate == pytest.approx(float(column("renewals in a second", number)), rel=0.1)
+    read, written = column("API server for one: read and written", number).removesuffix("kB").split("and")
+    assert found.moved / rate / 1000 == pytest.approx(float(read) + float(written), rel=0.1)
 
 
 def _memory(number: int) -> list[str]:
@@ -40,7 +42,7 @@ def test_the_document_has_its_table(hosts: int, capsys: pytest.CaptureFixture[st
     assert column(f"{hosts:,}", 2) == f"{found.renewals:.0f}"
     assert column(f"{hosts:,}", 3) == f"{found.apiserver_cores:.2f} cores, {found.apiserver_memory:,.0f} MiB"
     assert column(f"{hosts:,}", 4) == f"{found.etcd_cores:.2f} cores, {found.etcd_memory:,.0f} MiB"
-    assert column(f"{hosts:,}", 5) == f"{found.listed / 1e6:.1f} MB/s"
+    assert column(f"{hosts:,}", 5) == f"{found.moved / 1e6:.1f} and {found.listed / 1e6:.1f} MB/s"
     asyncio.run(show(hosts, 0))
     assert f"{found.renewals:.0f} renewals/s" in capsys.readouterr().out
 
