@@ -31,8 +31,8 @@ def layouts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return build(tmp_path_factory.mktemp("first")), build(tmp_path_factory.mktemp("second"))
 
 
-def build(into: Path) -> Path:
-    argv = [sys.executable, str(PROGRAM), "--into", str(into)]
+def build(into: Path, *more: str) -> Path:
+    argv = [sys.executable, str(PROGRAM), "--into", str(into), *more]
     done = subprocess.run(argv, capture_output=True, text=True, env={**os.environ})
     assert done.returncode == 0, done.stdout + done.stderr
     return next(into.glob("*.oci"))
