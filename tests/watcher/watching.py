@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -191,13 +191,17 @@ class Watcher:
 
 
 @contextmanager
-def watcher(config: Path, *options: str, name: str = "w") -> Iterator[Watcher]:
-    """Quick: a second between two readings, four of grace."""
+def watcher(
+    config: Path, *options: str, name: str = "w", more: Mapping[str, str] | None = None
+) -> Iterator[Watcher]:
+    """Quick: a second between two readings, four of grace. `more`: of its environment."""
     log = config.with_name(f"{name}.log")
     argv = [sys.executable, "-m", "agent", "watcher", "--kubeconfig", str(config), "--listen", "127.0.0.1:0"]
     argv += ["--look-every=1", "--shortest=4", "--lease-namespace", SYSTEM, *options]
     with log.open("wb") as output:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=output, env={**os.environ})
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stderr=output, env={**os.environ, **(more or {})}
+        )
     try:
         yield Watcher(process, log)
     finally:
