@@ -19,6 +19,9 @@ PLAN = Plan(
     [("fd09::2", 4143), ("10.9.0.2", 4143)],
     "policy:8090",
     "new connections are reset",
+    "/run/spire/api.sock",
+    "spiffe://td/vm-1",
+    "proxy",
 )
 
 
@@ -33,7 +36,7 @@ def test_what_is_not_a_whole_plan_is_none() -> None:
     text = prepared.written(PLAN)
     for end in range(len(text)):
         assert prepared.read(text[:end]) is None, end
-    for other in (text + "\0.", "2" + text[1:], text.replace("2102", "x"), text.replace("4143", "-"), "\0" * 9):
+    for other in (text + "\0.", "1" + text[1:], text.replace("2102", "x"), text.replace("4143", "-"), "\0" * 9):
         assert prepared.read(other) is None
 
 

@@ -84,4 +84,4 @@ def test_control_groups_of_either_version(text: str, found: tuple[str, str]) -> 
 @pytest.mark.parametrize("name", ["linkerd2-proxy", "a b", "a) R 1 (b"])
 def test_state_and_start_whatever_the_name(name: str) -> None:
     text = f"4711 ({name}) S " + " ".join(str(field) for field in range(4, 53))
-    assert stat(text) == Stat("S", 22)
+    assert stat(text) == Stat("S", 22, name)
