@@ -5,13 +5,13 @@ Expected trouble is raised as `Trouble`. The loops catch no other exception.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Container, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent.core.addresses import Key
 from agent.core.anchors import Certificates as Certificates
 from agent.core.facts import Condition, ControlPlaneFact, Level, Maybe, PhaseKind, Process, Svid, Workload
 from agent.core.goals import RedirectGoal
+from agent.core.late import dataclass, field
 from agent.core.probe import Attempt, ProbeSpec
 from agent.core.proxy import Reading
 from agent.core.reasons import Fault, Reason

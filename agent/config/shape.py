@@ -1,9 +1,9 @@
 """A configuration as frozen values, with its defaults, and the type of a problem in it."""
 
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Literal
 
+from agent.core.late import dataclass, field
 from agent.core.probe import ProbeSpec
 
 Address = IPv4Address | IPv6Address

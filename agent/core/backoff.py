@@ -1,6 +1,6 @@
 """How long to wait before the next attempt: growing, bounded, and randomised."""
 
-from dataclasses import dataclass
+from agent.core.late import dataclass
 
 # After this many attempts the delay no longer grows: a float overflows at 2.0 ** 1024, and outages may last days.
 _STEPS = 64

@@ -6,12 +6,12 @@ reason.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from agent.core import machines, policy, policy_drain
 from agent.core.facts import UNKNOWN, Condition, Facts, Maybe, Phase, Workload
 from agent.core.goals import Advertise, Goals
 from agent.core.health import Spec, Standing, Sure
+from agent.core.late import dataclass
 from agent.core.policy_identity import identity_remarks
 from agent.core.reasons import REGISTRY, Fault, Reason, Severity
 from agent.core.standings import ports_standing

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from agent.core.facts import UNKNOWN, Control, Counters, Facts, Level, Maybe, ProxyState
 from agent.core.health import Standing, Sure
-from agent.core.reasons import Fault, Reason
+from agent.core.reason import Fault, Reason
 
 # With these codes the controller refuses: invalid argument, not found, permission denied, failed precondition,
 # unimplemented, unauthenticated. Other codes end a stream that was served.

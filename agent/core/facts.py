@@ -6,9 +6,9 @@ monotonic clock, so that a jump of the wall clock changes no verdict.
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias, TypeVar
 
+from agent.core.late import dataclass, field
 from agent.core.reason import Fault, Reason
 from agent.core.replacement import Replacement
 from agent.core.svid import Svid as Svid

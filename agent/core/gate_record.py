@@ -6,7 +6,7 @@ also runs without an agent. Readers use this record only for messages to people.
 
 import json
 
-from agent.core.reasons import Fault, Reason
+from agent.core.reason import Fault, Reason
 
 MOST = 4096  # bytes; what is longer was not written by the gate
 

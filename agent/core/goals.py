@@ -1,8 +1,8 @@
 """The goals of the host: levels, not commands. The same goals twice change nothing."""
 
 import enum
-from dataclasses import dataclass
 
+from agent.core.late import dataclass
 from agent.core.reasons import Reason
 
 

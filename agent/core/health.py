@@ -1,11 +1,11 @@
 """The decision's constants, and the health of one aspect of the host."""
 
 import enum
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from agent.core.failure import Failure
-from agent.core.reasons import Fault
+from agent.core.late import dataclass
+from agent.core.reason import Fault
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ values, so that a host with five probes has at most MOST series. `DECLARED` is t
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from agent.core import facts as f
 from agent.core import snapshot
 from agent.core.goals import Goals
 from agent.core.health import Spec
+from agent.core.late import dataclass
 from agent.core.tallies import Durations, Tallies
 
 MOST: Final = 200  # series of a host with five probes

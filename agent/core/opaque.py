@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from agent.core.facts import UNKNOWN, Facts, Level, Maybe, Workload
 from agent.core.health import Spec
-from agent.core.reasons import Fault, Reason
+from agent.core.reason import Fault, Reason
 
 ANNOTATION = "config.linkerd.io/opaque-ports"
 RESTART = "fairlead proxy restart"

@@ -1,10 +1,10 @@
 """Probe verdicts by kubelet's rule: consecutive results against two thresholds, UNKNOWN before the first."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
 
 from agent.core.facts import UNKNOWN, Maybe
+from agent.core.late import dataclass
 
 ProbeKind = Literal["http", "tcp", "grpc", "exec", "systemd", "push"]
 Scheme = Literal["http", "https"]

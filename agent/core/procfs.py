@@ -3,10 +3,10 @@
 import itertools
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from agent.core.addresses import plain
+from agent.core.late import dataclass
 
 LISTEN = "0A"
 

@@ -7,12 +7,12 @@ these rules to start, read and assess a proxy.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address
 
 from agent.core import control_plane, token
 from agent.core.facts import UNKNOWN, Counters, Maybe, ProxyState
-from agent.core.reasons import Fault, Reason
+from agent.core.late import dataclass
+from agent.core.reason import Fault, Reason
 
 INBOUND_PORT = 4143
 OUTBOUND_PORT = 4140

@@ -5,7 +5,7 @@ import signal
 
 from agent.core.backoff import Backoff
 from agent.core.proxy import INBOUND_PORT, OUTBOUND_PORT
-from agent.core.reasons import Fault, Reason
+from agent.core.reason import Fault, Reason
 
 CRASHES = Backoff(first=0.2, factor=2.0, most=30.0)
 

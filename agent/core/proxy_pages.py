@@ -6,10 +6,10 @@ be fetched is not a fault; its part of the reading is UNKNOWN.
 
 import json
 import re
-from dataclasses import dataclass
 
 from agent.core import control_plane, numbers
 from agent.core.facts import UNKNOWN, Maybe
+from agent.core.late import dataclass
 from agent.core.proxy import ADMIN_PORT, Reading
 
 MOST = 8 << 20  # bytes of a page; a proxy with many peers has metrics of megabytes

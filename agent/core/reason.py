@@ -5,9 +5,9 @@ satisfies the pattern of the ExternalWorkload CRD (word characters, 1 to 1024).
 """
 
 import enum
-from dataclasses import dataclass
 
 from agent.core import text
+from agent.core.late import dataclass
 
 
 class Severity(enum.Enum):

@@ -9,7 +9,9 @@ Invariants, each tested with the agent killed at every step (tests/loops/test_pr
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from agent.core.late import dataclass
 
 
 class Stage(enum.Enum):

@@ -5,7 +5,8 @@ identities byte by byte, so another form would never match, and is refused here.
 """
 
 import re
-from dataclasses import dataclass
+
+from agent.core.late import dataclass
 
 SCHEME = "spiffe://"
 MOST = 2048  # bytes of an ID

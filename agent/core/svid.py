@@ -1,6 +1,6 @@
 """An X.509-SVID, described: what is known of it without its key."""
 
-from dataclasses import dataclass, field
+from agent.core.late import dataclass, field
 
 
 @dataclass(frozen=True)

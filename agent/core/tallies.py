@@ -1,8 +1,9 @@
 """What this process has counted since its start, for metrics alone: no decision depends on it."""
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Final
+
+from agent.core.late import dataclass, field
 
 # What the API server answers; any other code is counted as "other", so that a server cannot make series.
 _CODES: Final = frozenset({200, 201, 400, 401, 403, 404, 409, 410, 422, 429, 500, 502, 503, 504})

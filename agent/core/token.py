@@ -5,12 +5,12 @@ Law: pure values. A token is a secret. Its claims are not, and only they are kep
 
 import base64
 import json
-from dataclasses import dataclass
 
 from agent.core import numbers
 from agent.core.facts import Svid
 from agent.core.identity import MOST_AHEAD, SUITABLE_KEY, utc
-from agent.core.reasons import Fault, Reason
+from agent.core.late import dataclass
+from agent.core.reason import Fault, Reason
 
 AUDIENCE = "identity.l5d.io"
 

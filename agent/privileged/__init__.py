@@ -7,7 +7,7 @@ redirected. Two helpers never write at once. Every request ends within DEADLINE.
 
 from typing import Final
 
-from agent.core.reasons import Reason
+from agent.core.reason import Reason
 
 DEADLINE: Final = 3.5  # seconds from its first line on; its start takes more, and callers wait 4.5
 

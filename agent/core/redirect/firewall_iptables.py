@@ -5,10 +5,10 @@ It understands the rules of ufw, firewalld, Docker, fail2ban, kube-proxy, and us
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Final
 
+from agent.core.late import dataclass
 from agent.core.redirect.iptables import PREFIX
 from agent.core.redirect.iptables_words import Line, Option, parsed
 from agent.core.redirect.matches import both

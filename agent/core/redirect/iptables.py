@@ -10,10 +10,10 @@ have already. It is final, as no ACCEPT would be where nat has chains of several
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
+from agent.core.late import dataclass
 from agent.core.redirect.iptables_words import target
 from agent.core.redirect.rules import Action, Match, Network, Rule, Ruleset, spans
 from agent.core.redirect.wanted_rules import SKELETON

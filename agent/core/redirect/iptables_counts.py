@@ -6,8 +6,8 @@ that counts is the last one, where a packet's fate is sealed.
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+from agent.core.late import dataclass
 from agent.core.redirect.iptables import PLACES
 from agent.core.redirect.wanted_rules import SKELETON
 

@@ -1,8 +1,8 @@
 """One rule of iptables-save's, in its parts. Words may be quoted: what stands in a comment is no option."""
 
-import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from agent.core.late import dataclass
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ _FREE = frozenset({"--comment", "--string", "--hex-string", "--log-prefix", "--n
 
 def words(line: str) -> list[str]:
     """Raises ValueError: the quotes are not closed."""
+    import shlex  # few lines need it
+
     return shlex.split(line) if '"' in line or "'" in line or "\\" in line else line.split()
 
 

@@ -5,8 +5,9 @@ dialled. Connection tracking begins at priority -200. The answer goes back anoth
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from agent.core.late import dataclass
 from agent.core.redirect.walk import WIRE, Arrival, Outcome
 
 _TRACKING, _TRANSLATION = -200, -110

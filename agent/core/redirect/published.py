@@ -7,9 +7,9 @@ is translated whatever its port is publishes none.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from agent.core.late import dataclass
 from agent.core.redirect import firewall_iptables, iptables
 from agent.core.redirect.iptables_words import Line, Option, parsed
 from agent.core.redirect.matches import both, condition, equals

@@ -2,8 +2,9 @@
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+
+from agent.core.late import dataclass, field
 
 Network = IPv4Network | IPv6Network
 

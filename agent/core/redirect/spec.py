@@ -2,9 +2,9 @@
 
 import enum
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from agent.core.late import dataclass
 from agent.core.redirect.rules import Network
 
 Address = IPv4Address | IPv6Address

@@ -9,9 +9,9 @@ so that both directions and both IP versions change from new to old at the same 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
+from agent.core.late import dataclass
 from agent.core.redirect import Ruleset, nft
 from agent.core.redirect.nft import Json
 

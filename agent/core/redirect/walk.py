@@ -5,8 +5,8 @@ Law: three answers. A rule that is not understood and may change the result make
 
 import enum
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
+from agent.core.late import dataclass, field
 from agent.core.redirect.spec import Address
 
 WIRE = "(any)"  # an interface whose name is not known; it is not lo

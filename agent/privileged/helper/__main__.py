@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.core import text
-from agent.core.reasons import Reason
+from agent.core.reason import Reason
 from agent.privileged import DEADLINE, Answer, Refusal
 from agent.privileged.helper import caller
 from agent.privileged.helper.request import LIMIT, BadRequest, parse

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from agent.core.facts import Level
-from agent.core.reasons import Reason
+from agent.core.reason import Reason
 from agent.privileged import DEADLINE, Answer
 from agent.privileged.helper import parameters as may
 from agent.privileged.helper.parameters import NO_TRIAL, NONE, YES, Words

@@ -9,7 +9,7 @@ import ssl
 from pathlib import Path
 
 from agent.core import anchors, text_files
-from agent.core.reasons import Reason
+from agent.core.reason import Reason
 from agent.host import Host, reading
 from agent.privileged import Refusal
 from agent.privileged.system import configuration, files

@@ -8,7 +8,7 @@ from pathlib import Path
 from agent.config import derived
 from agent.core import proxy, text_files
 from agent.core.proxy import ProxySettings
-from agent.core.reasons import Reason
+from agent.core.reason import Reason
 from agent.host import reading
 from agent.privileged import Refusal
 from agent.privileged.system import configuration, files

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from agent.core.reasons import Reason
+from agent.core.reason import Reason
 from agent.core.redirect import Address, Inbound, Network, Outbound, RedirectSpec
 from agent.core.redirect.admission import Admission, Seen, outcome, spread
 from agent.core.redirect.admission import admission as judged

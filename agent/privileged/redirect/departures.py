@@ -3,7 +3,7 @@
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from agent.core.reasons import Reason
+from agent.core.reason import Reason
 from agent.core.redirect import Address, Network, Outbound, RedirectSpec
 from agent.core.redirect.admission import Seen, spread
 from agent.core.redirect.departure import Departure, departure

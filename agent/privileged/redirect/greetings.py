@@ -17,7 +17,7 @@ from typing import Final
 from agent.config import Config
 from agent.core import opaque
 from agent.core.facts import UNKNOWN, Level
-from agent.core.reasons import Reason
+from agent.core.reason import Reason
 from agent.core.redirect import Address
 from agent.host import Host
 from agent.privileged import Refusal

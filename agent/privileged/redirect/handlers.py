@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.core.facts import Level
-from agent.core.reasons import Reason
+from agent.core.reason import Reason
 from agent.core.redirect import RedirectSpec, levels, ruleset, settle
 from agent.core.redirect.timed import Live
 from agent.core.redirect.trial import Stage, agent_may_close, agent_may_turn_on

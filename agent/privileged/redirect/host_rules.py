@@ -7,11 +7,11 @@ set stay exempt.
 
 import json
 import re
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
+from agent.core.late import dataclass
 from agent.core.redirect import Published, relevant_sets
 from agent.host import Host
 from agent.privileged import Refusal

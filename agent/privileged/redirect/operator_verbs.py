@@ -4,7 +4,7 @@ the previous state is restored."""
 from pathlib import Path
 
 from agent.core.facts import Level
-from agent.core.reasons import Reason
+from agent.core.reason import Reason
 from agent.core.redirect import RedirectSpec, levels
 from agent.core.redirect.timed import Live
 from agent.core.redirect.trial import Event, Impossible, Stage, after

@@ -5,10 +5,10 @@ a reboot.
 """
 
 import enum
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from agent.core.late import dataclass
 from agent.core.redirect.trial import Stage
 from agent.host import Host
 from agent.privileged import Refusal

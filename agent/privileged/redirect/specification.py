@@ -12,7 +12,7 @@ from agent import config
 from agent.core import control_plane
 from agent.core.addresses import address
 from agent.core.facts import Level
-from agent.core.reasons import Reason
+from agent.core.reason import Reason
 from agent.core.redirect import (
     SSH_PORT,
     Address,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.core.facts import Level
-from agent.core.reasons import Reason
+from agent.core.reason import Reason
 from agent.core.redirect import Action, RedirectSpec, Ruleset, levels, ruleset, selftest
 from agent.core.redirect.timed import Live
 from agent.privileged import Refusal

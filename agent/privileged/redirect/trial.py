@@ -9,11 +9,11 @@ import hashlib
 import json
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from agent.core.reasons import Reason
+from agent.core.late import dataclass
+from agent.core.reason import Reason
 from agent.core.redirect import Ruleset, nft
 from agent.host import Host, boot_id
 from agent.privileged import Refusal

@@ -8,7 +8,7 @@ from pathlib import Path
 from agent.core import control_plane, failure
 from agent.core.facts import UNKNOWN, Level
 from agent.core.failure import Failure
-from agent.core.reasons import Reason
+from agent.core.reason import Reason
 from agent.privileged import Refusal
 from agent.privileged.proxy import readiness
 from agent.privileged.proxy.readiness import Pages

@@ -8,7 +8,7 @@ write to it (a setuid program with this socket as its standard output) changes r
 import socket
 from typing import Final
 
-from agent.core.reasons import Reason
+from agent.core.reason import Reason
 from agent.privileged import Refusal
 
 _NETLINK_NETFILTER: Final = 12

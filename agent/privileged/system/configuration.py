@@ -5,7 +5,7 @@ from pathlib import Path
 
 from agent import config
 from agent.core import failure
-from agent.core.reasons import Reason
+from agent.core.reason import Reason
 from agent.host import Host
 from agent.privileged import Refusal
 from agent.privileged.system import files

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.core import procfs
-from agent.core.reasons import Reason
+from agent.core.reason import Reason
 from agent.core.redirect import Address, Outbound, RedirectSpec
 from agent.host.listeners import listening, tables
 from agent.privileged import Refusal

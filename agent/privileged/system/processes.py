@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.core import procfs
-from agent.core.reasons import Reason
+from agent.core.reason import Reason
 from agent.privileged import Refusal
 
 ROOT: Final = 0

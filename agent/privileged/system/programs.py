@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from agent.core.reasons import Reason
+from agent.core.reason import Reason
 from agent.core.text import READ
 from agent.privileged import NotSet, Refusal
 

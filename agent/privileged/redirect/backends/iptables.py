@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from agent.core.redirect import Ruleset, guide_chains, iptables, iptables_counts, iptables_read
+from agent.core.redirect import Ruleset, guide_chains, iptables, iptables_read
 from agent.privileged import Refusal
 from agent.privileged.system import programs
 
@@ -61,6 +61,8 @@ class Iptables:
                 raise
 
     def counters(self) -> list[dict[str, object]]:
+        from agent.core.redirect import iptables_counts
+
         texts = [self._save(version, "-c") for version in _versions()]
         return [vars(count) for count in iptables_counts.counts(texts)]
 
