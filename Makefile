@@ -47,6 +47,7 @@ bench:
 	@$(USE)/python -m benchmarks.enrol
 	@$(USE)/python -m benchmarks.idle
 	@$(USE)/python -m benchmarks.join
+	@$(USE)/python -m benchmarks.package
 
 bench-fleet:
 	@$(PYTHON) packaging/bootstrap.py test

@@ -57,11 +57,15 @@ def _switches(statuses: Iterable[str], kind: str) -> int:
 
 
 def memory(pid: int) -> tuple[Mapping[str, int], Counter[str]]:
+    return mappings(Path(f"/proc/{pid}/smaps").read_text())
+
+
+def mappings(smaps: str) -> tuple[Mapping[str, int], Counter[str]]:
     """KiB: Rss, Pss and private of the process, and Pss by the file that is mapped."""
     total: Counter[str] = Counter()
     by_mapping: Counter[str] = Counter()
     name = ""
-    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+    for line in smaps.splitlines():
         if match := re.match(r"[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \d+\s*(.*)", line):
             name = Path(match[1]).name if match[1].startswith("/") else match[1] or "anonymous"
         elif match := re.match(r"(Rss|Pss|Private_Clean|Private_Dirty):\s+(\d+) kB", line):
@@ -128,13 +132,13 @@ async def measure(scene: Scene, seconds: float) -> None:
     print(f"  wake-ups: {(after.wakeups - before.wakeups) / seconds:.1f} a second, and preempted ", end="")
     print(f"{(after.preempted - before.preempted) / seconds:.1f} times")
     total, by_mapping = memory(pid)
-    print("  memory: " + ", ".join(f"{name} {total[key] / 1024:.1f} MiB" for name, key in _KINDS))
+    print("  memory: " + ", ".join(f"{name} {total[key] / 1024:.1f} MiB" for name, key in KINDS))
     for name, size in by_mapping.most_common(LARGEST):
         print(f"    {size / 1024:6.1f} MiB  {name}")
     print(f"redirect check: {spread([await request(scene) for _ in range(REQUESTS)])}")
 
 
-_KINDS: Final = (("RSS", "Rss"), ("PSS", "Pss"), ("USS", "Private"))
+KINDS: Final = (("RSS", "Rss"), ("PSS", "Pss"), ("USS", "Private"))
 
 
 def spread(found: list[tuple[float, float]]) -> str:
