@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from agent.core.doctor import cluster_checks
+from agent.core.reasons import Fault, Reason
 from tests.cluster.operator import NAME, Operator, new_address, run
 from tests.contract import jwt_worlds
 from tests.contract.jwt_worlds import AUDIENCE, CLUSTER, Issuer, manifests
@@ -79,6 +81,11 @@ def test_an_operator_needs_no_more_than_its_file(admin: Operator) -> None:
     apply(admin.server, "operator.yaml", NAMESPACE=namespace, OPERATORS=f"system:serviceaccounts:{namespace}")
     until(lambda: admin.enrol().code == 0, "the operator can enrol")
     assert admin.has("rolebindings", f"fairlead-host-{NAME}")
+    done = run("check", "--kubeconfig", str(admin.kubeconfig), "--linkerd-namespace", namespace, "--json")
+    report = json.loads(done.out)
+    said = [*report["checks"], *report["hosts"][f"{namespace}/{NAME}"]]
+    assert {one["name"] for one in said} == {one.name for one in (*cluster_checks.CLUSTER, *cluster_checks.HOST)}
+    assert [one["why"] for one in said if Fault(Reason.API_FORBIDDEN).way_out in one["why"]] == []
     enrolled = admin.enrol("--group", "db", name="db-2", address=new_address())
     assert enrolled.code == 0, enrolled.err
     for words in (

@@ -32,6 +32,16 @@ def test_troubleshooting_names_reasons_and_checks_that_exist() -> None:
     assert words and words <= checks, words - checks
 
 
+def test_each_entry_of_the_guides_is_answered_by_a_check_or_says_why_it_does_not_apply() -> None:
+    text = (DOCS / "troubleshooting.md").read_text().partition("## What Linkerd's guides tell")[2]
+    entries = [row for row in rows("troubleshooting.md") if f"| {row[0]} |" in text]
+    checks = {check.name for check in (*host_checks.HOST, *cluster_checks.HOST, *cluster_checks.CLUSTER)}
+    assert len(entries) >= 20
+    for seen, told, where in entries:
+        answered = checks & set(re.findall(r"`([a-z-]+)`", where))
+        assert answered or "does not apply" in told or _CAMEL.findall(where), seen
+
+
 def test_each_symptom_has_a_cause_and_a_place_to_look() -> None:
     found = rows("troubleshooting.md")
     assert len(found) > 25 and all(len(row) == 3 and all(row) for row in found)
