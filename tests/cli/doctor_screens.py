@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
-from agent import __version__
 from agent.cli import main
 from agent.core.doctor import api, host_checks, identity, machine, network, rules
 from agent.core.reasons import Fault, Reason
@@ -62,7 +61,7 @@ HEALTHY: Final[Mapping[str, Any]] = {
     "rules": RULES,
     "helper": None,
     "agent": machine.Agent(STATUS),
-    "versions": machine.Versions(__version__, __version__, "2.366.0", "2.366.0"),
+    "versions": machine.Versions("1.0", "1.0", "2.366.0", "2.366.0"),
     "limits": machine.Used(USED),
     "ready": machine.Agent(STATUS),
 }
@@ -122,7 +121,7 @@ STATES: Final[Mapping[str, Mapping[str, Any]]] = {
     "warnings": {
         "clock": identity.Clock(12.0, "", []),
         "trust-anchors": identity.Anchors("/etc/fairlead/trust-anchors.pem", None, 9 * 86400),
-        "versions": machine.Versions(__version__, "0.0.1", "2.366.0", "2.366.0"),
+        "versions": machine.Versions("1.0", "0.9", "2.366.0", "2.366.0"),
         "limits": machine.Used({**USED, "connection tracking": (251000, 262144)}),
     },
     "unresolvable": {"control-plane-names": {"policy": _UNRESOLVED, "destination": _UNRESOLVED}},
