@@ -56,6 +56,7 @@ TOOLS = {
         "fish": "fish",
         "man": "man-db",
         "promtool": "prometheus",
+        "kubectl": "kubernetes-client",
     },
 }
 # Debian keeps some of these out of an ordinary user's PATH.
