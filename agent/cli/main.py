@@ -131,7 +131,7 @@ class _Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         known = [str(choice) for choice in action.choices or ()]
-        if value not in known:
+        if known and value not in known:
             import difflib
 
             for near in difflib.get_close_matches(str(value), known, n=1):
