@@ -100,9 +100,20 @@ def test_every_metric_that_is_asked_for_exists() -> None:
     assert asked <= known and len(asked) > 10
 
 
-def test_the_panels_do_not_overlap() -> None:
-    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in PANELS]
-    assert len(set(places)) == len(places) == len({panel["id"] for panel in PANELS})
+def test_the_dashboard_is_as_grafana_documents_it() -> None:
+    """https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/: a grid of 24
+    columns, on which no two panels share a place; ids of panels and queries are unique; data sources exist."""
+    board = json.loads((FOLDER / "dashboard.json").read_text())
+    assert board["uid"] and board["title"] and isinstance(board["schemaVersion"], int)
+    sources = {f"${{{variable['name']}}}" for variable in board["templating"]["list"]}
+    taken: list[tuple[int, int]] = []
+    for panel in PANELS:
+        assert panel["title"] and panel["type"] and panel["datasource"]["uid"] in sources
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"]) > 0
+        at = panel["gridPos"]
+        assert at["x"] + at["w"] <= 24
+        taken += [(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])]
+    assert len(set(taken)) == len(taken) and len({panel["id"] for panel in PANELS}) == len(PANELS)
 
 
 def test_the_objects_are_those_that_find_external_workloads() -> None:
