@@ -11,6 +11,7 @@ from tests.lab import proxy_deliveries
 from tests.lab.machine import Machine
 from tests.system import built_packages
 from tests.system import host as on_host
+from tests.system.archives import archives_without_secrets
 from tests.system.documented_commands import RUN
 from tests.system.host import SUITES, configure
 
@@ -71,6 +72,8 @@ def test_the_commands_of_the_documents(machine: Machine) -> None:
             if " dpkg -i " in text:  # what is between this command and the next one on the page
                 configure(machine)
                 machine.systemctl("start", "fairlead")
+    if machine.suite == SUITES[0]:
+        archives_without_secrets(machine)
 
 
 def _filled(text: str, words: dict[str, str]) -> str:
