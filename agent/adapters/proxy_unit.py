@@ -33,6 +33,8 @@ PROVED_WITHIN = 14.0  # seconds; the helper's own limit is shorter
 BECOMES_EVERY = 0.2  # seconds between two looks at a start that is under way
 AGAIN = 1.0  # seconds until the next request, if systemd could not be asked
 
+# Names of a process that is about to become the proxy: systemd's, the interpreter's, the start program's.
+_NOT_YET = ("(", "python", prepared.STARTING)
 _UNKNOWN_END = Fault(Reason.PROXY_CRASHED, "exit status unknown")
 
 
@@ -195,7 +197,7 @@ class UnitProxy:
             return None
         return (
             None
-            if stat.state in "ZX" or stat.name == prepared.STARTING
+            if stat.state in "ZX" or stat.name.startswith(_NOT_YET)
             else Process(pid, stat.start_ticks, self._boot_id)
         )
 
