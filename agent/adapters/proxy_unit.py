@@ -33,8 +33,6 @@ PROVED_WITHIN = 14.0  # seconds; the helper's own limit is shorter
 BECOMES_EVERY = 0.2  # seconds between two looks at a start that is under way
 AGAIN = 1.0  # seconds until the next request, if systemd could not be asked
 
-# Names of a process that is about to become the proxy: systemd's, the interpreter's, the start program's.
-_NOT_YET = ("(", "python", prepared.STARTING)
 _UNKNOWN_END = Fault(Reason.PROXY_CRASHED, "exit status unknown")
 
 
@@ -205,7 +203,7 @@ class UnitProxy:
             return None
         return (
             None
-            if stat.state in "ZX" or stat.name.startswith(_NOT_YET)
+            if stat.state in "ZX" or prepared.is_starting(stat.name)
             else Process(pid, stat.start_ticks, self._boot_id)
         )
 

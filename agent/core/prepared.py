@@ -18,6 +18,8 @@ STANDBY = "standby.json"  # ON, with the second slot
 SCRIPTS = (ON, WAITING, FAILED, STANDBY)
 # The name of the process (comm) in which a start waits, until it becomes the proxy.
 STARTING = "fairlead-start"
+# Of one that is about to become the proxy: systemd's, the interpreter's, the start program's.
+_NOT_YET = ("(", "python", STARTING)
 
 _FORM = "3"  # of a plan; a reader of another version finds none
 _ABSENT = "-"
@@ -59,6 +61,11 @@ class Plan:
         self.workload_api, self.spiffe_id, self.hint = workload_api, spiffe_id, hint
         self.environment, self.sources = dict(environment), dict(sources)
         self.arrivals, self.standby = tuple(sorted(arrivals)), tuple(sorted(standby))
+
+
+def is_starting(name: str) -> bool:
+    """The main process of the proxy's unit is not the proxy yet. `name`: its comm."""
+    return name.startswith(_NOT_YET)
 
 
 def written(plan: Plan) -> str:

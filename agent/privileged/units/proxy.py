@@ -96,7 +96,7 @@ def _signal(name: str, unit: str) -> Answer:
 
 def _is_starting(pid: str) -> bool:
     try:
-        return Path("/proc", pid, "comm").read_bytes().decode(errors="replace").strip() == prepared.STARTING
+        return prepared.is_starting(Path("/proc", pid, "comm").read_bytes().decode(errors="replace"))
     except OSError:
         return False
 
