@@ -190,6 +190,28 @@ def test_most_of_a_zone_is_taken_out_one_by_one() -> None:
     assert all(later - earlier >= 10 for earlier, later in itertools.pairwise(times))
 
 
+def test_a_zone_whose_network_is_back_gets_its_grace_again() -> None:
+    """Its hosts renew once a minute: the guard leaves while a third of them still has to. Those that are dead are
+    marked a grace later."""
+    dead = named(8, "dead-", down=((600.0, 1e9),), period=60.0)
+    alive = [
+        *named(12, "a", period=60.0),
+        *named(20, "back-", down=((600.0, 900.0),), period=60.0),
+        *named(20, "b"),
+    ]
+    for number, member in enumerate([*alive, *dead]):
+        member.zone = "b" if member.name[1].startswith("b") and "back" not in member.name[1] else "a"
+        member.offset = number * 7 % member.period
+    there = fleet(*alive, *dead)
+    there.run(1300)
+    times = [at for at, name in there.marks if at < 960]
+    assert times and all(later - earlier >= 10 for earlier, later in itertools.pairwise(times))
+    after = {name for at, name in there.marks if at >= 960}
+    assert all(name[1].startswith("dead-") for name in after)
+    assert {name for _, name in there.marks} >= {member.name for member in dead}
+    assert min(at for at, _ in there.marks if at >= 960) >= 900 + 240
+
+
 def test_a_gap_gives_the_whole_fleet_its_grace_again() -> None:
     """The dead host is silent for longer than its grace when the API server is back."""
     there = fleet(*named(9), Member(("shop", "dead"), down=((200.0, 1e9),)), blind=((210.0, 500.0),))

@@ -103,8 +103,8 @@ class Year:
             self._out[name] = WorkloadSeen("u", self._base[name].zone, ready=False, marked=True)
         waiting = any(one.due <= now and name not in self._out for name, one in self._silent.items())
         held = decision.recheck_after is None or decision.recheck_after == math.inf
-        if decision.memory.grace_from > self._grace_from:
-            self._grace_from = decision.memory.grace_from
+        if decision.memory.grace.fleet > self._grace_from:
+            self._grace_from = decision.memory.grace.fleet
             return [look(now + LIMITS.grace(one.duration)) for one in self._silent.values()][:1]
         return [now + max(1.0, decision.recheck_after or 0.0)] if waiting and not held else []
 

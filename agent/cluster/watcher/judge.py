@@ -70,7 +70,7 @@ class Judge:
         decision = decide(list(board.views.values()), memory, board.clock(), board.limits)
         if not self._leads():
             # It observes alone. What the leader asked and when, this replica does not know.
-            kept = Memory(paces=decision.memory.paces, grace_from=decision.memory.grace_from)
+            kept = Memory(paces=decision.memory.paces, grace=decision.memory.grace)
             decision = dataclasses.replace(decision, memory=kept, verdicts=(), recheck_after=None)
         board.decision = decision
         return decision
@@ -128,7 +128,7 @@ class Judge:
     def _still(self, name: Name) -> bool:
         """It may have waited, and the view may have become stale meanwhile."""
         board, memory, now = self._board, self._board.decision.memory, self._board.clock()
-        host = fleet.host(board.views[board.scope(name)], name, memory.grace_from, now, board.limits)
+        host = fleet.host(board.views[board.scope(name)], name, memory.grace, now, board.limits)
         silent = host is not None and host.standing is Standing.SILENT and host.ready
         return silent and host is not None and memory.paces.get(host.zone) is not Pace.HELD
 

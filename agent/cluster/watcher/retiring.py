@@ -51,7 +51,7 @@ class Retiring:
         if not self._leads() or view.stale(now, board.limits) or Pace.HELD in memory.paces.values():
             self._since.pop(scope, None)
             return False
-        start = max(self._since.setdefault(scope, now), view.grace_from, memory.grace_from)
+        start = max(self._since.setdefault(scope, now), view.grace_from, memory.grace.last)
         return now - start >= HOUR
 
     async def _count(self, scope: str) -> None:
@@ -75,6 +75,6 @@ class Retiring:
 
     def _member(self, name: Name, view: View) -> Member:
         board, seen, heard = self._board, view.workloads[name], view.leases.get(name)
-        host = fleet.host(view, name, board.decision.memory.grace_from, board.clock(), board.limits)
+        host = fleet.host(view, name, board.decision.memory.grace, board.clock(), board.limits)
         silent = host is not None and host.standing in SILENT
         return Member(seen.uid, heard.lease.version if heard else "", seen.ready, silent, seen.retiring)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from agent.core.watch import guard
-from agent.core.watch.fleet import Host, Name, Standing, View, hosts
+from agent.core.watch.fleet import Grace, Host, Name, Standing, View, hosts
 from agent.core.watch.guard import Count, Pace
 from agent.core.watch.limits import Limits
 
@@ -25,7 +25,7 @@ class Memory:
     verdicts that the normal pace allows, as of `at`."""
 
     paces: Mapping[str, Pace] = field(default_factory=dict)
-    grace_from: float = 0.0
+    grace: Grace = field(default_factory=Grace)
     asked: Mapping[Name, Asked] = field(default_factory=dict)
     slow_at: Mapping[str, float] = field(default_factory=dict)
     tokens: float = 0.0
@@ -47,11 +47,14 @@ class Decision:
 
 def decide(views: Sequence[View], memory: Memory, now: float, limits: Limits) -> Decision:
     fresh = [view for view in views if not view.stale(now, limits)]
-    found = [host for view in fresh for host in hosts(view, memory.grace_from, now, limits)]
+    found = [host for view in fresh for host in hosts(view, memory.grace, now, limits)]
     zones = guard.counts(found)
     paces = guard.paces(zones, memory.paces, limits) if fresh else dict(memory.paces)
     if _over(memory, paces):  # a host renewed again: the others get the time to follow
-        return decide(views, replace(memory, paces={}, grace_from=now), now, limits)
+        return decide(views, replace(memory, paces={}, grace=Grace(now)), now, limits)
+    if back := _back(memory, paces, zones):
+        grace = replace(memory.grace, zones={**memory.grace.zones, **dict.fromkeys(back, now)})
+        return decide(views, replace(memory, paces={**paces, **back}, grace=grace), now, limits)
     silent = [host for host in found if host.standing is Standing.SILENT and host.ready]
     before = _refreshed(replace(memory, paces=paces), silent, now, limits)
     chosen, after = _chosen(silent, before, now, limits)
@@ -69,6 +72,15 @@ def decide(views: Sequence[View], memory: Memory, now: float, limits: Limits) ->
 def _over(memory: Memory, paces: Mapping[str, Pace]) -> bool:
     """Every zone was silent, and one is not any more."""
     return Pace.HELD in memory.paces.values() and bool(paces) and Pace.HELD not in paces.values()
+
+
+def _back(memory: Memory, paces: Mapping[str, Pace], zones: Mapping[str, Count]) -> dict[str, Pace]:
+    """Zones of which most was silent, and is not any more. One that is gone as a whole is not back."""
+    return {
+        zone: Pace.NORMAL
+        for zone, before in memory.paces.items()
+        if before is Pace.SLOW and paces.get(zone) is Pace.NORMAL and not zones[zone].gone
+    }
 
 
 def _refreshed(memory: Memory, silent: Sequence[Host], now: float, limits: Limits) -> Memory:

@@ -63,6 +63,22 @@ class Heard:
 
 
 @dataclass(frozen=True)
+class Grace:
+    """Before these times no silence counts, in all zones and in each: what failed is over, and the hosts get the
+    time to renew again."""
+
+    fleet: float = 0.0
+    zones: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, zone: str) -> float:
+        return max(self.fleet, self.zones.get(zone, 0.0))
+
+    @property
+    def last(self) -> float:
+        return max(self.fleet, *self.zones.values(), 0.0)
+
+
+@dataclass(frozen=True)
 class View:
     """One scope. `read_at`: when the last complete reading of Leases began. `grace_from`: no silence before it
     counts."""
@@ -129,19 +145,19 @@ class Host:
     ready: bool = False
 
 
-def hosts(view: View, grace_from: float, now: float, limits: Limits) -> Iterator[Host]:
-    """`grace_from`: as View's, for all scopes."""
-    start = max(view.grace_from, grace_from)
+def hosts(view: View, grace: Grace, now: float, limits: Limits) -> Iterator[Host]:
     for name, workload in view.workloads.items():
+        start = max(view.grace_from, grace.of(workload.zone))
         yield _host(name, workload, view.leases.get(name), start, now, limits)
 
 
-def host(view: View, name: Name, grace_from: float, now: float, limits: Limits) -> Host | None:
+def host(view: View, name: Name, grace: Grace, now: float, limits: Limits) -> Host | None:
     """None: it cannot be judged now."""
     workload = view.workloads.get(name)
     if workload is None or view.stale(now, limits):
         return None
-    return _host(name, workload, view.leases.get(name), max(view.grace_from, grace_from), now, limits)
+    start = max(view.grace_from, grace.of(workload.zone))
+    return _host(name, workload, view.leases.get(name), start, now, limits)
 
 
 def _host(
