@@ -2,6 +2,7 @@
 
 STEADY = 600.0  # a proxy that ran this long, in seconds, did not fail to start: the count is reset
 AT_ONCE = 10.0  # one that ends well before this was not asked to by anybody
+_ASKED = "TERM"  # $EXIT_STATUS of a start that was stopped while it waited, for the proxy itself handles SIGTERM
 
 # The start program's exit code where the gate is closed while the host boots: no process was started, and its unit
 # counts that as no failure (SuccessExitStatus=) and does not start it again (RestartPreventExitStatus=).
@@ -13,7 +14,8 @@ def crashes_now(before: int, result: str, uptime: float, status: str = "") -> in
     $EXIT_STATUS; `uptime`: seconds since that start."""
     if status == str(CLOSED_AT_BOOT):
         return before
-    if uptime >= STEADY or (result == "success" and uptime >= AT_ONCE):
+    asked = uptime >= AT_ONCE or status == _ASKED
+    if uptime >= STEADY or (result == "success" and asked):
         return 0
     return before + 1
 

@@ -67,6 +67,8 @@ def test_a_control_group_without_the_counter_killed_nothing() -> None:
         (3, "signal", "KILL", crashes.STEADY, 0),  # it ran well for long: the count is reset
         (3, "success", "0", 60.0, 0),  # its end was requested
         (3, "success", "0", 1.0, 4),  # its end was not requested
+        (3, "success", "TERM", 1.0, 0),  # its start waited, and was stopped
+        (3, "signal", "TERM", 1.0, 4),
         (3, "success", "75", 1.0, 3),  # the gate was closed while the host booted, and none was started
     ],
 )
