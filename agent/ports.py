@@ -5,7 +5,7 @@ Expected trouble is raised as `Trouble`. The loops catch no other exception.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Container, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from agent.core.addresses import Key
 from agent.core.anchors import Certificates as Certificates
@@ -19,9 +19,11 @@ from agent.core.reasons import Fault, Reason
 from agent.core.replacement import Replacement
 from agent.core.slots import Slot
 from agent.core.token import Claims
-from agent.core.watch.fleet import LeaseSeen, Name, WorkloadSeen
-from agent.core.watch.groups import GroupSeen, GroupStatus
-from agent.core.watch.retirement import Ledger
+
+if TYPE_CHECKING:  # of the watcher's ports, which no host has
+    from agent.core.watch.fleet import LeaseSeen, Name, WorkloadSeen
+    from agent.core.watch.groups import GroupSeen, GroupStatus
+    from agent.core.watch.retirement import Ledger
 
 
 class Trouble(Exception):
@@ -152,28 +154,28 @@ class Found:
     """One ExternalWorkload, whole and as the watcher counts it."""
 
     workload: Workload
-    seen: WorkloadSeen
+    seen: "WorkloadSeen"
 
 
 class FleetApi(Protocol):
     """The Leases and ExternalWorkloads of many hosts, as the watcher sees them. Every method raises Trouble
     (API_*, WORKLOAD_KIND_ABSENT) and is bounded in time. `scope`: a namespace, or ALL."""
 
-    async def leases(self, scope: str) -> Mapping[Name, LeaseSeen]:
+    async def leases(self, scope: str) -> "Mapping[Name, LeaseSeen]":
         """All of them, as of a time after the call began."""
         ...
 
-    async def workloads(self, scope: str) -> Mapping[Name, WorkloadSeen]: ...
+    async def workloads(self, scope: str) -> "Mapping[Name, WorkloadSeen]": ...
 
-    async def lease(self, name: Name) -> LeaseSeen | None: ...
+    async def lease(self, name: "Name") -> "LeaseSeen | None": ...
 
-    async def workload(self, name: Name) -> Found | None: ...
+    async def workload(self, name: "Name") -> Found | None: ...
 
-    async def patch_conditions(self, name: Name, workload: Workload, conditions: Sequence[Condition]) -> Found:
+    async def patch_conditions(self, name: "Name", workload: Workload, conditions: Sequence[Condition]) -> Found:
         """As StatusApi has it. A workload without /status is WORKLOAD_MISSING."""
         ...
 
-    async def post_event(self, name: Name, event: Event) -> None:
+    async def post_event(self, name: "Name", event: Event) -> None:
         """An Event about that ExternalWorkload."""
         ...
 
@@ -181,15 +183,15 @@ class FleetApi(Protocol):
 class GroupApi(Protocol):
     """WorkloadGroups, as FleetApi has hosts."""
 
-    async def groups(self, scope: str) -> Mapping[Name, GroupSeen]:
+    async def groups(self, scope: str) -> "Mapping[Name, GroupSeen]":
         """Empty too where the cluster has no such kind."""
         ...
 
-    async def write_group_status(self, name: Name, before: GroupSeen, status: GroupStatus) -> None:
+    async def write_group_status(self, name: "Name", before: "GroupSeen", status: "GroupStatus") -> None:
         """Raises API_CONFLICT if the group is not `before` any more."""
         ...
 
-    async def write_ledger(self, name: Name, before: GroupSeen, ledger: Ledger) -> None:
+    async def write_ledger(self, name: "Name", before: "GroupSeen", ledger: "Ledger") -> None:
         """As write_group_status. Neither changes what the other one writes."""
         ...
 
@@ -197,8 +199,8 @@ class GroupApi(Protocol):
 class AddressApi(Protocol):
     """Pods and nodes with one of these addresses, by it: "Pod NAMESPACE" or "Node", and a name. As FleetApi."""
 
-    async def pods(self, scope: str, of: Container[Key]) -> Mapping[Key, Name]: ...
-    async def nodes(self, of: Container[Key]) -> Mapping[Key, Name]: ...
+    async def pods(self, scope: str, of: Container[Key]) -> "Mapping[Key, Name]": ...
+    async def nodes(self, of: Container[Key]) -> "Mapping[Key, Name]": ...
 
 
 @dataclass(frozen=True)

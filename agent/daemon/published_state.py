@@ -10,7 +10,7 @@ from agent import __version__
 from agent.config import derived
 from agent.core import policy_drain
 from agent.core import snapshot as core_snapshot
-from agent.core.enrol.objects import DRAINED
+from agent.core.enrol import DRAINED
 from agent.core.facts import UNKNOWN
 from agent.daemon.context import Context
 

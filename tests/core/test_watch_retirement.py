@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.adapters.kube import json_values
+from agent.adapters.kube import fleet_values
 from agent.core.watch.retirement import DAY, MOST, Ledger, Member, Silent, after_an_hour, quota
 
 pytestmark = pytest.mark.watcher
@@ -70,14 +70,14 @@ def test_a_group_of_any_size_has_a_status_of_a_bounded_size() -> None:
     members = {f"host-{number:05}.with-a-long-name.example": DEAD for number in range(20_000)}
     ledger = hours(Ledger(), members, 27, days=1)
     assert len(ledger.silent) == MOST == len(due(ledger))
-    assert len(json.dumps(json_values.ledger_json(ledger))) < 150_000
+    assert len(json.dumps(fleet_values.ledger_json(ledger))) < 150_000
 
 
 def test_it_is_kept_as_json() -> None:
     ledger = hours(Ledger(), {"db": DEAD, "web": DEAD}, 50)
-    body = {"status": {"retirement": json_values.ledger_json(ledger)}}
-    assert json_values.ledger(body) == ledger and json_values.ledger({}) == Ledger()
-    assert json_values.ledger_json(Ledger()) is None
+    body = {"status": {"retirement": fleet_values.ledger_json(ledger)}}
+    assert fleet_values.ledger(body) == ledger and fleet_values.ledger({}) == Ledger()
+    assert fleet_values.ledger_json(Ledger()) is None
 
 
 # over time ----------------------------------------------------------------------------------------
@@ -109,7 +109,9 @@ def test_none_is_retired_before_its_days_and_no_more_than_a_share_in_any_day(
             for host in range(size)
             if host not in gone
         }
-        ledger = json_values.ledger({"status": {"retirement": json_values.ledger_json(ledger)}})  # another watcher
+        ledger = fleet_values.ledger(
+            {"status": {"retirement": fleet_values.ledger_json(ledger)}}
+        )  # another watcher
         ledger = after_an_hour(ledger, members, days)
         for name in sorted(due(ledger)) if run else ():
             host = int(name)

@@ -19,7 +19,8 @@ def rules(host: Host) -> dict[str, str]:
         host.space.command(sys.executable, *words), cwd=ROOT, capture_output=True, text=True, env={**os.environ}
     )
     assert done.stdout, done.stderr
-    return {one["name"]: one for one in json.loads(done.stdout)["checks"]}["rules"]
+    found: dict[str, dict[str, str]] = {one["name"]: one for one in json.loads(done.stdout)["checks"]}
+    return found["rules"]
 
 
 def test_rules_that_another_program_changed_are_named(host: Host, ears: Listeners) -> None:

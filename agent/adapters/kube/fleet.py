@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
 from typing import TypeVar
 
-from agent.adapters.kube import calls, json_values
+from agent.adapters.kube import calls, fleet_values, json_values
 from agent.adapters.kube.access import Credential
 from agent.adapters.kube.json_values import Json
 from agent.core import addresses
@@ -44,15 +44,15 @@ class FleetApi:
 
     async def leases(self, scope: str) -> Mapping[Name, LeaseSeen]:
         query = {"fieldSelector": NOT_OF_NODES} if scope == ALL else {}
-        return await self._all(_collection(LEASES, scope, "leases"), query, json_values.lease_seen)
+        return await self._all(_collection(LEASES, scope, "leases"), query, fleet_values.lease_seen)
 
     async def workloads(self, scope: str) -> Mapping[Name, WorkloadSeen]:
         path = _collection(WORKLOADS, scope, "externalworkloads")
-        return await self._all(path, {}, json_values.workload_seen)
+        return await self._all(path, {}, fleet_values.workload_seen)
 
     async def lease(self, name: Name) -> LeaseSeen | None:
         body = await self._one(f"{_collection(LEASES, name[0], 'leases')}/{name[1]}", Reason.LEASE_MISSING)
-        return None if body is None else json_values.lease_seen(body)
+        return None if body is None else fleet_values.lease_seen(body)
 
     async def workload(self, name: Name) -> Found | None:
         body = await self._one(_workload(name), Reason.WORKLOAD_MISSING)
@@ -75,7 +75,7 @@ class FleetApi:
     async def groups(self, scope: str) -> Mapping[Name, GroupSeen]:
         try:
             return await self._all(
-                _collection(json_values.GROUPS, scope, "workloadgroups"), {}, json_values.group_seen
+                _collection(json_values.GROUPS, scope, "workloadgroups"), {}, fleet_values.group_seen
             )
         except Trouble as trouble:
             if trouble.reason in (Reason.WORKLOAD_MISSING, Reason.WORKLOAD_KIND_ABSENT):
@@ -83,10 +83,10 @@ class FleetApi:
             raise
 
     async def write_group_status(self, name: Name, before: GroupSeen, status: GroupStatus) -> None:
-        await self._write_status(name, before, json_values.group_status_json(status))
+        await self._write_status(name, before, fleet_values.group_status_json(status))
 
     async def write_ledger(self, name: Name, before: GroupSeen, ledger: Ledger) -> None:
-        await self._write_status(name, before, {"retirement": json_values.ledger_json(ledger)})
+        await self._write_status(name, before, {"retirement": fleet_values.ledger_json(ledger)})
 
     async def _write_status(self, name: Name, before: GroupSeen, status: Json) -> None:
         body = {"metadata": {"resourceVersion": before.version}, "status": status}
@@ -95,10 +95,10 @@ class FleetApi:
 
     async def pods(self, scope: str, of: Container[Key]) -> Mapping[Key, Name]:
         path = _collection("/api/v1", scope, "pods")
-        return await self._addresses(path, "Pod {}".format, json_values.pod_addresses, of)
+        return await self._addresses(path, "Pod {}".format, fleet_values.pod_addresses, of)
 
     async def nodes(self, of: Container[Key]) -> Mapping[Key, Name]:
-        return await self._addresses("/api/v1/nodes", lambda _: "Node", json_values.node_addresses, of)
+        return await self._addresses("/api/v1/nodes", lambda _: "Node", fleet_values.node_addresses, of)
 
     async def _addresses(
         self, path: str, kind: Callable[[str], str], read: Callable[[Json], list[str]], of: Container[Key]
@@ -155,4 +155,4 @@ def _workload(name: Name) -> str:
 
 
 def _found(body: Json) -> Found:
-    return Found(json_values.workload(body), json_values.workload_seen(body))
+    return Found(json_values.workload(body), fleet_values.workload_seen(body))

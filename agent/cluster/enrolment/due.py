@@ -7,7 +7,8 @@ again at the host's own objects first, so a host that is back keeps what it has.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from agent.adapters.kube.json_values import GROUPS, Json, ledger, name, part, text, workload_seen
+from agent.adapters.kube.fleet_values import ledger, workload_seen
+from agent.adapters.kube.json_values import GROUPS, Json, name, part, text
 from agent.adapters.kube.objects import Absent, Objects
 from agent.cluster.enrolment.refused import Refused, by_the_server
 from agent.cluster.enrolment.retiring import NOBODY, Retirement

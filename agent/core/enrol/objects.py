@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from agent.core import opaque
+from agent.core.enrol import DRAINED as DRAINED
+from agent.core.enrol import RETIRE as RETIRE
 from agent.core.enrol.group import HASH
 from agent.core.enrol.request import Host
 
 Json = dict[str, Any]
 
 HOST: Final = "fairlead.dev/host"  # the annotation that names the API user
-RETIRE: Final = "fairlead.dev/retire"  # the annotation that asks the host to leave
 MANAGED_BY: Final[Mapping[str, str]] = {"app.kubernetes.io/managed-by": "fairlead"}
-DRAINED: Final = "fairlead.dev/drained"  # in the Lease of a host that retires: whether no request is in flight
 WORKLOADS: Final = "workload.linkerd.io/v1beta1"
 _RBAC: Final = "rbac.authorization.k8s.io"
 
