@@ -46,7 +46,7 @@ AGENT_DESCRIPTORS: Final = Budget(
 # one request of the privileged helper ------------------------------------------------------------------
 
 HELPER_MODULES: Final = {
-    "redirect check": Budget(209, "201: what reads rules and the configuration, and nothing that sets rules"),
+    "redirect check": Budget(216, "210: what reads rules, configuration and slots, and nothing that sets rules"),
     "proxy kill": Budget(138, "132: systemctl alone, so neither rules nor configuration"),
 }
 HELPER_OPCODES: Final = {

@@ -56,8 +56,10 @@ def pytest_configure(config: pytest.Config) -> None:
     # looptime asks for the loop of every test. Before the first asynchronous one Python would make a loop
     # for the asking, which nobody closes; having been told "none", it says so instead.
     asyncio.set_event_loop(None)
-    # A shell's background job ignores it, and so would every program that a test means to end by it.
+    # A shell's background job ignores both, and so would every program that a test means to end by one.
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _compile() -> None:

@@ -63,9 +63,10 @@ async def workload_api_dies_later(scene: Scene) -> None:
     assert descriptors(scene) <= before + 2, "descriptors leak"
 
 
-@scenario(svid_ttl=10.0)
+@scenario(svid_ttl=20.0)
 async def workload_api_dies_for_longer_than_the_svid_lasts(scene: Scene) -> None:
-    """Unready before the SVID has expired; Ready again, by the same proxy, when it comes back."""
+    """Unready before the SVID has expired; Ready again, by the same proxy, when it comes back. The Workload API
+    ends before it has issued a second SVID to either, so the proxy's is not the older one."""
     await serving(scene)
     pid = (await scene.status())["facts"]["proxy"]["process"]["pid"]
     await scene.workload_api.stop()

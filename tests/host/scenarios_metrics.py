@@ -36,6 +36,8 @@ async def prometheus_scrapes_both_pages(scene: Scene) -> None:
         await serving(scene)
         await ask(URL)
         await _up()
+        await scene.workload_api.stop()  # a problem
+        assert (await scene.cli("drain"))[0] == 0  # and a host that is not Ready, with its reason
         left = {*panels(), *documented()}
         assert len(left) > 15
         with contextlib.suppress(TimeoutError):
