@@ -2,6 +2,7 @@
 cause before anything else, and what it proposes cures it.
 """
 
+import asyncio
 import contextlib
 import json
 import os
@@ -100,6 +101,9 @@ async def _agents_entry_alone(scene: Scene) -> None:
 async def _on_loopback(scene: Scene) -> None:
     await scene.stop_app()
     scene.app = await scene.on_host(sys.executable, "-m", "agent.sandbox.stage.app", f"127.0.0.1:{PORT}")
+    async with asyncio.timeout(60):  # the doctor looks at what listens now
+        while f"127.0.0.1:{PORT}" not in await scene.read_on_host("ss", "-ltnH"):  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(0.1)
 
 
 async def _on_the_address(scene: Scene) -> None:
