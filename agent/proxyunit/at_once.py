@@ -12,12 +12,12 @@ from agent.adapters.grpc_client import MOST, Failed, blocking
 from agent.adapters.workload_api import answers
 from agent.core import anchors, prepared
 from agent.core.prepared import Plan
-from agent.host import reading, secrecy
+from agent.host import Host, reading, secrecy
 from agent.offline import svid_check
 from agent.proxyunit import crash_count
 
 _WITHIN = 1.0  # seconds; the gate waits longer
-_GATE = "gate.json"  # its record, absent while it is open
+_GATE = Host().gate.name  # its record, absent while it is open
 _ANCHORS = "LINKERD2_PROXY_IDENTITY_TRUST_ANCHORS"
 
 

@@ -46,9 +46,9 @@ def test_it_is_a_dataclass() -> None:
     assert dataclasses.replace(found, x=5).x == 5
     assert (Point(1).seen, Point.__doc__, Point.__init__.__qualname__) == ([], "Where.", "Point.__init__")
     with pytest.raises(dataclasses.FrozenInstanceError):
-        found.x = 2  # type: ignore[misc]
+        found.x = 2  # type: ignore[misc]  # that it is frozen
     with pytest.raises(TypeError, match="x"):
-        Point()  # type: ignore[call-arg]
+        Point()  # type: ignore[call-arg]  # that it needs a value
     match found:
         case Point(x, y):
             assert (x, y) == (1, ())

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 DAY = 24
-SHARE = (
-    0.05  # of a group that may be retired in a day; at least one, or a small group would keep its dead for ever
-)
+# Of a group that may be retired in a day; at least one, or a small group would keep its dead for ever.
+SHARE = 0.05
 MOST = 500  # silent members that are kept: 5 % of 10,000. A status has to stay far below etcd's 1.5 MiB
 
 
