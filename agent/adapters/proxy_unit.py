@@ -15,10 +15,10 @@ from agent.adapters import oom_kills, proxy_reading, unit_bus
 from agent.adapters.helper import Helper
 from agent.adapters.system_bus import SYSTEM_BUS, BusError
 from agent.adapters.unit_bus import UnitState
-from agent.core import gate_record, prepared, procfs
+from agent.core import crashes, gate_record, prepared, procfs
 from agent.core.facts import UNKNOWN, Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
-from agent.core.proxy_end import exit_fault, lost_a_worker, may_lose_workers, unit_fault
+from agent.core.proxy_end import ended_fault, exit_fault, lost_a_worker, may_lose_workers, unit_fault
 from agent.core.reasons import Fault, Reason
 from agent.host import Host, boot_id, reading
 from agent.ports import Trouble
@@ -44,7 +44,7 @@ class UnitProxy:
         self, settings: Callable[[], ProxySettings], helper: Helper, root: Path, bus: str = SYSTEM_BUS
     ) -> None:
         self._settings, self._helper, self._bus = settings, helper, bus
-        self._gate = Host(root).gate
+        self._gate, self._ended = Host(root).gate, Host(root).prepared / prepared.ENDED
         self._log_read = -LOGS_EVERY
         self._boot_id = boot_id()
 
@@ -95,19 +95,25 @@ class UnitProxy:
                 return process
 
     async def _awaited(self) -> Fault:
-        """What keeps a start waiting, as the gate or the launcher recorded it."""
-        fault = await self._recorded()
-        if fault is None:
-            return Fault(Reason.PROXY_STARTING, "its unit has not come to start it yet")
-        return gate_record.awaited(fault)
+        """What keeps a start waiting, as the gate or the launcher recorded it; else how its last process ended,
+        which may not have lived long enough to be seen."""
+        if (fault := await self._recorded()) is not None:
+            return gate_record.awaited(fault)
+        end = crashes.read_end(await self._read(self._ended))
+        if end is not None and end[1] != crashes.SUCCESS:
+            return ended_fault(*end[1:])
+        return Fault(Reason.PROXY_STARTING, "its unit has not come to start it yet")
 
     async def _recorded(self) -> Fault | None:
         """The proxy's user wrote it, or anything else in its place."""
+        return gate_record.read(await self._read(self._gate))
+
+    async def _read(self, record: Path) -> str:
+        """ "" if there is none."""
         try:
-            record = await asyncio.to_thread(reading.text, self._gate, gate_record.MOST)
+            return await asyncio.to_thread(reading.text, record, gate_record.MOST)
         except OSError:
-            return None
-        return gate_record.read(record)
+            return ""
 
     async def abandon(self) -> None:
         if (await self._state()).active not in ("inactive", "failed"):

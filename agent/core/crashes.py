@@ -2,11 +2,16 @@
 
 STEADY = 600.0  # a proxy that ran this long, in seconds, did not fail to start: the count is reset
 AT_ONCE = 10.0  # one that ends well before this was not asked to by anybody
+SUCCESS = "success"  # $SERVICE_RESULT of an end that is no failure
 _ASKED = "TERM"  # $EXIT_STATUS of a start that was stopped while it waited, for the proxy itself handles SIGTERM
 
 # The start program's exit code where the gate is closed while the host boots: no process was started, and its unit
 # counts that as no failure (SuccessExitStatus=) and does not start it again (RestartPreventExitStatus=).
 CLOSED_AT_BOOT = 75
+
+
+# When, in seconds since boot, and $SERVICE_RESULT, $EXIT_CODE and $EXIT_STATUS of the unit; "" where it has none.
+End = tuple[float, str, str, str]
 
 
 def crashes_now(before: int, result: str, uptime: float, status: str = "") -> int:
@@ -15,7 +20,7 @@ def crashes_now(before: int, result: str, uptime: float, status: str = "") -> in
     if status == str(CLOSED_AT_BOOT):
         return before
     asked = uptime >= AT_ONCE or status == _ASKED
-    if uptime >= STEADY or (result == "success" and asked):
+    if uptime >= STEADY or (result == SUCCESS and asked):
         return 0
     return before + 1
 
@@ -30,5 +35,15 @@ def read(text: str) -> tuple[int, float] | None:
     try:
         crashes, began = text.split()
         return int(crashes), float(began)
+    except ValueError:
+        return None
+
+
+def read_end(text: str) -> End | None:
+    """None: it is not such a record."""
+    try:
+        at, result, *how = text.split()
+        code, status = (*how, "", "")[:2]
+        return float(at), result, code, status
     except ValueError:
         return None

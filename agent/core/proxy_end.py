@@ -57,6 +57,17 @@ def unit_fault(result: str, code: int, status: int) -> Fault:
     return Fault(Reason.PROXY_CRASHED, "exit status unknown")
 
 
+def ended_fault(result: str, code: str, status: str) -> Fault:
+    """The same from $SERVICE_RESULT, $EXIT_CODE and $EXIT_STATUS, of a proxy that nobody asked to end."""
+    if result == "oom-kill":
+        return exit_fault(-signal.SIGKILL, out_of_memory=True)
+    try:
+        fault = exit_fault(int(status) if code == "exited" else -signal.Signals[f"SIG{status}"])
+    except (ValueError, KeyError):
+        return Fault(Reason.PROXY_CRASHED)
+    return fault if fault.reason is not Reason.PROXY_STOPPED else Fault(Reason.PROXY_CRASHED, "exit 0")
+
+
 def oom_kills(text: str) -> int:
     """How many processes of a control group the kernel has killed out of memory, from its memory.events
     (cgroup v2) or memory.oom_control (v1)."""

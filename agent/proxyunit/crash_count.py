@@ -21,8 +21,8 @@ def counted(folder: Path, ended: Path) -> int:
     end = ended_as(ended)
     if end is None or began is None or end[0] <= began:
         return before
-    at, result, *how = end
-    return crashes.crashes_now(before, result, at - began, how[1] if len(how) > 1 else "")
+    at, result, _, status = end
+    return crashes.crashes_now(before, result, at - began, status)
 
 
 def begin(folder: Path, count: int) -> None:
@@ -30,12 +30,11 @@ def begin(folder: Path, count: int) -> None:
     write(folder / STARTS, crashes.written(count, time.clock_gettime(time.CLOCK_BOOTTIME)))
 
 
-def ended_as(path: Path) -> tuple[float, str, *tuple[str, ...]] | None:
-    """When, in seconds since boot, and $SERVICE_RESULT, $EXIT_CODE and $EXIT_STATUS; None: it is not known."""
+def ended_as(path: Path) -> crashes.End | None:
+    """None: it is not known."""
     try:
-        at, result, *how = reading.text(path, MOST).split()
-        return (float(at), result, *how)
-    except (OSError, ValueError):
+        return crashes.read_end(reading.text(path, MOST))
+    except OSError:
         return None
 
 

@@ -7,14 +7,13 @@ Law: the standard library and `core`.
 """
 
 import random
-import signal
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from agent.core import gate_record
-from agent.core.proxy_end import CRASHES, exit_fault
+from agent.core.proxy_end import CRASHES, ended_fault
 from agent.core.reasons import Fault, Reason
 from agent.host import Host, reading
 from agent.proxyunit import crash_count
@@ -60,17 +59,4 @@ def _recorded(folder: Path) -> Fault | None:
 
 def _ended(path: Path) -> Fault:
     found = crash_count.ended_as(path)
-    if found is None:
-        return Fault(Reason.PROXY_CRASHED)
-    _, result, *how = found
-    return _fault(result, *how[:2])
-
-
-def _fault(result: str, code: str = "", status: str = "") -> Fault:
-    """By $SERVICE_RESULT, $EXIT_CODE and $EXIT_STATUS of systemd."""
-    if result == "oom-kill":
-        return exit_fault(-signal.SIGKILL, out_of_memory=True)
-    with suppress(ValueError, KeyError):
-        fault = exit_fault(int(status) if code == "exited" else -signal.Signals[f"SIG{status}"])
-        return fault if fault.reason is not Reason.PROXY_STOPPED else Fault(Reason.PROXY_CRASHED, "exit 0")
-    return Fault(Reason.PROXY_CRASHED)
+    return ended_fault(*found[1:]) if found is not None else Fault(Reason.PROXY_CRASHED)

@@ -1,7 +1,7 @@
 import pytest
 
 from agent.core import crashes
-from agent.core.proxy_end import exit_fault, lost_a_worker, may_lose_workers, oom_kills, unit_fault
+from agent.core.proxy_end import ended_fault, exit_fault, lost_a_worker, may_lose_workers, oom_kills, unit_fault
 from agent.core.reasons import Reason
 
 
@@ -100,3 +100,31 @@ def test_which_versions_may_lose_workers(version: str, may: bool) -> None:
 def test_the_line_of_a_dead_worker() -> None:
     assert lost_a_worker("[ 12.1s] WARN ThreadId(01) outbound: buffer's worker closed unexpectedly")
     assert not lost_a_worker("[ 12.1s] INFO ThreadId(01) outbound: closed")
+
+
+# As systemd 252 gave them to ExecStopPost=: $SERVICE_RESULT, $EXIT_CODE, $EXIT_STATUS.
+@pytest.mark.parametrize(
+    ("line", "reason", "detail"),
+    [
+        ("12.5 exit-code exited 3\n", Reason.PROXY_CRASHED, "exit 3"),
+        ("12.5 exit-code exited 64\n", Reason.PROXY_CONFIGURATION_REFUSED, "exit 64"),
+        ("12.5 signal killed SEGV\n", Reason.PROXY_CRASHED, "killed by SIGSEGV"),
+        (
+            "12.5 oom-kill killed KILL\n",
+            Reason.PROXY_OUT_OF_MEMORY,
+            "killed by SIGKILL: no memory was left for it",
+        ),
+        ("12.5 success exited 0\n", Reason.PROXY_CRASHED, "exit 0"),
+        ("12.5 timeout  \n", Reason.PROXY_CRASHED, ""),
+    ],
+)
+def test_the_record_of_an_end(line: str, reason: Reason, detail: str) -> None:
+    end = crashes.read_end(line)
+    assert end is not None and end[0] == 12.5
+    fault = ended_fault(*end[1:])
+    assert fault.reason is reason and fault.detail.startswith(detail)
+
+
+@pytest.mark.parametrize("line", ["", "12.5", "soon exit-code exited 3", "\0"])
+def test_what_is_no_record_of_an_end(line: str) -> None:
+    assert crashes.read_end(line) is None
