@@ -54,10 +54,10 @@ from agent.core.levels import (
 )
 from agent.core.matching import addresses_standing
 from agent.core.policy_drain import HEARD_WITHIN, announced, nothing_to_lose, quiet, retiring, stopped
-from agent.core.policy_identity import identity_standing, margin_of, svid_usable
+from agent.core.policy_identity import identity_standing, margin_of, proxy_standing_for_peers, svid_usable
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import STOPPING, Replacement, Stage
-from agent.core.standings import probes_standing, proxy_standing, workload_standing
+from agent.core.standings import probes_standing, workload_standing
 
 # After READY=1 an unknown fact holds Ready at least this long (design: truth of Ready).
 HOLD_WINDOW = 60.0
@@ -93,7 +93,7 @@ def standings(spec: Spec, facts: Facts, now: float) -> dict[str, Standing]:
     """Every aspect that Ready depends on, in the order in which a fault is named."""
     return {
         "IdentityValid": identity_standing(spec, facts, now),
-        "ProxyReady": proxy_standing(facts, now),
+        "ProxyReady": proxy_standing_for_peers(facts, now),
         **({"ControlPlaneReached": control_plane.standing(facts)} if spec.policy_awaited else {}),
         "RedirectActive": redirect_standing(spec, facts),
         "AddressesPresent": addresses_standing(spec, facts),

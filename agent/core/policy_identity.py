@@ -5,6 +5,7 @@ from agent.core.facts import UNKNOWN, Facts, ProxyState
 from agent.core.health import Spec, Standing, Sure
 from agent.core.identity import EXPIRY_MARGIN, OVERDUE, margin
 from agent.core.reasons import Fault, Reason
+from agent.core.standings import proxy_standing
 
 # Trouble with the *source* of identity. It alone does not remove Ready: while the source is silent, the proxy's
 # certificate counts.
@@ -85,6 +86,13 @@ def _by_proxy_certificate(facts: Facts, now: float, fault: Fault) -> Standing:
     expires = proxy.certificate_expires_at
     alive = proxy.state not in (ProxyState.STOPPED, ProxyState.STOPPING)
     return Sure.GOOD if alive and expires is not None and now < expires - margin_of(facts) else fault
+
+
+def proxy_standing_for_peers(facts: Facts, now: float) -> Standing:
+    """As proxy_standing, which the redirect follows to the end of the certificate; but it ends a margin before it:
+    it is this certificate that peers verify, and Linkerd needs that time to tell them. Before the first SVID is
+    known, neither is the margin."""
+    return proxy_standing(facts, now if facts.identity is UNKNOWN else now + margin_of(facts))
 
 
 def margin_of(facts: Facts) -> float:

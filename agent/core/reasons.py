@@ -92,7 +92,7 @@ REGISTRY: Mapping[Reason, Entry] = {
     ),
     Reason.PROXY_CERTIFICATE_EXPIRED: Entry(
         _FAULT,
-        "the proxy's certificate has expired",
+        "the proxy's certificate has expired, or is about to expire",
         "find out why the Workload API does not renew it",
         _NO_IDENTITY,
     ),

@@ -304,6 +304,34 @@ def test_a_host_whose_svid_runs_out_is_unready_before_its_end(lifetime: float, e
     assert early < lifetime / 2
 
 
+@pytest.mark.parametrize(
+    ("lifetime", "left", "advertised"),
+    [
+        (3600, 5.01, Advertise.YES),
+        (3600, 5, Advertise.NO),
+        (3600, 0.01, Advertise.NO),
+        (10, 2.51, Advertise.YES),
+        (10, 2.5, Advertise.NO),
+        (4, 2, Advertise.YES),  # its successor comes now
+    ],
+)
+def test_a_host_whose_proxy_has_an_older_certificate_is_unready_before_the_end_of_that(
+    lifetime: float, left: float, advertised: Advertise
+) -> None:
+    """The agent's SVID is valid for long: it is the proxy that was not given its own. It still serves."""
+    identity = f.IdentityFact(f.Svid(ID, "EC P-256", 0, lifetime), NOW + lifetime, received_at=NOW)
+    facts = serving(identity=identity, proxy=certified_until(NOW + left))
+    goals = decide(facts)
+    assert (goals.advertise, goals.inbound, goals.outbound) == (advertised, RedirectGoal.ON, RedirectGoal.ON)
+    assert goals.reason is (Reason.HOST_READY if advertised is Advertise.YES else Reason.PROXY_CERTIFICATE_EXPIRED)
+
+
+def test_before_an_svid_is_known_no_margin_is() -> None:
+    """After a restart of the agent a certificate that is short-lived, and about to be replaced, costs no Ready."""
+    facts = serving(identity=f.UNKNOWN, proxy=certified_until(NOW + 1))
+    assert decide(facts).advertise is Advertise.HOLD
+
+
 def test_an_overdue_svid_and_its_anchors_are_remarked_on_and_leave_ready_alone() -> None:
     fact = f.IdentityFact(f.Svid(ID, "EC P-256", 0, 100), NOW + 24, received_at=NOW - 76)
     fault = Fault(Reason.TRUST_ANCHORS_PROPOSED)
