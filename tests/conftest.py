@@ -25,12 +25,13 @@ from hypothesis import settings
 import agent.sandbox  # noqa: F401 - it says how gRPC forks, before any test imports gRPC
 
 if TYPE_CHECKING:
+    from tests.contract.jwt_worlds import Issuer
     from tests.lab.machine import Machine
     from tests.lab.realparts import ApiServer
 
 # Imported where they are used only: most runs are of core and loops, and are over in seconds.
 ROOT = Path(__file__).resolve().parent.parent
-REAL_FIXTURES = {"real_apiserver", "real_namespace", "judge", "root", "machine", "fresh_machine"}
+REAL_FIXTURES = {"real_apiserver", "real_namespace", "issuing", "judge", "root", "machine", "fresh_machine"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -100,6 +101,15 @@ def real_apiserver() -> Iterator[ApiServer]:
 @pytest.fixture
 def real_namespace(real_apiserver: ApiServer) -> str:
     return real_apiserver.new_namespace()
+
+
+@pytest.fixture(scope="module")
+def issuing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Issuer, ApiServer]]:
+    """An issuer of JWT-SVIDs, and an API server that takes them."""
+    from tests.contract import jwt_worlds
+
+    with jwt_worlds.issuing(tmp_path_factory.mktemp("issuer")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ with the workload's identity writes nothing.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -23,12 +23,6 @@ pytestmark = pytest.mark.real
 SETTLED = 60.0  # seconds within which policies and rights are in force
 _GROUPS = ("workload.linkerd.io", "coordination.k8s.io", "events.k8s.io", "")
 _ANOTHERS = {"identity": f"spiffe://{DOMAIN}/vm-2", "serverName": "vm-2.example.org"}
-
-
-@pytest.fixture(scope="module")
-def issuing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Issuer, ApiServer]]:
-    with jwt_worlds.issuing(tmp_path_factory.mktemp("issuer")) as made:
-        yield made
 
 
 class Cluster:

@@ -5,26 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.kube import TokenFile, fleet
-from agent.adapters.kube.fleet import FleetApi
+from agent.adapters.kube import fleet
 from agent.core import addresses
 from agent.core.addresses import Key
 from agent.core.reasons import Reason
 from agent.core.watch.fleet import ALL
 from agent.ports import AddressApi, Trouble
-from tests.fakes.fleet_api import MemoryFleetApi
-from tests.lab.realparts import ApiServer
+from tests.contract import fleet_worlds
 
 POD, NODE, V6 = (addresses.comparable(text) for text in ("192.0.2.101", "192.0.2.102", "2001:db8::101"))
 MINE: frozenset[Key] = frozenset({POD, NODE, V6})
 
 
-class Memory:
-    namespace = "hosts"
-
-    def __init__(self) -> None:
-        self.api = MemoryFleetApi()
-
+class Memory(fleet_worlds.Memory):
     def pod(self, name: str, *texts: str) -> None:
         self.api.pods_there |= {addresses.comparable(text): (self.namespace, name) for text in texts}
 
@@ -38,20 +31,12 @@ class Memory:
         forbidden = Trouble(Reason.API_FORBIDDEN, "no")
         self.api.troubles = {"pods": forbidden, "nodes": forbidden}
 
-    async def close(self) -> None:
-        """It holds nothing."""
 
-
-class Real:
-    def __init__(self, server: ApiServer, token: Path) -> None:
-        self._server, self._token, self.namespace = server, token, server.new_namespace()
-        token.write_text(server.admin_token)
-        self.api = FleetApi(TokenFile(server.url, str(server.ca_file), str(token)), instance="w")
-
+class Real(fleet_worlds.Real):
     def pod(self, name: str, *texts: str, phase: str = "Running") -> None:
         path = f"/api/v1/namespaces/{self.namespace}/pods"
         spec = {"containers": [{"name": "c", "image": "registry.example/c"}]}
-        self._server.must("POST", path, {"metadata": {"name": name}, "spec": spec})
+        self.server.must("POST", path, {"metadata": {"name": name}, "spec": spec})
         status = {"phase": phase, "podIP": texts[0], "podIPs": [{"ip": text} for text in texts]}
         self._patch(f"{path}/{name}/status", status)
 
@@ -59,32 +44,25 @@ class Real:
         self.pod(name, *texts, phase="Succeeded")
 
     def node(self, name: str, text: str) -> None:
-        self._server.request("DELETE", f"/api/v1/nodes/{name}")
-        self._server.must("POST", "/api/v1/nodes", {"metadata": {"name": name}})
+        self.server.request("DELETE", f"/api/v1/nodes/{name}")
+        self.server.must("POST", "/api/v1/nodes", {"metadata": {"name": name}})
         listed = [{"type": "Hostname", "address": name}, {"type": "InternalIP", "address": text}]
         self._patch(f"/api/v1/nodes/{name}/status", {"addresses": listed})
 
     def _patch(self, path: str, status: object) -> None:
-        self._server.must("PATCH", path, {"status": status}, content_type="application/merge-patch+json")
+        self.server.must("PATCH", path, {"status": status}, content_type="application/merge-patch+json")
 
     def refuse(self) -> None:
-        self._token.write_text(self._server.host_token)
-
-    async def close(self) -> None:
-        await self.api.close()
+        self.token.write_text(self.server.host_token)
 
 
 World = Memory | Real
 
 
-@pytest.fixture(params=["memory", pytest.param("real", marks=pytest.mark.real)])
+@pytest.fixture(params=fleet_worlds.ROWS)
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    if request.param == "memory":
-        yield Memory()
-        return
-    made = Real(request.getfixturevalue("real_apiserver"), tmp_path / "token")
-    yield made
-    await made.close()
+    async with fleet_worlds.made(request, tmp_path, Memory, Real) as found:
+        yield found
 
 
 def port(world: World) -> AddressApi:

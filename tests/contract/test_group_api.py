@@ -5,14 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.adapters.kube import TokenFile
-from agent.adapters.kube.fleet import FleetApi
 from agent.core.reasons import Reason
 from agent.core.watch.fleet import ALL, Name
 from agent.core.watch.groups import GroupSeen, GroupStatus
 from agent.core.watch.retirement import Ledger, Silent
 from agent.ports import GroupApi, Trouble
-from tests.fakes.fleet_api import MemoryFleetApi
+from tests.contract import fleet_worlds
 from tests.lab.realparts import ApiServer
 from tests.watcher.watching import Fleet, install_group
 
@@ -20,48 +18,34 @@ LEDGER = Ledger((Silent("db-1", "u", "77", 49, due=True), Silent("db-2", "v", "7
 STATUS = GroupStatus(1, 3, 1, 2, 1, (("HostUnreachable", 1), ("ProbeFailing", 1)))
 
 
-class Memory:
-    def __init__(self) -> None:
-        self.namespace, self.api = "hosts", MemoryFleetApi()
-
+class Memory(fleet_worlds.Memory):
     def create(self, name: str) -> None:
         self.api.groups_there[self.namespace, name] = GroupSeen("1", 1, "digest")
 
     def delete(self, name: str) -> None:
         del self.api.groups_there[self.namespace, name]
 
-    async def close(self) -> None:
-        """It holds nothing."""
 
-
-class Real:
+class Real(fleet_worlds.Real):
     def __init__(self, server: ApiServer, token: Path) -> None:
+        super().__init__(server, token)
         self._fleet = Fleet(server)
         self.namespace = self._fleet.namespace
-        token.write_text(server.admin_token)
-        self.api = FleetApi(TokenFile(server.url, str(server.ca_file), str(token)), instance="w")
 
     def create(self, name: str) -> None:
         self._path = install_group(self._fleet, name)
 
     def delete(self, name: str) -> None:
-        self._fleet.server.must("DELETE", self._path)
-
-    async def close(self) -> None:
-        await self.api.close()
+        self.server.must("DELETE", self._path)
 
 
 World = Memory | Real
 
 
-@pytest.fixture(params=["memory", pytest.param("real", marks=pytest.mark.real)])
+@pytest.fixture(params=fleet_worlds.ROWS)
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    if request.param == "memory":
-        yield Memory()
-        return
-    made = Real(request.getfixturevalue("real_apiserver"), tmp_path / "token")
-    yield made
-    await made.close()
+    async with fleet_worlds.made(request, tmp_path, Memory, Real) as found:
+        yield found
 
 
 def port(world: World) -> GroupApi:

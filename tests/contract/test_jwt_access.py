@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -22,12 +22,6 @@ from tests.contract.status_worlds import NAME, EmbeddedWorld, condition
 from tests.lab.realparts import ApiServer
 
 SETTLED = 60.0  # seconds within which a change of rights or keys is in force
-
-
-@pytest.fixture(scope="module")
-def issuing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Issuer, ApiServer]]:
-    with jwt_worlds.issuing(tmp_path_factory.mktemp("issuer")) as made:
-        yield made
 
 
 @pytest.fixture(params=["embedded", pytest.param("real", marks=pytest.mark.real)])
