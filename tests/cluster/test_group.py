@@ -93,6 +93,36 @@ def test_a_rule_of_the_kind_says_what_is_wrong(
     assert answer.status == 422 and said in answer.body["message"], answer.body["message"]
 
 
+def test_columns_show_how_the_members_are(operator: Operator) -> None:
+    """What `kubectl get workloadgroups` prints; nothing where no status was written yet."""
+    merge, status = "application/merge-patch+json", {"members": 7, "ready": 4, "unreachable": 2, "outdated": 3}
+    operator.server.must("POST", groups(operator), GROUP)
+    operator.server.must("POST", groups(operator), changed(lambda body: body["metadata"].update(name="web")))
+    operator.server.must("PATCH", groups(operator, "/db/status"), {"status": status}, content_type=merge)
+    identity = spec(GROUP)["meshTLS"]["identity"]
+    assert columns(operator) == [
+        {"Name": "db", "Identity": identity, "Members": 7, "Ready": 4, "Unreachable": 2, "Outdated": 3},
+        {
+            "Name": "web",
+            "Identity": identity,
+            "Members": None,
+            "Ready": None,
+            "Unreachable": None,
+            "Outdated": None,
+        },
+    ]
+
+
+def columns(operator: Operator) -> list[Json]:
+    """Of each group, but for the age, which grows."""
+    table = operator.server.must("GET", groups(operator), accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+    names = [one["name"] for one in table["columnDefinitions"]]
+    assert table["kind"] == "Table" and names[-1] == "Age"
+    rows = [dict(zip(names, row["cells"], strict=True)) for row in table["rows"]]
+    assert all(row.pop("Age") for row in rows)
+    return rows
+
+
 def test_members_are_what_the_group_says(operator: Operator) -> None:
     operator.server.must("POST", groups(operator), GROUP)
     done = enrol(operator, "db-1", "198.18.200.1")

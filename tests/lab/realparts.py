@@ -124,12 +124,13 @@ class ApiServer:
         body: object = None,
         *,
         content_type: str = "application/json",
+        accept: str = "application/json",
         token: str | None = None,
         query: Mapping[str, str] | None = None,
     ) -> Answer:
         """One call, as the administrator unless another token is given. Any status is an answer."""
         connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=self._trust)
-        headers = {"Authorization": f"Bearer {token or self.admin_token}", "Accept": "application/json"}
+        headers = {"Authorization": f"Bearer {token or self.admin_token}", "Accept": accept}
         if body is not None:
             headers["Content-Type"] = content_type
         target = f"{path}?{urlencode(query)}" if query else path
