@@ -37,7 +37,7 @@ def ports(text: str) -> dict[str, dict[str, int]]:
     }
 
 
-PORTS = ports((ROOT / "agent/ports.py").read_text())
+PORTS = {**ports((ROOT / "agent/ports.py").read_text()), **ports((ROOT / "agent/watcher_ports.py").read_text())}
 
 
 def fakes(text: str) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,8 @@ from agent.core import addresses
 from agent.core.addresses import Key
 from agent.core.reasons import Reason
 from agent.core.watch.fleet import ALL
-from agent.ports import AddressApi, Trouble
+from agent.ports import Trouble
+from agent.watcher_ports import AddressApi
 from tests.contract import fleet_worlds
 
 POD, NODE, V6 = (addresses.comparable(text) for text in ("192.0.2.101", "192.0.2.102", "2001:db8::101"))

@@ -16,8 +16,8 @@ from agent.core.reasons import Reason
 from agent.core.watch.fleet import ALL, Name
 from agent.host import clocks
 from agent.ports import Event, Trouble
-from agent.ports import FleetApi as FleetPort
-from agent.ports import LeaderApi as LeaderPort
+from agent.watcher_ports import FleetApi as FleetPort
+from agent.watcher_ports import LeaderApi as LeaderPort
 from tests.contract import status_worlds
 from tests.contract.status_worlds import HttpWorld, manifest
 from tests.fakes.fleet_api import MemoryFleetApi, MemoryLeaderApi

@@ -9,7 +9,8 @@ from agent.core.reasons import Reason
 from agent.core.watch.fleet import ALL, Name
 from agent.core.watch.groups import GroupSeen, GroupStatus
 from agent.core.watch.retirement import Ledger, Silent
-from agent.ports import GroupApi, Trouble
+from agent.ports import Trouble
+from agent.watcher_ports import GroupApi
 from tests.contract import fleet_worlds
 from tests.lab.realparts import ApiServer
 from tests.watcher.watching import Fleet, install_group

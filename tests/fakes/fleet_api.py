@@ -12,7 +12,8 @@ from agent.core.reasons import Reason
 from agent.core.watch.fleet import ALL, UNIQUE, LeaseSeen, Name, WorkloadSeen
 from agent.core.watch.groups import GroupSeen, GroupStatus
 from agent.core.watch.retirement import Ledger
-from agent.ports import Event, Found, Leadership, Trouble
+from agent.ports import Event, Trouble
+from agent.watcher_ports import Found, Leadership
 
 
 class MemoryFleetApi:

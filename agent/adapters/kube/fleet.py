@@ -17,7 +17,8 @@ from agent.core.reasons import Reason
 from agent.core.watch.fleet import ALL, LeaseSeen, Name, WorkloadSeen
 from agent.core.watch.groups import GroupSeen, GroupStatus
 from agent.core.watch.retirement import Ledger
-from agent.ports import Event, Found, Trouble
+from agent.ports import Event, Trouble
+from agent.watcher_ports import Found
 
 WORKLOADS = "/apis/workload.linkerd.io/v1beta1"
 LEASES = "/apis/coordination.k8s.io/v1"

@@ -6,7 +6,8 @@ from dataclasses import replace
 from agent.adapters.kube import calls, json_values
 from agent.adapters.kube.json_values import Json
 from agent.core.reasons import Reason
-from agent.ports import Event, Leadership, Trouble
+from agent.ports import Event, Trouble
+from agent.watcher_ports import Leadership
 
 
 class LeaderApi:

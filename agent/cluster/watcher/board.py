@@ -9,7 +9,7 @@ from agent.core.reasons import Fault
 from agent.core.watch.decision import Decision, Memory
 from agent.core.watch.fleet import ALL, LeaseSeen, Name, View
 from agent.core.watch.limits import Limits
-from agent.ports import Found
+from agent.watcher_ports import Found
 
 Clock = Callable[[], float]
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from agent.cluster.watcher.board import Board
 from agent.core.reasons import Reason
 from agent.core.watch import groups
-from agent.ports import GroupApi, Trouble
+from agent.ports import Trouble
+from agent.watcher_ports import GroupApi
 
 EVERY = 30.0  # seconds; members come and go together, and no program waits for these numbers
 ABOUT = "WorkloadGroups"

@@ -16,7 +16,8 @@ from agent.core.watch import fleet
 from agent.core.watch.decision import Decision, Memory, decide
 from agent.core.watch.fleet import Name, Standing
 from agent.core.watch.guard import Pace
-from agent.ports import Event, FleetApi, Found, LeaderApi, Trouble
+from agent.ports import Event, Trouble
+from agent.watcher_ports import FleetApi, Found, LeaderApi
 
 AT_ONCE = 20  # verdicts
 # Seconds from one decision to the next, at least: each looks at every host, and each verdict is news.

@@ -8,7 +8,8 @@ import structlog
 from agent.cluster.watcher.board import Board
 from agent.core.reasons import Reason
 from agent.core.watch.election import Election, Terms
-from agent.ports import LeaderApi, Trouble
+from agent.ports import Trouble
+from agent.watcher_ports import LeaderApi
 
 RELEASED = 1  # seconds: the shortest duration that a Lease may have
 

@@ -10,7 +10,8 @@ from agent.core.addresses import Key
 from agent.core.reasons import Reason
 from agent.core.watch import unique
 from agent.core.watch.fleet import Name, WorkloadSeen
-from agent.ports import AddressApi, Trouble
+from agent.ports import Trouble
+from agent.watcher_ports import AddressApi
 
 LOOK = 15.0  # seconds: how often it sees whether this replica leads
 EVERY = 600.0  # seconds: pods are many, and few change their address

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from agent.cluster.watcher.board import Board
 from agent.core.backoff import Backoff
 from agent.core.reasons import Fault, Reason
-from agent.ports import FleetApi, Trouble
+from agent.ports import Trouble
+from agent.watcher_ports import FleetApi
 
 # Every so many readings of Leases: what changed in between is read live before a verdict.
 WORKLOADS_EVERY = 3

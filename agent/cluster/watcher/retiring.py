@@ -13,7 +13,8 @@ from agent.core.watch.fleet import Name, Standing, View
 from agent.core.watch.groups import GroupSeen
 from agent.core.watch.guard import Pace
 from agent.core.watch.retirement import NONE, Ledger, Member, after_an_hour
-from agent.ports import GroupApi, Trouble
+from agent.ports import Trouble
+from agent.watcher_ports import GroupApi
 
 EVERY = 60.0  # seconds: how often it looks whether the hour is over
 HOUR = 3600.0

@@ -10,7 +10,8 @@ from agent.core.facts import Condition, Workload
 from agent.core.watch import unique
 from agent.core.watch.fleet import UNIQUE, Name, WorkloadSeen
 from agent.core.watch.unique import Shared
-from agent.ports import Event, FleetApi, Trouble
+from agent.ports import Event, Trouble
+from agent.watcher_ports import FleetApi
 
 EVERY = 15.0  # seconds: how often ExternalWorkloads are read
 # linkerd-destination logs each write of an ExternalWorkload that does not change its Ready as an error.
