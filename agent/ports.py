@@ -310,6 +310,7 @@ class Prober(Protocol):
 
 
 class Notifier(Protocol):
-    def notify(self, *lines: str) -> None:
-        """Notify the service manager (sd_notify); without one, do nothing."""
+    def notify(self, *lines: str) -> str:
+        """Notify the service manager (sd_notify), without waiting; without one, do nothing. Returns why it did not
+        receive these lines; "": it did."""
         ...

@@ -12,12 +12,17 @@ class SystemdNotifier:
         address = environment.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
 
-    def notify(self, *lines: str) -> None:
+    def notify(self, *lines: str) -> str:
         if not self._address:
-            return
+            return ""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-            sender.connect(self._address)
-            sender.sendall("\n".join(lines).encode())
+            sender.setblocking(False)  # a manager that reads nothing must not stop the agent
+            try:
+                sender.connect(self._address)
+                sender.sendall("\n".join(lines).encode())
+            except OSError as error:
+                return str(error.strerror)
+        return ""
 
 
 def watchdog_seconds(environment: Mapping[str, str]) -> float | None:

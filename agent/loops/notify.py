@@ -1,6 +1,11 @@
-"""The notify loop: sends READY=1, STATUS= and, while the decision loop runs, WATCHDOG=1 to the service manager."""
+"""The notify loop: sends READY=1, STATUS= and, while the decision loop runs, WATCHDOG=1 to the service manager.
+
+What the manager did not receive is sent again. A manager that is away never ends the agent.
+"""
 
 import asyncio
+
+import structlog
 
 from agent.core import snapshot
 from agent.core.health import Spec
@@ -15,6 +20,7 @@ class NotifyLoop:
         self._notifier, self._spec, self._board, self._watchdog = notifier, spec, board, watchdog
         self._said = ""
         self._ready = False
+        self._unreceived = ""  # why
 
     async def run(self) -> None:
         waiter = Waiter(self._board.facts, self._board.goals, self._board.phase)
@@ -25,11 +31,16 @@ class NotifyLoop:
     def _tell(self, now: float) -> None:
         facts = self._board.facts.value
         if not self._ready and facts.ready_at is not None:
-            self._ready = True
-            self._notifier.notify("READY=1")
+            self._ready = self._received("READY=1")
         headline = snapshot.headline(self._spec, self._board.phase.value, facts, self._board.goals.value, now)
-        if headline != self._said:
+        if headline != self._said and self._received(f"STATUS={headline}"):
             self._said = headline
-            self._notifier.notify(f"STATUS={headline}")
         if self._watchdog is not None and self._board.alive(now, ALIVE_WITHIN):
-            self._notifier.notify("WATCHDOG=1")
+            self._received("WATCHDOG=1")
+
+    def _received(self, line: str) -> bool:
+        why = self._notifier.notify(line)
+        if why and why != self._unreceived:
+            structlog.get_logger().warning("the service manager receives no notifications", detail=why)
+        self._unreceived = why
+        return not why

@@ -20,7 +20,22 @@ def test_lines_reach_the_manager(tmp_path: Path, abstract: bool) -> None:
 
 
 def test_without_a_manager_it_is_silent() -> None:
-    SystemdNotifier({}).notify("READY=1")
+    assert SystemdNotifier({}).notify("READY=1") == ""
+
+
+def test_a_manager_that_is_away_or_reads_nothing_is_no_failure(tmp_path: Path) -> None:
+    name = str(tmp_path / "notify")
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": name})
+    assert notifier.notify("READY=1") == "No such file or directory"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(name)
+        sent = 0
+        while not (why := notifier.notify(f"STATUS={sent}")):
+            sent += 1
+        assert why == "Resource temporarily unavailable", "its queue is full, and nobody waits"
+        assert [manager.recv(100) for _ in range(sent)] == [f"STATUS={n}".encode() for n in range(sent)]
+        assert notifier.notify("READY=1") == "" and manager.recv(100) == b"READY=1"
+    assert notifier.notify("READY=1") == "Connection refused"
 
 
 @pytest.mark.parametrize(
