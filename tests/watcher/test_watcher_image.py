@@ -1,4 +1,4 @@
-"""The image of `make image`: the same bytes twice, and it runs as config/cluster/watcher.yaml runs it."""
+"""The image of `make image`: the same bytes twice, and it runs as the manifests of config/cluster run it."""
 
 import hashlib
 import json
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.watcher import retiring
 from tests.watcher.watching import SYSTEM, Fleet, Watcher, manifests
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("root")]
@@ -132,10 +133,7 @@ def test_as_a_pod_it_marks_a_dead_host(
 ) -> None:
     for name in ("vm-1", "vm-2", "dead"):
         fleet.enrol(name)
-    account = unpacked / ACCOUNT
-    account.mkdir(parents=True, exist_ok=True)
-    (account / "ca.crt").write_bytes(fleet.server.ca_file.read_bytes())
-    (account / "token").write_text(token)
+    mount_account(unpacked, fleet, token)
     with as_a_pod(layouts[0], unpacked, fleet, tmp_path / "log") as running:
         fleet.renewing("vm-1", "vm-2", until=lambda: fleet.unreachable("dead"))
         assert fleet.ready("vm-1", "vm-2")
@@ -144,11 +142,22 @@ def test_as_a_pod_it_marks_a_dead_host(
     assert running.process.returncode == 0, running.log.read_text()
 
 
+def mount_account(root: Path, fleet: Fleet, token: str) -> None:
+    """As kubelet does for the pod's ServiceAccount."""
+    account = root / ACCOUNT
+    account.mkdir(parents=True, exist_ok=True)
+    (account / "ca.crt").write_bytes(fleet.server.ca_file.read_bytes())
+    (account / "token").write_text(token)
+
+
+def where(fleet: Fleet) -> dict[str, str]:
+    server = urlsplit(fleet.server.url)
+    return {"KUBERNETES_SERVICE_HOST": str(server.hostname), "KUBERNETES_SERVICE_PORT": str(server.port)}
+
+
 @contextmanager
 def as_a_pod(layout: Path, root: Path, fleet: Fleet, log: Path) -> Iterator[Watcher]:
-    server = urlsplit(fleet.server.url)
-    where = {"KUBERNETES_SERVICE_HOST": str(server.hostname), "KUBERNETES_SERVICE_PORT": str(server.port)}
-    env = environment(layout, POD_NAMESPACE=SYSTEM, **where)
+    env = environment(layout, POD_NAMESPACE=SYSTEM, **where(fleet))
     words = ("watcher", "--listen=127.0.0.1:0", "--look-every=1", "--shortest=4", "-n", fleet.namespace)
     with log.open("wb") as output:
         process = subprocess.Popen(command(layout, root, *words), stdin=subprocess.DEVNULL, stderr=output, env=env)
@@ -157,3 +166,23 @@ def as_a_pod(layout: Path, root: Path, fleet: Fleet, log: Path) -> Iterator[Watc
     finally:
         process.terminate()
         process.wait(10)
+
+
+def test_as_the_pod_of_the_cron_job_it_retires_an_old_host_and_no_other(
+    layouts: tuple[Path, Path], unpacked: Path, fleet: Fleet
+) -> None:
+    """The command of the manifest as it is, with the rights of the manifest's account."""
+    pod = retiring.pod()["spec"]
+    (container,) = pod["containers"]
+    group = retiring.members(fleet, "old", "silent")
+    fleet.enrol("serving")
+    retiring.say_due(fleet, group, "old")
+    mount_account(unpacked, fleet, retiring.install(fleet))
+    env = environment(layouts[0], **where(fleet))
+    assert env["USER_OF_IT"] == f"{pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}"
+    argv = command(layouts[0], unpacked, *container["args"])
+    done = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=120)
+    assert done.returncode == 0 and f"{fleet.namespace}/old has been silent" in done.stderr, done.stderr
+    assert retiring.left(fleet, "old") == []
+    assert retiring.left(fleet, "silent") == ["workload", "lease", "role", "binding"]
+    assert retiring.left(fleet, "serving") == ["workload", "lease"]

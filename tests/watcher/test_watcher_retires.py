@@ -1,11 +1,9 @@
 """`fairlead retire --due` by the account of config/cluster/watcher-retire.yaml, on a real kube-apiserver."""
 
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from agent.adapters.kube import TokenFile
 from agent.adapters.kube.objects import Objects
@@ -14,102 +12,23 @@ from agent.cluster.enrolment.retiring import Retirement
 from agent.core.enrol.request import Host
 from agent.host import clocks
 from tests.cluster.operator import Done, run
-from tests.watcher.watching import COLLECTIONS, MERGE, SYSTEM, WITHIN, Fleet, install_group, kubeconfig
+from tests.watcher import retiring
+from tests.watcher.retiring import RBAC, ask, left, members, meta, role, say_due
+from tests.watcher.watching import MERGE, SYSTEM, Fleet, install_group, kubeconfig
 
-MANIFEST = Path(__file__).parents[2] / "config/cluster/watcher-retire.yaml"
-RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/{}"
-GONE, OFF = ("Ready", "Unknown", "HostUnreachable"), ("Ready", "False", "ShuttingDown")
-CRONJOBS = "/apis/batch/v1/namespaces/{}/cronjobs"
+OFF = ("Ready", "False", "ShuttingDown")
 
 
 @pytest.fixture
 def token(fleet: Fleet, token: str) -> str:
-    """Of the account that retires; the watcher's manifest made the namespace."""
-    text = MANIFEST.read_text().replace("${IMAGE}", "registry.example/fairlead:0")
-    for document in yaml.safe_load_all(text):
-        path = {**COLLECTIONS, "CronJob": CRONJOBS}[document["kind"]].format(SYSTEM)
-        answer = fleet.server.request("POST", path, document)
-        assert answer.status in (201, 409), answer.body
-    path = f"/api/v1/namespaces/{SYSTEM}/serviceaccounts/fairlead-retirer/token"
-    made = fleet.server.must("POST", path, {"spec": {"expirationSeconds": 3600}})["status"]["token"]
-    in_force(fleet, str(made))
-    return str(made)
-
-
-def in_force(fleet: Fleet, token: str) -> None:
-    """Rights and policies reach the server's caches some seconds after they were written."""
-    fleet.enrol("probe")
-    end = time.monotonic() + WITHIN
-    while ask(fleet, token, "DELETE", f"{fleet.workloads}/probe") != 422 or role(fleet, token, "other") != 422:
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
-def role(fleet: Fleet, token: str, name: str, **labels: str) -> int:
-    """What it answers to a deletion of that Role."""
-    roles = RBAC.format(fleet.namespace) + "/roles"
-    fleet.server.request("POST", roles, {"metadata": {"name": name, "labels": labels}, "rules": []})
-    return ask(fleet, token, "DELETE", f"{roles}/{name}")
-
-
-def ask(fleet: Fleet, token: str, method: str, path: str, body: object = None) -> int:
-    if method == "DELETE":
-        return fleet.server.request(method, path, body, token=token, query={"dryRun": "All"}).status
-    return fleet.server.request(method, path, body, token=token, content_type=MERGE).status
+    """Of the account that retires."""
+    return retiring.install(fleet)
 
 
 @pytest.fixture
 def retire(fleet: Fleet, token: str, tmp_path: Path) -> Any:
     config = kubeconfig(fleet.server, tmp_path / "retirer", token)
     return lambda: run("retire", "--due", "-n", fleet.namespace, "--kubeconfig", str(config))
-
-
-def members(fleet: Fleet, *names: str) -> str:
-    """Silent members of a group; returns its path."""
-    group = install_group(fleet, "db")
-    fleet.patch(group, {"spec": {"retire": {"after": 2}}})
-    for name in names:
-        fleet.enrol(name)
-        fleet.patch(f"{fleet.workloads}/{name}", {"metadata": {"labels": {"workloadGroup": "db"}}})
-        fleet.report(name, GONE)
-        rights = RBAC.format(fleet.namespace)
-        meta = {"name": f"fairlead-host-{name}", "labels": {"app.kubernetes.io/managed-by": "fairlead"}}
-        ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": meta["name"]}
-        fleet.server.must("POST", f"{rights}/roles", {"metadata": meta, "rules": []})
-        fleet.server.must("POST", f"{rights}/rolebindings", {"metadata": meta, "roleRef": ref, "subjects": []})
-    return group
-
-
-def say_due(fleet: Fleet, group: str, *names: str, hours: int = 48) -> None:
-    """As the watcher writes it."""
-    silent = [
-        {
-            "name": name,
-            "uid": meta(fleet, fleet.workloads, name)["uid"],
-            "lease": meta(fleet, fleet.leases, name)["resourceVersion"],
-            "hours": hours,
-            "due": True,
-        }
-        for name in names
-    ]
-    fleet.patch(
-        f"{group}/status", {"status": {"retirement": {"silent": silent, "granted": len(names), "rest": 0}}}
-    )
-
-
-def meta(fleet: Fleet, collection: str, name: str) -> dict[str, Any]:
-    return dict(fleet.server.must("GET", f"{collection}/{name}")["metadata"])
-
-
-def left(fleet: Fleet, name: str) -> list[str]:
-    rights = RBAC.format(fleet.namespace)
-    paths = {
-        "workload": f"{fleet.workloads}/{name}",
-        "lease": f"{fleet.leases}/{name}",
-        "role": f"{rights}/roles/fairlead-host-{name}",
-        "binding": f"{rights}/rolebindings/fairlead-host-{name}",
-    }
-    return [kind for kind, path in paths.items() if fleet.server.request("GET", path).status == 200]
 
 
 def test_members_that_are_due_are_retired_and_no_others(fleet: Fleet, retire: Any) -> None:
@@ -220,6 +139,16 @@ def test_its_account_may_do_that_and_nothing_else(fleet: Fleet, token: str) -> N
     made = ask(fleet, token, "POST", f"{rights}/roles", {"metadata": {"name": "x"}})
     assert (create, made) == (403, 403)
     assert ask(fleet, token, "PATCH", due, asked) == 200 and ask(fleet, token, "DELETE", due) == 200
+
+
+@pytest.mark.parametrize("hardened", [True, False])
+def test_its_pods_are_restricted(fleet: Fleet, token: str, hardened: bool) -> None:
+    template = retiring.pod()
+    if not hardened:
+        del template["spec"]["containers"][0]["securityContext"]
+    body = {"metadata": {**template["metadata"], "generateName": "r-"}, "spec": template["spec"]}
+    answer = fleet.server.request("POST", f"/api/v1/namespaces/{SYSTEM}/pods", body, query={"dryRun": "All"})
+    assert answer.status == (201 if hardened else 403), answer.body
 
 
 def _lease_of_the_watcher(fleet: Fleet) -> str:
