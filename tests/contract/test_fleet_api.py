@@ -134,6 +134,18 @@ async def test_a_renewal_is_another_version_of_the_same_lease(world: World) -> N
     assert after.version != before.version and dataclasses.replace(after, version=before.version) == before
 
 
+async def test_a_list_after_a_change_shows_it(world: World) -> None:
+    """What did not change is not read again."""
+    await world.enrol("vm-1")
+    await world.enrol("vm-2")
+    api, one, other = port(world), (world.namespace, "vm-1"), (world.namespace, "vm-2")
+    before, found = await api.workloads(world.namespace), await api.workload(one)
+    assert found is not None
+    answer = await api.patch_conditions(one, found.workload, (GONE,))
+    after = await api.workloads(world.namespace)
+    assert (after[one], after[other]) == (answer.seen, before[other]) and after[one] != before[one]
+
+
 async def test_a_write_needs_the_object_that_was_read(world: World) -> None:
     await world.enrol("vm-1")
     api, name = port(world), (world.namespace, "vm-1")

@@ -10,6 +10,7 @@ from typing import TypeVar
 from agent.adapters.kube import calls, fleet_values, json_values
 from agent.adapters.kube.access import Credential
 from agent.adapters.kube.json_values import Json
+from agent.adapters.kube.unchanged import Unchanged
 from agent.core import addresses
 from agent.core.addresses import Key
 from agent.core.facts import Condition, Workload
@@ -35,6 +36,9 @@ class FleetApi:
     def __init__(self, credential: Credential, *, instance: str, timeout: float = 8.0) -> None:
         self._caller = calls.Caller(credential, "fairlead-watcher", timeout, timeout, rights="watcher.yaml")
         self._instance = instance
+        self._leases = Unchanged(fleet_values.lease_seen)
+        self._workloads = Unchanged(fleet_values.workload_seen)
+        self._groups = Unchanged(fleet_values.group_seen)
 
     @property
     def caller(self) -> calls.Caller:
@@ -45,11 +49,11 @@ class FleetApi:
 
     async def leases(self, scope: str) -> Mapping[Name, LeaseSeen]:
         query = {"fieldSelector": NOT_OF_NODES} if scope == ALL else {}
-        return await self._all(_collection(LEASES, scope, "leases"), query, fleet_values.lease_seen)
+        return await self._all(_collection(LEASES, scope, "leases"), query, self._leases)
 
     async def workloads(self, scope: str) -> Mapping[Name, WorkloadSeen]:
         path = _collection(WORKLOADS, scope, "externalworkloads")
-        return await self._all(path, {}, fleet_values.workload_seen)
+        return await self._all(path, {}, self._workloads)
 
     async def lease(self, name: Name) -> LeaseSeen | None:
         body = await self._one(f"{_collection(LEASES, name[0], 'leases')}/{name[1]}", Reason.LEASE_MISSING)
@@ -75,9 +79,7 @@ class FleetApi:
 
     async def groups(self, scope: str) -> Mapping[Name, GroupSeen]:
         try:
-            return await self._all(
-                _collection(json_values.GROUPS, scope, "workloadgroups"), {}, fleet_values.group_seen
-            )
+            return await self._all(_collection(json_values.GROUPS, scope, "workloadgroups"), {}, self._groups)
         except Trouble as trouble:
             if trouble.reason in (Reason.WORKLOAD_MISSING, Reason.WORKLOAD_KIND_ABSENT):
                 return {}
@@ -122,12 +124,12 @@ class FleetApi:
                 return None
             raise
 
-    async def _all(self, path: str, query: Mapping[str, str], read: Callable[[Json], T]) -> dict[Name, T]:
-        found: dict[Name, T] = {}
+    async def _all(self, path: str, query: Mapping[str, str], kept: Unchanged[T]) -> dict[Name, T]:
+        found: dict[Name, tuple[str, T]] = {}
         async for page in self._pages(path, query):
-            found |= {json_values.name(body): read(body) for body in json_values.parts(page, "items")}
+            found |= kept.of(path, json_values.parts(page, "items"))
             await asyncio.sleep(0)  # a large fleet must not hold up renewals of the watcher's own lease
-        return found
+        return kept.complete(path, found)
 
     async def _pages(self, path: str, query: Mapping[str, str], size: int = 0) -> AsyncIterator[Json]:
         """Objects may have 1.5 MiB each: pages that are too long are asked for again, shorter."""
