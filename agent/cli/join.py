@@ -39,6 +39,10 @@ connections of clients outside the mesh would fail. --force redirects it anyway;
 _ENROL = "`fairlead enrol NAME --bundle FILE` writes it"
 _SPARE = 60.0  # seconds that the trial lasts after --timeout, for an operator to act
 _SHORTEST, _LONGEST = 5.0, 3600.0  # of a trial
+_ON_TRIAL = (
+    "the agent continues, see: fairlead status --watch; the redirect is reverted in a minute unless it is kept:"
+    " run this command again once the cause is gone, or: fairlead redirect confirm"
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -176,7 +180,12 @@ def _start(args: argparse.Namespace) -> int:
         raise Failure(Exit.FAILED, f"cannot start the agent: {failed}", "see: systemctl status fairlead") from None
     _until_it_answers(args, deadline)
     args.timeout = max(0.0, deadline - time.monotonic())
-    code = follow(args, "member", "join the mesh", serves)
+    try:
+        code = follow(args, "member", "join the mesh", serves)
+    except Failure as failure:
+        if failure.code is Exit.LATE and "trial" in answer:
+            failure.remedy = _ON_TRIAL
+        raise
     if "trial" in answer and not args.no_wait:
         _keep(args)
     return code

@@ -138,7 +138,7 @@ class Mesh:
     def do(self, what: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(60)
 
-    def call(self, function: Callable[..., None], *arguments: object) -> None:
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
         """In the loop of the servers."""
 
         async def act() -> None:
