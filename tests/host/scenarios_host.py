@@ -209,7 +209,12 @@ async def the_service_manager_is_told(scene: Scene) -> None:
         while not wanted <= set(said):
             said += (await asyncio.get_running_loop().sock_recv(manager, 4096)).decode().splitlines()
         assert said.count("READY=1") == 1
-        await scene.end_agent()
+    # The manager has ended.
+    await scene.stop_app()
+    text = "the service manager receives no notifications"
+    await until(scene, lambda s: any(p["reason"] == "ProbeFailing" for p in s["problems"]), "a verdict")
+    assert any(text in line for line in scene.last_words(200)), scene.last_words(200)
+    await scene.end_agent()
 
 
 @scenario()
