@@ -147,9 +147,10 @@ class MemoryFleetApi:
 
 
 class MemoryLeaderApi:
-    """`trouble`: raised by every call until taken out."""
+    """`trouble`: raised by every call until taken out. `delay`, `calls`: as MemoryFleetApi has them."""
 
     def __init__(self) -> None:
+        self.delay, self.calls = 0.0, Counter[str]()
         self.trouble: Trouble | None = None
         self.lease: Leadership | None = None
         self.annotations: Mapping[str, str] = {}
@@ -157,13 +158,13 @@ class MemoryLeaderApi:
         self._version = 0
 
     async def read(self) -> Leadership | None:
-        self._enter()
+        await self._enter("read")
         return self.lease
 
     async def write(
         self, before: Leadership | None, holder: str, duration: int, annotations: Mapping[str, str]
     ) -> Leadership:
-        self._enter()
+        await self._enter("write")
         if before != self.lease:
             raise Trouble(Reason.API_CONFLICT, "the object has been modified")
         self._version += 1
@@ -174,9 +175,12 @@ class MemoryLeaderApi:
         return self.lease
 
     async def post_event(self, event: Event) -> None:
-        self._enter()
+        await self._enter("post_event")
         self.events.append(event)
 
-    def _enter(self) -> None:
+    async def _enter(self, method: str) -> None:
+        self.calls[method] += 1
+        if self.delay:
+            await asyncio.sleep(self.delay)
         if self.trouble is not None:
             raise self.trouble

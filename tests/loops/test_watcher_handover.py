@@ -7,9 +7,11 @@ import pytest
 
 from agent.cluster.watcher.board import Board
 from agent.cluster.watcher.leader import Leader
+from agent.core.reasons import Reason
 from agent.core.watch.election import Terms
 from agent.core.watch.fleet import ALL
 from agent.core.watch.limits import Limits
+from agent.ports import Trouble
 from tests.fakes.fleet_api import MemoryLeaderApi
 from tests.loops.running import running
 
@@ -52,3 +54,37 @@ async def test_a_lease_that_was_released_is_taken_at_the_next_look() -> None:
         while not second.leads():
             await asyncio.sleep(0.01)
         assert loop.time() - released < 1
+
+
+async def test_the_leader_renews_without_a_reading() -> None:
+    lease = MemoryLeaderApi()
+    leader = _replica(lease, "first")
+    async with running(leader.run()):
+        await asyncio.sleep(21)
+        assert leader.leads() and (lease.calls["read"], lease.calls["write"]) == (1, 11)
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["another holder", "deleted"])
+async def test_the_leader_sees_at_its_next_renewal_what_another_program_did(gone: bool) -> None:
+    lease = MemoryLeaderApi()
+    leader = _replica(lease, "first")
+    async with running(leader.run()):
+        await asyncio.sleep(5)
+        lease.lease = None if gone else await lease.write(lease.lease, "by force", 15, {})
+        await asyncio.sleep(2)
+        assert leader.leads() is gone, "a Lease that was deleted is created again"
+        assert lease.lease is not None and lease.lease.holder == ("first" if gone else "by force")
+
+
+async def test_after_a_failed_renewal_the_lease_is_read_again() -> None:
+    """It may have been written all the same, and the answer lost."""
+    lease = MemoryLeaderApi()
+    leader = _replica(lease, "first")
+    async with running(leader.run()):
+        await asyncio.sleep(5)
+        before, lease.trouble = lease.calls["read"], Trouble(Reason.API_TIMEOUT, "no answer")
+        await asyncio.sleep(2)
+        written = lease.lease
+        lease.trouble = None
+        await asyncio.sleep(2)
+        assert leader.leads() and lease.calls["read"] == before + 1 and lease.lease != written

@@ -24,10 +24,7 @@ class Observer:
             began = self._board.clock()
             try:
                 async with asyncio.timeout(self._board.limits.stale_after):
-                    await self._leases()
-                if count % WORKLOADS_EVERY == 0:
-                    async with asyncio.timeout(self._board.limits.stale_after):
-                        await self._workloads()
+                    await self._read(with_workloads=count % WORKLOADS_EVERY == 0)
                 attempt, count, pause = 0, count + 1, self._rest(began)
                 self._tell(None)
             except Trouble as trouble:
@@ -39,6 +36,14 @@ class Observer:
                 pause = self._retry.delay(attempt, self._jitter())
                 attempt += 1
             await asyncio.sleep(pause)
+
+    async def _read(self, *, with_workloads: bool) -> None:
+        """Both at once: one after the other, at a slow API server, would make the view stale and begin everybody's
+        grace again each time."""
+        readings = [self._leases(), self._workloads()] if with_workloads else [self._leases()]
+        for result in await asyncio.gather(*readings, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
 
     async def _workloads(self) -> None:
         found = await self._api.workloads(self._scope)
