@@ -15,10 +15,6 @@ READY = ("Ready", "True", "HostReady")
 TEN_YEARS = 315_360_000
 
 
-def _version(fleet: Fleet, name: str) -> str:
-    return str(fleet.server.must("GET", f"{fleet.workloads}/{name}")["metadata"]["resourceVersion"])
-
-
 def test_a_dead_host_is_marked_once_and_the_others_stay(fleet: Fleet, config: Path) -> None:
     for name in ("vm-1", "vm-2", "vm-3"):
         fleet.enrol(name)
@@ -26,13 +22,13 @@ def test_a_dead_host_is_marked_once_and_the_others_stay(fleet: Fleet, config: Pa
     fleet.report("vm-3", foreign, READY, own)
     with watcher(config, "-n", fleet.namespace) as running:
         fleet.renewing("vm-1", "vm-2", until=lambda: fleet.unreachable("vm-3"))
-        version = _version(fleet, "vm-3")
+        version = fleet.version("vm-3")
         assert fleet.ready("vm-1", "vm-2")
         assert fleet.conditions("vm-3") == [foreign, ("Ready", "Unknown", "HostUnreachable"), own]
         fleet.renewing("vm-1", "vm-2", until=lambda: bool(_events(fleet)))
         assert [event["regarding"]["name"] for event in _events(fleet)] == ["vm-3"]
         assert running.metric("fairlead_watcher_marked_total") == 1
-    assert _version(fleet, "vm-3") == version and running.process.returncode == 0
+    assert fleet.version("vm-3") == version and running.process.returncode == 0
     lease = fleet.server.must("GET", LEASES.format(SYSTEM) + "/fairlead-watcher")
     assert lease["spec"].get("holderIdentity", "") == "", "released"
 

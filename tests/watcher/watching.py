@@ -87,6 +87,17 @@ class Fleet:
         """A host that is Ready and has renewed its Lease; without `address`, at one that no other host has."""
         number = next(_NUMBERS)
         self.addresses[name] = address or f"198.19.{number // 250}.{number % 250}"
+        owner = self._workload(name, zone)
+        lease = {
+            "metadata": {"name": name, "ownerReferences": [owner]},
+            "spec": {"leaseDurationSeconds": duration},
+        }
+        self.server.must("POST", self.leases, lease)
+        self.renew(name)
+        self.report(name, ("Ready", "True", "HostReady"))
+
+    def _workload(self, name: str, zone: str = "") -> dict[str, str]:
+        """Creates it; returns a reference to it."""
         spec = {"meshTLS": {"identity": f"spiffe://td/{name}", "serverName": f"{name}.td"}}
         labels = {ZONE: zone} if zone else {}
         body = {
@@ -95,15 +106,18 @@ class Fleet:
             "metadata": {"name": name, "labels": labels},
             "spec": {**spec, "workloadIPs": [{"ip": self.addresses[name]}], "ports": [{"port": 8080}]},
         }
-        uid = self.server.must("POST", self.workloads, body)["metadata"]["uid"]
-        owner = {"apiVersion": body["apiVersion"], "kind": body["kind"], "name": name, "uid": uid}
-        lease = {
-            "metadata": {"name": name, "ownerReferences": [owner]},
-            "spec": {"leaseDurationSeconds": duration},
-        }
-        self.server.must("POST", self.leases, lease)
-        self.renew(name)
+        uid = str(self.server.must("POST", self.workloads, body)["metadata"]["uid"])
+        return {"apiVersion": str(body["apiVersion"]), "kind": str(body["kind"]), "name": name, "uid": uid}
+
+    def make_anew(self, name: str) -> dict[str, str]:
+        """Deletes its ExternalWorkload and creates another of its name, which is Ready. Its Lease stays."""
+        self.server.must("DELETE", f"{self.workloads}/{name}")
+        owner = self._workload(name)
         self.report(name, ("Ready", "True", "HostReady"))
+        return owner
+
+    def version(self, name: str) -> str:
+        return str(self.server.must("GET", f"{self.workloads}/{name}")["metadata"]["resourceVersion"])
 
     def report(self, name: str, *conditions: tuple[str, str, str]) -> None:
         """The agent publishes these conditions: type, status, reason."""
@@ -132,9 +146,9 @@ class Fleet:
     def ready(self, *names: str) -> bool:
         return all(("Ready", "True", "HostReady") in self.conditions(name) for name in names)
 
-    def renewing(self, *names: str, until: Callable[[], bool], pause: float = 0.3) -> None:
+    def renewing(self, *names: str, until: Callable[[], bool], pause: float = 0.3, within: float = WITHIN) -> None:
         """These hosts renew until that is the case."""
-        end = time.monotonic() + WITHIN
+        end = time.monotonic() + within
         while not until():
             assert time.monotonic() < end, {name: self.conditions(name) for name in names}
             for name in names:
