@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import h11
 
 from agent.adapters.connections import Admission, Connections
-from agent.host import peer
+from agent.host import peer, serving
 
 LONGEST_BODY: Final = 1 << 16  # bytes
 _LONGEST_HEAD: Final = 1 << 14  # bytes
@@ -105,7 +105,7 @@ class Server:
         try:
             yield
         finally:
-            server.close()
+            await serving.close(server)
             await self._end()
 
     async def _end(self) -> None:

@@ -7,6 +7,8 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from agent.host import serving
+
 
 class FaultyNetwork:
     """`delay`: seconds before each piece. `silent`: nothing passes, nothing is closed. `refuse`: every
@@ -78,6 +80,6 @@ async def faulty_network(port: int) -> AsyncIterator[FaultyNetwork]:
     try:
         yield net
     finally:
-        server.close()
+        await serving.close(server)
         await net.close()
         await server.wait_closed()

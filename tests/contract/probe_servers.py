@@ -8,6 +8,8 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+from agent.host import serving
+
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -35,7 +37,7 @@ async def server(serve: Serve, tls: ssl.SSLContext | None = None, path: Path | N
     try:
         yield 0 if path is not None else listener.sockets[0].getsockname()[1]
     finally:
-        listener.close()
+        await serving.close(listener)
         for task in list(open_):
             task.cancel()
         await asyncio.gather(*open_, return_exceptions=True)

@@ -11,6 +11,7 @@ import pytest
 from agent.adapters.control_plane import HostControlPlane
 from agent.core.facts import ControlPlaneFact
 from agent.core.reasons import Fault, Reason
+from agent.host import serving
 from agent.ports import ControlPlane
 from tests.fakes.control_plane import MemoryControlPlane
 
@@ -27,7 +28,7 @@ async def _close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 @pytest.mark.parametrize("kind", ["memory", "real"])
 async def test_what_accepts_is_there(kind: str) -> None:
-    async with await asyncio.start_server(_close, "127.0.0.1", 0) as server:
+    async with serving.closing(await asyncio.start_server(_close, "127.0.0.1", 0)) as server:
         place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         made: ControlPlane = MemoryControlPlane() if kind == "memory" else control(place, place)
         assert await made.look(dial=True) == ControlPlaneFact()

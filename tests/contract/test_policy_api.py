@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
+from agent.host import serving
 from agent.sandbox.api.server import ApiServer
 from agent.sandbox.identity.ca import Authority
 from agent.sandbox.proxy.controllers import NAME, POLICY_PORT, Controllers
@@ -42,7 +43,7 @@ async def channel() -> AsyncIterator[tuple[ApiServer, grpc.aio.Channel]]:
     port = server.sockets[0].getsockname()[1]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as made:
         yield api, made
-    server.close()
+    await serving.close(server)
     await held.aclose()
     await asyncio.gather(*filter(None, forwards), return_exceptions=True)  # a stream that is left open warns
     await controllers.stop()

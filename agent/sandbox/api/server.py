@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from aiohttp import web
 
+from agent.host import serving
 from agent.sandbox.api import errors as api_errors
 from agent.sandbox.api import faults, patch
 from agent.sandbox.api.errors import ApiError, Resource
@@ -73,6 +74,7 @@ class ApiServer:
         self.port, self.url = 0, ""
         self._closing = asyncio.Event()
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
 
     # life ---------------------------------------------------------------------------------------
 
@@ -86,11 +88,16 @@ class ApiServer:
         app.on_shutdown.append(self._end_streams)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, ssl_context=ssl_context).start()
-        self.port = self._runner.addresses[0][1]
+        assert self._runner.server is not None
+        make = asyncio.get_running_loop().create_server
+        self._server = await make(self._runner.server, host, port, ssl=ssl_context, backlog=128)
+        self.port = self._server.sockets[0].getsockname()[1]
         self.url = f"{'https' if ssl_context else 'http'}://{host}:{self.port}"
 
     async def stop(self) -> None:
+        if self._server is not None:
+            await serving.close(self._server)
+            self._server = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None

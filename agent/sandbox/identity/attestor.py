@@ -12,6 +12,8 @@ import socket
 import struct
 from pathlib import Path
 
+from agent.host import serving
+
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _CHUNK = 1 << 16
 
@@ -37,7 +39,7 @@ class Attestor:
     async def stop(self) -> None:
         """Remove the socket and end every connection."""
         self._path.unlink(missing_ok=True)
-        self._server.close()
+        await serving.close(self._server)
         relays = list(self._relays)
         for relay in relays:
             relay.cancel()

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator
 
 from agent.core import opaque, token
+from agent.host import serving
 from agent.sandbox.api.server import EXTERNAL_WORKLOADS, ApiServer
 from agent.sandbox.identity.ca import Authority
 from agent.sandbox.proxy import policy_api
@@ -44,7 +45,7 @@ class Controllers:
     async def stop(self) -> None:
         """Every stream is cut, as when the pod dies."""
         for server in self._servers:
-            server.close()
+            await serving.close(server)
         await self._policy_api.stop()
         for writer in self._streams:
             writer.transport.abort()

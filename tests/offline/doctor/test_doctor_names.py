@@ -10,6 +10,7 @@ import pytest
 from agent.core.doctor.check import Result
 from agent.core.doctor.network import IDENTITY
 from agent.core.reasons import Reason
+from agent.host import serving
 from tests.config import test_token
 from tests.lab import nameserver
 from tests.lab.nameserver import ADDRESS, Nameserver
@@ -83,7 +84,7 @@ async def accepting() -> AsyncIterator[str]:
     async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    async with await asyncio.start_server(close, "127.0.0.1", 0) as server:
+    async with serving.closing(await asyncio.start_server(close, "127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
