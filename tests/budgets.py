@@ -30,12 +30,8 @@ LIBRARIES: Final = {
     "h2": "Workload API, gRPC probes",
     "hpack": "h2",
     "hyperframe": "h2",
-    "idna": "yarl",
     "jeepney": "systemd's bus",
-    "multidict": "yarl",
-    "propcache": "yarl",
     "structlog": "the log",
-    "yarl": "HTTP probes",
 }
 AGENT_MODULES: Final = Budget(194, "187 of its own with each kind of identity, and probes over HTTP and gRPC")
 AGENT_THREADS: Final = Budget(12, "5: the main one, asyncio's pool for what blocks, and one for each child")

@@ -5,8 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
+import yarl
+from hypothesis import given
+from hypothesis import strategies as st
 
-from agent.adapters.probes import HostProber
+from agent.adapters.probes import HostProber, web
 from agent.core.probe import Attempt, ProbeSpec
 from tests.contract.probe_servers import Serve, resets, saying, server
 
@@ -169,3 +172,10 @@ async def test_headers_of_framing_are_not_the_configurations_to_set() -> None:
     names = {"Content-Length": "5", "Transfer-Encoding": "chunked", "X-Spaced": "  1  "}
     (lines,) = await asked("/", **names)
     assert "X-Spaced: 1" in lines and not {"Content-Length: 5", "Transfer-Encoding: chunked"} & set(lines)
+
+
+@given(st.text("/?#%a2;:@&=. \\", max_size=12))
+def test_a_path_is_asked_for_as_it_is_written_and_as_yarl_has_it(text: str) -> None:
+    """yarl judges the place of a redirect, and is not loaded before one."""
+    path = f"/{text}"
+    assert web.target(path) == yarl.URL(f"http://host{path}", encoded=True).raw_path_qs

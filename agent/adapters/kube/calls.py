@@ -1,7 +1,6 @@
 """One HTTPS call to the API server, and what each failure of it means."""
 
 import asyncio
-import email.utils
 import json
 import os
 import socket
@@ -277,6 +276,8 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     text = headers.get("retry-after", "").strip()
     if text.isdecimal():
         return float(text)
+    import email.utils  # few servers name a date
+
     try:
         then, now = (email.utils.parsedate_to_datetime(t) for t in (text, headers.get("date", "")))
         return max(0.0, (then - now).total_seconds())

@@ -7,9 +7,9 @@ verified, as in kubelet: the certificate is for the application's clients, and i
 import asyncio
 import functools
 import ssl
+from dataclasses import dataclass
 
 import h11
-import yarl
 
 from agent.adapters.probes.answer import HEAD_CAP, Answer, Broken, Inbox, Reader
 from agent.adapters.probes.network import USER_AGENT
@@ -21,79 +21,91 @@ REQUESTS = 10
 FRAMING = frozenset({"content-length", "transfer-encoding", "trailer"})
 
 
+@dataclass(frozen=True)
+class Place:
+    """What is asked next. `target`: path and query, as they were written. `shown`: the URL, for people."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+    shown: str = ""
+
+
 async def http(spec: ProbeSpec) -> Attempt:
     """One GET, on a connection of its own, and one more for each redirect on the same host."""
-    url = _first(spec)
+    place = Place(spec.scheme, spec.host, spec.port, target(spec.path))
     for count in range(REQUESTS):
-        where = f" from {url.with_user(None)}" if count else ""
+        where = f" from {place.shown}" if count else ""
         try:
-            answer = await _get(spec, url)
+            answer = await _get(spec, place)
         except Broken as broken:
-            return Attempt(False, f"{url.host} port {url.port}: {broken}{where}")
+            return Attempt(False, f"{place.host} port {place.port}: {broken}{where}")
         if answer.location is None:
             return Attempt(200 <= answer.status < 400, f"HTTP {answer.status}{where}")
-        onward = _onward(url, answer.location)
-        if onward is not None and comparable(onward.host or "") != comparable(url.host or ""):
+        onward = _onward(place, answer.location)
+        if onward is not None and comparable(onward.host) != comparable(place.host):
             return Attempt(True, f"HTTP {answer.status}{where} to another host, which is not asked")
         if onward is None or onward.scheme not in ("http", "https") or not onward.port:
             return Attempt(
                 False, f"HTTP {answer.status}{where} to {answer.location!r}, where nothing can be asked"
             )
-        url = onward
+        place = onward
     return Attempt(False, f"more than {REQUESTS} redirects")
 
 
-def _first(spec: ProbeSpec) -> yarl.URL:
-    """The path may begin with //, and names no host then."""
-    path = yarl.URL("http://host" + spec.path, encoded=True)
-    return yarl.URL.build(
-        scheme=spec.scheme,
-        host=spec.host,
-        port=spec.port,
-        path=path.raw_path,
-        query_string=path.raw_query_string,
-        encoded=True,
-    )
+def target(path: str) -> str:
+    """Without the fragment. It may begin with //, and names no host then."""
+    path, _, query = path.partition("#")[0].partition("?")
+    return (path or "/") + (f"?{query}" if query else "")
 
 
-def _onward(url: yarl.URL, location: str) -> yarl.URL | None:
+def _onward(place: Place, location: str) -> Place | None:
     """None: it is no URL."""
+    import yarl  # 4 MiB, which a probe that is not redirected does without
+
+    path, _, query = place.target.partition("?")
+    here = yarl.URL.build(
+        scheme=place.scheme, host=place.host, port=place.port, path=path, query_string=query, encoded=True
+    )
     try:
-        return url.join(yarl.URL(location))
+        url = here.join(yarl.URL(location))
     except ValueError:
         return None
+    shown = str(url.with_user(None)) if url.absolute else ""
+    return Place(url.scheme, url.host or "", url.port or 0, url.raw_path_qs, shown)
 
 
 # one request --------------------------------------------------------------------------------------
 
 
-async def _get(spec: ProbeSpec, url: yarl.URL) -> Answer:
+async def _get(spec: ProbeSpec, place: Place) -> Answer:
     """Raises Broken, OSError."""
     ours = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_CAP)
-    context = _unverified() if url.scheme == "https" else None
+    context = _unverified() if place.scheme == "https" else None
     transport, inbox = await asyncio.get_running_loop().create_connection(
-        Inbox, url.host or "", url.port or 0, ssl=context
+        Inbox, place.host, place.port, ssl=context
     )
     try:
-        for event in (_request(spec, url), h11.EndOfMessage()):
+        for event in (_request(spec, place), h11.EndOfMessage()):
             transport.write(ours.send(event) or b"")
         return await Reader(ours, inbox).answer()
     finally:
         transport.abort()  # no lingering half-close: the verdict is in
 
 
-def _request(spec: ProbeSpec, url: yarl.URL) -> h11.Request:
+def _request(spec: ProbeSpec, place: Place) -> h11.Request:
     given = [(name, value.strip()) for name, value in spec.headers if name.lower() not in FRAMING]
     named = {name.lower() for name, _ in given}
-    host = f"[{url.host}]" if ":" in (url.host or "") else url.host
+    host = f"[{place.host}]" if ":" in place.host else place.host
     usual = {
-        "Host": f"{host}:{url.port}",
+        "Host": f"{host}:{place.port}",
         "User-Agent": USER_AGENT,
         "Accept": "*/*",
         "Connection": "close",
     }
     headers = [*((name, value) for name, value in usual.items() if name.lower() not in named), *given]
-    return h11.Request(method="GET", target=url.raw_path_qs, headers=headers)
+    return h11.Request(method="GET", target=place.target, headers=headers)
 
 
 @functools.cache
