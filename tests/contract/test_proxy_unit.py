@@ -129,6 +129,43 @@ def test_without_a_binary_that_is_the_reason_and_stays_it(machine: Machine) -> N
     machine.wait_for(PROXY, within=120)
 
 
+def test_a_start_that_is_killed_while_it_waits_is_followed_by_another(machine: Machine) -> None:
+    machine.systemctl("stop", "workload-api")
+    helper(machine, "proxy start")
+    machine.wait_until(machine.path(GATE).exists, "the gate says what it waits for")
+    waiting = machine.show(PROXY, "MainPID")["MainPID"]
+    machine.run("kill", "-9", waiting)
+    machine.wait_until(lambda: machine.show(PROXY, "MainPID")["MainPID"] not in ("0", waiting), "another waits")
+    machine.systemctl("start", "workload-api")
+    machine.wait_for(PROXY)
+    assert crashes(machine) == 1
+    assert levels(machine) == ("on", "on")
+
+
+def test_after_run_is_emptied_a_proxy_returns_by_the_tested_path_and_the_next_by_what_that_prepared(
+    machine: Machine,
+) -> None:
+    def restarted() -> int:
+        """How often something prepared was used."""
+        before, first = machine.journal(PROXY, 100000).count("(prepared)"), pid(machine)
+        machine.kill(first)
+        machine.wait_until(lambda: pid(machine) not in (0, first), "another proxy is there")
+        machine.wait_for(PROXY)
+        machine.wait_until(lambda: levels(machine) == ("on", "on"), "the redirect is on")
+        return machine.journal(PROXY, 100000).count("(prepared)") - before
+
+    started(machine)
+    assert restarted() == 3, "its end, its start and its redirect"
+    machine.run("sh", "-c", "rm -rf /run/fairlead-prepared /run/fairlead-proxy/*")
+    assert restarted() == 0
+    first_in_a_row(machine)
+    assert restarted() == 3
+
+
+def first_in_a_row(machine: Machine) -> None:
+    machine.path("/run/fairlead-proxy/starts").unlink()
+
+
 def test_the_last_lines_come_through_the_helper(machine: Machine) -> None:
     number = started(machine)
     lines = helper(machine, "proxy logs")["lines"]

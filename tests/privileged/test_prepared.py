@@ -27,11 +27,17 @@ def plan(host: Host) -> forms.Plan | None:
 def hook(host: Host, name: str, *, whole: bool = False, **environment: str) -> str:
     """What it prints, as the proxy's unit runs it; where it would take the tested path, "tested". `whole`: it
     does."""
+    done = ran(host, name, whole=whole, **environment)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def ran(host: Host, name: str, *, whole: bool, **environment: str) -> "subprocess.CompletedProcess[str]":
     program = _PROGRAM.format(name)
     tested = "import agent.proxyunit.prepared as p\n"
     tested += "" if whole else "p.tested_path = lambda _, words: print('tested', *words) or 0\n"
     command = host.space.command(sys.executable, "-SP", "-c", tested + program, str(host.prefix))
-    done = subprocess.run(
+    return subprocess.run(
         command,
         env={"PYTHONPATH": str(REPOSITORY), **environment},
         capture_output=True,
@@ -39,8 +45,6 @@ def hook(host: Host, name: str, *, whole: bool = False, **environment: str) -> s
         check=True,
         timeout=60,
     )
-    assert done.stderr == ""
-    return done.stdout
 
 
 def rules(host: Host) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent import __version__
+from agent.core import prepared
 from tests.lab.machine import Machine
 from tests.system import built_packages, interrupted_upgrade
 from tests.system import host as on_host
@@ -87,7 +88,7 @@ def test_its_users_share_nothing(host: Machine) -> None:
 def test_the_interpreter_needs_nothing_of_the_host(host: Machine) -> None:
     install(host)
     assert host.run("fairlead", "--version", user="fairlead") == f"fairlead {__version__}\n"
-    program = "import agent.daemon.main, agent.proxyunit.gate, agent.adapters.kube.jwt_svid, ssl, sys"
+    program = "import agent.daemon.configurations, agent.proxyunit.gate, agent.adapters.kube.jwt_svid, ssl, sys"
     program += "; print(*sorted(m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)))"
     files = host.run(PYTHON, "-IS", "-c", program).split()
     assert len(files) > 300
@@ -120,12 +121,14 @@ def test_a_purge_leaves_nothing(host: Machine) -> None:
 _REQUEST = '{"verb": "proxy start"}\n'
 
 
-def test_a_purge_leaves_no_drop_in_and_no_unit_of_this_boot(debian: Machine) -> None:
+def test_a_purge_leaves_no_drop_in_no_unit_and_nothing_prepared_of_this_boot(debian: Machine) -> None:
     """The privileged helper has made one, and an administrator others."""
     before = state(debian)
     install(debian)
     configured(debian)
     debian.run(PYTHON, "-IS", "-m", "agent.privileged.helper", "--prefix", "/", input=_REQUEST)
+    for name in (prepared.PLAN, prepared.ENDED, *prepared.SCRIPTS):
+        debian.write(f"/{prepared.FOLDER}/{name}", "")
     debian.systemctl("set-property", "--runtime", AGENT, "MemoryMax=900M")
     debian.systemctl("mask", "--runtime", "fairlead-wait.service")
     debian.write(f"/run/systemd/system/{AGENT}.d/admins.conf", "[Service]\nMemoryMax=900M\n")
