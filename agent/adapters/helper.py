@@ -62,6 +62,26 @@ class Helper:
         self._socket = Host.below(prefix).helper_socket
         self._command = [*program, "--prefix", prefix]
         self._netfilter = netfilter
+        self._begun: dict[str, socket.socket] = {}
+
+    def begin(self, verb: str) -> None:
+        """Send the request now: the next `ask` of this verb, without words, receives the answer."""
+        if self._starts:
+            return
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            connection.connect(str(self._socket))
+            if peer.uid(connection) == 0:
+                connection.sendall(_line(verb, {}))  # it fits into the empty buffer
+                self._begun[verb] = connection
+                return
+        except OSError:
+            pass  # `ask` connects again, and reports what is wrong
+        connection.close()
+
+    def close(self) -> None:
+        while self._begun:
+            self._begun.popitem()[1].close()
 
     async def ask(self, verb: str, failure: Reason, **words: str) -> Answer:
         """The words of the answer. Raises Trouble: the privileged helper's reason or, without one, `failure`."""
@@ -69,8 +89,9 @@ class Helper:
 
     async def ask_within(self, within: float, verb: str, failure: Reason, words: Mapping[str, str]) -> Answer:
         """The same. `within`: seconds, for a verb that has more of them."""
-        request = _line(verb, words)
-        with await self._connect(failure) or _NOBODY as connection:
+        begun = None if words else self._begun.pop(verb, None)
+        request = b"" if begun else _line(verb, words)
+        with begun or await self._connect(failure) or _NOBODY as connection:
             if connection is not None:
                 answer = await _converse(connection, request, str(self._socket), failure, within)
                 return _judge(answer, f"no answer from {self._socket}", failure)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from agent.adapters import kube
+from agent.adapters.helper import Helper
 from agent.config import Config
 from agent.core.health import Spec
 from agent.host import Host
@@ -19,6 +20,7 @@ class Context:
     spec: Spec
     board: Board
     credential: kube.Credential
+    helper: Helper
     count: int
 
     @property

@@ -1,5 +1,5 @@
 """Root's orders to a running agent about its proxy, checked before anything begins. Part of the composition
-root `agent.daemon.main`: it knows the configuration, the installed versions and the loops."""
+root `agent.daemon.configurations`: it knows the configuration, the installed versions and the loops."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path

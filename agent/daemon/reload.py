@@ -1,4 +1,5 @@
-"""Reloads the configuration, by SIGHUP or `fairlead reload`. Part of the composition root `agent.daemon.main`.
+"""Reloads the configuration, by SIGHUP or `fairlead reload`. Part of the composition root
+`agent.daemon.configurations`.
 
 A restart of the agent changes nothing else, so a reload is a restart without a new process: the whole file is
 checked, and only a valid one replaces the configuration. An invalid one is refused, and everything stays as it

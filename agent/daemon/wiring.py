@@ -13,7 +13,6 @@ from agent import __version__
 from agent.adapters import (
     control_plane,
     folders,
-    helper,
     interfaces,
     kube,
     phase,
@@ -76,12 +75,8 @@ class Parts:
     # adapters that several parts share
 
     @cached_property
-    def helper(self) -> helper.Helper:
-        return helper.Helper(str(self.context.host.prefix))
-
-    @cached_property
     def redirector(self) -> redirector.HelperRedirector:
-        return redirector.HelperRedirector(self.helper)
+        return redirector.HelperRedirector(self.context.helper)
 
     @cached_property
     def interfaces(self) -> interfaces.HostInterfaces:
@@ -101,18 +96,18 @@ class Parts:
 
     @cached_property
     def runtime(self) -> proxies.Runtime:
-        return proxies.runtime(self.context, self.helper)
+        return proxies.runtime(self.context, self.context.helper)
 
     # loops that others call
 
     @cached_property
     def phase(self) -> phase_loop.PhaseLoop:
-        store = phase.HelperPhaseStore(str(self.context.host.prefix), self.helper)
+        store = phase.HelperPhaseStore(str(self.context.host.prefix), self.context.helper)
         return phase_loop.PhaseLoop(store, self.context.board)
 
     @cached_property
     def probe(self) -> probe.ProbeLoop:
-        prober = probes.HostProber(helper=self.helper)
+        prober = probes.HostProber(helper=self.context.helper)
         board = self.context.board
         return probe.ProbeLoop(prober, self.context.config.probes, board.setter("probes"), board.attempts)
 
@@ -130,7 +125,7 @@ class Parts:
     @cached_property
     def replacement(self) -> replacement_loop.ReplacementLoop:
         it = self.context
-        store = replacement.HelperReplacementStore(str(it.host.prefix), self.helper)
+        store = replacement.HelperReplacementStore(str(it.host.prefix), self.context.helper)
         publish, within = it.board.setter("replacement"), it.config.proxy.ready_within
         return replacement_loop.ReplacementLoop(store, it.spec, it.board, publish, within)
 
@@ -156,7 +151,7 @@ class Parts:
             "phase": self.phase,
             "ready_once": self._ready_once(),
             "identity": identities.identity(it, self.api),
-            "anchors": identities.anchors(it, self.api, self.helper),
+            "anchors": identities.anchors(it, self.api, self.context.helper),
             "proxy": self._proxy(),
             "redirect": redirect.RedirectLoop(self.redirector, board, fact("redirect"), dice),
             "addresses": addresses.AddressesLoop(
@@ -182,7 +177,7 @@ class Parts:
     def _ready_once(self) -> Loop:
         it, workload = self.context, self.context.config.workload
         member = failure.record(workload.namespace, workload.name, workload.identity)
-        record = ready_record.HelperReadyRecord(str(it.host.prefix), self.helper, member)
+        record = ready_record.HelperReadyRecord(str(it.host.prefix), self.context.helper, member)
         return ready_once.ReadyOnceLoop(record, it.board, it.board.setter("ready_once"))
 
     def _control_plane(self) -> Loop:

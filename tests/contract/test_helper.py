@@ -221,6 +221,45 @@ async def test_a_socket_that_is_missing_is_a_trouble_to_the_agent(
             await call
 
 
+async def test_a_request_that_was_begun_is_answered_once(helper: Helper) -> None:
+    """Only the first question is: the second one is sent, and sees what has changed."""
+    redirector = HelperRedirector(helper)
+    with contextlib.closing(helper):
+        helper.begin("redirect check")
+        begun = await redirector.check()
+        assert begun == LiveRedirect(Level.OFF, Level.OFF)
+        await redirector.apply(Goal.ON, Goal.BLOCK)
+        assert await redirector.check() == LiveRedirect(Level.ON, Level.BLOCK)
+
+
+async def test_one_connection_serves_a_request_that_was_begun(host: Host) -> None:
+    path = Paths(host.prefix).helper_socket
+    path.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.closing(_asker(host)) as helper:
+        listener.bind(str(path))
+        listener.listen()
+        helper.begin("redirect check")
+        listener.setblocking(False)  # nobody has asked yet, and the request is there
+        connection, _ = listener.accept()
+        with connection:
+            assert json.loads(connection.recv(4096)) == {"verb": "redirect check"}
+            connection.sendall(b'{"ok": true, "inbound": "on"}')
+        assert await helper.ask("redirect check", FAILED) == {"inbound": "on"}
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+async def test_what_is_wrong_when_a_request_is_begun_is_reported_when_it_is_asked(host: Host) -> None:
+    helper = _asker(host)
+    helper.begin("redirect check")
+    with pytest.raises(Trouble, match=r"cannot reach the privileged helper at .*helper.sock: No such file"):
+        await helper.ask("redirect check", FAILED)
+
+
+def _asker(host: Host) -> Helper:
+    return Helper(str(host.prefix), starts=False)
+
+
 async def test_a_helper_that_is_silent(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter, "WITHIN", 0.2)
     path = Paths(host.prefix).helper_socket

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agent import config
 from agent.adapters import http_client, kube, proxy_reading
+from agent.adapters.helper import Helper
 from agent.adapters.http_server import Request, Response, Route, Server
 from agent.adapters.status_socket import StatusSocket
 from agent.config import derived
@@ -43,7 +44,7 @@ def context(prefix: Path, listen: str = "") -> Context:
     board = Board()
     board.facts.set(serving())
     credential = cast(kube.Credential, None)
-    return Context(parsed, Host(prefix), (1, 1), spec, board, credential, 1)
+    return Context(parsed, Host(prefix), (1, 1), spec, board, credential, Helper(str(prefix)), 1)
 
 
 def listening() -> socket.socket:
@@ -185,7 +186,7 @@ async def test_nothing_listens_unless_it_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_the_library_is_imported_with_the_first_scrape() -> None:
-    program = "import sys, agent.daemon.main; print('prometheus_client' in sys.modules)"
+    program = "import sys, agent.daemon.configurations; print('prometheus_client' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT, env={**os.environ}
     )

@@ -72,7 +72,7 @@ def test_it_has_the_same_modules_as_the_package_of_this_machine(tree: Path) -> N
 
 def test_the_interpreter_imports_the_agent(tree: Path) -> None:
     """By qemu's emulation of the processor. The kernel is this machine's."""
-    imports = "import platform, ssl, yaml, cryptography.x509, agent.daemon.main, agent.proxyunit.gate"
+    imports = "import platform, ssl, yaml, cryptography.x509, agent.daemon.configurations, agent.proxyunit.gate"
     program: list[str | Path] = [
         tree / "bin/python",
         "-IS",
