@@ -23,6 +23,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    import dataclasses  # noqa: F401 - a resident process has values with compiled methods: see core.late
+
     config = load(Host.below(args.prefix).configuration)
     from agent.daemon import main
 

@@ -1,6 +1,5 @@
 """The tables and keys of the file, and the checks between them."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from agent.config import shape as c
 from agent.config.checks import choice, each, integer, matching, network, path, seconds
 from agent.config.reader import Table
 from agent.core import spiffe, token
+from agent.core.late import replace
 from agent.core.probe import ProbeKind, ProbeSpec, exec_unit
 
 NEEDS_CLUSTER_NETWORKS = frozenset({"cluster-authenticated", "cluster-unauthenticated", "audit"})
@@ -70,7 +70,7 @@ def _named(config: c.Config) -> c.Config:
     workload, control = config.workload, config.control_plane
     domain = control.trust_domain or control.cluster_domain
     name = token.identity(config.identity.service_account, workload.namespace, control.namespace, domain)
-    return dataclasses.replace(config, workload=dataclasses.replace(workload, identity=name, server_name=name))
+    return replace(config, workload=replace(workload, identity=name, server_name=name))
 
 
 def _host(t: Table) -> c.HostConfig:

@@ -1,6 +1,6 @@
 """When a loop last made an attempt, and when it makes the next. Only for people: no decision depends on it."""
 
-from dataclasses import dataclass
+from agent.core.late import dataclass
 
 
 @dataclass(frozen=True)

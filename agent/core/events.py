@@ -1,11 +1,10 @@
 """Which transitions of Ready become Kubernetes Events: repeats join a series, and the total has a budget."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from agent.core import conditions
 from agent.core.facts import Workload
-from agent.core.late import dataclass, field
+from agent.core.late import dataclass, field, replace
 
 # At most this many requests at once, and one more for each of these seconds: 5,000 hosts that flap permanently
 # make 17 requests a second.

@@ -1,10 +1,10 @@
 """Which SVID is this host's, whether linkerd2-proxy can serve with it, and how long it is valid."""
 
-import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from agent.core.late import replace
 from agent.core.reason import Fault, Reason
 from agent.core.spiffe import MOST_IN_WORKLOAD
 from agent.core.svid import Svid
@@ -41,7 +41,7 @@ def margin(left: float) -> float:
 
 def received(held: "IdentityFact", svid: Svid, left: float, now: float, fault: Fault | None) -> "IdentityFact":
     """What is held from now on. `left`: seconds for which `svid` is valid at `now`, on the monotonic clock."""
-    return dataclasses.replace(
+    return replace(
         held,
         svid=svid,
         expires_at=now + left,

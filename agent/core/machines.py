@@ -4,11 +4,11 @@ Machines that were made from one image have one machine-id. They are told apart 
 time of its own into the Lease, and finds the other's.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 from agent.core.facts import UNKNOWN, Facts, LeaseFact, Maybe
 from agent.core.health import Spec
+from agent.core.late import dataclass
 from agent.core.matching import addresses_standing
 from agent.core.reasons import Fault, Reason
 

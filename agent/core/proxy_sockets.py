@@ -1,8 +1,8 @@
 """The proxy's sockets, as the kernel lists them: what it forwards, and whether another process uses its ports."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
+from agent.core.late import replace
 from agent.core.procfs import CARRIES, Connection
 from agent.core.proxy import (
     ADMIN_LISTENER,

@@ -9,9 +9,8 @@ Invariants, each tested with the agent killed at every step (tests/loops/test_pr
 
 import enum
 from collections.abc import Mapping
-from dataclasses import replace
 
-from agent.core.late import dataclass
+from agent.core.late import dataclass, replace
 
 
 class Stage(enum.Enum):

@@ -4,13 +4,13 @@ import os
 import select
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
 from agent.core import prepared as forms
 from agent.core import procfs
 from agent.core.facts import Maybe
+from agent.core.late import dataclass
 from agent.core.prepared import Plan
 from agent.core.redirect import Address
 from agent.privileged import Refusal

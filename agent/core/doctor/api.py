@@ -1,10 +1,10 @@
 """Judgements about the API server: the server itself, the credential, the rights, the objects."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from agent.core.doctor.check import Outcome, fail, of_fault, ok, unknown, warn
+from agent.core.late import dataclass
 from agent.core.reasons import Fault, Reason
 
 _CREDENTIAL: Final = frozenset(

@@ -2,10 +2,10 @@
 
 import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from agent.core import text
+from agent.core.late import dataclass
 from agent.core.reasons import Fault, Severity
 
 # How the reason of an outcome begins where more time, or root, would give another one.

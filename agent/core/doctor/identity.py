@@ -1,10 +1,10 @@
 """Judgements about the host's identity: Workload API, clock, SVIDs, trust anchors."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from agent.core import identity
 from agent.core.doctor.check import Outcome, fail, of_fault, ok, unknown, warn
+from agent.core.late import dataclass
 from agent.core.reasons import Fault, Reason
 
 _SYNCHRONISE = "timedatectl set-ntp true; timedatectl status shows whether it is synchronised"

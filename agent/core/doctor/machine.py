@@ -1,10 +1,10 @@
 """Judgements about the machine and what runs on it: programs, resources, versions, and what the agent reports."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from agent.core.doctor.check import Outcome, fail, ok, warn
+from agent.core.late import dataclass
 
 _START = "systemctl start fairlead; systemctl status fairlead shows why it ended"
 

@@ -1,9 +1,9 @@
 """Judgements about the way from this host to the cluster, and from the cluster to the application."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from agent.core.doctor.check import Outcome, fail, of_fault, ok, unknown, warn
+from agent.core.late import dataclass
 from agent.core.proxy import Listener
 from agent.core.reasons import Fault, Reason
 

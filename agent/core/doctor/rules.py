@@ -1,9 +1,9 @@
 """Judgements about the kernel's rules: the redirect, the host's firewall, and what a guide left."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from agent.core.doctor.check import Outcome, fail, of_fault, ok, unknown, warn
+from agent.core.late import dataclass
 from agent.core.reasons import Fault, Reason
 from agent.core.redirect.admission import Admission
 from agent.core.redirect.departure import Departure

@@ -6,8 +6,9 @@ Law: a bundle sets only the keys listed here. Commands, users and variables neve
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from agent.core.late import dataclass
 
 Json = dict[str, Any]
 VERSION: Final = 1

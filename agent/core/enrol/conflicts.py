@@ -1,10 +1,10 @@
 """Other objects that would make peers reach the wrong host, or two hosts look alike."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from agent.core import addresses
 from agent.core.enrol.request import Host, Problem
+from agent.core.late import dataclass
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,13 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any, Final
 
 from agent.core import addresses
 from agent.core.enrol import request
 from agent.core.enrol.request import Host, Port, Problem
+from agent.core.late import dataclass, field
 
 Json = dict[str, Any]
 VERSION: Final = "workload.fairlead.dev/v1beta1"

@@ -1,10 +1,10 @@
 """What an import has made so far, and how it names objects."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from agent.core.enrol.request import Problem
+from agent.core.late import dataclass, field
 
 Json = dict[str, Any]
 

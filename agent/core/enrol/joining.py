@@ -1,11 +1,11 @@
 """The bundle of one host: what its configuration has, from the host, the cluster and a few choices."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from agent.core.enrol.bundle import ANCHORS, AUTHORITY, Bundle
 from agent.core.enrol.request import Host
+from agent.core.late import dataclass
 
 _ETC: Final = "/etc/fairlead"
 SOCKET: Final = "/run/spire/agent/public/api.sock"

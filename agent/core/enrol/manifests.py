@@ -1,13 +1,13 @@
 """A host's objects with those around it, as a manifest with comments, for people who keep manifests in files."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from agent.core.enrol import group as group_of_hosts
 from agent.core.enrol import objects
 from agent.core.enrol.group import Group
 from agent.core.enrol.request import Host, Port, Problem
+from agent.core.late import dataclass
 
 Json = dict[str, Any]
 _POLICY: Final = "policy.linkerd.io"

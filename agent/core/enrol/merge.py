@@ -1,11 +1,11 @@
 """A host's files, from a bundle and from what is there. A value that a person set stays, or is a conflict."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from agent.core import toml_text
 from agent.core.enrol.bundle import Bundle
+from agent.core.late import dataclass
 
 Tree = Mapping[str, Any]
 _ABSENT: Final = object()

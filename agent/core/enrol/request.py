@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from agent.core import addresses, spiffe
+from agent.core.late import dataclass, field
 
 MOST_NAME: Final = 239  # characters; "fairlead-host-" and the name is the name of a Role
 _LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"

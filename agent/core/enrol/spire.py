@@ -3,11 +3,11 @@
 import enum
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from agent.core import spiffe
 from agent.core.enrol.request import Host
+from agent.core.late import dataclass
 
 
 class By(enum.Enum):

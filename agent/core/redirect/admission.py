@@ -5,8 +5,8 @@ The firewall sees 4143: connections to declared ports are redirected before its 
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from agent.core.late import dataclass
 from agent.core.redirect import firewall, firewall_iptables, named_addresses, parts
 from agent.core.redirect.firewall import BaseChain
 from agent.core.redirect.passage import Leg, passage

@@ -1,8 +1,8 @@
 """Whether the host's own firewall lets redirected outbound connections reach the proxy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from agent.core.late import dataclass
 from agent.core.redirect.admission import Seen, crowd, firewalld, leaves_some, outcome, spread, where_it_is
 from agent.core.redirect.rules import Network
 from agent.core.redirect.walk import Arrival, Verdict, together

@@ -6,9 +6,9 @@ here, and is left to what iptables-nft-save says of it.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from agent.core.late import dataclass
 from agent.core.redirect import nft_words
 from agent.core.redirect.iptables import PREFIX
 from agent.core.redirect.matches import both, condition, equals

@@ -7,10 +7,10 @@ and never equals a rule of ours.
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
 from ipaddress import ip_network
 from itertools import groupby
 
+from agent.core.late import dataclass, replace
 from agent.core.redirect.iptables import PLACES, Place, Saved, chain_of, parse
 from agent.core.redirect.rules import Action, Match, Rule, Ruleset, canonical
 from agent.core.redirect.wanted_rules import SKELETON
@@ -228,7 +228,8 @@ def _joined(lines: Iterator[_Line]) -> Iterator[Rule]:
 
 
 def _product(matches: Sequence[Match]) -> Match | None:
-    values = {field.name: {getattr(match, field.name) for match in matches} for field in fields(Match)}
+    names: tuple[str, ...] = Match.__match_args__
+    values = {name: {getattr(match, name) for match in matches} for name in names}
     if len(set(matches)) != len(matches) or math.prod(map(len, values.values())) != len(matches):
         return None
     if any(len(values[name]) > 1 for name in ("opens", "tracked", "foreign")):

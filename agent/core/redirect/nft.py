@@ -7,9 +7,9 @@ as the same Ruleset. What is not understood is kept as `foreign` and never equal
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from ipaddress import ip_address, ip_network, summarize_address_range
 
+from agent.core.late import replace
 from agent.core.redirect.rules import Action, Chain, Match, Network, Rule, Ruleset, canonical, spans
 
 TABLE = {"family": "inet", "name": "fairlead"}

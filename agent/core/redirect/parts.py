@@ -6,11 +6,11 @@ of a part or for none, so one address of the part represents all. Parts for whic
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
+from agent.core.late import replace
 from agent.core.redirect.rules import Network
 from agent.core.redirect.spec import Address
 from agent.core.redirect.walk import Arrival
@@ -19,8 +19,7 @@ MOST: Final = 64  # parts of one network that are judged
 _SHOWN: Final = 4
 
 
-@dataclass(frozen=True, order=True)
-class Span:
+class Span(NamedTuple):
     """The addresses from `first` to `last`, as numbers."""
 
     version: int
@@ -130,7 +129,7 @@ def shown(parts: Iterable[Part]) -> str:
     joined: list[Span] = []
     for one in sorted({one for part in parts for one in part}):
         if joined and (joined[-1].version, joined[-1].last + 1) == (one.version, one.first):
-            joined[-1] = replace(joined[-1], last=one.last)
+            joined[-1] = joined[-1]._replace(last=one.last)
         else:
             joined.append(one)
     more = f" and {len(joined) - _SHOWN} more" if len(joined) > _SHOWN else ""

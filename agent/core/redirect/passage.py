@@ -5,9 +5,8 @@ dialled. Connection tracking begins at priority -200. The answer goes back anoth
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from agent.core.late import dataclass
+from agent.core.late import dataclass, replace
 from agent.core.redirect.walk import WIRE, Arrival, Outcome
 
 _TRACKING, _TRANSLATION = -200, -110

@@ -5,10 +5,10 @@ cannot dial its own inbound redirect, so packets are traced through the rules th
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import ip_network
 
 from agent.core.facts import Level
+from agent.core.late import dataclass
 from agent.core.redirect import (
     SSH_PORT,
     Action,

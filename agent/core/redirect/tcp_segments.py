@@ -4,9 +4,9 @@ Law: pure. No options, no payload: a peer can only answer the first segment.
 """
 
 import struct
-from dataclasses import dataclass
 from ipaddress import ip_address
 
+from agent.core.late import dataclass
 from agent.core.redirect import Address
 
 SYN, RST, ACK = 0x02, 0x04, 0x10

@@ -1,7 +1,6 @@
 """Which rule decides about a packet: the rules as the kernel walks them, without a kernel."""
 
-from dataclasses import dataclass
-
+from agent.core.late import dataclass
 from agent.core.redirect.rules import Action, Match, Network, Rule, Ruleset
 from agent.core.redirect.spec import Address
 

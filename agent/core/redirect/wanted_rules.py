@@ -9,10 +9,10 @@ released: without any nat chain the kernel stops translating the streams that we
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from ipaddress import ip_network
 
 from agent.core.facts import Level
+from agent.core.late import replace
 from agent.core.redirect.rules import Action, Chain, Match, Network, Rule, Ruleset, canonical, ordered
 from agent.core.redirect.spec import Exceptions, Inbound, Outbound, RedirectSpec
 

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from agent.core.late import dataclass
 from agent.privileged import Answer, Refusal
 from agent.privileged.helper.parameters import listed
 from agent.privileged.helper.verbs import VERBS, Verb

@@ -6,12 +6,12 @@ trusts is for root alone.
 
 import importlib
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from agent.core.facts import Level
+from agent.core.late import dataclass
 from agent.core.reason import Reason
 from agent.privileged import DEADLINE, Answer
 from agent.privileged.helper import parameters as may

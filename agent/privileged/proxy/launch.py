@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from agent.config import derived
 from agent.core import proxy, text_files
+from agent.core.late import dataclass
 from agent.core.proxy import ProxySettings
 from agent.core.reason import Reason
 from agent.host import reading

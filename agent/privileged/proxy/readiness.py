@@ -6,7 +6,6 @@ what is live. The proxy may be hostile: its pages are read before a lock is take
 one time and size limit, however they come.
 """
 
-import dataclasses
 import io
 import socket
 import time
@@ -15,6 +14,7 @@ from typing import Final
 
 from agent.core import control_plane, opaque, proxy, proxy_pages
 from agent.core.facts import UNKNOWN, Maybe, ProxyState
+from agent.core.late import dataclass, replace
 from agent.core.proxy_pages import REFUSED, UNREADABLE, Page
 from agent.privileged import Refusal
 from agent.privileged.system import listeners
@@ -25,7 +25,7 @@ _WITHIN: Final = 1.0  # seconds for all three pages; below the privileged helper
 _REQUEST: Final = f"GET {{}} HTTP/1.1\r\nHost: {_HOST}:{_PORT}\r\nConnection: close\r\n\r\n"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Pages:
     """What the admin port says."""
 
@@ -65,7 +65,7 @@ def started_with() -> Maybe[tuple[opaque.PortRange, ...]]:
 def _reading(spec: Redirected, owners: listeners.Owners, pages: Pages, policy: str) -> proxy.Reading:
     """The admin port's owner counts as well: everything else is read from that port."""
     places = (*spec.arrivals, (ip_address(_HOST), _PORT))
-    return dataclasses.replace(
+    return replace(
         proxy_pages.reading(pages.live, pages.ready, pages.metrics, policy),
         inbound_listening=True,
         outbound_listening=True,

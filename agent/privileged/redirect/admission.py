@@ -5,9 +5,9 @@ here, judged by core.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
+from agent.core.late import replace
 from agent.core.reason import Reason
 from agent.core.redirect import Address, Inbound, Network, Outbound, RedirectSpec
 from agent.core.redirect.admission import Admission, Seen, outcome, spread

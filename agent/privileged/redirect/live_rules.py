@@ -4,10 +4,10 @@ Law: all code of the privileged helper that reads or sets rules uses this module
 """
 
 import json
-from dataclasses import replace as changed
 from pathlib import Path
 
 from agent.core.facts import Level
+from agent.core.late import replace as changed
 from agent.core.redirect import Ruleset, timed
 from agent.core.redirect import levels as levels_of
 from agent.core.redirect.timed import Live, Trial

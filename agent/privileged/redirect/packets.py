@@ -7,9 +7,9 @@ intended result is stated here independently of the code that makes the rules.
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from agent.core.facts import Level
+from agent.core.late import dataclass
 from agent.core.redirect import SSH_PORT, Address, Inbound, RedirectSpec
 from agent.privileged.redirect import tun
 from agent.privileged.redirect.tun import Answer, Place, Wire

@@ -6,9 +6,10 @@ Apart from `host_rules`, so that a request that reads no rules does not load wha
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, cast
+
+from agent.core.late import dataclass, field
 
 T = TypeVar("T")
 

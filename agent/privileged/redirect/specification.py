@@ -3,7 +3,6 @@
 import grp
 import pwd
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from agent import config
 from agent.core import control_plane
 from agent.core.addresses import address
 from agent.core.facts import Level
+from agent.core.late import replace
 from agent.core.reason import Reason
 from agent.core.redirect import (
     SSH_PORT,

@@ -4,11 +4,11 @@ Law: the caller holds `files.lock`. A failed test leaves a suspension until an o
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from agent.core.facts import Level
+from agent.core.late import dataclass
 from agent.core.reason import Reason
 from agent.core.redirect import Action, RedirectSpec, Ruleset, levels, ruleset, selftest
 from agent.core.redirect.timed import Live

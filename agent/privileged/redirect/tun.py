@@ -17,11 +17,11 @@ import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Final
 
 from agent.core import procfs
+from agent.core.late import dataclass
 from agent.core.redirect import Address, Network, tcp_segments
 from agent.core.redirect.tcp_segments import ACK, RST, SYN, Segment
 from agent.host.listeners import tables

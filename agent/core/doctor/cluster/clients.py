@@ -1,11 +1,11 @@
 """Who may connect to a host, and whom a host may connect to: Servers, policies, networks."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from agent.core.doctor.check import Outcome, fail, ok, unknown, warn
 from agent.core.doctor.cluster.seen import Authentication, Policy, Server, Workload, titles
+from agent.core.late import dataclass
 
 _EXACT = "list each host's exact SPIFFE ID under identities: patterns and ServiceAccounts never match one"
 _IDENTITIES = frozenset({"all-authenticated", "cluster-authenticated"})

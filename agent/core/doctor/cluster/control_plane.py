@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from agent.core.doctor.check import Outcome, fail, ok, unknown, warn
+from agent.core.late import dataclass
 
 Edge = tuple[int, int, int]
 

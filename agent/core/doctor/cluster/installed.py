@@ -2,10 +2,10 @@
 What the server adds (defaults, metadata) does not count, and "${…}" stands for any text."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from agent.core.doctor.check import Outcome, ok, warn
+from agent.core.late import dataclass
 
 Json = Mapping[str, Any]
 COMPARED = (

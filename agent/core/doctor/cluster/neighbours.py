@@ -1,11 +1,11 @@
 """Two hosts that peers cannot tell apart."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from agent.core import addresses
 from agent.core.doctor.check import Outcome, fail, ok
 from agent.core.doctor.cluster.seen import Workload, titles
+from agent.core.late import dataclass
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Objects of the cluster as the judgements need them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+from agent.core.late import dataclass, field
 
 
 @dataclass(frozen=True)

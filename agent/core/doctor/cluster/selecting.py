@@ -1,10 +1,10 @@
 """Whether Services select a host, and whether their EndpointSlices have it as it is."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from agent.core.doctor.check import Outcome, fail, of_fault, ok, unknown, warn
 from agent.core.doctor.cluster.seen import Lease, Service, Workload, titles
+from agent.core.late import dataclass
 from agent.core.reasons import Fault, Reason
 
 
