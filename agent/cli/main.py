@@ -1,21 +1,23 @@
 """The command `fairlead`."""
 
+from __future__ import annotations
+
 import argparse
 import importlib
 import io
 import os
-import select
-import signal
 import sys
-from collections.abc import Sequence
-from types import ModuleType
-from typing import Any
 
 from agent import __version__
 from agent.cli.kit import output
 from agent.cli.kit.exits import EPILOG, Exit, Failure, complain
 from agent.core import text
-from agent.host import secrecy
+
+TYPE_CHECKING = False  # type checkers know this name; that of `typing` takes long to load
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+    from typing import Any
 
 # verb → module. A module is imported only when its parser is needed: when the verb runs, and for --help.
 VERBS = {
@@ -49,6 +51,10 @@ VERBS = {
     "watcher": "watcher",
 }
 
+# Verbs that read no secret, or one that they made. `status` shows what the agent says; without an agent it looks
+# itself, and then makes no core file either.
+_WITHOUT_SECRETS = ("status", "sandbox")
+
 DESCRIPTION = """\
 fairlead makes this host a member of a Linkerd mesh.
 
@@ -73,7 +79,9 @@ The agent itself is `fairlead run`, started by systemd."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    if argv is None and sys.argv[1:2] != ["sandbox"]:  # this process is the program, and a verb may read a secret
+    if argv is None and sys.argv[1:2] not in [[verb] for verb in _WITHOUT_SECRETS]:  # this process is the program
+        from agent.host import secrecy
+
         secrecy.no_core_files()
     _escape_output()
     with output.visible():
@@ -95,9 +103,13 @@ def _run(arguments: list[str]) -> int:
         complain(failure.message, failure.remedy)
         return failure.code
     except KeyboardInterrupt:
+        import signal
+
         return 128 + signal.SIGINT
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _reader_gone():
+            import signal
+
             return 128 + signal.SIGPIPE
         from agent.cli.kit import crash
 
@@ -111,6 +123,8 @@ def _reader_gone() -> bool:
         written = sys.stdout.fileno()
     except (OSError, ValueError):  # a test's
         return False
+    import select
+
     watched = select.poll()
     watched.register(written, 0)
     if not any(event & select.POLLERR for _, event in watched.poll(0)):
@@ -147,14 +161,14 @@ def build_parser(first: Sequence[str]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"fairlead {__version__}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    wanted = [v for v in VERBS if v in first] or list(VERBS)
+    verbs = parser.add_subparsers(metavar="VERB", required=True, prog=parser.prog)
+    wanted = [v for v in VERBS if v in first] or ([] if "--version" in first else list(VERBS))
     for verb in wanted:
         _add(verbs, verb, importlib.import_module(f"agent.cli.{VERBS[verb]}"))
     return parser
 
 
-def _add(verbs: "argparse._SubParsersAction[_Parser]", verb: str, module: ModuleType) -> None:
+def _add(verbs: argparse._SubParsersAction[_Parser], verb: str, module: ModuleType) -> None:
     parser = verbs.add_parser(
         verb,
         help=module.HELP,

@@ -1,10 +1,10 @@
 """fairlead status"""
 
+from __future__ import annotations
+
 import argparse
 import json
 import time
-from collections.abc import Iterator
-from typing import Any, NoReturn
 
 from agent.cli.kit import formatting, output
 from agent.cli.kit.arguments import prefix_argument
@@ -12,6 +12,11 @@ from agent.cli.kit.client import Client
 from agent.cli.kit.exits import Exit, Failure, complain
 from agent.cli.kit.formatting import Look, duration
 from agent.cli.kit.outside_view import WAY_IN, from_outside
+
+TYPE_CHECKING = False  # type checkers know this name; that of `typing` takes long to load
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, NoReturn
 
 HELP = "show the state of this host in the mesh, and the reasons"
 DESCRIPTION = """\

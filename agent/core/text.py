@@ -5,9 +5,14 @@ Law: it is read with `surrogateescape`, so that it can be written back byte for 
 when it is made (`detail`), and all text once more when it is printed (`visible`).
 """
 
+from __future__ import annotations
+
 import codecs
 from collections.abc import Mapping
-from typing import Any, Final
+
+TYPE_CHECKING = False  # type checkers know this name; that of `typing` takes long to load
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 READ: Final = "surrogateescape"
 ESCAPED: Final = "fairlead.escaped"  # a handler of encoding errors, for what is printed

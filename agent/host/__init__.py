@@ -4,22 +4,31 @@ Law: every path of fairlead is named here and nowhere else; no file is opened bu
 `reading` is told to read. Values of the standard library only.
 """
 
+from __future__ import annotations
+
 import os
 import pwd
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
 
 from agent.core import prepared
+from agent.core.late import dataclass, field
+
+TYPE_CHECKING = False  # type checkers know this name; that of `typing` takes long to load, and so does `pathlib`
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Final
 
 AGENT: Final = "fairlead"  # the agent's user
 PUSHERS: Final = "fairlead-push"  # the group whose members may push heartbeats
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# The sockets that commands ask, by `below`: `Host` has them as paths.
+SOCKET: Final = "run/fairlead/fairlead.sock"
+PUSH_SOCKET: Final = "run/fairlead-push/push.sock"
+_BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
 
 def boot_id() -> str:
     """New with each boot of this host."""
-    return _BOOT_ID.read_text().strip()
+    with open(_BOOT_ID) as file:
+        return file.read().strip()
 
 
 def machine(prefix: Path) -> str:
@@ -48,8 +57,8 @@ def credential(path: str) -> str:
 
 def manifests() -> Path:
     """The files of config/cluster that belong to this version: of a checkout, else of the package."""
-    checkout = Path(__file__).parents[2] / "config/cluster"
-    return checkout if checkout.is_dir() else Path("/usr/share/doc/fairlead/config/cluster")
+    checkout = _path(__file__).parents[2] / "config/cluster"
+    return checkout if checkout.is_dir() else _path("/usr/share/doc/fairlead/config/cluster")
 
 
 def agent_uid() -> int | None:
@@ -60,16 +69,27 @@ def agent_uid() -> int | None:
         return None
 
 
+def below(prefix: str, path: str) -> str:
+    """As on the command line: "" is this host."""
+    return os.path.join(prefix or "/", path)
+
+
+def _path(text: str = "/") -> Path:
+    from pathlib import Path
+
+    return Path(text)
+
+
 @dataclass(frozen=True)
 class Host:
     """`prefix`: before every path, so that one machine can hold several hosts."""
 
-    prefix: Path = Path("/")
+    prefix: Path = field(default_factory=_path)
 
     @classmethod
-    def below(cls, prefix: str) -> "Host":
+    def below(cls, prefix: str) -> Host:
         """As on the command line: "" is this host."""
-        return cls(Path(prefix or "/"))
+        return cls(_path(prefix or "/"))
 
     # root's, below /etc and /var/lib
 
@@ -92,12 +112,12 @@ class Host:
         return self.prefix / "var/lib/fairlead"
 
     @property
-    def approved(self) -> "Host":
+    def approved(self) -> Host:
         """The prefix of the configuration whose redirect was approved last."""
         return Host(self.state / "approved")
 
     @property
-    def tried(self) -> "Host":
+    def tried(self) -> Host:
         """The prefix of the configuration whose redirect is on trial."""
         return Host(self.state / "tried")
 
@@ -174,13 +194,13 @@ class Host:
     @property
     def socket(self) -> Path:
         """The status socket."""
-        return self.agent_run / "fairlead.sock"
+        return self.prefix / SOCKET
 
     @property
     def push_socket(self) -> Path:
         """The socket on which applications push heartbeats, and nothing else. The setgid folder gives it the group
         of those who may."""
-        return self.prefix / "run/fairlead-push/push.sock"
+        return self.prefix / PUSH_SOCKET
 
     @property
     def agent_lock(self) -> Path:

@@ -1,8 +1,13 @@
 """Who is at the other end of a unix socket, as the kernel reports it (SO_PEERCRED, SO_PEERGROUPS)."""
 
+from __future__ import annotations
+
 import socket
 import struct
-from typing import Final
+
+TYPE_CHECKING = False  # type checkers know this name; that of `typing` takes long to load
+if TYPE_CHECKING:
+    from typing import Final
 
 _PEER_GROUPS: Final = 59  # SO_PEERGROUPS
 _MOST: Final = 1024  # bytes that socket.getsockopt takes: 256 groups

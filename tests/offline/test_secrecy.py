@@ -35,6 +35,7 @@ SECRET = {
         "--version",
     ),
     "the console script": ("from agent.cli.main import main; sys.exit(main())", "--version"),
+    "fairlead status without an agent": ("from agent.cli.main import main; sys.exit(main())", "status"),
     "agent.proxyunit.gate": ("runpy.run_module('agent.proxyunit.gate', run_name='__main__')", "no-such-word"),
     "agent.proxyunit.start": ("import agent.proxyunit.start as s; s.main('/no/such/prefix')", ""),
     "agent.offline.preflight": ("runpy.run_module('agent.offline.preflight', run_name='__main__')", ""),

@@ -2,9 +2,8 @@
 
 import os
 import sys
-import textwrap
-from dataclasses import dataclass
-from datetime import datetime
+
+from agent.core.late import dataclass
 
 _UNITS = ((86400.0, "days"), (3600.0, "h"), (60.0, "min"))
 _COLOURS = {"✓": 32, "✗": 31, "…": 33, "–": 2}
@@ -27,6 +26,8 @@ class Look:
         """Lines that fit; each after the first is indented. Words are not broken, so that they can be copied."""
         if not self.width or len(text) <= self.width:
             return [text]
+        import textwrap
+
         return textwrap.wrap(
             text,
             self.width,
@@ -60,6 +61,8 @@ def duration(seconds: float) -> str:
 
 def age(stamp: str, now: float) -> str:
     """The age of a timestamp of the API server; empty if it is invalid, or later than this host's clock."""
+    from datetime import datetime
+
     try:
         passed = now - datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
     except ValueError:

@@ -1,12 +1,17 @@
 """What reaches the terminal: foreign text is escaped, and only fairlead clears the screen."""
 
+from __future__ import annotations
+
 import contextlib
 import re
 import sys
-from collections.abc import Iterator
-from typing import Any, TextIO
 
 from agent.core import text
+
+TYPE_CHECKING = False  # type checkers know this name; that of `typing` takes long to load
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, TextIO
 
 _CLEAR = "\033[2J\033[H"
 _COLOUR = re.compile(r"(\033\[\d{1,2}m)")
