@@ -1,5 +1,6 @@
 """What a decision and a request of the privileged helper take, counted: see tests/budgets.py."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -12,18 +13,39 @@ import pytest
 
 from agent.core import policy
 from agent.core.facts import AgentFact, Phase, PhaseKind
+from agent.host import Host
 from tests import budgets
+from tests.cli import screens
 from tests.core.test_policy import serving
 from tests.core.world import SPEC
 from tests.lab.netns import namespace
 
 ROOT = Path(__file__).parent.parent
+LIBRARIES = ":".join([str(ROOT), *(path for path in sys.path if "site-packages" in path)])
+# As the bare interpreter runs them for a unit (runpy is what `-m` loads) or a user; each ends with what is loaded.
+PROGRAMS = {
+    "fairlead status": "from agent.cli.main import main; assert main(sys.argv[1:]) == 0",
+    "proxyunit.start": "import runpy; from agent.proxyunit import start, at_once",
+    "proxyunit.arm": "import runpy; from agent.proxyunit import arm, proof; arm.without_tls(); import http.client",
+    "proxyunit.ended": "import runpy; from agent.proxyunit import ended",
+}
+_LOADED = """
+import sys
+sys.path[:0] = sys.argv.pop(1).split(":")
+{}
+print(*filter(sys.modules.get, sys.modules), file=sys.stderr)
+"""
 
 
-@pytest.mark.parametrize("verb", budgets.HELPER_MODULES)
-def test_a_request_of_the_privileged_helper(root: None, tmp_path: Path, verb: str) -> None:
-    """On a host without rules and configuration. The first request leaves compiled files for the second."""
+@pytest.mark.parametrize("case", budgets.HELPER_MODULES)
+def test_a_request_of_the_privileged_helper(root: None, tmp_path: Path, case: str) -> None:
+    """On a host without rules. The first request leaves compiled files for the second."""
     tmp_path.chmod(0o755)
+    verb, _, configured = case.partition(", ")
+    if configured:
+        there = Host(tmp_path).configuration
+        there.parent.mkdir(parents=True)
+        there.write_text((ROOT / "config/fairlead.toml").read_text())
     with namespace() as space:
         python = [sys.executable, "-IS", str(ROOT / "tests/lab/counting.py"), str(ROOT), str(tmp_path)]
         for _ in range(2):
@@ -38,9 +60,34 @@ def test_a_request_of_the_privileged_helper(root: None, tmp_path: Path, verb: st
             )
             assert json.loads(done.stdout).get("reason") != "HelperRefused", done
     found = json.loads(done.stderr.splitlines()[-1])
-    budgets.HELPER_MODULES[verb].check(found["modules"], f"modules of {verb!r}")
-    budgets.HELPER_OPCODES[verb].check(found["opcodes"], f"opcodes of {verb!r}")
-    budgets.HELPER_PROGRAMS[verb].check(found["programs"], f"programs of {verb!r}")
+    budgets.HELPER_MODULES[case].check(found["modules"], f"modules of {case!r}")
+    budgets.HELPER_OPCODES[case].check(found["opcodes"], f"opcodes of {case!r}")
+    budgets.HELPER_PROGRAMS[case].check(found["programs"], f"programs of {case!r}")
+
+
+def loaded(program: str, *words: str) -> list[str]:
+    text = _LOADED.format(PROGRAMS[program])
+    done = subprocess.run(
+        [sys.executable, "-IS", "-c", text, LIBRARIES, *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ},
+        check=True,
+    )
+    return done.stderr.split()
+
+
+@pytest.mark.parametrize("program", [name for name in PROGRAMS if name.startswith("proxyunit.")])
+def test_a_program_of_the_proxys_unit(program: str) -> None:
+    budgets.PROGRAM_MODULES[program].check(len(loaded(program)), f"modules of {program}")
+
+
+async def test_a_look_at_the_status(tmp_path: Path) -> None:
+    """The agent's answer has the form that the client knows: else it loads a library to read it."""
+    async with screens.agent(tmp_path, "ready"):
+        found = await asyncio.to_thread(loaded, "fairlead status", "status", "--prefix", str(tmp_path))
+    assert not {"dataclasses", "http.client", "pathlib", "typing"} & set(found)
+    budgets.PROGRAM_MODULES["fairlead status"].check(len(found), "modules of fairlead status")
 
 
 def test_a_decision() -> None:

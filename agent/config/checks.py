@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from agent.config.reader import Bad, Check
 from agent.config.shape import Address, Endpoint, Network, PortRange
 from agent.core import addresses as ip_texts
-from agent.core import proxy, spiffe
+from agent.core import spiffe
 from agent.host import CREDENTIALS
 
 T = TypeVar("T")
@@ -248,6 +248,8 @@ def proxy_variables(value: object) -> tuple[tuple[str, str], ...]:
     for name, content in value.items():
         if not isinstance(content, str) or re.search(r"[\0\n]", content):
             raise Bad(f"{name!r} = {content!r} is not a text on one line", "put it in quotes")
+        from agent.core import proxy  # most configurations set no variable
+
         if wrong := proxy.why_not_extra(name, content):
             raise Bad(f"{name!r} {wrong}", "remove it")
     return tuple(value.items())

@@ -6,15 +6,14 @@ from ipaddress import ip_address
 from agent.config import shape as c
 from agent.config.checks import text
 from agent.config.reader import Bad
-from agent.core.proxy import ADMIN_PORT, INBOUND_PORT, OUTBOUND_PORT
-
-_TAKEN = (ADMIN_PORT, INBOUND_PORT, OUTBOUND_PORT)
 
 
 def listen(value: object) -> str:
     """ADDRESS:PORT, or ""."""
     if value == "":
         return ""
+    from agent.core.proxy import ADMIN_PORT, INBOUND_PORT, OUTBOUND_PORT  # most configurations have no such place
+
     where = text(value)
     host, _, port = where.rpartition(":")
     try:
@@ -24,7 +23,7 @@ def listen(value: object) -> str:
         good = False
     if not (good and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
         raise Bad(f"{where!r} is not ADDRESS:PORT", 'write it like "10.0.0.5:9464" or "[::1]:9464"')
-    if int(port) in _TAKEN:
+    if int(port) in (ADMIN_PORT, INBOUND_PORT, OUTBOUND_PORT):
         raise Bad(f"{port} is a port of the proxy", "choose another, like 9464")
     return where
 

@@ -7,7 +7,7 @@ from agent.config import checks, monitoring, redirects
 from agent.config import shape as c
 from agent.config.checks import choice, each, integer, matching, network, path, seconds
 from agent.config.reader import Table
-from agent.core import spiffe, token
+from agent.core import spiffe
 from agent.core.late import replace
 from agent.core.probe import ProbeKind, ProbeSpec, exec_unit
 
@@ -67,6 +67,8 @@ def _named(config: c.Config) -> c.Config:
     """With Linkerd's name of the service account, if that is this host's identity."""
     if config.identity.mode != "token":
         return config
+    from agent.core import token
+
     workload, control = config.workload, config.control_plane
     domain = control.trust_domain or control.cluster_domain
     name = token.identity(config.identity.service_account, workload.namespace, control.namespace, domain)

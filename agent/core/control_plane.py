@@ -15,12 +15,11 @@ from agent.core.reason import Fault, Reason
 # With these codes the controller refuses: invalid argument, not found, permission denied, failed precondition,
 # unimplemented, unauthenticated. Other codes end a stream that was served.
 _REFUSED = frozenset({"3", "5", "7", "9", "12", "16"})
-_SERIES = re.compile(
+_SERIES = (
     r"^(control_response_latency_ms_count|control_response_total|control_dns_resolutions_total)"
-    r"\{([^}]*)\} (\d{1,18})\b",
-    re.MULTILINE,
+    r"\{([^}]*)\} (\d{1,18})\b"
 )
-_LABEL = re.compile(r'(\w+)="([^"]*)"')
+_LABEL = r'(\w+)="([^"]*)"'
 
 
 def policy_address(written: str, namespace: str, domain: str) -> str:
@@ -41,13 +40,13 @@ def read_metrics(text: str, policy: str) -> Maybe[Counters]:
         return UNKNOWN
     host, _, port = policy.rpartition(":")
     address = f"{host.removesuffix('.')}:{port}"
-    return _counted(_SERIES.findall(text), address)
+    return _counted(re.findall(_SERIES, text, re.MULTILINE), address)
 
 
 def _counted(series: list[tuple[str, str, str]], address: str) -> Counters:
     answers = refusals = failures = found = missed = 0
     for name, text, value in series:
-        labels, count = dict(_LABEL.findall(text)), int(value)
+        labels, count = dict(re.findall(_LABEL, text)), int(value)
         if name == "control_dns_resolutions_total":
             if labels.get("client") == "policy":
                 found += count if labels.get("result") == "ok" else 0

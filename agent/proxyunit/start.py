@@ -10,6 +10,7 @@ environment again, says what is wrong, and has the exit codes.
 Until then the process is named prepared.STARTING: to the agent, no proxy runs.
 """
 
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -21,6 +22,7 @@ from agent.proxyunit import prepared
 def main(prefix: str = "/") -> int:
     """Returns only where it fails."""
     _name(STARTING)
+    gc.disable()  # nothing that is loaded until this becomes the proxy is garbage
     folder = os.environ.get("RUNTIME_DIRECTORY", "/run/fairlead-proxy")
     plan = prepared.plan(prefix)
     if plan is not None and plan.binary and plan.uid == os.getuid():
@@ -43,6 +45,7 @@ def _name(name: str) -> None:
 
 
 def _tested_path(prefix: str, folder: str) -> int:
+    gc.enable()  # the gate may wait for long
     from pathlib import Path
 
     from agent.offline.gate import OPEN

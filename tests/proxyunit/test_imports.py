@@ -16,7 +16,7 @@ print(*sorted(set(sys.modules) - before))
 """
 OURS = {"agent", "agent.core", "agent.core.prepared", "agent.proxyunit", "agent.proxyunit.prepared"}
 # In the interpreter itself, or as small as that.
-SMALL = {"collections.abc", "fcntl", "select", "time"}
+SMALL = {"collections.abc", "fcntl", "gc", "select", "time"}
 
 
 @pytest.mark.parametrize("name", ["ended", "arm", "start"])

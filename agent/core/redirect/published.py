@@ -19,9 +19,13 @@ from agent.core.redirect.walk import Arrival
 # Programs that listen for a runtime on a published port, as the kernel names their processes.
 LISTENERS = frozenset({"docker-proxy", "rootlessport", "podman", "pasta", "pasta.avx2", "slirp4netns", "conmon"})
 
-_ALL = frozenset(range(1, 65536))
+_LAST = 65535
 _OTHERS = (iptables.PREFIX, "PROXY_INIT_")  # chains that hand connections to a proxy
 _DEPTH = 16
+
+
+def _all() -> frozenset[int]:
+    return frozenset(range(1, _LAST + 1))
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def follow(
 def _published(chains: Chains, bases: Iterable[str]) -> frozenset[int]:
     found: set[int] = set()
     for base in bases:
-        follow(chains, base, _ALL, found, narrowed=False, depth=0)
+        follow(chains, base, _all(), found, narrowed=False, depth=0)
     return frozenset(found)
 
 
@@ -111,8 +115,8 @@ def _named(option: Option) -> frozenset[int]:
     ports: set[int] = set()
     for part in ",".join(option.values).split(","):
         first, colon, last = part.partition(":")
-        ports |= set(range(int(first or 1), int(last or (65535 if colon else first)) + 1))
-    return _ALL - ports if option.turned else frozenset(ports)
+        ports |= set(range(int(first or 1), int(last or (_LAST if colon else first)) + 1))
+    return _all() - ports if option.turned else frozenset(ports)
 
 
 # nftables ------------------------------------------------------------------------------------------
@@ -192,7 +196,7 @@ class _Chains:
             case {"match": {"op": "==" | "!=" | "in" as op, "left": left, "right": right}} if _is_port(left):
                 elements = self._elements(right)
                 named = frozenset(port for one in elements or () for port in _numbers(one))
-                return (True if elements is not None else None), _ALL - named if op == "!=" else named
+                return (True if elements is not None else None), _all() - named if op == "!=" else named
             case {"match": {"op": "==" | "in", "left": {"concat": [*_]} as left, "right": right}}:
                 return self._any(left, self._elements(right))
             case {"match": _}:

@@ -9,6 +9,7 @@ Behind a socket, standard input and output are the connection.
 Exit code: 0 done, 1 refused with a reason, 64 no request (or no such command line).
 """
 
+import gc
 import json
 import os
 import socket
@@ -107,4 +108,5 @@ def _say(code: int, **answer: object) -> int:
 
 
 if __name__ == "__main__":
+    gc.disable()  # it ends sooner than garbage would be in the way
     sys.exit(main(sys.argv[1:]))

@@ -13,10 +13,10 @@ class Shaped(Set[str]):
     """Every text of one shape. Whether what it names exists is checked where it is used."""
 
     def __init__(self, pattern: str, name: str) -> None:
-        self._pattern, self.name = re.compile(pattern, re.ASCII), name
+        self._pattern, self.name = pattern, name
 
     def __contains__(self, value: object) -> bool:
-        return isinstance(value, str) and self._pattern.fullmatch(value) is not None
+        return isinstance(value, str) and re.fullmatch(self._pattern, value, re.ASCII) is not None
 
     def __iter__(self) -> Iterator[str]:
         return iter((self.name,))
@@ -33,8 +33,9 @@ YES: Final = frozenset({"yes"})
 LEVELS: Final = frozenset({"off", "released", "block", "on"})
 DIRECTIONS: Final = frozenset({"inbound", "outbound", "both"})
 PHASES: Final = frozenset({"member", "drained", "left"})
-# How long rules are on trial, in whole seconds.
-CONFIRM: Final = frozenset({NO_TRIAL, *map(str, range(5, 3601))})
+CONFIRM: Final = Shaped(
+    rf"{NO_TRIAL}|[5-9]|[1-9]\d{{1,2}}|[12]\d{{3}}|3[0-5]\d\d|3600", f"{NO_TRIAL}, 5 to 3600 (seconds)"
+)  # how long rules are on trial
 VERSION: Final = Shaped(r"\d{1,4}\.\d{1,5}\.\d{1,5}", "a version like 2.366.0")
 PROBE: Final = Shaped(r"[A-Za-z0-9._-]{1,63}", "the name of a probe")
 MOMENT: Final = Shaped(r"\d{1,12}\.\d{6}", "seconds like 12.345678")
@@ -54,4 +55,4 @@ def moment(word: str) -> float | None:
 
 def listed(choice: Set[str]) -> str:
     """For an error."""
-    return ", ".join(sorted(choice)) if choice is not CONFIRM else f"{NO_TRIAL}, 5 to 3600 (seconds)"
+    return ", ".join(sorted(choice))

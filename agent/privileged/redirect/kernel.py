@@ -29,7 +29,11 @@ def chosen(wanted: str = AUTO) -> str:
 def read(wanted: str = AUTO) -> Ruleset | None:
     """The live rules; None: there are none. What another backend left counts as foreign. Raises Refusal."""
     name = chosen(wanted)
-    live = BACKENDS[name].read()
+    return with_leftovers(name, BACKENDS[name].read())
+
+
+def with_leftovers(name: str, live: Ruleset | None) -> Ruleset | None:
+    """What this backend has, and what the others left. Raises Refusal."""
     left = tuple(f"rules by {other}" for other in leftovers(name))
     if not left:
         return live

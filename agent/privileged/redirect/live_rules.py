@@ -69,12 +69,8 @@ def by(source: Path) -> Live:
     if name != _NFT:
         return Live(kernel.read(backend))
     listing = nftables.own_table()
-    if listing is None:
-        return Live(kernel.read(backend))
-    trial = timed.read(listing)
-    left = tuple(f"rules by {other}" for other in kernel.leftovers(name))
-    assert trial.rules is not None
-    return changed(trial, rules=changed(trial.rules, foreign=(*trial.rules.foreign, *left)))
+    live = Live(None) if listing is None else timed.read(listing)
+    return changed(live, rules=kernel.with_leftovers(name, live.rules))
 
 
 def replace(source: Path, rules: Ruleset | None) -> None:

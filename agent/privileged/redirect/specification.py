@@ -1,14 +1,13 @@
 """What may be redirected on this host: root's configuration, and never a port that operators log in by."""
 
-import grp
+from __future__ import annotations
+
 import pwd
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from agent import config
-from agent.core import control_plane
 from agent.core.addresses import address
 from agent.core.facts import Level
 from agent.core.late import replace
@@ -28,9 +27,12 @@ from agent.core.redirect import (
 from agent.core.redirect.spec import GUIDE_INBOUND_EXCEPT, GUIDE_OUTBOUND_EXCEPT, outbound_of
 from agent.host import Host
 from agent.privileged import Refusal
-from agent.privileged.redirect import host_rules, published, request_cache
+from agent.privileged.redirect import host_rules, request_cache
 from agent.privileged.redirect.host_rules import Exempt
-from agent.privileged.system import configuration, sshd, subnets
+from agent.privileged.system import configuration
+
+if TYPE_CHECKING:
+    from agent import config
 
 # Of linkerd-destination and the policy controller, where the configuration names none.
 _CONTROL_PORTS: Final = (8086, 8090)
@@ -65,7 +67,7 @@ def approved(prefix: Path, session: frozenset[int] = frozenset()) -> RedirectSpe
     Refusal."""
     parsed = _redirecting(prefix)
     wanted = _spec(parsed)
-    if ports := refused_ports(wanted, sshd.ports()):
+    if ports := refused_ports(wanted, _ssh_ports()):
         listed = ", ".join(map(str, sorted(ports)))
         raise Refusal(f"cannot redirect port {listed}: sshd listens there", Reason.REDIRECT_REFUSED)
     if lost := session & caught_ports(wanted):
@@ -88,7 +90,7 @@ def _closing(prefix: Path) -> RedirectSpec:
     lost = {network for network, _ in _swallowed(parsed, wanted)}
     return replace(
         wanted,
-        ports=wanted.ports - refused_ports(wanted, sshd.ports()),
+        ports=wanted.ports - refused_ports(wanted, _ssh_ports()),
         networks=tuple(network for network in wanted.networks if network not in lost),
     )
 
@@ -122,7 +124,11 @@ def letting_go(prefix: Path) -> RedirectSpec:
 
 
 def _swallowed(found: config.Config, wanted: RedirectSpec) -> tuple[tuple[Network, Network], ...]:
-    return () if found.redirect.force else swallowed(wanted, subnets.connected())
+    if found.redirect.force:
+        return ()
+    from agent.privileged.system import subnets
+
+    return swallowed(wanted, subnets.connected())
 
 
 def edited(prefix: Path, in_force: Path) -> str:
@@ -159,13 +165,25 @@ def backend(prefix: Path) -> str:
 
 def controller(source: Path) -> str:
     """HOST:PORT of the policy controller. Raises Refusal."""
+    from agent.core import control_plane
+
     controllers = configuration.read(source).control_plane
     return control_plane.policy_address(controllers.policy, controllers.namespace, controllers.cluster_domain)
 
 
 def _exempt(parsed: config.Config) -> Exempt:
     """Only rules for every port depend on the present listeners."""
-    return Exempt(sshd.ports(), published.ports(parsed.host.addresses)) if every_port(parsed) else Exempt()
+    if not every_port(parsed):
+        return Exempt()
+    from agent.privileged.redirect import published  # most requests look at no rules of others
+
+    return Exempt(_ssh_ports(), published.ports(parsed.host.addresses))
+
+
+def _ssh_ports() -> frozenset[int]:
+    from agent.privileged.system import sshd  # nor at listeners
+
+    return sshd.ports()
 
 
 def every_port(found: config.Config) -> bool:
@@ -247,6 +265,8 @@ def _uid(name: str) -> int:
 
 
 def _gid(name: str) -> int:
+    import grp
+
     return grp.getgrnam(name).gr_gid
 
 

@@ -4,8 +4,6 @@ Law: the timer exists before the rules do. The rules to restore are in a file of
 that wrote it: after a reboot the rules are gone, and so is the trial. A timer that finds no trial does nothing.
 """
 
-import base64
-import hashlib
 import json
 import sys
 import time
@@ -20,12 +18,11 @@ from agent.privileged import Refusal
 from agent.privileged.system import files, programs
 
 _SYSTEMD: Final = Path("/run/systemd/system")  # exists while systemd is the system's manager
-_REQUEST: Final = base64.b64encode(json.dumps({"verb": "redirect revert", "due": "yes"}).encode() + b"\n").decode()
 _LIBRARY: Final = Path(__file__).parents[3]
 # The privileged helper's own bounds. A lock that is held makes it fail: it is tried again until it works.
 _PROPERTIES: Final = (
     *("Type=oneshot", "Restart=on-failure", "RestartSec=1", "StartLimitIntervalSec=0", "TimeoutStartSec=15"),
-    *("StandardInput=data", f"StandardInputData={_REQUEST}", "NoNewPrivileges=yes"),
+    *("StandardInput=data", "NoNewPrivileges=yes"),
     "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_SYS_PTRACE CAP_DAC_READ_SEARCH",
 )
 
@@ -81,6 +78,8 @@ def end(prefix: Path) -> None:
 
 def unit(prefix: Path) -> str:
     """A name for each prefix: hosts may live side by side."""
+    import hashlib  # with OpenSSL, which takes as long to load as what most requests do
+
     return f"fairlead-revert-{hashlib.sha256(str(prefix).encode()).hexdigest()[:8]}"
 
 
@@ -107,11 +106,14 @@ def _impossible(why: str) -> Refusal:
 
 
 def _start(prefix: Path, seconds: int) -> None:
+    import base64
+
+    request = base64.b64encode(json.dumps({"verb": "redirect revert", "due": "yes"}).encode() + b"\n").decode()
     done = programs.run(
         programs.find("systemd-run") or "",
         *("--quiet", "--collect", f"--unit={unit(prefix)}"),
         *(f"--on-active={seconds}", "--timer-property=AccuracySec=100ms"),
-        *(f"--property={one}" for one in _PROPERTIES),
+        *(f"--property={one}" for one in (*_PROPERTIES, f"StandardInputData={request}")),
         f"--setenv=PYTHONPATH={_LIBRARY}",
         *("--", sys.executable, "-S", "-P", "-m", "agent.privileged.helper", "--prefix", str(prefix)),
     )

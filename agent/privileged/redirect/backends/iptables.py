@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from agent.core.redirect import Ruleset, guide_chains, iptables, iptables_read
+from agent.core.redirect import Ruleset, iptables
 from agent.privileged import Refusal
 from agent.privileged.system import programs
 
@@ -43,6 +43,8 @@ class Iptables:
         return any(iptables.parse(text).holds for text in self.seen().values())
 
     def read(self) -> Ruleset | None:
+        from agent.core.redirect import iptables_read  # where nftables is in use, no rules are read here
+
         texts = self._texts()
         return iptables_read.read(texts[4], texts.get(6))
 
@@ -75,6 +77,8 @@ class Iptables:
 
     def guide_chains(self) -> tuple[str, ...]:
         """The manually created chains of Linkerd's guide, and the tables that they are in. Raises Refusal."""
+        from agent.core.redirect import guide_chains
+
         if self._program(4, "save") is None:
             return ()
         return tuple(
@@ -85,6 +89,8 @@ class Iptables:
 
     def remove_guide_chains(self) -> None:
         """Raises Refusal."""
+        from agent.core.redirect import guide_chains
+
         if self.guide_chains():
             for version, text in self._texts().items():
                 self.restore(version, guide_chains.removal(iptables.parse(text)))
