@@ -5,7 +5,7 @@ values, so that a host with five probes has at most MOST series. `DECLARED` is t
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from agent.core import facts as f
 from agent.core import snapshot
@@ -127,17 +127,16 @@ def _one(name: str, value: float, suffix: str = "", **labels: str) -> tuple[str,
 
 
 def _standing(seen: Seen) -> Iterator[tuple[str, Sample]]:
-    shot = snapshot.snapshot(seen.spec, seen.phase, seen.facts, seen.goals, seen.now)
-    conditions: list[dict[str, Any]] = [{"type": "Ready", **shot["ready"]}, *shot["conditions"]]
-    for condition in conditions:
+    judged = snapshot.judged(seen.spec, seen.phase, seen.facts, seen.now)
+    for condition in ({"type": "Ready", **snapshot.published(seen.facts)}, *judged["conditions"]):
         for status in _STATUSES:
             labels = {"condition": condition["type"], "status": status}
             yield _one("fairlead_condition", condition["status"] == status, **labels)
     yield _one("fairlead_reason", 1, reason=seen.goals.reason.value)
-    for problem in shot["problems"][:_PROBLEMS]:
+    for problem in judged["problems"][:_PROBLEMS]:
         yield _one("fairlead_problem", 1, reason=problem["reason"], severity=problem["severity"])
     for kind in f.PhaseKind:
-        yield _one("fairlead_phase", shot["phase"] == kind.value, phase=kind.value)
+        yield _one("fairlead_phase", snapshot.phase_name(seen.phase) == kind.value, phase=kind.value)
 
 
 def _identity(seen: Seen) -> Iterator[tuple[str, Sample]]:

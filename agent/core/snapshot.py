@@ -32,13 +32,20 @@ def snapshot(spec: Spec, phase: Maybe[Phase], facts: Facts, goals: Goals, now: f
     """`{"phase", "ready", "headline", "drained", "left", "facts", "goals", "conditions", "problems"}`; times in
     facts are seconds from now."""
     return {
-        "phase": "unknown" if phase is UNKNOWN else phase.kind.value,
-        "ready": _published(facts),
+        "phase": phase_name(phase),
+        "ready": published(facts),
         "headline": headline(spec, phase, facts, goals, now),
         "drained": has_drained(spec, phase, facts, now),
         "left": has_left(phase, facts),
         "facts": plain(facts, now),
         "goals": plain(goals, now),
+        **judged(spec, phase, facts, now),
+    }
+
+
+def judged(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> dict[str, list[dict[str, str]]]:
+    """`{"conditions", "problems"}`, which are among the metrics too."""
+    return {
         "conditions": [_condition(name, s) for name, s in _standings(spec, phase, facts, now).items()],
         "problems": [_problem(fault) for fault in problems(spec, facts, now, phase)],
     }
@@ -191,7 +198,11 @@ def _outcome(facts: Facts) -> Fault | None:
     return None
 
 
-def _published(facts: Facts) -> dict[str, str]:
+def phase_name(phase: Maybe[Phase]) -> str:
+    return "unknown" if phase is UNKNOWN else phase.kind.value
+
+
+def published(facts: Facts) -> dict[str, str]:
     """The Ready condition as it stands at the API server."""
     if facts.workload is UNKNOWN or facts.workload.seen is None:
         return {"status": "", "reason": ""}
