@@ -46,6 +46,7 @@ bench:
 	@$(USE)/python -m benchmarks.restart
 	@$(USE)/python -m benchmarks.enrol
 	@$(USE)/python -m benchmarks.idle
+	@$(USE)/python -m benchmarks.programs
 	@$(USE)/python -m benchmarks.operator
 	@$(USE)/python -m benchmarks.join
 	@$(USE)/python -m benchmarks.package

@@ -34,10 +34,11 @@ LIBRARIES = ":".join([str(Path(__file__).parents[1]), *(path for path in sys.pat
 
 
 async def command(scene: Scene, *words: str) -> tuple[float, float]:
-    """Seconds of a command, and those of processor of it and of what it starts."""
-    fairlead = (sys.executable, "-IS", "-c", COMMAND, LIBRARIES, *words, "--prefix", str(scene.prefix))
+    """Seconds of a command, and those of processor of it and of what it starts; of the bare interpreter, without
+    words."""
+    fairlead = (COMMAND, LIBRARIES, *words, "--prefix", str(scene.prefix))
     began, before = time.monotonic(), _of_children()
-    code, said = await scene.run_on_host(*fairlead)
+    code, said = await scene.run_on_host(sys.executable, "-IS", "-c", *(fairlead if words else ("pass",)))
     took = time.monotonic() - began, _of_children() - before
     assert code == 0, said
     return took
@@ -94,10 +95,10 @@ async def measure(scene: Scene) -> None:
     await scene.start_agent()
     await until(scene, is_ready, "Ready")
     await asyncio.sleep(SETTLED)
-    for verb, times in (("status", LOOKS), ("doctor", DOCTORS)):
-        found = [await command(scene, verb) for _ in range(times)]
+    for verb, times in (("", LOOKS), ("status", LOOKS), ("doctor", DOCTORS)):
+        found = [await command(scene, *filter(None, [verb])) for _ in range(times)]
         walls, processor = zip(*found, strict=True)
-        print(f"{verb}: {_spread(walls)}, of processor {_spread(processor)}")
+        print(f"{verb or 'the bare interpreter'}: {_spread(walls)}, of processor {_spread(processor)}")
     await scrapes(scene)
 
 
