@@ -1,6 +1,6 @@
 """How long a host has no proxy after the proxy dies, and how many requests fail: with fairlead, while its agent
-lives, is dead, or is stopped by SIGSTOP, and with a plain unit of systemd's that only starts it again.
-python -m benchmarks.restart (root)
+lives, is dead, or is stopped by SIGSTOP, where the rules are of iptables, and with a plain unit of systemd's that
+only starts it again. python -m benchmarks.restart (root)
 
 All on one booted Debian, one after the other: the same program with the same environment as the same user behind
 the same redirect. Each death is the first in a row, but for the last line's. The last column tells how often the
@@ -27,6 +27,7 @@ from tests.lab.unit_machine import BINARY, PROXY
 DEATHS, IN_A_ROW = 10, 4
 EVERY, PATIENCE = 0.02, 2.0  # seconds between two requests, and for one of them
 PLAIN, AGENT = "plain.service", "fairlead.service"
+CONFIGURATION = "/etc/fairlead/fairlead.toml"
 _PREPARED = "the redirect is ON (prepared)"
 _CACHE = "/var/cache/fairlead-python"
 _PYTHON = "/usr/lib/fairlead/bin/python"
@@ -157,6 +158,22 @@ def stopped(machine: Machine) -> None:
     machine.systemctl("kill", "--kill-who=main", "--signal=STOP", AGENT)
 
 
+@contextmanager
+def iptables(machine: Machine) -> Iterator[None]:
+    """Rules of iptables inside the block: their restart takes the tested path, only the launch is prepared."""
+    plain = machine.read(CONFIGURATION)
+    configured(machine, plain.replace("[redirect]", '[redirect]\nbackend = "iptables-nft"'))
+    yield
+    configured(machine, plain)
+
+
+def configured(machine: Machine, text: str) -> None:
+    machine.write(CONFIGURATION, text)
+    machine.run("fairlead", "redirect", "apply")
+    machine.systemctl("restart", AGENT)
+    machine.wait_for(AGENT)
+
+
 def by_systemd(machine: Machine, client: netns.Namespace) -> list[Death]:
     """In the place of fairlead's unit, with its environment; the redirect is what it was."""
     pid = machine.show(PROXY, "MainPID")["MainPID"]
@@ -183,7 +200,7 @@ def as_a_package_has_it(machine: Machine) -> None:
     """Every module is compiled, the stand-in's too, which does not do so when started."""
     text = machine.read(BINARY).replace(" -IB", f" -IXpycache_prefix={_CACHE}")
     machine.write(BINARY, text, 0o755)
-    modules = "agent.cli.run, agent.daemon.main, agent.sandbox.proxy.program"
+    modules = "agent.cli.run, agent.daemon.configurations, agent.sandbox.proxy.program"
     where = (f"PYTHONPYCACHEPREFIX={_CACHE}", f"PYTHONPATH={installed.LIBRARY}")
     machine.run("env", *where, _PYTHON, "-P", "-c", f"import {modules}")
 
@@ -208,6 +225,12 @@ def main() -> None:
         machine.wait_for(PROXY)
         rows = {"fairlead": by_fairlead(machine, client, before=partial(first_in_a_row, machine))}
         in_a_row = by_fairlead(machine, client, IN_A_ROW)
+        with iptables(machine):
+            serving(client)
+            rows["fairlead, rules of iptables"] = by_fairlead(
+                machine, client, before=partial(first_in_a_row, machine)
+            )
+        serving(client)
         rows["fairlead, agent stopped (SIGSTOP)"] = by_fairlead(machine, client, before=partial(stopped, machine))
         machine.systemctl("kill", "--signal=KILL", AGENT)
         machine.systemctl("stop", AGENT)
