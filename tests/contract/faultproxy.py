@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from agent.host import serving
 from agent.sandbox.api import faults
 from agent.sandbox.api.faults import Break, Seen
 from agent.sandbox.identity.ca import Authority
@@ -130,9 +131,11 @@ async def fault_proxy(world: HttpWorld, folder: Path) -> AsyncIterator[FaultProx
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1.0, access_log=None)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-            proxy.port = runner.addresses[0][1]
-            yield proxy
+            assert runner.server is not None
+            make = asyncio.get_running_loop().create_server
+            async with serving.closing(await make(runner.server, "127.0.0.1", 0, ssl=context)) as server:
+                proxy.port = server.sockets[0].getsockname()[1]
+                yield proxy
         finally:
             proxy.faults.release()
             proxy.hang_up()

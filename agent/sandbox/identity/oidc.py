@@ -1,9 +1,11 @@
 """An OIDC issuer for JWT-SVIDs: discovery and keys over TLS, as SPIRE's discovery provider serves them."""
 
+import asyncio
 import ssl
 
 from aiohttp import web
 
+from agent.host import serving
 from agent.sandbox.identity.jwt_authority import ALGORITHM, JwtAuthority
 from agent.sandbox.identity.server import Server
 
@@ -14,6 +16,7 @@ class OidcIssuer(Server):
     def __init__(self, authority: JwtAuthority, tls: ssl.SSLContext) -> None:
         self._authority, self._tls = authority, tls
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
         self.url, self._port = "", 0
         self.asked = 0  # for the keys
 
@@ -27,11 +30,16 @@ class OidcIssuer(Server):
         )
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._tls).start()
-        self._port = self._runner.addresses[0][1]
+        assert self._runner.server is not None
+        make = asyncio.get_running_loop().create_server
+        self._server = await make(self._runner.server, "127.0.0.1", self._port, ssl=self._tls)
+        self._port = self._server.sockets[0].getsockname()[1]
         self.url = self._authority.issuer = f"https://127.0.0.1:{self._port}"
 
     async def stop(self) -> None:
+        if self._server is not None:
+            await serving.close(self._server)
+            self._server = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
