@@ -31,7 +31,9 @@ _HEADERS = {"Host": f"{ADMIN.host}:{ADMIN.port}"}
 async def read(settings: ProxySettings) -> Reading:
     """One inspection, within little more than a second. A part that cannot be read is UNKNOWN: after a
     timeout, or a 403 of a policy."""
-    live, ready, metrics = await asyncio.gather(*map(_page, ("/live", "/ready", "/metrics")))
+    server = _server(settings)
+    pages = (_page(path, server=server) for path in ("/live", "/ready", "/metrics"))
+    live, ready, metrics = await asyncio.gather(*pages)
     inbound, outbound, uids = _listening(settings)
     return dataclasses.replace(
         proxy_pages.reading(live, ready, metrics, proxy.controllers(settings)[0]),
@@ -41,13 +43,20 @@ async def read(settings: ProxySettings) -> Reading:
     )
 
 
+def _server(settings: ProxySettings) -> Server:
+    return Server(*proxy.admin_listener(settings))
+
+
 def _listening(settings: ProxySettings) -> tuple[Maybe[bool], Maybe[bool], Maybe[frozenset[int]]]:
     """Whether there are listeners on the proxy's addresses, and their users; also of the admin port, on which a
     reading depends."""
     owners = listeners()
     inbound, outbound = proxy.inbound_listener(settings), proxy.outbound_listeners(settings)
-    uids = {owners[one] for one in (inbound, *outbound, proxy.ADMIN_LISTENER) if one in owners}
-    return inbound in owners, all(one in owners for one in outbound), frozenset(uids)
+    uids = {owners[one] for one in (inbound, *outbound, proxy.admin_listener(settings)) if one in owners}
+    # A proxy that was started before there were slots listens on every address, and a slot's is one of them.
+    everywhere = [("0.0.0.0", inbound[1])] if settings.slot is not None else []
+    heard = any(one in owners for one in (inbound, *everywhere))
+    return heard, all(one in owners for one in outbound), frozenset(uids)
 
 
 def listeners() -> dict[tuple[str, int], int]:
@@ -73,20 +82,20 @@ def _connections(table: str, uid: int) -> list[procfs.Connection]:
         return procfs.connections(lines, uid)
 
 
-async def _page(path: str, method: str = "GET", body: bytes = b"") -> Page:
+async def _page(path: str, method: str = "GET", body: bytes = b"", server: Server = ADMIN) -> Page:
     """One page, bounded in time and size. Refused is knowledge (nothing listens), anything else is not."""
     try:
         async with asyncio.timeout(ADMIN_WITHIN):
-            return await _asked(Request(method, path, _HEADERS, body))
+            return await _asked(Request(method, path, {"Host": f"{server.host}:{server.port}"}, body), server)
     except ConnectionRefusedError:
         return Page(REFUSED)
     except (Broken, OSError):
         return Page(UNREADABLE)
 
 
-async def _asked(request: Request) -> Page:
+async def _asked(request: Request, server: Server) -> Page:
     """Raises Broken, OSError."""
-    connection = await http_client.connect(ADMIN)
+    connection = await http_client.connect(server)
     try:
         answer = await connection.send(request)
         body = bytearray()

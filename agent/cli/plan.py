@@ -53,6 +53,7 @@ def as_json(redirect: "Redirect") -> dict[str, Any]:
         "unproxied": {str(port): list(found) for port, found in redirect.unproxied.items()},
         "refused": redirects.fault_json(redirect.refused),
         "refusals": list(redirect.refusals),
+        "slots": {"two": not redirect.one_slot, "why_one": redirect.one_slot},
         "ready_once": redirect.ready_once,
         "guide": list(redirect.guide),
         "hand_made": list(redirect.hand_made),
@@ -66,6 +67,7 @@ def render(redirect: "Redirect") -> Iterator[str]:
     yield from _live(redirect)
     yield ""
     yield from redirect.refusals
+    yield _replacement(redirect.one_slot)
     yield f"this host has {'' if redirect.ready_once else 'not '}been Ready since it was configured"
     yield ""
     yield redirect.admission.words
@@ -97,6 +99,12 @@ def render(redirect: "Redirect") -> Iterator[str]:
         yield ""
         yield f"suspended: {redirect.suspended}"
         yield "  → fairlead redirect apply"
+
+
+def _replacement(one_slot: str) -> str:
+    if one_slot:
+        return f"the proxy is replaced after a drain of this host: {one_slot}"
+    return "the proxy is replaced without a drain: a second slot serves in the meantime"
 
 
 def _live(redirect: "Redirect") -> Iterator[str]:

@@ -39,6 +39,8 @@ An SVID is good only under the trust anchors in force. An SVID that they do not 
 running proxy refuses it and keeps serving with the previous one, as it does while the source is silent.
 """
 
+from dataclasses import replace
+
 from agent.core import anchors, control_plane, flaps, machines
 from agent.core.facts import UNKNOWN, Facts, Maybe, Phase, PhaseKind
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal, Verdict
@@ -55,8 +57,10 @@ from agent.core.levels import (
 from agent.core.matching import addresses_standing
 from agent.core.policy_drain import HEARD_WITHIN, announced, nothing_to_lose, quiet, retiring, stopped
 from agent.core.policy_identity import identity_standing, margin_of, svid_usable
+from agent.core.policy_slots import with_slots
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import STOPPING, Replacement, Stage
+from agent.core.slots import Slot
 from agent.core.standings import probes_standing, proxy_standing, workload_standing
 
 # After READY=1 an unknown fact holds Ready at least this long (design: truth of Ready).
@@ -72,7 +76,7 @@ def decide(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> Verdict
         case PhaseKind.MEMBER | PhaseKind.DRAINED if change is UNKNOWN:
             goals = _recalling(spec, phase, facts, now)
         case PhaseKind.MEMBER | PhaseKind.DRAINED if change is not UNKNOWN and change and not change.over:
-            goals = _replacing(spec, change, facts, now)
+            goals = _replacing(spec, change, phase, facts, now)
         case PhaseKind.MEMBER if retiring(facts):
             goals = _serving(spec, facts, now, Advertise.NO, Reason.RETIRED)
         case PhaseKind.MEMBER:
@@ -83,7 +87,7 @@ def decide(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> Verdict
             goals = _leaving(spec, phase, facts, now, Reason.LEFT)
         case PhaseKind.SHUTTING_DOWN:
             goals = _leaving(spec, phase, facts, now, Reason.SHUTTING_DOWN)
-    return Verdict(goals, _recheck_after(spec, phase, facts, now))
+    return Verdict(with_slots(spec, facts, goals, now), _recheck_after(spec, phase, facts, now))
 
 
 # standings: one aspect of the host each ------------------------------------------------------------
@@ -188,9 +192,11 @@ def _draining(
     return None
 
 
-def _replacing(spec: Spec, change: Replacement, facts: Facts, now: float) -> Goals:
+def _replacing(spec: Spec, change: Replacement, phase: Phase, facts: Facts, now: float) -> Goals:
     """A verified proxy is not advertised yet: the host is Ready again only at the end of the replacement."""
     reason = Reason.PROXY_REPLACING
+    if change.covered:
+        return _covered(spec, change, phase, facts, now)
     if change.stage not in STOPPING:
         return _serving(spec, facts, now, Advertise.NO, reason)
     levels = wanted_levels(spec, facts, now)
@@ -204,6 +210,21 @@ def _replacing(spec: Spec, change: Replacement, facts: Facts, now: float) -> Goa
     outbound = outbound_failed(spec, facts)
     proxy = ProxyGoal.STOPPED if outbound_is(facts, outbound) else ProxyGoal.DRAINED
     return Goals(proxy, levels[0], outbound, Advertise.NO, reason)
+
+
+def _covered(spec: Spec, change: Replacement, phase: Phase, facts: Facts, now: float) -> Goals:
+    """The standby serves, so the host stays as Ready as it is. Main stops only while the redirect does not name
+    it."""
+    if phase.kind is PhaseKind.DRAINED:
+        advertise, reason = Advertise.NO, Reason.DRAINING
+    elif retiring(facts):
+        advertise, reason = Advertise.NO, Reason.RETIRED
+    else:
+        advertise, reason = _advertise(spec, facts, now)
+    goals = _serving(spec, facts, now, advertise, reason)
+    if change.stage not in STOPPING:
+        return goals
+    return replace(goals, proxy=ProxyGoal.STOPPED if facts.active is Slot.STANDBY else ProxyGoal.HOLD)
 
 
 # time ----------------------------------------------------------------------------------------------

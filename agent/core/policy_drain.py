@@ -41,8 +41,11 @@ def quiet(facts: Facts) -> bool:
 
 
 def stopped(facts: Facts) -> bool:
-    proxy = facts.proxy
-    return proxy is not UNKNOWN and proxy.state is ProxyState.STOPPED and not proxy.launching
+    """None runs, and none may any moment."""
+    proxy, standby = facts.proxy, facts.standby
+    if proxy is UNKNOWN or proxy.state is not ProxyState.STOPPED or proxy.launching:
+        return False
+    return standby is UNKNOWN or (standby.state is ProxyState.STOPPED and not standby.launching)
 
 
 _REASONS = {

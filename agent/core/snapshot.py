@@ -98,6 +98,8 @@ def _active(facts: Facts) -> bool:
 
 def _replacing(spec: Spec, change: Replacement, facts: Facts, goals: Goals, now: float) -> str:
     match change.stage:
+        case Stage.PREPARING | Stage.COVERING:
+            return "starting a second one, and waiting until it serves"
         case Stage.LEAVING if goals.proxy is not ProxyGoal.STOPPED:
             return _step(spec, facts, now)
         case Stage.LEAVING:
@@ -157,7 +159,7 @@ def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
     yield untrusted(facts)
     yield from identity_remarks(facts, now)
     yield from control_plane.remarks(facts)
-    here = (facts.identity, facts.proxy, facts.redirect, facts.addresses)
+    here = (facts.identity, facts.serving, facts.redirect, facts.addresses)
     for fact in (*here, facts.workload, facts.lease, facts.slices, facts.ready_once):
         yield None if fact is UNKNOWN else fact.fault
     if facts.workload is not UNKNOWN:

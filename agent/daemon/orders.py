@@ -35,17 +35,19 @@ class Orders:
         board: Board,
         replacement: ReplacementLoop,
         prove: Callable[[str], Awaitable[None]],
+        why_drained: Callable[[], str],
     ) -> None:
-        """`prove`: raises Trouble where a start (of that version; "" as it is) would not work."""
+        """`prove`: raises Trouble where a start (of that version; "" as it is) would not work. `why_drained`: why
+        a replacement drains the host first; "": the second slot serves in the meantime."""
         self._config, self._prefix, self._board, self._replacement = config, prefix, board, replacement
-        self._prove = prove
+        self._prove, self._why_drained = prove, why_drained
 
     async def upgrade(self, words: Mapping[str, Any]) -> None:
         """`{"version": V}`: change over to it, and back if it fails. This and the next two take `{"force": true}`:
         despite known faults."""
         version = self._installed(str(words.get("version", "")))
         await self._proved(version, words)
-        self._replacement.ask(version, self._current())
+        self._replacement.ask(version, self._current(), not self._why_drained())
 
     async def rollback(self, words: Mapping[str, Any]) -> None:
         """`{}`: to the version before."""
@@ -58,13 +60,13 @@ class Orders:
             why = f"{previous} did not become ready when it was tried"
             raise Trouble(Reason.PROXY_BINARY_UNUSABLE, why, remedy=_CHOOSE)
         await self._proved(self._installed(previous), words)
-        self._replacement.ask(previous, self._current())
+        self._replacement.ask(previous, self._current(), not self._why_drained())
 
     async def restart(self, words: Mapping[str, Any]) -> None:
         """`{}`: restart the same binary, drained first."""
         self._must_be_here()
         await self._proved("", words)
-        self._replacement.ask("", "")
+        self._replacement.ask("", "", not self._why_drained())
 
     async def check(self, words: Mapping[str, Any]) -> Mapping[str, Any]:
         """`{"version": V}` or `{}`: the known faults of its start; nothing is changed."""

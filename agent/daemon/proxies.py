@@ -4,10 +4,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent.adapters import helper, identity_token, proxy_child, proxy_unit
-from agent.config import derived
+from agent.adapters import helper, identity_token, memory, proxy_child, proxy_reading, proxy_unit
+from agent.config import derived, slotted
 from agent.core import proxy as proxy_core
+from agent.core import slots
+from agent.core.facts import UNKNOWN, ProxyState
 from agent.core.proxy import ProxySettings
+from agent.core.slots import Slot
 from agent.daemon.context import Context
 
 Runtime = proxy_unit.UnitProxy | proxy_child.ChildProxy
@@ -29,6 +32,28 @@ def runtime(it: Context, privileged: helper.Helper) -> Runtime:
     )
     preflight = [sys.executable, "-m", "agent.offline.preflight", str(it.host.prefix)]
     return proxy_child.ChildProxy(wanted, paths, *it.owner, _gate(it), preflight)
+
+
+def standby(it: Context, privileged: helper.Helper) -> proxy_unit.UnitProxy:
+    def wanted() -> ProxySettings:
+        return derived.proxy_settings(it.config, str(it.host.prefix), slot=Slot.STANDBY)
+
+    return proxy_unit.UnitProxy(wanted, privileged, it.host.prefix, slot=Slot.STANDBY)
+
+
+def why_drained(it: Context) -> str:
+    """Why a replacement drains the host first; "": the second slot can serve in the meantime."""
+    facts = it.board.facts.value
+    if not it.spec.slots:
+        return slotted.why_one_slot(it.config) or "the redirect of this configuration is not approved yet"
+    main = facts.proxy
+    if facts.active is not Slot.MAIN or main is UNKNOWN or main.state is not ProxyState.READY:
+        return "the proxy is not ready, or the second slot serves already"
+    assert main.process is not None
+    wanted = settings(it)
+    if proxy_core.inbound_listener(wanted) not in proxy_reading.listeners():
+        return "the running proxy was started before there were slots"
+    return slots.room(*memory.left_and_taken(main.process.pid))
 
 
 def _gate(it: Context) -> list[str]:

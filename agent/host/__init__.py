@@ -152,6 +152,16 @@ class Host:
         """What root leaves for the next restart of the proxy, until this host's next boot."""
         return self.prefix / prepared.FOLDER
 
+    @property
+    def active_slot(self) -> Path:
+        """The record of the slot that the redirect names, until this host's next boot; absent: main."""
+        return self.prefix / prepared.SLOT
+
+    @property
+    def slot_addresses(self) -> Path:
+        """The record that there are addresses of slots on lo."""
+        return self.prefix / "run/fairlead-slot-addresses"
+
     # the agent's
 
     @property
@@ -210,6 +220,11 @@ class Host:
     def gate(self) -> Path:
         """The record of the identity gate; absent while the gate is open."""
         return self.proxy_run / "gate.json"
+
+    @property
+    def standby_gate(self) -> Path:
+        """The same of the second slot."""
+        return self.prefix / "run/fairlead-proxy-standby/gate.json"
 
     @property
     def proxy_identity(self) -> Path:

@@ -17,7 +17,8 @@ from agent.core.levels import redirect_standing
 from agent.core.policy_drain import has_left
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import STOPPING, News, Replacement, Stage, after
-from agent.core.standings import proxy_standing
+from agent.core.slots import Slot
+from agent.core.standings import proxy_standing, standing_of
 from agent.loops.board import Board, Waiter
 from agent.ports import ReplacementStore, Trouble
 
@@ -53,10 +54,12 @@ class ReplacementLoop:
             else:
                 self._remember(after(change, news[0], self._now(), news[1]))
 
-    def ask(self, wanted: str, previous: str) -> None:
-        """Begin. Raises Trouble: one is under way, or it cannot be recorded; then nothing has changed."""
+    def ask(self, wanted: str, previous: str, covered: bool = False) -> None:
+        """Begin. `covered`: the standby serves in the meantime. Raises Trouble: one is under way, or it cannot be
+        recorded; then nothing has changed."""
         self.must_be_over()
-        self._remember(Replacement(wanted, previous, since=self._now()))
+        stage = Stage.PREPARING if covered else Stage.LEAVING
+        self._remember(Replacement(wanted, previous, stage, since=self._now(), covered=covered))
 
     def must_be_over(self) -> None:
         """Raises Trouble: one is under way."""
@@ -114,7 +117,8 @@ class ReplacementLoop:
         return phase is UNKNOWN or phase.kind in (PhaseKind.LEFT, PhaseKind.SHUTTING_DOWN)
 
     def _rest(self, change: Replacement | None) -> float | None:
-        if change is None or change.over or change.stage in STOPPING:
+        untimed = STOPPING if change is None or not change.covered else frozenset({Stage.GOING_BACK})
+        if change is None or change.over or change.stage in untimed | {Stage.PREPARING}:
             return None
         return max(0.0, change.since + self._ready_within - self._now()) + 0.001
 
@@ -122,7 +126,45 @@ class ReplacementLoop:
         proxy = self._board.facts.value.proxy
         if proxy is UNKNOWN:
             return None
-        return await self._swapped(change, proxy) if change.stage in STOPPING else self._verified(change, proxy)
+        match change.stage:
+            case Stage.PREPARING:
+                return await self._prepared(change)
+            case Stage.COVERING:
+                return self._covers(change)
+            case Stage.LEAVING | Stage.GOING_BACK:
+                return await self._swapped(change, proxy) or self._uncovered(change)
+        return self._verified(change, proxy)
+
+    async def _prepared(self, change: Replacement) -> tuple[News, str] | None:
+        """No standby runs, and its next start is of the wanted version."""
+        standby = self._board.facts.value.standby
+        if standby is UNKNOWN or standby.state is not ProxyState.STOPPED or standby.launching:
+            return None
+        try:
+            await self._store.cover(change.wanted)
+        except Trouble as trouble:
+            return News.NOT_SWAPPED, trouble.detail
+        return News.STOPPED, ""
+
+    def _covers(self, change: Replacement) -> tuple[News, str] | None:
+        facts = self._board.facts.value
+        named = facts.active is Slot.STANDBY
+        if named and all(standing is Sure.GOOD for standing in self._standings()):
+            return News.COVERED, ""
+        late = self._now() >= change.since + self._ready_within
+        return (News.NOT_COVERED, _cause([standing_of(facts.standby, self._now())])) if late else None
+
+    def _uncovered(self, change: Replacement) -> tuple[News, str] | None:
+        """Main was not stopped in time, for the standby did not serve."""
+        late = self._now() >= change.since + self._ready_within
+        if (
+            change.covered
+            and change.stage is Stage.LEAVING
+            and self._board.facts.value.active is Slot.MAIN
+            and late
+        ):
+            return News.NOT_COVERED, "the second proxy did not serve"
+        return None
 
     async def _swapped(self, change: Replacement, proxy: ProxyFact) -> tuple[News, str] | None:
         """Only when no proxy runs and the goal starts none."""
@@ -139,10 +181,17 @@ class ReplacementLoop:
 
     def _verified(self, change: Replacement, proxy: ProxyFact) -> tuple[News, str] | None:
         standings = self._standings()
-        if all(standing is Sure.GOOD for standing in standings):
+        back = self._board.facts.value.active is Slot.MAIN
+        if back and all(standing is Sure.GOOD for standing in standings):
             return News.READY, ""
+        if not back:  # what the standby's standings say is not of this one
+            standings = [standing_of(proxy, self._now())]
         crashed = proxy.restarts - self._restarts >= CRASHES
         if not crashed and self._now() < change.since + self._ready_within:
             return None
-        faults = (s.detail or s.entry.text for s in standings if isinstance(s, Fault))
-        return News.NOT_READY, next(faults, "it is not known whether it is ready")
+        return News.NOT_READY, _cause(standings)
+
+
+def _cause(standings: list[Standing]) -> str:
+    faults = (s.detail or s.entry.text for s in standings if isinstance(s, Fault))
+    return next(faults, "it is not known whether it is ready")

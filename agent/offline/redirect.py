@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.adapters import interfaces
-from agent.config import HostConfig
+from agent.config import HostConfig, slotted
 from agent.config.refusals import refusals
 from agent.core.facts import Level
 from agent.core.reasons import Fault, Reason
@@ -55,6 +55,7 @@ class Redirect:
     refusals: tuple[str, ...] = ()  # what is refused to whom while the proxy is not ready
     ready_once: bool = False  # this host has been Ready since it was configured
     unproxied: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # port → other addresses of this host
+    one_slot: str = ""  # why the proxy has one slot; "": it has two
     absent: Fault | None = None  # addresses of the configuration that this host does not have; or lo is down
 
 
@@ -91,6 +92,7 @@ def read(prefix: str) -> Redirect:
         refusals=tuple(refusals(config)),
         ready_once=_ready_once(root),
         unproxied=_unproxied(spec),
+        one_slot=slotted.why_one_slot(config),
         absent=_absent(config.host),
     )
 

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, collapse_addresses
 
 from agent.core.late import dataclass, field
 
@@ -13,6 +13,7 @@ class Action(enum.Enum):
     LOOK = "look"  # go on with the next rule: the match itself is the purpose
     SKIP = "skip"  # leave the chain: nothing in it is for this packet
     RESET = "reset"
+    DROP = "drop"
     REDIRECT = "redirect"  # to `port` on this host, keeping the address (inbound) or on loopback (outbound)
 
 
@@ -46,6 +47,7 @@ class Rule:
     match: Match
     action: Action
     port: int = 0
+    to: IPv4Address | None = None  # the address that an inbound redirect also changes to; None: it keeps it
 
 
 @dataclass(frozen=True)

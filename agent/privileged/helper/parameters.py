@@ -32,6 +32,7 @@ NONE: Final[Words] = {}
 YES: Final = frozenset({"yes"})
 LEVELS: Final = frozenset({"off", "released", "block", "on"})
 DIRECTIONS: Final = frozenset({"inbound", "outbound", "both"})
+SLOTS: Final = frozenset({"main", "standby"})  # those of core.slots
 PHASES: Final = frozenset({"member", "drained", "left"})
 # How long rules are on trial, in whole seconds.
 CONFIRM: Final = frozenset({NO_TRIAL, *map(str, range(5, 3601))})

@@ -15,6 +15,7 @@ from agent.privileged.system import files
 
 BINARY: Final = "linkerd2-proxy"
 CURRENT: Final = "current"
+STANDBY: Final = "standby"  # what the second slot starts, while that is not the current one
 PREVIOUS: Final = "previous"  # what `rollback` goes back to
 PATTERN: Final = r"\d{1,4}\.\d{1,5}\.\d{1,5}"
 
@@ -41,6 +42,17 @@ def set_current(prefix: Path, version: str) -> dict[str, object]:
             if before:
                 link(prefix, PREVIOUS, before)
             link(prefix, CURRENT, version)
+    return {"version": version}
+
+
+def set_standby(prefix: Path, version: str) -> dict[str, object]:
+    """Of the standby's next start; "": the current one. Raises Refusal."""
+    with files.lock(prefix):
+        if version:
+            must_be_installed(prefix, version)
+            link(prefix, STANDBY, version)
+        elif (folder(prefix) / STANDBY).is_symlink():
+            files.remove(folder(prefix) / STANDBY)
     return {"version": version}
 
 

@@ -1,0 +1,39 @@
+"""What the decision says about the two slots of the proxy: which one the redirect names, and whether the standby
+runs."""
+
+from dataclasses import replace
+
+from agent.core.facts import UNKNOWN, Facts
+from agent.core.goals import Goals, ProxyGoal, RedirectGoal
+from agent.core.health import Spec
+from agent.core.replacement import Stage
+from agent.core.slots import Slot, named, needed
+from agent.core.standings import proved
+
+
+def with_slots(spec: Spec, facts: Facts, goals: Goals, now: float) -> Goals:
+    """The goals of a host with one slot, and those of the slots. A standby is started only while the proxy is
+    wanted; it stops with main, and until then it is kept while the redirect names it."""
+    if not spec.slots or facts.redirect is UNKNOWN or facts.replacement is UNKNOWN:
+        return goals
+    change, active = facts.change, facts.redirect.slot
+    under_way = change is not None and not change.over
+    leaving = under_way and change is not None and change.leaving
+    covered = under_way and change is not None and change.covered
+    if goals.proxy is ProxyGoal.STOPPED and not covered:  # nothing is served any more
+        return replace(goals, standby=ProxyGoal.STOPPED)
+    slot = named(active, proved(facts.proxy, now), proved(facts.standby, now), leaving=leaving)
+    goals = replace(goals, standby=_standby(spec, facts, goals, leaving), slot=slot)
+    # The levels stay until the redirect names the other: what is decided of this one holds no longer then.
+    return goals if slot is active else replace(goals, inbound=RedirectGoal.HOLD, outbound=RedirectGoal.HOLD)
+
+
+def _standby(spec: Spec, facts: Facts, goals: Goals, leaving: bool) -> ProxyGoal:
+    change = facts.change
+    if change is not None and change.stage is Stage.PREPARING:
+        return ProxyGoal.STOPPED if facts.active is Slot.MAIN else ProxyGoal.HOLD
+    covering = change is not None and change.covered and not change.over
+    if needed(facts.active, leaving=leaving or covering, kept=spec.standby):
+        wanted = goals.proxy is ProxyGoal.RUNNING or leaving or covering
+        return ProxyGoal.RUNNING if wanted else ProxyGoal.HOLD
+    return ProxyGoal.STOPPED

@@ -1,0 +1,51 @@
+"""The addresses of the proxy's slots on lo. They are ours by their label, so nothing else is ever removed."""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Final
+
+from agent.core.reasons import Reason
+from agent.host import Host
+from agent.privileged import Refusal
+from agent.privileged.system import files, iproute, programs
+
+_LABEL: Final = "lo:fairlead"
+
+
+def add(prefix: Path, addresses: Iterable[IPv4Address], network: IPv4Network) -> None:
+    """They are there afterwards. Raises Refusal: another interface of this host has a part of their network."""
+    links = iproute.ip("address", "show")
+    held = [(link["ifname"], one) for link in links for one in link.get("addr_info", []) if "local" in one]
+    ours = {one["local"] for name, one in held if name == "lo" and one.get("label") == _LABEL}
+    missing = [address for address in addresses if str(address) not in ours]
+    if not missing:
+        return
+    for name, one in held:
+        taken = one["family"] == "inet" and IPv4Address(one["local"]) in network
+        if taken and one.get("label") != _LABEL:
+            detail = f"cannot use {network} for slots: {name} has {one['local']}; set proxy.slot_network"
+            raise Refusal(detail, Reason.REDIRECT_REFUSED)
+    files.write(Host(prefix).slot_addresses, "\n")  # from now on there may be some to remove
+    for address in missing:
+        _ip("address", "add", f"{address}/32", "dev", "lo", "scope", "host", "label", _LABEL)
+
+
+def remove(prefix: Path) -> None:
+    """All of ours. Raises Refusal."""
+    if not Host(prefix).slot_addresses.exists():
+        return
+    for link in iproute.ip("address", "show", "dev", "lo"):
+        for one in link.get("addr_info", []):
+            if one.get("label") == _LABEL:
+                _ip("address", "delete", f"{one['local']}/{one['prefixlen']}", "dev", "lo")
+    files.remove(Host(prefix).slot_addresses)
+
+
+def _ip(*words: str) -> None:
+    program = programs.find("ip")
+    if program is None:
+        raise Refusal("cannot set the addresses of slots: there is no program ip", Reason.REDIRECT_FAILED)
+    done = programs.run(program, *words)
+    if done.returncode != 0 and "File exists" not in done.stderr:
+        raise Refusal(f"cannot set the addresses of slots: {done.stderr.strip()}", Reason.REDIRECT_FAILED)

@@ -1,0 +1,136 @@
+"""The two slots of the proxy on a really booted systemd, with an unprivileged agent and a client that goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from agent.cli.kit.follow import serves
+from tests.contract.test_proxy_unit_agent import AGENT, BROKEN, NEXT, is_on, runs, until
+from tests.contract.unit_fixtures import clean_machine as clean_machine
+from tests.contract.unit_fixtures import client_network as client_network
+from tests.lab import netns, unit_machine
+from tests.lab.machine import Machine
+from tests.lab.proxy_neighbours import PROXIED, RESET
+from tests.lab.unit_machine import PROXY, dial, levels, pid
+
+pytestmark = pytest.mark.real
+
+STANDBY = "fairlead-proxy-standby.service"
+TAKEOVER = "fairlead-takeover.service"
+CONFIG = "/etc/fairlead/fairlead.toml"
+
+
+@pytest.fixture(name="slots")
+def with_slots(machine: Machine) -> Iterator[Machine]:
+    """A host that has two slots from its first start on."""
+    machine.write(CONFIG, machine.read(CONFIG).replace("[proxy]\n", "[proxy]\nslots = true\nready_within = 20\n"))
+    try:
+        yield machine
+    finally:
+        machine.systemctl("stop", AGENT)
+        machine.systemctl("stop", PROXY)
+        machine.systemctl("stop", STANDBY)
+        machine.run("sh", "-c", "rm -f /run/fairlead-slot")
+
+
+@contextlib.contextmanager
+def asking(client: netns.Namespace) -> Iterator[Counter[str]]:
+    """Four clients dial without a pause; what each got."""
+    got: Counter[str] = Counter()
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(0.05):
+            got[dial(client)] += 1
+
+    callers = [threading.Thread(target=run) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    try:
+        yield got
+    finally:
+        over.set()
+        for caller in callers:
+            caller.join()
+
+
+def slot_of(machine: Machine) -> str:
+    listing = machine.run("nft", "list", "chain", "inet", "fairlead", "inbound")
+    return "standby" if "169.254.41.2" in listing else "main" if "169.254.41.1" in listing else "none"
+
+
+def at_rest(machine: Machine) -> Callable[[], bool]:
+    """Main serves, and no second proxy runs."""
+    return lambda: slot_of(machine) == "main" and machine.show(STANDBY, "ActiveState")["ActiveState"] == "inactive"
+
+
+def serving(machine: Machine) -> None:
+    machine.systemctl("start", "cluster")
+    is_on(machine)
+    until(machine, serves, "it serves")
+    assert slot_of(machine) == "main"
+
+
+def test_an_upgrade_a_restart_and_a_rollback_fail_no_request(slots: Machine, client: netns.Namespace) -> None:
+    serving(slots)
+    unit_machine.stand_in(slots, NEXT)
+    first = pid(slots)
+    with asking(client) as got:
+        for words, version in (("upgrade", NEXT), ("restart", NEXT), ("rollback", unit_machine.VERSION)):
+            arguments = [version] if words == "upgrade" else []
+            slots.run("fairlead", "proxy", words, *arguments, within=180)
+            assert runs(slots) == version
+            slots.wait_until(at_rest(slots), "main serves alone")
+            assert levels(slots) == ("on", "on")
+    print(dict(got))
+    assert set(got) == {PROXIED}
+    assert pid(slots) != first
+
+
+def test_a_version_that_crashes_touches_nothing(slots: Machine, client: netns.Namespace) -> None:
+    serving(slots)
+    unit_machine.program(slots, "#!/bin/sh\nexit 64\n", BROKEN)
+    first = pid(slots)
+    with asking(client) as got:
+        refused = slots.try_run("fairlead", "proxy", "upgrade", BROKEN, within=180)
+        assert refused.returncode != 0
+        slots.wait_until(at_rest(slots), "main serves alone")
+    assert pid(slots) == first
+    assert set(got) == {PROXIED}
+
+
+def test_a_standby_takes_over_when_the_proxy_is_killed(slots: Machine, client: netns.Namespace) -> None:
+    """With the agent and without it; then main serves again, or the standby as long as no agent is there."""
+    slots.write(CONFIG, slots.read(CONFIG).replace("slots = true\n", "slots = true\nstandby = true\n"))
+    serving(slots)
+    killed(slots, client, "main")
+    slots.wait_until(lambda: stands_by(slots), "the second slot is proved ready")
+    slots.systemctl("stop", AGENT)
+    killed(slots, client, "standby")
+
+
+def killed(machine: Machine, client: netns.Namespace, named: str) -> None:
+    """The proxy is killed while clients dial; in the end this slot is named."""
+    machine.wait_until(lambda: stands_by(machine), "the second slot is proved ready")
+    machine.wait_until(lambda: slot_of(machine) == "main", "main serves")
+    time.sleep(3)  # the takeover looks for main every 2 s
+    before = pid(machine)
+    with asking(client) as got:
+        machine.kill(before)
+        machine.wait_until(lambda: pid(machine) not in (0, before), "systemd has started it again")
+        machine.wait_until(lambda: slot_of(machine) == named, f"{named} is named")
+        time.sleep(2)
+    print(named, dict(got))
+    assert set(got) <= {PROXIED, RESET}
+    assert levels(machine) == ("on", "on")
+
+
+def stands_by(machine: Machine) -> bool:
+    running = all(machine.show(one, "ActiveState")["ActiveState"] == "active" for one in (STANDBY, TAKEOVER))
+    return running and machine.path("/run/fairlead-prepared/standby.json").exists()

@@ -1,0 +1,90 @@
+"""What the decision says of a host with two slots, over every phase, stage and state of both proxies."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from agent.core import facts as f
+from agent.core import policy
+from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal
+from agent.core.replacement import ENDS, Replacement, Stage
+from agent.core.slots import Slot
+from agent.core.standings import proved
+from tests.core import world
+from tests.core.world import NOW, SPEC
+
+SLOTS = dataclasses.replace(SPEC, slots=True)
+STATES = (None, "ready", "starting", "stopped")
+PHASES = ("member", "drained", "left")
+
+
+def facts_of(main: str | None, standby: str | None, active: Slot, change: Replacement | None) -> f.Facts:
+    found = world.settled(
+        f.Facts(
+            identity=world.identity("usable"),
+            proxy=world.proxy(main),
+            redirect=f.RedirectFact(f.Level.ON, f.Level.ON, slot=active),
+            probes=world.probes("pass"),
+            workload=world.workload("True"),
+            lease=f.LeaseFact("boot1"),
+            agent=f.AgentFact(NOW - 1.0),
+            slices=world.slices(settled=False),
+            anchors=world.ANCHORED,
+        )
+    )
+    return dataclasses.replace(found, addresses=world.PRESENT, standby=world.proxy(standby), replacement=change)
+
+
+def changes() -> Iterator[Replacement | None]:
+    yield None
+    for stage in Stage:
+        yield Replacement("2.366.0", "2.360.0", stage, since=NOW - 1.0, covered=True)
+
+
+POINTS = list(itertools.product(PHASES, STATES, STATES, Slot, changes()))
+
+
+def decided(word: str, facts: f.Facts) -> Goals:
+    return policy.decide(SLOTS, world.phase(word), facts, NOW).goals
+
+
+def test_every_point() -> None:
+    for word, main, standby, active, change in POINTS:
+        facts = facts_of(main, standby, active, change)
+        goals = decided(word, facts)
+        where = (word, main, standby, active, change)
+        serves = proved(facts.serving, NOW) is True
+        if goals.slot not in (None, active):
+            target = facts.proxy if goals.slot is Slot.MAIN else facts.standby
+            assert proved(target, NOW) is True, where
+            assert (goals.inbound, goals.outbound) == (RedirectGoal.HOLD, RedirectGoal.HOLD), where
+        if goals.advertise is Advertise.YES:
+            assert word == "member" and serves, where
+        if word != "left" and active is Slot.MAIN and proved(facts.proxy, NOW) is True:
+            assert goals.proxy is not ProxyGoal.STOPPED, where
+        if word != "left" and active is Slot.STANDBY and serves:
+            assert goals.standby is not ProxyGoal.STOPPED, where
+        if word == "left" and goals.proxy is ProxyGoal.STOPPED:
+            assert goals.standby is ProxyGoal.STOPPED, where
+
+
+@pytest.mark.parametrize("stage", [stage for stage in Stage if stage not in ENDS], ids=lambda stage: stage.value)
+def test_a_covered_replacement_takes_nothing_from_a_host_that_serves(stage: Stage) -> None:
+    change = Replacement("2.366.0", "2.360.0", stage, since=NOW - 1.0, covered=True)
+    for active, main, standby in ((Slot.MAIN, "ready", "starting"), (Slot.STANDBY, "stopped", "ready")):
+        goals = decided("member", facts_of(main, standby, active, change))
+        assert goals.advertise is Advertise.YES
+
+
+def test_a_drained_host_stays_drained_while_it_is_covered() -> None:
+    for change in changes():
+        goals = decided("drained", facts_of("ready", "ready", Slot.MAIN, change))
+        assert goals.advertise is Advertise.NO
+
+
+def test_a_host_with_one_slot_has_no_goal_for_a_second() -> None:
+    for word, main in itertools.product(PHASES, STATES):
+        goals = policy.decide(SPEC, world.phase(word), facts_of(main, None, Slot.MAIN, None), NOW).goals
+        assert (goals.slot, goals.standby) == (None, ProxyGoal.HOLD)

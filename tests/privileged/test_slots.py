@@ -1,0 +1,157 @@
+"""The turn of the redirect between two slots, by the privileged helper and real rules."""
+
+import pytest
+
+from agent.core.reasons import Reason
+from agent.core.slots import Slot, places
+from agent.host import Host as Paths
+from agent.ports import Trouble
+from tests.privileged.hosts import APP, CONFIG, INBOUND, PROXY_UID, Host, Listeners
+
+PLACES = places()
+MAIN, STANDBY = PLACES[Slot.MAIN], PLACES[Slot.STANDBY]
+ADDRESS = "10.9.0.2"
+SLOTS = (
+    CONFIG.replace(', "fd09::2"', "")
+    .replace(', "fd42::/64"', "")
+    .replace(', "[fd42::9]:443"', "")
+    .replace("user = 2102", "user = 2102\nslots = true")
+)
+
+
+@pytest.fixture
+def two(host: Host) -> Host:
+    host.config.write_text(SLOTS)
+    for place in PLACES.values():
+        host.space.ip(f"addr add {place.address}/32 dev lo scope host label lo:fairlead")
+    return host
+
+
+async def ask(host: Host, verb: str, **words: str) -> dict[str, object]:
+    return dict(await host.helper().ask(verb, Reason.REDIRECT_FAILED, **words))
+
+
+async def on(host: Host) -> None:
+    assert (await ask(host, "redirect set", inbound="on", outbound="on"))["inbound"] == "on"
+
+
+def arrives(host: Host, ears: Listeners) -> str:
+    """The address at which a connection of a peer arrives; for the proxy it was going where it was going."""
+    (address, port), going = ears.heard(host.peer, ADDRESS, APP)
+    assert (port, going) == (INBOUND, (ADDRESS, APP))
+    return address
+
+
+def addresses(host: Host) -> str:
+    return host.space.run("ip", "-4", "address", "show", "dev", "lo")
+
+
+async def test_it_turns_to_the_other_slot_and_back_and_open_streams_stay(two: Host, ears: Listeners) -> None:
+    for place in PLACES.values():
+        ears.add_slot(two.space, place)
+    await on(two)
+    assert arrives(two, ears) == str(MAIN.address)
+    with ears.stream(two.peer, ADDRESS, APP) as stream:
+        for place, slot in ((STANDBY, Slot.STANDBY), (MAIN, Slot.MAIN), (STANDBY, Slot.STANDBY)):
+            answer = await ask(two, "redirect turn", slot=slot.value)
+            assert (answer["inbound"], answer["outbound"]) == ("on", "on")
+            assert arrives(two, ears) == str(place.address)
+            assert (await ask(two, "redirect check")).get("slot", "main") == slot.value
+            assert (await ask(two, "redirect check"))["inbound"] == "on"
+            stream.flow()
+        assert stream.arrived[0] == str(MAIN.address)
+
+
+async def test_the_same_slot_again_changes_nothing(two: Host, ears: Listeners) -> None:
+    ears.add_slot(two.space, MAIN)
+    await on(two)
+    before = two.space.run("nft", "-s", "-a", "list", "table", "inet", "fairlead")
+    await ask(two, "redirect turn", slot="main")
+    assert two.space.run("nft", "-s", "-a", "list", "table", "inet", "fairlead") == before
+
+
+async def refused(host: Host, **words: str) -> Trouble:
+    with pytest.raises(Trouble) as raised:
+        await ask(host, "redirect turn", **words)
+    return raised.value
+
+
+async def test_it_turns_to_no_proxy_that_is_not_ready(two: Host, ears: Listeners) -> None:
+    ears.add_slot(two.space, MAIN)
+    await on(two)
+    assert (await refused(two, slot="standby")).reason is Reason.PROXY_LISTENER_ABSENT
+    admin = ears.add_slot(two.space, STANDBY)
+    admin.ready = 503
+    assert (await refused(two, slot="standby")).reason is Reason.PROXY_STARTING
+    admin.ready, admin.expires = 200, 0.0
+    assert (await refused(two, slot="standby")).reason is Reason.PROXY_UNCERTIFIED
+    assert arrives(two, ears) == str(MAIN.address)
+
+
+async def test_it_turns_to_no_listener_of_another_user(two: Host, ears: Listeners) -> None:
+    ears.add_slot(two.space, MAIN)
+    await on(two)
+    ears.add_slot(two.space, STANDBY, uid=PROXY_UID + 1)
+    assert (await refused(two, slot="standby")).reason is Reason.PROXY_LISTENER_FOREIGN
+    assert arrives(two, ears) == str(MAIN.address)
+
+
+async def test_a_closed_port_stays_closed_by_a_turn(two: Host, ears: Listeners) -> None:
+    for place in PLACES.values():
+        ears.add_slot(two.space, place)
+    await on(two)
+    await ask(two, "redirect block", direction="inbound")
+    assert (await ask(two, "redirect turn", slot="standby"))["inbound"] == "block"
+    with pytest.raises(ConnectionRefusedError):
+        ears.heard(two.peer, ADDRESS, APP)
+    await on(two)
+    assert arrives(two, ears) == str(STANDBY.address)
+
+
+async def test_the_rules_of_another_slot_are_repaired(two: Host, ears: Listeners) -> None:
+    """As after a helper that ended between the rules and the record."""
+    for place in PLACES.values():
+        ears.add_slot(two.space, place)
+    await on(two)
+    await ask(two, "redirect turn", slot="standby")
+    Paths(two.prefix).active_slot.unlink()
+    assert (await ask(two, "redirect check"))["inbound"] == "partial"
+    assert (await refused(two, slot="standby")).reason is Reason.REDIRECT_FAILED
+    await on(two)
+    assert arrives(two, ears) == str(MAIN.address)
+
+
+async def test_the_addresses_come_with_the_rules_and_go_with_them(host: Host, ears: Listeners) -> None:
+    host.config.write_text(SLOTS)
+    await ask(host, "redirect set", inbound="released", outbound="released")
+    assert all(str(place.address) in addresses(host) for place in PLACES.values())
+    for level in ("released", "off"):
+        await ask(host, "redirect set", inbound=level, outbound=level)
+    assert "169.254." not in addresses(host)
+
+
+async def test_a_network_that_this_host_uses_is_not_taken(host: Host, ears: Listeners) -> None:
+    host.config.write_text(SLOTS)
+    host.space.ip("addr add 169.254.41.77/24 dev lo")
+    with pytest.raises(Trouble, match=r"169\.254\.41\.77"):
+        await ask(host, "redirect set", inbound="released", outbound="released")
+    assert str(MAIN.address) not in addresses(host)
+
+
+async def test_a_host_with_one_slot_turns_nothing(host: Host, ears: Listeners) -> None:
+    ears.add_proxy(host.space)
+    await on(host)
+    assert "proxy.slots is false" in (await refused(host, slot="standby")).detail
+    assert "169.254." not in addresses(host)
+    rules = host.space.run("nft", "list", "table", "inet", "fairlead")
+    assert "chain direct" not in rules and "chain slots" not in rules
+
+
+async def test_a_proxy_that_listens_on_every_address_serves_before_its_restart(
+    host: Host, ears: Listeners
+) -> None:
+    """As after the configuration has got slots."""
+    host.config.write_text(SLOTS)
+    ears.add_proxy(host.space)
+    await on(host)
+    assert arrives(host, ears) == str(MAIN.address)
