@@ -61,7 +61,7 @@ from agent.core.policy_slots import with_slots
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import STOPPING, Replacement, Stage
 from agent.core.slots import Slot
-from agent.core.standings import probes_standing, proxy_standing, workload_standing
+from agent.core.standings import probes_standing, proved, proxy_standing, workload_standing
 
 # After READY=1 an unknown fact holds Ready at least this long (design: truth of Ready).
 HOLD_WINDOW = 60.0
@@ -214,7 +214,7 @@ def _replacing(spec: Spec, change: Replacement, phase: Phase, facts: Facts, now:
 
 def _covered(spec: Spec, change: Replacement, phase: Phase, facts: Facts, now: float) -> Goals:
     """The standby serves, so the host stays as Ready as it is. Main stops only while the redirect does not name
-    it."""
+    it, or a new one is not ready."""
     if phase.kind is PhaseKind.DRAINED:
         advertise, reason = Advertise.NO, Reason.DRAINING
     elif retiring(facts):
@@ -224,7 +224,9 @@ def _covered(spec: Spec, change: Replacement, phase: Phase, facts: Facts, now: f
     goals = _serving(spec, facts, now, advertise, reason)
     if change.stage not in STOPPING:
         return goals
-    return replace(goals, proxy=ProxyGoal.STOPPED if facts.active is Slot.STANDBY else ProxyGoal.HOLD)
+    useless = change.stage is Stage.GOING_BACK and proved(facts.proxy, now) is False
+    stops = useless or facts.active is Slot.STANDBY
+    return replace(goals, proxy=ProxyGoal.STOPPED if stops else ProxyGoal.HOLD)
 
 
 # time ----------------------------------------------------------------------------------------------

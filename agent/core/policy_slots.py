@@ -6,7 +6,7 @@ from dataclasses import replace
 from agent.core.facts import UNKNOWN, Facts
 from agent.core.goals import Goals, ProxyGoal, RedirectGoal
 from agent.core.health import Spec
-from agent.core.replacement import Stage
+from agent.core.replacement import WITHOUT_A_STANDBY
 from agent.core.slots import Slot, named, needed
 from agent.core.standings import proved
 
@@ -30,7 +30,7 @@ def with_slots(spec: Spec, facts: Facts, goals: Goals, now: float) -> Goals:
 
 def _standby(spec: Spec, facts: Facts, goals: Goals, leaving: bool) -> ProxyGoal:
     change = facts.change
-    if change is not None and change.stage is Stage.PREPARING:
+    if change is not None and change.stage in WITHOUT_A_STANDBY:
         return ProxyGoal.STOPPED if facts.active is Slot.MAIN else ProxyGoal.HOLD
     covering = change is not None and change.covered and not change.over
     if needed(facts.active, leaving=leaving or covering, kept=spec.standby):

@@ -1,7 +1,8 @@
 """Replacing the proxy of a host that serves: drain, replace, verify, serve; roll back if that fails.
 
 With two slots the standby serves in the meantime, and nothing is drained: it is started first, and the redirect
-turns to it; if it is not proved in time it is stopped, and nothing was touched.
+turns to it; if it is not proved in time it is stopped, and nothing was touched. Where the previous version
+serves in the end, the standby is stopped, and one that is kept starts again with that version too.
 
 Invariants, each tested with the agent killed at every step (tests/loops/test_proxy_replacement.py):
 - in LEAVING a running proxy is the old one, and the binaries are swapped only when no proxy runs;
@@ -24,6 +25,7 @@ class Stage(enum.Enum):
     STARTING = "starting"  # the new one must become ready
     GOING_BACK = "going-back"  # it did not become ready, and is stopped
     RESTORING = "restoring"  # the previous one must become ready
+    WITHDRAWING = "withdrawing"  # the previous one serves; the standby stops, and has its version again
     DONE = "done"
     BACK_AGAIN = "back-again"  # the previous one serves
     FAILED = "failed"  # neither became ready
@@ -38,31 +40,36 @@ class News(enum.Enum):
     STOPPED = "the proxy has stopped and the binaries are swapped"
     NOT_SWAPPED = "the binaries cannot be swapped"
     READY = "the proxy is ready"
+    READY_BESIDE = "the proxy is ready, and there is a standby"
     NOT_READY = "it is not ready in time"
     OVER = "a proxy is ready after all, or the host has left"
 
 
 TRANSITIONS: Mapping[tuple[Stage, News], Stage] = {
     (Stage.PREPARING, News.STOPPED): Stage.COVERING,
-    (Stage.PREPARING, News.NOT_SWAPPED): Stage.BACK_AGAIN,
+    (Stage.PREPARING, News.NOT_SWAPPED): Stage.WITHDRAWING,
     (Stage.COVERING, News.COVERED): Stage.LEAVING,
-    (Stage.COVERING, News.NOT_COVERED): Stage.BACK_AGAIN,
-    (Stage.LEAVING, News.NOT_COVERED): Stage.BACK_AGAIN,
+    (Stage.COVERING, News.NOT_COVERED): Stage.WITHDRAWING,
+    (Stage.LEAVING, News.NOT_COVERED): Stage.WITHDRAWING,
     (Stage.LEAVING, News.STOPPED): Stage.STARTING,
     (Stage.LEAVING, News.NOT_SWAPPED): Stage.RESTORING,
     (Stage.STARTING, News.READY): Stage.DONE,
     (Stage.STARTING, News.NOT_READY): Stage.GOING_BACK,
     (Stage.GOING_BACK, News.STOPPED): Stage.RESTORING,
     (Stage.GOING_BACK, News.NOT_SWAPPED): Stage.FAILED,
+    (Stage.GOING_BACK, News.READY_BESIDE): Stage.DONE,
     (Stage.RESTORING, News.READY): Stage.BACK_AGAIN,
+    (Stage.RESTORING, News.READY_BESIDE): Stage.WITHDRAWING,
     (Stage.RESTORING, News.NOT_READY): Stage.FAILED,
+    (Stage.WITHDRAWING, News.STOPPED): Stage.BACK_AGAIN,
+    (Stage.WITHDRAWING, News.NOT_SWAPPED): Stage.BACK_AGAIN,
     (Stage.FAILED, News.OVER): Stage.CLEARED,
     (Stage.BACK_AGAIN, News.OVER): Stage.CLEARED,
 }
 _WITH_THE_WANTED = frozenset({Stage.PREPARING, Stage.COVERING, Stage.LEAVING, Stage.STARTING, Stage.DONE})
 ENDS = frozenset({Stage.DONE, Stage.BACK_AGAIN, Stage.FAILED, Stage.CLEARED})
 STOPPING = frozenset({Stage.LEAVING, Stage.GOING_BACK})
-PREPARATIONS = frozenset({Stage.PREPARING, Stage.COVERING})  # main is as before
+WITHOUT_A_STANDBY = frozenset({Stage.PREPARING, Stage.WITHDRAWING})  # it stops, and its version is set
 
 
 class Illegal(Exception):
@@ -72,8 +79,7 @@ class Illegal(Exception):
 @dataclass(frozen=True)
 class Replacement:
     """`wanted`, `previous`: versions; both "" if the same binary is only restarted. `detail`: why it did
-    not work. `since`: when the stage began, on the loop's clock. `covered`:
-    the standby serves in the meantime."""
+    not work. `since`: when the stage began, on the loop's clock. `covered`: the standby serves in the meantime."""
 
     wanted: str
     previous: str

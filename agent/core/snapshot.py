@@ -106,6 +106,8 @@ def _replacing(spec: Spec, change: Replacement, facts: Facts, goals: Goals, now:
             return "stopping the one that runs"
         case Stage.STARTING:
             return "starting it, and waiting until it is ready"
+        case Stage.WITHDRAWING:
+            return f"the second one did not work ({change.detail}), so it is stopped"
         case Stage.GOING_BACK:
             return f"it did not become ready ({change.detail}), so it is stopped"
         case _:

@@ -36,7 +36,8 @@ class TwoSlots(Disk):
     def __init__(self, bad: frozenset[str] = frozenset()) -> None:
         super().__init__(bad)
         self.standby = MemoryHost()
-        self.covers, self.standby_runs = OLD, OLD
+        self.covers, self.standby_runs = "", OLD  # the version of its next start, "": the current one
+        self.bad_in_main: frozenset[str] = frozenset()  # versions that become ready in the standby alone
         self.named = Slot.MAIN
         self.served = False
         self.unserved: list[tuple[str, Slot]] = []
@@ -44,11 +45,20 @@ class TwoSlots(Disk):
 
     async def cover(self, version: str) -> None:
         assert self.standby.running is None, "its version is set only while none runs"
-        self.step(lambda: setattr(self, "covers", version or self.current))
+        self.step(lambda: setattr(self, "covers", version))
+
+    async def use(self, version: str) -> None:
+        await super().use(version)
+        self.covers = ""
 
     def ready(self, slot: Slot) -> bool:
-        host, runs = (self.host, self.runs) if slot is Slot.MAIN else (self.standby, self.standby_runs)
-        return host.running is not None and runs not in self.bad
+        host = self.host if slot is Slot.MAIN else self.standby
+        return host.running is not None and self.works(slot)
+
+    def works(self, slot: Slot) -> bool:
+        if slot is Slot.MAIN:
+            return self.runs not in self.bad | self.bad_in_main
+        return self.standby_runs not in self.bad
 
     def turn(self, slot: Slot) -> None:
         """As the privileged helper does: only to a proxy that is ready."""
@@ -73,22 +83,21 @@ class Runtime(MemoryProxyRuntime):
         if self._slot is Slot.MAIN:
             self._disk.runs = self._disk.current
         else:
-            self._disk.standby_runs = self._disk.covers
+            self._disk.standby_runs = self._disk.covers or self._disk.current
         return await super().start()
 
     async def inspect(self, process: f.Process) -> Reading:
-        runs = self._disk.runs if self._slot is Slot.MAIN else self._disk.standby_runs
-        return STARTING if runs in self._disk.bad else READY
+        return READY if self._disk.works(self._slot) else STARTING
 
 
 class Agent:
     """One life of an agent on that host."""
 
-    def __init__(self, disk: TwoSlots, standby: bool = False) -> None:
+    def __init__(self, disk: TwoSlots, standby: bool = False, ready_within: float = READY_WITHIN) -> None:
         self.disk, self.board = disk, Board()
         self.spec = replace(SLOTS, standby=standby)
         self.replacement = ReplacementLoop(
-            disk, self.spec, self.board, self.board.setter("replacement"), READY_WITHIN
+            disk, self.spec, self.board, self.board.setter("replacement"), ready_within
         )
         self.advertised: list[Advertise] = []
 
@@ -116,9 +125,11 @@ class Agent:
         tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             async with asyncio.timeout(300):
-                while not done():
+                while True:
                     for task in [task for task in tasks if task.done()]:
                         task.result()
+                    if done():
+                        break
                     self.disk.look()
                     await asyncio.sleep(0.05)
         finally:
@@ -146,14 +157,15 @@ class Agent:
         return self.board.goals.value.advertise is Advertise.YES
 
     def over(self) -> bool:
-        """The replacement has ended, main serves again, and the standby has stopped."""
+        """The replacement has ended, main serves again, and the standby has stopped, or stands by."""
         ended = self.disk.record is not None and self.disk.record.over and self.serves()
-        return ended and self.disk.named is Slot.MAIN and self.disk.standby.running is None
+        rests = self.disk.ready(Slot.STANDBY) if self.spec.standby else self.disk.standby.running is None
+        return ended and self.disk.named is Slot.MAIN and rests
 
 
-async def upgraded(disk: TwoSlots, killed_at: tuple[int, bool] | None = None) -> int:
+async def upgraded(disk: TwoSlots, killed_at: tuple[int, bool] | None = None, kept: bool = False) -> int:
     """The whole of it; the number of agents that it took."""
-    agent = Agent(disk)
+    agent = Agent(disk, kept)
     await agent.live(agent.serves)
     disk.killed_at = killed_at
     agents, asked = 1, False
@@ -166,7 +178,7 @@ async def upgraded(disk: TwoSlots, killed_at: tuple[int, bool] | None = None) ->
         return agent.over()
 
     while True:
-        agent = Agent(disk)
+        agent = Agent(disk, kept)
         try:
             await agent.live(begin_and_end)
         except Killed:
@@ -194,16 +206,38 @@ async def test_a_version_that_never_becomes_ready_touches_nothing() -> None:
     assert disk.unserved == []
 
 
-STEPS = {False: 7, True: 4}  # writes and swaps of a covered upgrade, and of one that touches nothing
+async def test_a_version_that_crashes_is_given_up_before_its_time_is_over() -> None:
+    disk = TwoSlots(bad=frozenset({NEW}))
+    agent = Agent(disk)
+    await agent.live(agent.serves)
+    agent, began = Agent(disk, ready_within=1000.0), asyncio.get_running_loop().time()
+    agent.replacement.ask(NEW, OLD, covered=True)
+
+    def crash() -> bool:
+        if disk.standby.running is not None:
+            disk.standby.die(Fault(Reason.PROXY_CRASHED, "exit 1"))
+        return agent.over()
+
+    await agent.live(crash)
+    assert disk.record is not None and (disk.record.stage, disk.covers) == (Stage.BACK_AGAIN, "")
+    assert asyncio.get_running_loop().time() - began < 1000.0
+    assert disk.unserved == []
 
 
+STEPS = {False: 7, True: 6}  # writes and swaps of a covered upgrade, and of one that touches nothing
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["alone", "kept"])
 @pytest.mark.parametrize("happens", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
     ("bad", "number"), [(bad, number) for bad, count in STEPS.items() for number in range(1, count + 1)]
 )
-async def test_with_the_agent_killed_at_each_step(bad: bool, number: int, happens: bool) -> None:
+async def test_with_the_agent_killed_at_each_step(bad: bool, number: int, happens: bool, kept: bool) -> None:
+    """A standby that is kept has the version of main in the end."""
     disk = TwoSlots(bad=frozenset({NEW}) if bad else frozenset())
-    assert await upgraded(disk, (number, happens)) == 2
+    assert await upgraded(disk, (number, happens), kept) == 2
+    assert disk.covers == ""
+    assert not kept or disk.standby_runs == disk.current
     end, version = (Stage.BACK_AGAIN, OLD) if bad else (Stage.DONE, NEW)
     assert disk.record is not None and disk.record.stage is end
     assert (disk.current, disk.runs, disk.named) == (version, version, Slot.MAIN)
@@ -261,3 +295,15 @@ async def test_a_standby_takes_over_when_main_dies_and_main_comes_back() -> None
     assert disk.standby.running is not None, "it is kept"
     with contextlib.suppress(IndexError):
         assert disk.unserved[-1][1] is Slot.MAIN, "only until the redirect turned"
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["alone", "kept"])
+async def test_a_version_that_works_in_the_standby_alone_is_withdrawn_from_it(kept: bool) -> None:
+    """It is ready there, and not in main: main gets the previous one, and so does a standby that is kept."""
+    disk = TwoSlots()
+    disk.bad_in_main = frozenset({NEW})
+    await upgraded(disk, kept=kept)
+    assert disk.record is not None and disk.record.stage is Stage.BACK_AGAIN
+    assert (disk.current, disk.runs, disk.covers) == (OLD, OLD, "")
+    assert not kept or disk.standby_runs == OLD
+    assert disk.unserved == []

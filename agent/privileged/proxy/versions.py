@@ -34,7 +34,7 @@ def linked(prefix: Path, link: str) -> str:
 
 
 def set_current(prefix: Path, version: str) -> dict[str, object]:
-    """Raises Refusal. Repeating it changes nothing."""
+    """Of both slots. Raises Refusal. Repeating it changes nothing."""
     with files.lock(prefix):
         must_be_installed(prefix, version)
         before = linked(prefix, CURRENT)
@@ -42,6 +42,7 @@ def set_current(prefix: Path, version: str) -> dict[str, object]:
             if before:
                 link(prefix, PREVIOUS, before)
             link(prefix, CURRENT, version)
+        _unlink_standby(prefix)
     return {"version": version}
 
 
@@ -51,9 +52,14 @@ def set_standby(prefix: Path, version: str) -> dict[str, object]:
         if version:
             must_be_installed(prefix, version)
             link(prefix, STANDBY, version)
-        elif (folder(prefix) / STANDBY).is_symlink():
-            files.remove(folder(prefix) / STANDBY)
+        else:
+            _unlink_standby(prefix)
     return {"version": version}
+
+
+def _unlink_standby(prefix: Path) -> None:
+    if (folder(prefix) / STANDBY).is_symlink():
+        files.remove(folder(prefix) / STANDBY)
 
 
 def must_be_installed(prefix: Path, version: str) -> None:
