@@ -3,7 +3,7 @@ runs."""
 
 from dataclasses import replace
 
-from agent.core.facts import UNKNOWN, Facts
+from agent.core.facts import UNKNOWN, Facts, Maybe, ProxyFact
 from agent.core.goals import Goals, ProxyGoal, RedirectGoal
 from agent.core.health import Spec
 from agent.core.replacement import WITHOUT_A_STANDBY
@@ -22,10 +22,26 @@ def with_slots(spec: Spec, facts: Facts, goals: Goals, now: float) -> Goals:
     covered = under_way and change is not None and change.covered
     if goals.proxy is ProxyGoal.STOPPED and not covered:  # nothing is served any more
         return replace(goals, standby=ProxyGoal.STOPPED)
-    slot = named(active, proved(facts.proxy, now), proved(facts.standby, now), leaving=leaving)
+    slot = _named(spec, facts, active, now, leaving=leaving)
     goals = replace(goals, standby=_standby(spec, facts, goals, leaving), slot=slot)
     # The levels stay until the redirect names the other: what is decided of this one holds no longer then.
     return goals if slot is active else replace(goals, inbound=RedirectGoal.HOLD, outbound=RedirectGoal.HOLD)
+
+
+def _named(spec: Spec, facts: Facts, active: Slot, now: float, *, leaving: bool) -> Slot:
+    """While the slot that is named serves, the other is proved only once the policy controller has answered it:
+    until then outbound connections could not go through it, and the host would not be Ready for a moment."""
+    main, standby = proved(facts.proxy, now), proved(facts.standby, now)
+    if spec.policy_awaited and main is standby is True:
+        if active is Slot.STANDBY and not _answered(facts.proxy):
+            main = UNKNOWN
+        if active is Slot.MAIN and not _answered(facts.standby):
+            standby = UNKNOWN
+    return named(active, main, standby, leaving=leaving)
+
+
+def _answered(proxy: Maybe[ProxyFact]) -> bool:
+    return proxy is not UNKNOWN and proxy.control is not None and proxy.control.answered
 
 
 def _standby(spec: Spec, facts: Facts, goals: Goals, leaving: bool) -> ProxyGoal:

@@ -78,6 +78,26 @@ def test_a_covered_replacement_takes_nothing_from_a_host_that_serves(stage: Stag
         assert goals.advertise is Advertise.YES
 
 
+@pytest.mark.parametrize("active", Slot)
+def test_it_does_not_turn_to_a_proxy_that_the_policy_controller_has_not_answered(active: Slot) -> None:
+    """While the named one serves: the other could not carry what the host opens yet."""
+    stage = Stage.COVERING if active is Slot.MAIN else Stage.STARTING
+    change = Replacement("2.366.0", "2.360.0", stage, since=NOW - 1.0, covered=True)
+    facts = facts_of("ready", "ready", active, change)
+    assert decided("member", facts).slot is not active
+    new = world.proxy("ready", answered=False)
+    waiting = with_other(facts, active, new)
+    assert decided("member", waiting).slot is active
+    alone = with_other(facts_of("stopped", "stopped", active, change), active, new)
+    assert decided("member", alone).slot is not active  # better than nothing
+
+
+def with_other(facts: f.Facts, active: Slot, new: f.Maybe[f.ProxyFact]) -> f.Facts:
+    if active is Slot.MAIN:
+        return dataclasses.replace(facts, standby=new)
+    return dataclasses.replace(facts, proxy=new)
+
+
 def test_a_drained_host_stays_drained_while_it_is_covered() -> None:
     for change in changes():
         goals = decided("drained", facts_of("ready", "ready", Slot.MAIN, change))
