@@ -1,7 +1,9 @@
 """The proxy under the agent: a systemd unit, or a child process where systemd does not run."""
 
+import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from agent.adapters import helper, identity_token, memory, proxy_child, proxy_reading, proxy_unit
@@ -10,8 +12,10 @@ from agent.core import proxy as proxy_core
 from agent.core import slots
 from agent.core.facts import UNKNOWN, ProxyState
 from agent.core.proxy import ProxySettings
+from agent.core.reasons import Reason
 from agent.core.slots import Slot
 from agent.daemon.context import Context
+from agent.privileged.proxy import versions
 
 Runtime = proxy_unit.UnitProxy | proxy_child.ChildProxy
 
@@ -22,23 +26,50 @@ def runtime(it: Context, privileged: helper.Helper) -> Runtime:
     def wanted() -> ProxySettings:
         return settings(it)
 
-    if derived.systemd_owns_the_proxy(it.config, it.host.prefix, booted=_SYSTEMD.exists()):
+    if _by_systemd(it):
         return proxy_unit.UnitProxy(wanted, privileged, it.host.prefix)
-    paths = proxy_child.Paths(
+    return _child(it, privileged, wanted, _paths(it, it.host.child_proxy, it.host.child_proxy_log), Slot.MAIN)
+
+
+def standby(it: Context, privileged: helper.Helper) -> Runtime:
+    prefix = str(it.host.prefix)
+    instead = Path(derived.proxy_binary(it.config, prefix, versions.STANDBY))
+
+    def wanted() -> ProxySettings:
+        version = versions.STANDBY if instead.exists() else ""
+        return derived.proxy_settings(it.config, prefix, version, Slot.STANDBY)
+
+    if _by_systemd(it):
+        return proxy_unit.UnitProxy(wanted, privileged, it.host.prefix, slot=Slot.STANDBY)
+    paths = _paths(it, it.host.child_standby, it.host.child_standby_log)
+    return _child(it, privileged, wanted, dataclasses.replace(paths, instead=instead), Slot.STANDBY)
+
+
+def _by_systemd(it: Context) -> bool:
+    return derived.systemd_owns_the_proxy(it.config, it.host.prefix, booted=_SYSTEMD.exists())
+
+
+def _paths(it: Context, record: Path, log: Path) -> proxy_child.Paths:
+    return proxy_child.Paths(
         binary=derived.proxy_binary(it.config, str(it.host.prefix)),
         trust_anchors=derived.anchors_in_force(it.config, it.host.prefix),
-        record=it.host.child_proxy,
-        log=it.host.child_proxy_log,
+        record=record,
+        log=log,
     )
+
+
+def _child(
+    it: Context,
+    privileged: helper.Helper,
+    wanted: Callable[[], ProxySettings],
+    paths: proxy_child.Paths,
+    slot: Slot,
+) -> proxy_child.ChildProxy:
+    """Where it has a slot, with the slot's address: no unit brings that."""
     preflight = [sys.executable, "-m", "agent.offline.preflight", str(it.host.prefix)]
-    return proxy_child.ChildProxy(wanted, paths, *it.owner, _gate(it), preflight)
-
-
-def standby(it: Context, privileged: helper.Helper) -> proxy_unit.UnitProxy:
-    def wanted() -> ProxySettings:
-        return derived.proxy_settings(it.config, str(it.host.prefix), slot=Slot.STANDBY)
-
-    return proxy_unit.UnitProxy(wanted, privileged, it.host.prefix, slot=Slot.STANDBY)
+    addresses = partial(privileged.ask, "proxy addresses", Reason.PROXY_UNIT_FAILED, slot=slot.value)
+    furnish = addresses if it.spec.slots else None
+    return proxy_child.ChildProxy(wanted, paths, *it.owner, _gate(it), preflight, furnish)
 
 
 def why_drained(it: Context) -> str:

@@ -206,6 +206,15 @@ class Host:
         return self.prefix / "var/log/fairlead/proxy.log"
 
     @property
+    def child_standby(self) -> Path:
+        """The same of the second slot."""
+        return self.agent_run / "proxy-standby.json"
+
+    @property
+    def child_standby_log(self) -> Path:
+        return self.prefix / "var/log/fairlead/proxy-standby.log"
+
+    @property
     def token(self) -> Path:
         """Where the agent puts the service account's token for the proxy's user."""
         return self.prefix / "run/fairlead-token/token"

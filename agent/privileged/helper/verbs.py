@@ -168,6 +168,8 @@ VERBS: Final[Mapping[str, Verb]] = {
     "probe stop": Verb(
         Who.AGENT, Reason.PROBE_FAILING, lambda prefix, given: probe.stop(prefix, given["probe"]), _PROBE
     ),
+    # Before the agent itself starts a proxy there, where no unit does.
+    "proxy addresses": _proxy(lambda prefix, slot: proxy.addresses(prefix, slot)),
     "proxy start": _proxy(lambda prefix, slot: proxy.start(prefix, slot)),
     "proxy stop": _proxy(lambda prefix, slot: proxy.stop(prefix, slot)),
     "proxy term": _proxy(lambda prefix, slot: proxy.term(prefix, slot)),

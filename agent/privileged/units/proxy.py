@@ -36,7 +36,7 @@ def start(prefix: Path, slot: str) -> Answer:
     from agent.privileged.redirect import handlers  # as below: most verbs of the unit need neither rules nor file
 
     programs.there(partial(handlers.guard, prefix))  # a kernel without firewall has nothing to guard by
-    _bring_addresses(prefix, slot)
+    addresses(prefix, slot)
     _bring_grace(prefix, UNITS[slot])
     return _enqueue("start", UNITS[slot])
 
@@ -101,7 +101,7 @@ def _is_starting(pid: str) -> bool:
         return False
 
 
-def _bring_addresses(prefix: Path, slot: str) -> None:
+def addresses(prefix: Path, slot: str) -> Answer:
     """Those of the slots, before a proxy listens there. Raises Refusal: this host has one slot."""
     from agent.config import derived, slotted
     from agent.core.slots import Slot, places
@@ -114,6 +114,7 @@ def _bring_addresses(prefix: Path, slot: str) -> None:
             loopback.add(prefix, [one.address for one in places(place.network).values()], place.network)
     elif slot != "main":
         raise Refusal(f"cannot start a second proxy: {slotted.why_one_slot(config)}")
+    return {}
 
 
 def _bring_grace(prefix: Path, unit: str) -> None:
