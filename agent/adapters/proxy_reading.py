@@ -28,18 +28,23 @@ ADMIN_WITHIN = 1.0  # seconds for one page
 _HEADERS = {"Host": f"{ADMIN.host}:{ADMIN.port}"}
 
 
+EVERYWHERE = "0.0.0.0"
+
+
 async def read(settings: ProxySettings) -> Reading:
     """One inspection, within little more than a second. A part that cannot be read is UNKNOWN: after a
     timeout, or a 403 of a policy."""
+    settings = dataclasses.replace(settings, slot=settings.named)  # it serves where the rules lead
     server = _server(settings)
     pages = (_page(path, server=server) for path in ("/live", "/ready", "/metrics"))
     live, ready, metrics = await asyncio.gather(*pages)
-    inbound, outbound, uids = _listening(settings)
+    inbound, outbound, uids, everywhere = _listening(settings)
     return dataclasses.replace(
         proxy_pages.reading(live, ready, metrics, proxy.controllers(settings)[0]),
         inbound_listening=inbound,
         outbound_listening=outbound,
         listener_uids=uids,
+        everywhere=everywhere,
     )
 
 
@@ -47,16 +52,15 @@ def _server(settings: ProxySettings) -> Server:
     return Server(*proxy.admin_listener(settings))
 
 
-def _listening(settings: ProxySettings) -> tuple[Maybe[bool], Maybe[bool], Maybe[frozenset[int]]]:
+def _listening(settings: ProxySettings) -> tuple[Maybe[bool], Maybe[bool], Maybe[frozenset[int]], bool]:
     """Whether there are listeners on the proxy's addresses, and their users; also of the admin port, on which a
-    reading depends."""
+    reading depends. The last: it has slots and listens at every address, where rules of a slot lead too."""
     owners = listeners()
     inbound, outbound = proxy.inbound_listener(settings), proxy.outbound_listeners(settings)
+    everywhere = settings.slot is not None and inbound not in owners and (EVERYWHERE, inbound[1]) in owners
+    inbound = (EVERYWHERE, inbound[1]) if everywhere else inbound
     uids = {owners[one] for one in (inbound, *outbound, proxy.admin_listener(settings)) if one in owners}
-    # A proxy that was started before there were slots listens on every address, and a slot's is one of them.
-    everywhere = [("0.0.0.0", inbound[1])] if settings.slot is not None else []
-    heard = any(one in owners for one in (inbound, *everywhere))
-    return heard, all(one in owners for one in outbound), frozenset(uids)
+    return inbound in owners, all(one in owners for one in outbound), frozenset(uids), everywhere
 
 
 def listeners() -> dict[tuple[str, int], int]:

@@ -35,8 +35,8 @@ def policy_spec(config: Config, root: Path, boot_id: str) -> Spec:
         probe_window=first_verdicts_within(config.probes),
         settle=config.drain.settle,
         drain_timeout=config.drain.timeout,
-        slots=slot_in_force(config, root, Slot.MAIN) is not None,
-        standby=config.proxy.standby,
+        slots=slot_named(config, root, Slot.MAIN) is not None,
+        standby=config.proxy.standby and slot_in_force(config, root, Slot.STANDBY) is not None,
         policy_awaited=config.proxy.default_inbound_policy != "deny",
         outbound_only=config.identity.mode == "token",
         address_translated=config.host.address_translated,
@@ -57,7 +57,14 @@ def _approved(config: Config, root: Path) -> Config:
 
 
 def slot_in_force(config: Config, root: Path, slot: Slot) -> Place | None:
-    """The same, by the redirect that root approved last: a listener that no rule names would serve nobody."""
+    """Where the next proxy of this slot listens. Where an edited configuration has other slots than the approved
+    one, whose rules are in force, at every address: the rules of both lead there."""
+    wanted, named = slotted.place(config, slot), slot_named(config, root, slot)
+    return wanted if wanted == named else None
+
+
+def slot_named(config: Config, root: Path, slot: Slot) -> Place | None:
+    """Where the rules of the redirect that root approved last lead to."""
     return slotted.place(_approved(config, root), slot)
 
 
@@ -124,6 +131,7 @@ def proxy_settings(config: Config, prefix: str = "", version: str = "", slot: Sl
         identity_folder=str(Host(root).proxy_identity) if by_token else "",
         cluster_networks=_texts(control.cluster_networks),
         slot=slot_in_force(config, root, slot),
+        named=slot_named(config, root, slot),
         extra=proxy.environment,
     )
 

@@ -137,6 +137,7 @@ class ProxyFact:
     fault: Fault | None = None
     launching: bool = False  # none runs so far, and one may any moment
     control: Control | None = None  # None: its metrics were not read so far
+    everywhere: bool = False  # it listens at every address, so no proxy of another slot can
     read_at: float | None = field(default=None, compare=False)  # when its reading began, on the loop's clock
 
 

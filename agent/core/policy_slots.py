@@ -49,7 +49,10 @@ def _standby(spec: Spec, facts: Facts, goals: Goals, leaving: bool) -> ProxyGoal
     if change is not None and change.stage in WITHOUT_A_STANDBY:
         return ProxyGoal.STOPPED if facts.active is Slot.MAIN else ProxyGoal.HOLD
     covering = change is not None and change.covered and not change.over
-    if needed(facts.active, leaving=leaving or covering, kept=spec.standby):
+    if not (covering or facts.active is Slot.STANDBY) and spec.standby and facts.proxy is UNKNOWN:
+        return ProxyGoal.HOLD
+    kept = spec.standby and not (facts.proxy is not UNKNOWN and facts.proxy.everywhere)
+    if needed(facts.active, leaving=leaving or covering, kept=kept):
         wanted = goals.proxy is ProxyGoal.RUNNING or leaving or covering
         return ProxyGoal.RUNNING if wanted else ProxyGoal.HOLD
     return ProxyGoal.STOPPED

@@ -62,6 +62,7 @@ class ProxySettings:
     identity_folder: str = ""
     cluster_networks: tuple[str, ...] = ()
     slot: Place | None = None  # where it listens; None: the host has one slot
+    named: Place | None = None  # where the rules in force lead to; an edited configuration may have another slot
     extra: tuple[tuple[str, str], ...] = ()  # variables by their whole names, each of which may_be_extra
 
     @property
@@ -323,6 +324,7 @@ class Reading:
     in_flight: Maybe[int] = UNKNOWN
     control: Maybe[Counters] = UNKNOWN  # of its policy client
     worker_lost: Maybe[bool] = UNKNOWN  # by its log; looked at only where it can happen
+    everywhere: bool = False  # it listens at every address, although there are slots
 
 
 Judgement = tuple[ProxyState, Fault | None, float | None]

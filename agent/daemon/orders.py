@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from agent.adapters import proxy_reading
 from agent.config import Config, derived
 from agent.core import releases
@@ -47,7 +49,7 @@ class Orders:
         despite known faults."""
         version = self._installed(str(words.get("version", "")))
         await self._proved(version, words)
-        self._replacement.ask(version, self._current(), not self._why_drained())
+        self._replacement.ask(version, self._current(), self._covered())
 
     async def rollback(self, words: Mapping[str, Any]) -> None:
         """`{}`: to the version before."""
@@ -60,13 +62,20 @@ class Orders:
             why = f"{previous} did not become ready when it was tried"
             raise Trouble(Reason.PROXY_BINARY_UNUSABLE, why, remedy=_CHOOSE)
         await self._proved(self._installed(previous), words)
-        self._replacement.ask(previous, self._current(), not self._why_drained())
+        self._replacement.ask(previous, self._current(), self._covered())
+
+    def _covered(self) -> bool:
+        """The second slot serves in the meantime. Where there are to be two, the log says why it cannot."""
+        why = self._why_drained()
+        if why and self._config.proxy.slots:
+            structlog.get_logger().warning("the host is drained before its proxy is replaced", why=why)
+        return not why
 
     async def restart(self, words: Mapping[str, Any]) -> None:
         """`{}`: restart the same binary, drained first."""
         self._must_be_here()
         await self._proved("", words)
-        self._replacement.ask("", "", not self._why_drained())
+        self._replacement.ask("", "", self._covered())
 
     async def check(self, words: Mapping[str, Any]) -> Mapping[str, Any]:
         """`{"version": V}` or `{}`: the known faults of its start; nothing is changed."""

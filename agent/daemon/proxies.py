@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from agent.adapters import helper, identity_token, memory, proxy_child, proxy_reading, proxy_unit
+from agent.adapters import helper, identity_token, memory, proxy_child, proxy_unit
 from agent.config import derived, slotted
 from agent.core import proxy as proxy_core
 from agent.core import slots
@@ -19,6 +19,7 @@ from agent.privileged.proxy import versions
 
 Runtime = proxy_unit.UnitProxy | proxy_child.ChildProxy
 
+NOT_APPROVED = "the slots of this configuration are not approved yet"
 _SYSTEMD = Path("/run/systemd/system")  # exists on a host that systemd has booted: sd_booted(3)
 
 
@@ -76,14 +77,15 @@ def why_drained(it: Context) -> str:
     """Why a replacement drains the host first; "": the second slot can serve in the meantime."""
     facts = it.board.facts.value
     if not it.spec.slots:
-        return slotted.why_one_slot(it.config) or "the redirect of this configuration is not approved yet"
+        return slotted.why_one_slot(it.config) or NOT_APPROVED
+    if derived.slot_in_force(it.config, it.host.prefix, Slot.MAIN) is None:
+        return NOT_APPROVED
     main = facts.proxy
     if facts.active is not Slot.MAIN or main is UNKNOWN or main.state is not ProxyState.READY:
         return "the proxy is not ready, or the second slot serves already"
     assert main.process is not None
-    wanted = settings(it)
-    if proxy_core.inbound_listener(wanted) not in proxy_reading.listeners():
-        return "the running proxy was started before there were slots"
+    if main.everywhere:
+        return "the running proxy was started before there were slots, and listens on every address"
     return slots.room(*memory.left_and_taken(main.process.pid))
 
 

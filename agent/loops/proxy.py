@@ -322,6 +322,7 @@ class ProxyLoop:
                 restarts=self._restarts,
                 fault=fault,
                 control=life.control,
+                everywhere=reading.everywhere,
                 read_at=began,
             )
         )

@@ -108,3 +108,20 @@ def test_a_host_with_one_slot_has_no_goal_for_a_second() -> None:
     for word, main in itertools.product(PHASES, STATES):
         goals = policy.decide(SPEC, world.phase(word), facts_of(main, None, Slot.MAIN, None), NOW).goals
         assert (goals.slot, goals.standby) == (None, ProxyGoal.HOLD)
+
+
+@pytest.mark.parametrize("active", list(Slot), ids=lambda slot: slot.value)
+def test_a_kept_standby_waits_until_main_has_left_its_place(active: Slot) -> None:
+    """A main from before there were slots listens on every address, and a second proxy would end at once."""
+    kept = dataclasses.replace(SLOTS, standby=True)
+    facts = facts_of("ready", "stopped", active, None)
+    assert not isinstance(facts.proxy, f.Unknown)
+
+    def goal(main: f.Maybe[f.ProxyFact]) -> ProxyGoal:
+        found = dataclasses.replace(facts, proxy=main)
+        return policy.decide(kept, world.phase("member"), found, NOW).goals.standby
+
+    assert goal(facts.proxy) is ProxyGoal.RUNNING
+    expected = {Slot.MAIN: (ProxyGoal.STOPPED, ProxyGoal.HOLD), Slot.STANDBY: (ProxyGoal.RUNNING,) * 2}
+    assert goal(dataclasses.replace(facts.proxy, everywhere=True)) is expected[active][0]
+    assert goal(f.UNKNOWN) is expected[active][1]

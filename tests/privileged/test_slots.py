@@ -155,3 +155,51 @@ async def test_a_proxy_that_listens_on_every_address_serves_before_its_restart(
     ears.add_proxy(host.space)
     await on(host)
     assert arrives(host, ears) == str(MAIN.address)
+
+
+# an edited configuration ------------------------------------------------------------------------------
+
+ONE = SLOTS.replace("slots = true", "slots = false")
+ELSEWHERE = SLOTS.replace("slots = true", 'slots = true\nslot_network = "169.254.42.0/24"')
+
+
+async def approve(host: Host, config: str) -> dict[str, object]:
+    host.config.write_text(config)
+    return await ask(host, "redirect apply", confirm="none")
+
+
+async def test_slots_are_approved_while_the_proxy_listens_on_every_address(host: Host, ears: Listeners) -> None:
+    """It is reached by the rules of both, in both directions of the change."""
+    ears.add_proxy(host.space)
+    for config, at in ((ONE, ADDRESS), (SLOTS, "169.254.41.1"), (ELSEWHERE, "169.254.42.1"), (ONE, ADDRESS)):
+        answer = await approve(host, config)
+        assert (answer["inbound"], answer["outbound"]) == ("on", "on")
+        assert arrives(host, ears) == at
+        held = [line.split()[1] for line in addresses(host).splitlines() if "169.254." in line]
+        assert all(one.startswith(at.rpartition(".")[0]) for one in held) and bool(held) is (at != ADDRESS)
+
+
+@pytest.mark.parametrize("config", [ONE, ELSEWHERE], ids=["one", "elsewhere"])
+@pytest.mark.parametrize("slot", list(Slot), ids=lambda slot: slot.value)
+async def test_slots_are_not_given_up_while_a_proxy_listens_there_alone(
+    two: Host, ears: Listeners, slot: Slot, config: str
+) -> None:
+    for place in PLACES.values() if slot is Slot.STANDBY else [MAIN]:
+        ears.add_slot(two.space, place)
+    await on(two)
+    await ask(two, "redirect turn", slot=slot.value)
+    with pytest.raises(Trouble, match=r"listens at 169\.254\.41\.1 alone") as raised:
+        await approve(two, config)
+    assert "--restart-proxy" in raised.value.fault.way_out
+    assert arrives(two, ears) == str(PLACES[slot].address)
+    assert (await ask(two, "redirect check")).get("slot", "main") == slot.value
+
+
+async def test_slots_that_no_proxy_has_any_more_are_given_up(two: Host, ears: Listeners) -> None:
+    """The record of the second slot goes with them."""
+    await approve(two, SLOTS)
+    Paths(two.prefix).active_slot.write_text("standby\n")
+    ears.add_proxy(two.space)
+    assert (await approve(two, ONE))["inbound"] == "on"
+    assert not Paths(two.prefix).active_slot.exists()
+    assert arrives(two, ears) == ADDRESS

@@ -5,7 +5,7 @@ Law: all code of the privileged helper that reads or sets rules uses this module
 
 import json
 from dataclasses import replace as changed
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from agent.core import slots
@@ -81,19 +81,23 @@ def by(source: Path) -> Live:
 
 def replace(source: Path, rules: Ruleset | None) -> None:
     """By the backend of the configuration below `source`. Raises Refusal; then nothing changed."""
-    _open_slots(records.host(source), rules)
+    prefix = records.host(source)
+    needed = _open_slots(prefix, rules)
     kernel.replace(rules, specification.backend(source))
-    if rules is None:
-        loopback.remove(records.host(source))
+    loopback.remove(prefix, needed)
 
 
-def _open_slots(prefix: Path, rules: Ruleset | None) -> None:
-    """What rules translate to is there before them."""
+def _open_slots(prefix: Path, rules: Ruleset | None) -> frozenset[IPv4Address]:
+    """What rules translate to is there before them; the addresses."""
     every = [rule for chain in (rules.chains if rules else ()) for rule in chain.rules]
     networks = [network for rule in every if rule.action is Action.DROP for network in rule.match.networks]
+    opened: set[IPv4Address] = set()
     for network in networks:
         assert isinstance(network, IPv4Network)
-        loopback.add(prefix, [place.address for place in slots.places(network).values()], network)
+        addresses = [place.address for place in slots.places(network).values()]
+        loopback.add(prefix, addresses, network)
+        opened.update(addresses)
+    return frozenset(opened)
 
 
 def put_on_trial(prefix: Path, new: Ruleset, before: Ruleset, seconds: int) -> None:

@@ -1,6 +1,6 @@
 """The addresses of the proxy's slots on lo. They are ours by their label, so nothing else is ever removed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Final
@@ -31,15 +31,16 @@ def add(prefix: Path, addresses: Iterable[IPv4Address], network: IPv4Network) ->
         _ip("address", "add", f"{address}/32", "dev", "lo", "scope", "host", "label", _LABEL)
 
 
-def remove(prefix: Path) -> None:
-    """All of ours. Raises Refusal."""
+def remove(prefix: Path, needed: Set[IPv4Address] = frozenset()) -> None:
+    """All of ours but these. Raises Refusal."""
     if not Host(prefix).slot_addresses.exists():
         return
     for link in iproute.ip("address", "show", "dev", "lo"):
         for one in link.get("addr_info", []):
-            if one.get("label") == _LABEL:
+            if one.get("label") == _LABEL and IPv4Address(one["local"]) not in needed:
                 _ip("address", "delete", f"{one['local']}/{one['prefixlen']}", "dev", "lo")
-    files.remove(Host(prefix).slot_addresses)
+    if not needed:
+        files.remove(Host(prefix).slot_addresses)
 
 
 def _ip(*words: str) -> None:
