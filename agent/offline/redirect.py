@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.adapters import interfaces
-from agent.config import HostConfig, slotted
+from agent.config import HostConfig
 from agent.config.refusals import refusals
 from agent.core.facts import Level
 from agent.core.reasons import Fault, Reason
@@ -15,8 +15,10 @@ from agent.core.redirect.departure import Departure
 from agent.core.redirect.spec import differences_from_guide
 from agent.core.redirect.timed import Live
 from agent.core.redirect.unproxied import unproxied
+from agent.core.replacement_way import Obstacle, obstacle
 from agent.host import Host
 from agent.host.listeners import listening
+from agent.offline import replacement_way
 from agent.offline.helper import Refused
 from agent.ports import Trouble
 from agent.privileged import Refusal
@@ -55,7 +57,7 @@ class Redirect:
     refusals: tuple[str, ...] = ()  # what is refused to whom while the proxy is not ready
     ready_once: bool = False  # this host has been Ready since it was configured
     unproxied: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # port → other addresses of this host
-    one_slot: str = ""  # why the proxy has one slot; "": it has two
+    replacement: Obstacle | None = None  # why the proxy is replaced after a drain; None: without one
     absent: Fault | None = None  # addresses of the configuration that this host does not have; or lo is down
 
 
@@ -92,7 +94,7 @@ def read(prefix: str) -> Redirect:
         refusals=tuple(refusals(config)),
         ready_once=_ready_once(root),
         unproxied=_unproxied(spec),
-        one_slot=slotted.why_one_slot(config),
+        replacement=obstacle(replacement_way.read(config, prefix)),
         absent=_absent(config.host),
     )
 

@@ -1,9 +1,9 @@
 """The addresses of the proxy's slots on lo. They are ours by their label, so nothing else is ever removed."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from agent.core.reasons import Reason
 from agent.host import Host
@@ -21,14 +21,23 @@ def add(prefix: Path, addresses: Iterable[IPv4Address], network: IPv4Network) ->
     missing = [address for address in addresses if str(address) not in ours]
     if not missing:
         return
-    for name, one in held:
-        taken = one["family"] == "inet" and IPv4Address(one["local"]) in network
-        if taken and one.get("label") != _LABEL:
-            detail = f"cannot use {network} for slots: {name} has {one['local']}; set proxy.slot_network"
-            raise Refusal(detail, Reason.REDIRECT_REFUSED)
+    if other := used(links, network):
+        detail = f"cannot use {network} for slots: {other}; set proxy.slot_network"
+        raise Refusal(detail, Reason.REDIRECT_REFUSED)
     files.write(Host(prefix).slot_addresses, "\n")  # from now on there may be some to remove
     for address in missing:
         _ip("address", "add", f"{address}/32", "dev", "lo", "scope", "host", "label", _LABEL)
+
+
+def used(links: Iterable[Mapping[str, Any]], network: IPv4Network) -> str:
+    """What of that network this host has that is not ours, as "eth0 has 169.254.41.7"; "": nothing. `links`: of
+    `ip address`."""
+    for link in links:
+        for one in link.get("addr_info", []):
+            there = one.get("family") == "inet" and IPv4Address(one["local"]) in network
+            if there and one.get("label") != _LABEL:
+                return f"{link['ifname']} has {one['local']}"
+    return ""
 
 
 def remove(prefix: Path, needed: Set[IPv4Address] = frozenset()) -> None:
