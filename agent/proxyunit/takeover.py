@@ -20,7 +20,7 @@ from agent.core import procfs
 from agent.core.slots import Slot
 from agent.proxyunit import prepared
 
-AGAIN = 2.0  # seconds until main is looked for again
+AGAIN = 0.5  # seconds until main is looked for again
 TRIES, SOON = 100, 0.01  # seconds between two of them
 
 
@@ -61,12 +61,14 @@ def _take_over(prefix: str) -> None:
     """By the plan as it is now: it does not hold while the redirect names this slot already."""
     from agent.proxyunit import proof
 
+    began = time.monotonic()
     for _ in range(TRIES):
         plan = prepared.plan(prefix)
         if plan is None or not plan.standby or not proof.listens(proof.of_standby(plan)):
             return
         if prepared.load(prefix, plan, forms.STANDBY, Slot.STANDBY.value):
-            print("the proxy has ended: new connections go to the second slot (prepared)", flush=True)
+            took = (time.monotonic() - began) * 1000
+            print(f"the proxy has ended: new connections go to the second slot ({took:.0f} ms)", flush=True)
             return
         time.sleep(SOON)  # another process sets rules now: the failure policy, where it was faster
 

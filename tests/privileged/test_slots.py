@@ -1,12 +1,16 @@
 """The turn of the redirect between two slots, by the privileged helper and real rules."""
 
+import errno
+import socket
+import struct
+
 import pytest
 
 from agent.core.reasons import Reason
 from agent.core.slots import Slot, places
 from agent.host import Host as Paths
 from agent.ports import Trouble
-from tests.privileged.hosts import APP, CONFIG, INBOUND, PROXY_UID, Host, Listeners
+from tests.privileged.hosts import APP, CONFIG, INBOUND, PROXY_UID, Host, Listeners, dial
 
 PLACES = places()
 MAIN, STANDBY = PLACES[Slot.MAIN], PLACES[Slot.STANDBY]
@@ -203,3 +207,42 @@ async def test_slots_that_no_proxy_has_any_more_are_given_up(two: Host, ears: Li
     assert (await approve(two, ONE))["inbound"] == "on"
     assert not Paths(two.prefix).active_slot.exists()
     assert arrives(two, ears) == ADDRESS
+
+
+async def test_a_connection_between_two_proxies_is_served_late_and_not_refused(two: Host, ears: Listeners) -> None:
+    """It comes after the end of one and before the rules of the other: the client's kernel asks again."""
+    with Listeners() as first:
+        first.add_slot(two.space, MAIN)
+        await on(two)
+    made = two.peer.inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+    with made:
+        made.setblocking(False)
+        assert made.connect_ex((ADDRESS, APP)) == errno.EINPROGRESS
+        while "packets 0 " in (rules := two.space.run("nft", "list", "chain", "inet", "fairlead", "unheard")):
+            assert "counter" in rules and made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        ears.add_slot(two.space, STANDBY)
+        await ask(two, "redirect turn", slot="standby")
+        made.settimeout(10)
+        with ears.accept() as connection:
+            assert connection.getsockname()[0] == str(STANDBY.address)
+
+
+async def test_a_proxy_may_reset_what_it_has_accepted(two: Host, ears: Listeners) -> None:
+    ears.add_slot(two.space, MAIN)
+    await on(two)
+    with dial(two.peer, ADDRESS, APP) as made:
+        with ears.accept() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with pytest.raises(ConnectionResetError):
+            made.recv(1)
+
+
+async def test_a_closed_port_is_refused_at_once(two: Host, ears: Listeners) -> None:
+    """Where no proxy is expected, nobody waits for one."""
+    with Listeners() as first:
+        first.add_slot(two.space, MAIN)
+        await on(two)
+    await ask(two, "redirect block", direction="inbound")
+    for port in (APP, INBOUND):
+        with pytest.raises(ConnectionRefusedError):
+            dial(two.peer, ADDRESS, port)

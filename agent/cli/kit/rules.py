@@ -39,6 +39,8 @@ def _action(rule: Rule) -> str:
 def _conditions(match: Match) -> Iterator[str]:
     if match.opens:
         yield "tcp that opens a connection"
+    if match.resets:
+        yield "tcp that refuses a connection" if match.unheard else "tcp that resets one"
     if match.tracked:
         yield "a tracked state"
     for word, items in (

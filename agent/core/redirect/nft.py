@@ -15,7 +15,7 @@ from agent.core.redirect.rules import Action, Chain, Match, Network, Rule, Rules
 TABLE = {"family": "inet", "name": "fairlead"}
 _IN_TABLE = {"family": "inet", "table": "fairlead"}
 _FLAGS = {"fin": 1, "syn": 2, "rst": 4, "ack": 16}
-_SYN, _MEANINGFUL = 2, 1 | 2 | 4 | 16
+_SYN, _RESET, _MEANINGFUL = 2, 4 | 16, 1 | 2 | 4 | 16
 _FAMILIES = {4: "ip", 6: "ip6"}
 _META = {"iifname": "arrives_by", "oifname": "leaves_by", "skuid": "uids", "skgid": "gids"}
 
@@ -80,6 +80,10 @@ def _match(match: Match) -> list[Json]:
         expressions.append(_test(_payload("tcp", "dport"), {"set": [_span(*span) for span in spans(match.ports)]}))
     if match.opens:
         expressions.append(_test({"&": [_payload("tcp", "flags"), _MEANINGFUL]}, _SYN))
+    if match.resets:
+        expressions.append(_test({"&": [_payload("tcp", "flags"), _MEANINGFUL]}, _RESET))
+    if match.unheard:
+        expressions.append(_test(_payload("tcp", "sequence"), 0))
     return expressions
 
 
@@ -230,8 +234,15 @@ def _equality(left: object, right: object) -> dict[str, object]:
         case {"payload": {"protocol": "tcp", "field": "dport"}}:
             return {"ports": frozenset(port for item in _items(right) for port in _numbers(item))}
         case {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, mask]}:
-            return {"opens": True} if (_bits(mask), _bits(right)) == (_MEANINGFUL, _SYN) else {}
+            return _flags(_bits(mask), _bits(right))
+        case {"payload": {"protocol": "tcp", "field": "sequence"}} if right == 0:
+            return {"unheard": True}
     return {}
+
+
+def _flags(mask: int, wanted: int) -> dict[str, object]:
+    known = {_SYN: "opens", _RESET: "resets"}
+    return {known[wanted]: True} if mask == _MEANINGFUL and wanted in known else {}
 
 
 def _items(value: object) -> Sequence[object]:

@@ -29,6 +29,8 @@ class Match:
     networks: tuple[Network, ...] = ()  # its destination
     ports: frozenset[int] = frozenset()  # its TCP destination
     opens: bool = False  # TCP, and of the flags that matter SYN alone
+    resets: bool = False  # TCP, and of the flags that matter RST and ACK alone
+    unheard: bool = False  # TCP sequence number 0: with RST, it answers a SYN where nobody listens
     tracked: bool = False  # the connection's state is looked up
     foreign: tuple[str, ...] = ()  # read back and not understood: no rule of ours
 

@@ -28,11 +28,16 @@ SKELETON = (
     Chain("outbound_block", "filter", "output", _BLOCK),
     Chain("tracking", "filter", "input", 0),
 )
-# Where the redirect names a slot, two more. Peers dial 4143 themselves at every level, and before a translation
-# nothing from outside is for the address of a slot.
-_OF_SLOTS = frozenset({"direct", "slots"})
-SLOTS = (Chain("direct", "nat", "prerouting", _DIRECT), Chain("slots", "filter", "prerouting", _PRIVATE))
-_INBOUND = frozenset({"inbound", "inbound_block", "guard", "direct", "slots"})
+# Where the redirect names a slot, three more. Peers dial 4143 themselves at every level, and before a translation
+# nothing from outside is for the address of a slot. A connection that comes after the end of the proxy and before
+# the rules that follow it is not refused: the client asks again, and is served by those.
+SLOTS = (
+    Chain("direct", "nat", "prerouting", _DIRECT),
+    Chain("slots", "filter", "prerouting", _PRIVATE),
+    Chain("unheard", "filter", "output", _PRIVATE),
+)
+_OF_SLOTS = frozenset(chain.name for chain in SLOTS)
+_INBOUND = frozenset({"inbound", "inbound_block", "guard"}) | _OF_SLOTS
 _OUTBOUND = frozenset({"outbound", "outbound_block"})
 _EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
@@ -59,7 +64,7 @@ def ruleset(spec: RedirectSpec, inbound: Level, outbound: Level) -> Ruleset | No
         # The first tells RELEASED from a redirect whose rules are missing; the guard permits that port anyway.
         let_go = _skip("guard: nothing is redirected inbound", Match(ports=frozenset({spec.inbound_listener})))
         rules["guard"] = (*([let_go] if inbound is Level.RELEASED else []), *_guard(spec))
-    rules |= _slots(spec)
+    rules |= _slots(spec, inbound)
     chains = sorted((*SKELETON, *(SLOTS if spec.private else ())), key=lambda chain: chain.name)
     return Ruleset(tuple(replace(chain, rules=ordered(rules.get(chain.name, ()))) for chain in chains))
 
@@ -90,13 +95,14 @@ def _hit(level: Level, listener: int, at: IPv4Address | None = None) -> Hit:
 # rules ---------------------------------------------------------------------------------------------
 
 
-def _slots(spec: RedirectSpec) -> dict[str, tuple[Rule, ...]]:
+def _slots(spec: RedirectSpec, inbound: Level) -> dict[str, tuple[Rule, ...]]:
     if spec.private is None or spec.inbound_at is None:
         return {}
     dialled = Match(ports=frozenset({spec.inbound_listener}), opens=True)
     own = [ip_network(address) for address in spec.addresses]
     hit = (Action.REDIRECT, spec.inbound_listener, spec.inbound_at)
     here = Match(arrives_by=frozenset({"lo"}))
+    refusal = Rule("unheard", Match(sources=(spec.private,), resets=True, unheard=True), Action.DROP)
     return {
         "direct": (
             _skip("direct: from this host", here),
@@ -106,6 +112,7 @@ def _slots(spec: RedirectSpec) -> dict[str, tuple[Rule, ...]]:
             _skip("slots: from this host", here),
             Rule("slots: from outside", Match(networks=(spec.private,)), Action.DROP),
         ),
+        "unheard": (refusal,) if inbound is Level.ON else (),
     }
 
 
