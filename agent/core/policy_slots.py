@@ -6,9 +6,10 @@ from dataclasses import replace
 from agent.core.facts import UNKNOWN, Facts, Maybe, ProxyFact
 from agent.core.goals import Goals, ProxyGoal, RedirectGoal
 from agent.core.health import Spec
+from agent.core.reasons import Fault, Reason
 from agent.core.replacement import WITHOUT_A_STANDBY
 from agent.core.slots import Slot, named, needed
-from agent.core.standings import proved
+from agent.core.standings import proved, standing_of
 
 
 def with_slots(spec: Spec, facts: Facts, goals: Goals, now: float) -> Goals:
@@ -56,3 +57,18 @@ def _standby(spec: Spec, facts: Facts, goals: Goals, leaving: bool) -> ProxyGoal
         wanted = goals.proxy is ProxyGoal.RUNNING or leaving or covering
         return ProxyGoal.RUNNING if wanted else ProxyGoal.HOLD
     return ProxyGoal.STOPPED
+
+
+def remark(spec: Spec, facts: Facts, now: float) -> Fault | None:
+    """A standby is kept, and the proxy that does not serve now could not take over."""
+    change = facts.change
+    under_way = change is not None and not change.over
+    if not spec.standby or under_way or facts.standby is UNKNOWN or proved(facts.serving, now) is not True:
+        return None
+    if facts.proxy is not UNKNOWN and facts.proxy.everywhere:
+        why = "the running proxy was started before there were slots: fairlead proxy restart"
+        return Fault(Reason.STANDBY_NOT_READY, why)
+    other = standing_of(facts.standby if facts.active is Slot.MAIN else facts.proxy, now)
+    if not isinstance(other, Fault):
+        return None
+    return Fault(Reason.STANDBY_NOT_READY, f"{other.reason.value}: {other.detail or other.entry.text}")

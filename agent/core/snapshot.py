@@ -12,6 +12,7 @@ from agent.core.goals import Advertise, Goals, ProxyGoal
 from agent.core.health import Spec, Standing, Sure
 from agent.core.policy_drain import announced, has_drained, has_left
 from agent.core.policy_identity import identity_remarks, untrusted
+from agent.core.policy_slots import remark
 from agent.core.reasons import REGISTRY, Fault, Reason
 from agent.core.replacement import Replacement, Stage
 from agent.core.standings import ports_standing
@@ -150,7 +151,7 @@ def problems(spec: Spec, facts: Facts, now: float, phase: Maybe[Phase] = UNKNOWN
         if isinstance(standing, Fault):
             faults.setdefault(standing.reason, standing)
     if phase is not UNKNOWN and phase.kind is PhaseKind.LEFT:
-        intended = {Reason.LEFT}
+        intended = {Reason.LEFT, Reason.STANDBY_NOT_READY}
         if _stopped_as_intended(facts) and facts.proxy is not UNKNOWN and facts.proxy.fault is not None:
             intended.add(facts.proxy.fault.reason)
         faults = {reason: fault for reason, fault in faults.items() if reason not in intended}
@@ -170,6 +171,7 @@ def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
         yield facts.redirect.suspended
         yield facts.redirect.edited
         yield facts.redirect.firewall
+    yield remark(spec, facts, now)
     yield _outcome(facts)
     yield from (fault for fault in (facts.configuration, facts.folders, facts.metrics) if fault is not UNKNOWN)
     yield from restart_pending.remarks(facts)

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from agent.core import facts as f
-from agent.core import policy
+from agent.core import policy, snapshot
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal
+from agent.core.policy_slots import remark
+from agent.core.reasons import Reason
 from agent.core.replacement import ENDS, Replacement, Stage
 from agent.core.slots import Slot
 from agent.core.standings import proved
@@ -125,3 +127,32 @@ def test_a_kept_standby_waits_until_main_has_left_its_place(active: Slot) -> Non
     expected = {Slot.MAIN: (ProxyGoal.STOPPED, ProxyGoal.HOLD), Slot.STANDBY: (ProxyGoal.RUNNING,) * 2}
     assert goal(dataclasses.replace(facts.proxy, everywhere=True)) is expected[active][0]
     assert goal(f.UNKNOWN) is expected[active][1]
+
+
+@pytest.mark.parametrize("active", list(Slot), ids=lambda slot: slot.value)
+def test_a_proxy_that_could_not_take_over_is_a_warning_and_is_never_named(active: Slot) -> None:
+    kept = dataclasses.replace(SLOTS, standby=True)
+    for state in STATES[1:]:
+        states = ("ready", state) if active is Slot.MAIN else (state, "ready")
+        facts = facts_of(*states, active, None)
+        found = [fault.reason for fault in snapshot.problems(kept, facts, NOW, world.phase("member"))]
+        assert found == ([] if state == "ready" else [Reason.STANDBY_NOT_READY])
+        assert (state == "ready") or decided("member", facts).slot is active
+        assert list(snapshot.problems(SLOTS, facts, NOW, world.phase("member"))) == []
+
+
+def test_nobody_misses_a_standby_while_it_is_replaced_or_nothing_serves() -> None:
+    kept = dataclasses.replace(SLOTS, standby=True)
+    for change in changes():
+        facts = facts_of("ready", "stopped", Slot.MAIN, change)
+        expected = change is None or change.over
+        assert (remark(kept, facts, NOW) is not None) is expected
+    assert remark(kept, facts_of("stopped", "stopped", Slot.MAIN, None), NOW) is None
+
+
+def test_a_main_from_before_there_were_slots_is_named_as_the_cause() -> None:
+    facts = facts_of("ready", "stopped", Slot.MAIN, None)
+    assert not isinstance(facts.proxy, f.Unknown)
+    facts = dataclasses.replace(facts, proxy=dataclasses.replace(facts.proxy, everywhere=True))
+    fault = remark(dataclasses.replace(SLOTS, standby=True), facts, NOW)
+    assert fault is not None and "fairlead proxy restart" in fault.detail
