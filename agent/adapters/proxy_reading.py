@@ -25,7 +25,10 @@ from agent.ports import Trouble
 ADMIN = Server("127.0.0.1", proxy.ADMIN_PORT)
 FILTERS = "a filter is a level or target=level, separated by commas: warn,linkerd=info"
 ADMIN_WITHIN = 1.0  # seconds for one page
-_HEADERS = {"Host": f"{ADMIN.host}:{ADMIN.port}"}
+
+
+def _headers(server: Server) -> dict[str, str]:
+    return {"Host": f"{server.host}:{server.port}"}
 
 
 EVERYWHERE = "0.0.0.0"
@@ -90,7 +93,7 @@ async def _page(path: str, method: str = "GET", body: bytes = b"", server: Serve
     """One page, bounded in time and size. Refused is knowledge (nothing listens), anything else is not."""
     try:
         async with asyncio.timeout(ADMIN_WITHIN):
-            return await _asked(Request(method, path, {"Host": f"{server.host}:{server.port}"}, body), server)
+            return await _asked(Request(method, path, _headers(server), body), server)
     except ConnectionRefusedError:
         return Page(REFUSED)
     except (Broken, OSError):
@@ -112,14 +115,19 @@ async def _asked(request: Request, server: Server) -> Page:
         connection.abort()
 
 
-async def metrics() -> AsyncGenerator[bytes, None]:
+def admin(port: int) -> Server:
+    """Of the proxy of a slot."""
+    return ADMIN if port == ADMIN.port else Server(ADMIN.host, port)
+
+
+async def metrics(server: Server | None = None) -> AsyncGenerator[bytes, None]:
     """Its page of metrics in chunks; none where there is no such page, and an end where it breaks off."""
     with contextlib.suppress(Broken, OSError):
         async with asyncio.timeout(ADMIN_WITHIN):
-            connection = await http_client.connect(ADMIN)
+            connection = await http_client.connect(server := server or ADMIN)
         try:
             async with asyncio.timeout(ADMIN_WITHIN):
-                answer = await connection.send(Request("GET", "/metrics", _HEADERS))
+                answer = await connection.send(Request("GET", "/metrics", _headers(server)))
             if answer.status == HTTPStatus.OK:
                 async for chunk in answer.chunks(ADMIN_WITHIN):
                     yield chunk
@@ -143,23 +151,23 @@ async def environment() -> dict[str, str | None]:
     return variables
 
 
-async def log_level(wanted: str = "") -> str:
+async def log_level(wanted: str = "", server: Server | None = None) -> str:
     """The running proxy's log filter; with `wanted`, after it was set, until the proxy ends. Raises Trouble: the
     proxy does not take it (400), cannot be reached, or forbids it."""
     path = "/proxy-log-level"
     if wanted:
-        page = await _reached(path, "PUT", wanted.encode())
+        page = await _reached(path, "PUT", wanted.encode(), server)
         said = page.text[:200].strip()
         if page.status == HTTPStatus.BAD_REQUEST:
             raise Trouble(Reason.PROXY_UNREADABLE, f"it refuses {wanted!r}: {said}", remedy=FILTERS)
         _must_be_taken(page.status, said)
-    page = await _reached(path)
+    page = await _reached(path, server=server)
     _must_be_taken(page.status, page.text.strip()[:200])
     return page.text.strip()
 
 
-async def _reached(path: str, method: str = "GET", body: bytes = b"") -> Page:
-    page = await _page(path, method, body)
+async def _reached(path: str, method: str = "GET", body: bytes = b"", server: Server | None = None) -> Page:
+    page = await _page(path, method, body, server or ADMIN)
     if page.status in (REFUSED, UNREADABLE):
         raise Trouble(Reason.PROXY_UNREADABLE, "its admin port cannot be reached")
     return page

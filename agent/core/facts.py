@@ -330,6 +330,9 @@ class Facts:
         """Of the proxy that new connections reach."""
         return self.proxy if self.active is Slot.MAIN else self.standby
 
+    def of(self, slot: Slot) -> "Maybe[ProxyFact]":
+        return self.proxy if slot is Slot.MAIN else self.standby
+
     @property
     def change(self) -> Replacement | None:
         """The replacement of the proxy that is known of, under way or over."""

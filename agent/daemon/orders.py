@@ -7,12 +7,12 @@ from typing import Any
 
 import structlog
 
-from agent.adapters import proxy_reading
 from agent.config import Config, derived
 from agent.core import releases
 from agent.core.facts import UNKNOWN, PhaseKind
 from agent.core.reasons import Reason
 from agent.core.replacement import Stage
+from agent.daemon import log_level
 from agent.loops.board import Board
 from agent.loops.replacement import ReplacementLoop
 from agent.ports import Trouble
@@ -99,8 +99,9 @@ class Orders:
             raise Trouble(trouble.reason, why, remedy=remedy) from trouble
 
     async def log_level(self, words: Mapping[str, Any]) -> Mapping[str, Any]:
-        """`{"filter": F}`: set it; `{}`: return it."""
-        return {"filter": await proxy_reading.log_level(str(words.get("filter", "")))}
+        """`{"filter": F}`: set it in each proxy that runs; `{}`: return that of the one that serves."""
+        wanted = str(words.get("filter", ""))
+        return {"filter": await log_level.set_or_read(self._board.facts.value, wanted)}
 
     def _installed(self, version: str) -> str:
         self._must_be_here()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from agent.core import control_plane, proxy
 from agent.core.crashes import STEADY
-from agent.core.facts import UNKNOWN, Control, Process, ProxyFact, ProxyState
+from agent.core.facts import UNKNOWN, Control, Maybe, Process, ProxyFact, ProxyState
 from agent.core.goals import ProxyGoal
 from agent.core.proxy import Reading
 from agent.core.proxy_end import CRASHES
@@ -274,11 +274,19 @@ class ProxyLoop:
         until = self._now() + (PATIENCE_UNCERTIFIED if uncertified else self._grace + PATIENCE_BEYOND_GRACE)
         idle_since = None
         while (rest := until - self._now()) > 0:
-            idle = await self._runtime.carried(life.process) == 0
+            carried = await self._runtime.carried(life.process)
+            self._left(carried)
+            idle = carried == 0
             idle_since = (self._now() if idle_since is None else idle_since) if idle else None
             if idle_since is not None and self._now() - idle_since >= PATIENCE_IDLE:
                 return
             await asyncio.sleep(min(POLL_DRAINING, rest))
+
+    def _left(self, carried: Maybe[int]) -> None:
+        """Publish what the proxy that ends still carries, as it changes."""
+        fact = self._fact
+        if carried is not UNKNOWN and fact is not None and fact.in_flight != carried:
+            self._tell(dataclasses.replace(fact, in_flight=carried))
 
     async def _try(self, signal: Awaitable[None]) -> None:
         """Report a failure, and try again later."""
