@@ -87,7 +87,8 @@ def decide(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> Verdict
             goals = _leaving(spec, phase, facts, now, Reason.LEFT)
         case PhaseKind.SHUTTING_DOWN:
             goals = _leaving(spec, phase, facts, now, Reason.SHUTTING_DOWN)
-    return Verdict(with_slots(spec, facts, goals, now), _recheck_after(spec, phase, facts, now))
+    goals = _turning(spec, phase, facts, with_slots(spec, facts, goals, now), now)
+    return Verdict(goals, _recheck_after(spec, phase, facts, now))
 
 
 # standings: one aspect of the host each ------------------------------------------------------------
@@ -113,6 +114,20 @@ def _serving(spec: Spec, facts: Facts, now: float, advertise: Advertise, reason:
     running = svid_usable(spec, facts, now)
     inbound, outbound = wanted_levels(spec, facts, now)
     return Goals(ProxyGoal.RUNNING if running else ProxyGoal.HOLD, inbound, outbound, advertise, reason)
+
+
+def _turning(spec: Spec, phase: Phase, facts: Facts, goals: Goals, now: float) -> Goals:
+    """While the redirect turns to a proxy with which the host is ready, Ready stays as it is: the takeover may
+    have turned it already. A turn that was refused holds nothing."""
+    if phase.kind is not PhaseKind.MEMBER or goals.advertise is not Advertise.NO or retiring(facts):
+        return goals
+    if goals.slot in (None, facts.active) or facts.redirect is UNKNOWN or facts.redirect.fault is not None:
+        return goals
+    assert goals.slot is not None
+    turned = replace(facts, redirect=replace(facts.redirect, slot=goals.slot))
+    if _advertise(spec, turned, now)[0] is not Advertise.YES:
+        return goals
+    return replace(goals, advertise=Advertise.HOLD, reason=Reason.STARTING)
 
 
 def _recalling(spec: Spec, phase: Phase, facts: Facts, now: float) -> Goals:

@@ -10,7 +10,7 @@ from agent.core import facts as f
 from agent.core import policy, snapshot
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal
 from agent.core.policy_slots import remark
-from agent.core.reasons import Reason
+from agent.core.reasons import Fault, Reason
 from agent.core.replacement import ENDS, Replacement, Stage
 from agent.core.slots import Slot
 from agent.core.standings import proved
@@ -156,3 +156,17 @@ def test_a_main_from_before_there_were_slots_is_named_as_the_cause() -> None:
     facts = dataclasses.replace(facts, proxy=dataclasses.replace(facts.proxy, everywhere=True))
     fault = remark(dataclasses.replace(SLOTS, standby=True), facts, NOW)
     assert fault is not None and "fairlead proxy restart" in fault.detail
+
+
+@pytest.mark.parametrize("active", list(Slot), ids=lambda slot: slot.value)
+def test_ready_stays_while_the_redirect_turns_to_a_proxy_that_is_ready(active: Slot) -> None:
+    """The one that served has died; the takeover needs 20 ms, and the agent learns of it later."""
+    dead, alive = "stopped", "ready"
+    facts = facts_of(*((dead, alive) if active is Slot.MAIN else (alive, dead)), active, None)
+    goals = decided("member", facts)
+    assert (goals.slot is not active, goals.advertise) == (True, Advertise.HOLD)
+    assert decided("drained", facts).advertise is Advertise.NO
+    assert not isinstance(facts.redirect, f.Unknown)
+    refused = dataclasses.replace(facts.redirect, fault=Fault(Reason.REDIRECT_FAILED))
+    assert decided("member", dataclasses.replace(facts, redirect=refused)).advertise is Advertise.NO
+    assert decided("member", facts_of(dead, dead, active, None)).advertise is Advertise.NO

@@ -66,6 +66,11 @@ class TwoSlots(Disk):
             self.named = slot
             self.turned.append(slot)
 
+    def reboot(self) -> None:
+        """No process is left, and neither is the record of the slot."""
+        self.host.running = self.standby.running = None
+        self.named, self.served = Slot.MAIN, False
+
     def look(self) -> None:
         serves = self.ready(self.named)
         if self.served and not serves:
@@ -163,8 +168,10 @@ class Agent:
         return ended and self.disk.named is Slot.MAIN and rests
 
 
-async def upgraded(disk: TwoSlots, killed_at: tuple[int, bool] | None = None, kept: bool = False) -> int:
-    """The whole of it; the number of agents that it took."""
+async def upgraded(
+    disk: TwoSlots, killed_at: tuple[int, bool] | None = None, kept: bool = False, reboots: bool = False
+) -> int:
+    """The whole of it; the number of agents that it took. `reboots`: the host does, with the agent."""
     agent = Agent(disk, kept)
     await agent.live(agent.serves)
     disk.killed_at = killed_at
@@ -183,9 +190,11 @@ async def upgraded(disk: TwoSlots, killed_at: tuple[int, bool] | None = None, ke
             await agent.live(begin_and_end)
         except Killed:
             agents += 1
+            if reboots:
+                disk.reboot()
             asked = asked and disk.record is not None
             continue
-        assert Advertise.NO not in agent.advertised
+        assert reboots or Advertise.NO not in agent.advertised
         return agents
 
 
@@ -241,6 +250,20 @@ async def test_with_the_agent_killed_at_each_step(bad: bool, number: int, happen
     end, version = (Stage.BACK_AGAIN, OLD) if bad else (Stage.DONE, NEW)
     assert disk.record is not None and disk.record.stage is end
     assert (disk.current, disk.runs, disk.named) == (version, version, Slot.MAIN)
+    assert disk.unserved == []
+
+
+@pytest.mark.parametrize("happens", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    ("bad", "number"), [(bad, number) for bad, count in STEPS.items() for number in range(1, count + 1)]
+)
+async def test_with_a_reboot_at_each_step(bad: bool, number: int, happens: bool) -> None:
+    """It ends as it would have, and the host serves by whichever proxy is ready first, also before that."""
+    disk = TwoSlots(bad=frozenset({NEW}) if bad else frozenset())
+    assert await upgraded(disk, (number, happens), reboots=True) == 2
+    end, version = (Stage.BACK_AGAIN, OLD) if bad else (Stage.DONE, NEW)
+    assert disk.record is not None and disk.record.stage is end
+    assert (disk.current, disk.runs, disk.named, disk.covers) == (version, version, Slot.MAIN, "")
     assert disk.unserved == []
 
 
