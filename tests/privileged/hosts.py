@@ -204,6 +204,10 @@ class Listeners:
         connection.settimeout(5)
         return connection
 
+    def silent(self) -> bool:
+        """No connection waits."""
+        return not select.select(self.sockets, [], [], 0)[0]
+
     def heard(self, space: Namespace, address: str, port: int, uid: int = 1000) -> tuple[Place, Place | None]:
         """Where a connection arrives, and where it was going by the kernel's tracking, if there is any."""
         with dial(space, address, port, uid), self.accept() as connection:

@@ -1,6 +1,7 @@
 """The turn of the redirect between two slots, by the privileged helper and real rules."""
 
 import errno
+import json
 import socket
 import struct
 
@@ -132,6 +133,7 @@ async def test_the_addresses_come_with_the_rules_and_go_with_them(host: Host, ea
     for level in ("released", "off"):
         await ask(host, "redirect set", inbound=level, outbound=level)
     assert "169.254." not in addresses(host)
+    assert "fairlead" not in host.space.run("nft", "list", "tables")
 
 
 async def test_a_network_that_this_host_uses_is_not_taken(host: Host, ears: Listeners) -> None:
@@ -246,3 +248,25 @@ async def test_a_closed_port_is_refused_at_once(two: Host, ears: Listeners) -> N
     for port in (APP, INBOUND):
         with pytest.raises(ConnectionRefusedError):
             dial(two.peer, ADDRESS, port)
+
+
+@pytest.mark.parametrize("slot", list(Slot), ids=lambda slot: slot.value)
+async def test_no_neighbour_learns_the_address_of_a_slot(host: Host, ears: Listeners, slot: Slot) -> None:
+    """Nobody answers ARP for it, and a packet that comes for it all the same is dropped."""
+    host.config.write_text(SLOTS)
+    await ask(host, "redirect set", inbound="released", outbound="released")
+    ears.add_slot(host.space, PLACES[slot])
+    (link,) = {route["dev"] for route in json.loads(host.peer.run("ip", "-j", "route", "get", ADDRESS))}
+    host.peer.ip(f"route add {PLACES[slot].address} dev {link}")
+    with pytest.raises(OSError, match="No route to host"):
+        dial(host.peer, str(PLACES[slot].address), INBOUND)
+    host.peer.ip(f"neigh replace {PLACES[slot].address} lladdr {_mac(host)} dev {link} nud permanent")
+    with pytest.raises(TimeoutError):
+        dial(host.peer, str(PLACES[slot].address), INBOUND, within=1)
+    assert ears.silent()
+
+
+def _mac(host: Host) -> str:
+    (route,) = json.loads(host.space.run("ip", "-j", "route", "get", "10.9.0.1"))
+    (link,) = json.loads(host.space.run("ip", "-j", "link", "show", "dev", route["dev"]))
+    return str(link["address"])
