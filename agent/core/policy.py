@@ -57,7 +57,7 @@ from agent.core.levels import (
 from agent.core.matching import addresses_standing
 from agent.core.policy_drain import HEARD_WITHIN, announced, nothing_to_lose, quiet, retiring, stopped
 from agent.core.policy_identity import identity_standing, margin_of, svid_usable
-from agent.core.policy_slots import with_slots
+from agent.core.policy_slots import unread, with_slots
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import STOPPING, Replacement, Stage
 from agent.core.slots import Slot
@@ -71,6 +71,8 @@ def decide(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> Verdict
     """Goals for this moment. `now`: seconds on the monotonic clock that the facts use."""
     if phase is UNKNOWN:
         return Verdict(Goals(reason=Reason.PHASE_UNREADABLE))
+    if spec.slots and unread(facts):  # a new agent sees a main that is replaced before it sees who serves
+        facts = replace(facts, proxy=UNKNOWN)
     change = facts.replacement
     match phase.kind:
         case PhaseKind.MEMBER | PhaseKind.DRAINED if change is UNKNOWN:

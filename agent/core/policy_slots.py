@@ -15,7 +15,7 @@ from agent.core.standings import proved, standing_of
 def with_slots(spec: Spec, facts: Facts, goals: Goals, now: float) -> Goals:
     """The goals of a host with one slot, and those of the slots. A standby is started only while the proxy is
     wanted; it stops with main, and until then it is kept while the redirect names it."""
-    if not spec.slots or facts.redirect is UNKNOWN or facts.replacement is UNKNOWN:
+    if not spec.slots or unread(facts) or facts.redirect is UNKNOWN or facts.replacement is UNKNOWN:
         return goals
     change, active = facts.change, facts.redirect.slot
     under_way = change is not None and not change.over
@@ -43,6 +43,12 @@ def _named(spec: Spec, facts: Facts, active: Slot, now: float, *, leaving: bool)
 
 def _answered(proxy: Maybe[ProxyFact]) -> bool:
     return proxy is not UNKNOWN and proxy.control is not None and proxy.control.answered
+
+
+def unread(facts: Facts) -> bool:
+    """The rules are not known, and so neither is the proxy that serves."""
+    fact = facts.redirect
+    return fact is UNKNOWN or UNKNOWN in (fact.inbound, fact.outbound)
 
 
 def _standby(spec: Spec, facts: Facts, goals: Goals, leaving: bool) -> ProxyGoal:

@@ -170,3 +170,16 @@ def test_ready_stays_while_the_redirect_turns_to_a_proxy_that_is_ready(active: S
     refused = dataclasses.replace(facts.redirect, fault=Fault(Reason.REDIRECT_FAILED))
     assert decided("member", dataclasses.replace(facts, redirect=refused)).advertise is Advertise.NO
     assert decided("member", facts_of(dead, dead, active, None)).advertise is Advertise.NO
+
+
+@pytest.mark.parametrize("main", STATES[1:])
+def test_an_agent_that_has_not_read_the_rules_closes_nothing(main: str) -> None:
+    """The standby may serve: a main that does not run says nothing then."""
+    for change in changes():
+        facts = facts_of(main, "ready", Slot.STANDBY, change)
+        for rules in (f.UNKNOWN, f.RedirectFact(fault=Fault(Reason.REDIRECT_FAILED))):
+            goals = decided("member", dataclasses.replace(facts, redirect=rules))
+            assert (goals.inbound, goals.outbound) == (RedirectGoal.HOLD, RedirectGoal.HOLD)
+            assert goals.slot is None and goals.proxy is not ProxyGoal.STOPPED
+            if rules is f.UNKNOWN:
+                assert goals.advertise is not Advertise.NO
