@@ -270,3 +270,31 @@ def _mac(host: Host) -> str:
     (route,) = json.loads(host.space.run("ip", "-j", "route", "get", "10.9.0.1"))
     (link,) = json.loads(host.space.run("ip", "-j", "link", "show", "dev", route["dev"]))
     return str(link["address"])
+
+
+async def test_a_trial_goes_on_through_a_turn_and_ends_at_the_same_slot(two: Host, ears: Listeners) -> None:
+    for place in PLACES.values():
+        ears.add_slot(two.space, place)
+    await on(two)
+    two.config.write_text(SLOTS.replace('exempt = ["10.42.0.9:443"]', "exempt = []"))
+    assert "trial" in await ask(two, "redirect apply", confirm="600")
+    for slot in (Slot.STANDBY, Slot.MAIN, Slot.STANDBY):
+        answer = await ask(two, "redirect turn", slot=slot.value)
+        assert (answer["inbound"], answer["outbound"]) == ("on", "on")
+        assert arrives(two, ears) == str(PLACES[slot].address)
+    assert "trial" in await ask(two, "redirect check")
+    await ask(two, "redirect revert")
+    assert arrives(two, ears) == str(STANDBY.address)
+    assert (await ask(two, "redirect check")).get("slot") == "standby"
+    assert (await ask(two, "redirect check"))["inbound"] == "on"
+
+
+async def test_a_turn_lifts_no_suspension(two: Host, ears: Listeners) -> None:
+    for place in PLACES.values():
+        ears.add_slot(two.space, place)
+    await on(two)
+    await ask(two, "redirect remove")
+    answer = await ask(two, "redirect turn", slot="standby")
+    assert (answer["inbound"], "suspended" in answer) == ("released", True)
+    with pytest.raises(ConnectionRefusedError):
+        ears.heard(two.peer, ADDRESS, APP)
