@@ -8,8 +8,9 @@ when one dies; on a host fairlead-takeover.service does that, sooner. The rules 
 import asyncio
 import contextlib
 import os
+import re
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ SETTINGS = {
     'kind = "http"\npath = "/healthz"\n': 'kind = "tcp"\n',
     "[api]\n": "anchors_window = 0\n\n[api]\n",
 }
+RETRIES = 2  # of a request that is lost with its proxy, as retry.linkerd.io/limit sets it
 FEW = 50  # requests before and after what a step does
 
 
@@ -38,6 +40,11 @@ def serves_alone(status: dict[str, Any]) -> bool:
     standby = facts["standby"] != "unknown" and facts["standby"]["state"] == "stopped"
     over = facts["replacement"] is None or facts["replacement"]["stage"] == "done"
     return is_ready(status) and facts["redirect"]["slot"] == "main" and standby and over
+
+
+def ends_with_a_connection(status: dict[str, Any]) -> bool:
+    proxy = status["facts"]["proxy"]
+    return bool(proxy != "unknown" and proxy["state"] == "stopping" and proxy["in_flight"])
 
 
 def stands_by(status: dict[str, Any]) -> bool:
@@ -75,7 +82,20 @@ class Hitless:
         return "meshed, one connection of HTTP/2"
 
     async def _upgrade(self, _: Scene) -> str:
-        return await self._replaced(self._ordered("upgrade", NEXT), NEXT)
+        said = await self._replaced(self._upgraded_with_a_stream, NEXT)
+        return f"a stream ended in the old proxy, which status showed; {said}"
+
+    async def _upgraded_with_a_stream(self) -> None:
+        """A request that has begun before is answered by the old proxy, while that ends."""
+        held = asyncio.create_task(self.client.ask("/held"))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._ordered("upgrade", NEXT)())
+            await until(self.host, ends_with_a_connection, "the old proxy ending, with a connection")
+            _, screen = await self.host.cli("status")
+            must(re.search(r"main proxy .* stopping, \d+ connections? left", screen) is not None, screen)
+            must(not held.done(), "the stream was cut")
+            await self.client.ask("/release")
+        must(await held == "200", "the stream was not answered")
 
     async def _rollback(self, _: Scene) -> str:
         return await self._replaced(self._ordered("rollback"), FIRST)
@@ -98,23 +118,25 @@ class Hitless:
         await asyncio.to_thread(path.write_text, text)
         code, output = await self.host.cli("reload")
         must(code == 0, f"exit {code}: {output}")
-        self.client.retries = True
+        self.client.retries = RETRIES
         return await self._counted(self._killed)
 
     async def _killed(self) -> str:
         status = await until(self.host, stands_by, "a standby that is ready")
-        before, again = status["facts"]["proxy"]["process"]["pid"], self.client.again
+        before, again, ready = _pid(status), self.client.again, self._ready()
         os.kill(before, signal.SIGKILL)
         await until(self.host, lambda s: s["facts"]["redirect"]["slot"] == "standby", "the standby serving")
         await self._more(FEW)
         await until(self.host, lambda s: stands_by(s) and _pid(s) != before, "main serving again")
         await self._more(FEW)
+        must(self._ready() == ready, "Ready was written")
         lost = self.client.again - again
-        return f"the standby took over, and main serves again; {lost} on their way were sent again by the client"
+        said = "the standby took over, and main serves again, Ready=True all the time"
+        return f"{said}; requests that were lost and sent again by the client: {lost}"
 
     # what each step does --------------------------------------------------------------------------
 
-    def _ordered(self, *words: str) -> Callable[[], Awaitable[None]]:
+    def _ordered(self, *words: str) -> Callable[[], Coroutine[Any, Any, None]]:
         async def order() -> None:
             code, output = await self.host.cli("proxy", *words)
             must(code == 0, f"exit {code}: {output}")

@@ -1,6 +1,6 @@
 """An application that speaks HTTP/2 alone, without TLS. python -m agent.sandbox.stage.http2_app ADDRESS:PORT …
 
-A request for /slow?seconds=N is answered after so long; every other one at once.
+A request for /held is answered once somebody asks for /release; every other one at once.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from h2.connection import H2Connection
 from h2.events import RequestReceived, StreamReset
 from h2.exceptions import ProtocolError
 
-from agent.sandbox.stage.app import SLOWEST, listener
+from agent.sandbox.stage.app import listener
 
 ANSWER = b"hello from the application"
 
@@ -25,7 +25,6 @@ class _Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._spoken = H2Connection(H2Configuration(client_side=False))
-        self._slow: dict[int, asyncio.Task[None]] = {}
 
     async def serve(self) -> None:
         """It says nothing before the client does, whom a proxy then knows."""
@@ -37,33 +36,39 @@ class _Client:
                         self._take(event)
                     self._send()
         finally:
-            for task in self._slow.values():
-                task.cancel()
+            _HELD.difference_update([one for one in _HELD if one[0] is self])
             self._writer.close()
 
     def _take(self, event: object) -> None:
         match event:
             case RequestReceived(stream_id=int(stream), headers=headers):
-                path, _, query = dict(headers)[b":path"].decode().partition("?seconds=")
-                seconds = min(float(query or "1"), SLOWEST) if path == "/slow" else 0.0
-                if seconds:
-                    self._slow[stream] = asyncio.create_task(self._later(stream, seconds))
-                else:
-                    self._answer(stream)
-            case StreamReset(stream_id=int(stream)) if stream in self._slow:
-                self._slow.pop(stream).cancel()
+                match dict(headers)[b":path"]:
+                    case b"/held":
+                        _HELD.add((self, stream))
+                    case b"/release":
+                        release()
+                        self.answer(stream)
+                    case _:
+                        self.answer(stream)
+            case StreamReset(stream_id=int(stream)):
+                _HELD.discard((self, stream))
 
-    async def _later(self, stream: int, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-        self._answer(stream)
-        self._send()
-
-    def _answer(self, stream: int) -> None:
+    def answer(self, stream: int) -> None:
         self._spoken.send_headers(stream, [(":status", "200")])
         self._spoken.send_data(stream, ANSWER, end_stream=True)
+        self._send()
 
     def _send(self) -> None:
         self._writer.write(self._spoken.data_to_send())
+
+
+_HELD: set[tuple[_Client, int]] = set()  # requests without an answer, by connection and stream
+
+
+def release() -> None:
+    while _HELD:
+        client, stream = _HELD.pop()
+        client.answer(stream)
 
 
 async def _serve(listen: Sequence[tuple[str, int]]) -> None:

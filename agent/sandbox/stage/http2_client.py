@@ -3,7 +3,7 @@
 At a GOAWAY new requests take a new connection, and those that are open end on the old one; what the GOAWAY does
 not name was not processed, and is sent again (RFC 9113 §6.8). A connection that cannot be opened is tried again,
 as a proxy does while the request waits. A request whose connection breaks before its answer has failed, unless
-`retries`: then it is sent once more, as with Linkerd's retries for requests that may be repeated.
+`retries`: then it is sent again, so many times, as with Linkerd's retries for requests that may be repeated.
 """
 
 import asyncio
@@ -102,7 +102,7 @@ def _frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> 
 
 @dataclass
 class MeshedLoad:
-    """A steady stream of requests to one host. `again`: how many were sent once more after their connection broke.
+    """A steady stream of requests to one host. `again`: how often one was sent again after its connection broke.
     `slowest`: seconds."""
 
     address: str
@@ -110,7 +110,7 @@ class MeshedLoad:
     server_name: str
     context: ssl.SSLContext
     per_second: float = 50.0
-    retries: bool = False
+    retries: int = 0
     sent: int = 0
     again: int = 0
     slowest: float = 0.0
@@ -155,16 +155,16 @@ class MeshedLoad:
 
     async def ask(self, path: str) -> str:
         """Raises OSError."""
-        may_repeat = self.retries
+        left = self.retries
         while True:
             try:
                 return await (await self._open()).ask(path)
             except NotProcessed:
                 continue
             except Broken:
-                if not may_repeat:
+                if not left:
                     raise
-                may_repeat = False
+                left -= 1
                 self.again += 1
 
     async def _open(self) -> Connection:
