@@ -9,6 +9,7 @@ import pytest
 from agent.core import facts as f
 from agent.core import policy, snapshot
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal
+from agent.core.policy_drain import quiet
 from agent.core.policy_slots import remark
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import ENDS, Replacement, Stage
@@ -183,3 +184,13 @@ def test_an_agent_that_has_not_read_the_rules_closes_nothing(main: str) -> None:
             assert goals.slot is None and goals.proxy is not ProxyGoal.STOPPED
             if rules is f.UNKNOWN:
                 assert goals.advertise is not Advertise.NO
+
+
+def test_a_host_is_quiet_once_the_proxies_of_both_slots_are() -> None:
+    """A stream that was accepted before the redirect turned is in the other one."""
+    for main, standby in itertools.product((0, 3), repeat=2):
+        facts = facts_of("ready", "ready", Slot.STANDBY, None)
+        both = world.proxy("ready", main), world.proxy("stopping", standby)
+        assert quiet(dataclasses.replace(facts, proxy=both[0], standby=both[1])) is (main == standby == 0)
+    assert quiet(facts_of("stopped", "stopped", Slot.MAIN, None))
+    assert quiet(facts_of("stopped", None, Slot.MAIN, None)), "a host with one slot"
