@@ -15,7 +15,7 @@ help:
 	@echo 'make sandbox             watch a host join a mesh, all on this machine (root; ARGS=--check: in one go)'
 	@echo 'make test                every test, on the real parts too (ARGS="tests/core -x": handed to pytest)'
 	@echo 'make bench               how fast a death reaches the API server, what a host writes, what the redirect costs,'
-	@echo '                         what the death of a proxy, what the agent costs at rest and an operator by looking at it, and how long a host'
+	@echo '                         what the death and the replacement of a proxy, what the agent costs at rest and an operator by looking at it, and how long a host'
 	@echo '                         takes to enrol and to join'
 	@echo 'make bench-fleet         what a fleet of 1,000 and of 5,000 hosts costs, and how fast a death is noticed'
 	@echo '                         (ARGS="--part handover": a part; docs/scale.md has them)'
@@ -44,6 +44,7 @@ bench:
 	@$(USE)/python -m benchmarks.status
 	@$(USE)/python -m benchmarks.redirect
 	@$(USE)/python -m benchmarks.restart
+	@$(USE)/python -m benchmarks.hitless
 	@$(USE)/python -m benchmarks.enrol
 	@$(USE)/python -m benchmarks.idle
 	@$(USE)/python -m benchmarks.programs

@@ -8,13 +8,15 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from agent.core.anchors import Certificates as Certificates
-from agent.core.facts import Condition, ControlPlaneFact, Level, Maybe, PhaseKind, Process, Svid, Workload
+from agent.core.facts import Condition, ControlPlaneFact, Maybe, PhaseKind, Process, Svid, Workload
 from agent.core.goals import RedirectGoal
 from agent.core.late import dataclass, field
+from agent.core.live_redirect import LiveRedirect as LiveRedirect
 from agent.core.probe import Attempt, ProbeSpec
 from agent.core.proxy import Reading
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import Replacement
+from agent.core.slots import Slot
 from agent.core.token import Claims
 
 
@@ -196,25 +198,6 @@ class ProxyRuntime(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class LiveRedirect:
-    """`edited`: keys of the configuration that differ from the approved one, which is the one in force.
-    `suspended`: why ON is not set again until an operator acts. `superseded`: nothing was set: the proxy has been
-    proved ready since. `unreported`: what `drifted` does not report, where it works at all; "": nothing."""
-
-    inbound: Level
-    outbound: Level
-    edited: str = field(default="", compare=False)
-    suspended: str = field(default="", compare=False)
-    superseded: bool = field(default=False, compare=False)
-    unreported: str = field(default="", compare=False)
-
-    @property
-    def steady(self) -> bool:
-        """No operator is expected to act, and no change is left unreported."""
-        return not (self.edited or self.suspended or self.unreported)
-
-
 class Redirector(Protocol):
     """The kernel's rules, through the privileged helper. Raises Trouble (REDIRECT_*)."""
 
@@ -228,6 +211,10 @@ class Redirector(Protocol):
         """Set both directions to a level (not HOLD) in one transaction. OFF for both deletes the table, after
         RELEASED. Returns what was read back afterwards. `judged`: when the proxy was read as not ready, on the
         loop's clock; while a process that was proved ready later runs, nothing is set."""
+        ...
+
+    async def turn(self, slot: Slot) -> LiveRedirect:
+        """The rules name this slot, at the same levels; only while its proxy is proved ready."""
         ...
 
     async def firewall(self) -> Fault | None:
@@ -295,6 +282,10 @@ class ReplacementStore(Protocol):
 
     def remember(self, change: Replacement) -> None:
         """It is on the disk when this returns. Raises Trouble."""
+        ...
+
+    async def cover(self, version: str) -> None:
+        """The same of the standby's next start; "": the current one. Raises Trouble."""
         ...
 
     async def use(self, version: str) -> None:

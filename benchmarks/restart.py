@@ -175,6 +175,12 @@ def configured(machine: Machine, text: str) -> None:
 
 
 def by_systemd(machine: Machine, client: netns.Namespace) -> list[Death]:
+    plain_unit(machine)
+    serving(client)
+    return [death(machine, client, PLAIN, lambda: serving(client)) for _ in range(DEATHS)]
+
+
+def plain_unit(machine: Machine) -> None:
     """In the place of fairlead's unit, with its environment; the redirect is what it was."""
     pid = machine.show(PROXY, "MainPID")["MainPID"]
     environment = [one for one in machine.read(f"/proc/{pid}/environ").split("\0") if one]
@@ -186,8 +192,6 @@ def by_systemd(machine: Machine, client: netns.Namespace) -> list[Death]:
     arm = (_PYTHON, "-S", "-P", "-m", "agent.proxyunit.hooks", "arm")
     pid = machine.show(PLAIN, "MainPID")["MainPID"]
     machine.run("env", f"MAINPID={pid}", f"PYTHONPATH={installed.LIBRARY}", *arm)
-    serving(client)
-    return [death(machine, client, PLAIN, lambda: serving(client)) for _ in range(DEATHS)]
 
 
 def _escaped(variable: str) -> str:

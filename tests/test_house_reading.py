@@ -10,6 +10,7 @@ _KERNEL, _CREATES, _NAMED = "files of the kernel", "files that it creates", "wha
 OTHERWISE = {
     "adapters/files.py": _CREATES,
     "adapters/instance.py": _CREATES,
+    "adapters/memory.py": _KERNEL,
     "adapters/oom_kills.py": _KERNEL,
     "adapters/proxy_child.py": f"{_KERNEL}; {_CREATES}",
     "adapters/proxy_reading.py": _KERNEL,
@@ -40,6 +41,7 @@ OTHERWISE = {
     "proxyunit/prepared.py": f"files of root alone; {_CREATES}",
     "proxyunit/proof.py": _KERNEL,
     "proxyunit/start.py": _KERNEL,
+    "proxyunit/takeover.py": f"{_KERNEL}; a file of root alone",
 }
 _READS = {"read_text", "read_bytes"}
 

@@ -17,7 +17,7 @@ import signal
 import socket
 import ssl
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +41,18 @@ LOG_OVERLAP = 1 << 10  # a line that was only begun at the last look is read who
 @dataclass(frozen=True)
 class Paths:
     """`trust_anchors`: the first of these that exists. `record`: which process is the proxy, root-owned under
-    /run. `log`: its output; the previous run's is kept beside it with the suffix .1."""
+    /run. `log`: its output; the previous run's is kept beside it with the suffix .1. `instead`: takes the place of
+    `binary` while it exists."""
 
     binary: str
     trust_anchors: tuple[Path, ...]
     record: Path
     log: Path
+    instead: Path | None = None
+
+    @property
+    def wanted(self) -> str:
+        return str(self.instead) if self.instead is not None and self.instead.exists() else self.binary
 
 
 @dataclass
@@ -64,7 +70,7 @@ class ChildProxy:
     """Implements ports.ProxyRuntime. `settings`: called for each start, because the version may have changed.
     `gate`: the command that checks, as the proxy's user, whether the Workload API has a usable SVID (exit 0); its
     output is the reason if not. `preflight`: the command that checks, as that user, whether the next start would
-    work (`core.gate_record.told`)."""
+    work (`core.gate_record.told`). `furnish`: makes what a start needs of the host; raises Trouble."""
 
     def __init__(
         self,
@@ -74,8 +80,10 @@ class ChildProxy:
         gid: int,
         gate: Sequence[str],
         preflight: Sequence[str],
+        furnish: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._settings, self._paths, self._gate, self._preflight = settings, paths, gate, preflight
+        self._furnish = furnish
         self._uid, self._gid = uid, gid
         self._boot_id = boot_id()
         self._handle: _Handle | None = None
@@ -138,14 +146,16 @@ class ChildProxy:
     async def start(self) -> Process:
         if os.geteuid() != 0:
             raise Trouble(Reason.PROXY_NOT_PERMITTED, f"this process has uid {os.geteuid()}")
+        if self._furnish is not None:
+            await self._furnish()
         environment = self._environment()
-        _check_executable(self._paths.binary)
+        _check_executable(self._paths.wanted)
         self._check_ports()
         await self._pass_gate()
         try:
             return self._spawn(environment)
         except OSError as error:
-            raise _start_trouble(error, self._paths.binary) from error
+            raise _start_trouble(error, self._paths.wanted) from error
 
     def _environment(self) -> dict[str, str]:
         try:
@@ -157,7 +167,7 @@ class ChildProxy:
         """Bind as the proxy will, so that a used port is reported before the start."""
         settings = self._settings()
         listeners = [proxy.inbound_listener(settings), *proxy.outbound_listeners(settings)]
-        for address, port in [*listeners, proxy.ADMIN_LISTENER]:
+        for address, port in [*listeners, proxy.admin_listener(settings)]:
             with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
@@ -186,7 +196,7 @@ class ChildProxy:
             inode = _inode(os.fstat(log))
             self._remember(inode, None)
             child = subprocess.Popen(
-                [os.path.realpath(self._paths.binary)],  # which version runs shall be plain to see
+                [os.path.realpath(self._paths.wanted)],  # which version runs shall be plain to see
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

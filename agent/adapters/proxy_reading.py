@@ -25,29 +25,45 @@ from agent.ports import Trouble
 ADMIN = Server("127.0.0.1", proxy.ADMIN_PORT)
 FILTERS = "a filter is a level or target=level, separated by commas: warn,linkerd=info"
 ADMIN_WITHIN = 1.0  # seconds for one page
-_HEADERS = {"Host": f"{ADMIN.host}:{ADMIN.port}"}
+
+
+def _headers(server: Server) -> dict[str, str]:
+    return {"Host": f"{server.host}:{server.port}"}
+
+
+EVERYWHERE = "0.0.0.0"
 
 
 async def read(settings: ProxySettings) -> Reading:
     """One inspection, within little more than a second. A part that cannot be read is UNKNOWN: after a
     timeout, or a 403 of a policy."""
-    live, ready, metrics = await asyncio.gather(*map(_page, ("/live", "/ready", "/metrics")))
-    inbound, outbound, uids = _listening(settings)
+    settings = dataclasses.replace(settings, slot=settings.named)  # it serves where the rules lead
+    server = _server(settings)
+    pages = (_page(path, server=server) for path in ("/live", "/ready", "/metrics"))
+    live, ready, metrics = await asyncio.gather(*pages)
+    inbound, outbound, uids, everywhere = _listening(settings)
     return dataclasses.replace(
         proxy_pages.reading(live, ready, metrics, proxy.controllers(settings)[0]),
         inbound_listening=inbound,
         outbound_listening=outbound,
         listener_uids=uids,
+        everywhere=everywhere,
     )
 
 
-def _listening(settings: ProxySettings) -> tuple[Maybe[bool], Maybe[bool], Maybe[frozenset[int]]]:
+def _server(settings: ProxySettings) -> Server:
+    return Server(*proxy.admin_listener(settings))
+
+
+def _listening(settings: ProxySettings) -> tuple[Maybe[bool], Maybe[bool], Maybe[frozenset[int]], bool]:
     """Whether there are listeners on the proxy's addresses, and their users; also of the admin port, on which a
-    reading depends."""
+    reading depends. The last: it has slots and listens at every address, where rules of a slot lead too."""
     owners = listeners()
     inbound, outbound = proxy.inbound_listener(settings), proxy.outbound_listeners(settings)
-    uids = {owners[one] for one in (inbound, *outbound, proxy.ADMIN_LISTENER) if one in owners}
-    return inbound in owners, all(one in owners for one in outbound), frozenset(uids)
+    everywhere = settings.slot is not None and inbound not in owners and (EVERYWHERE, inbound[1]) in owners
+    inbound = (EVERYWHERE, inbound[1]) if everywhere else inbound
+    uids = {owners[one] for one in (inbound, *outbound, proxy.admin_listener(settings)) if one in owners}
+    return inbound in owners, all(one in owners for one in outbound), frozenset(uids), everywhere
 
 
 def listeners() -> dict[tuple[str, int], int]:
@@ -73,20 +89,20 @@ def _connections(table: str, uid: int) -> list[procfs.Connection]:
         return procfs.connections(lines, uid)
 
 
-async def _page(path: str, method: str = "GET", body: bytes = b"") -> Page:
+async def _page(path: str, method: str = "GET", body: bytes = b"", server: Server = ADMIN) -> Page:
     """One page, bounded in time and size. Refused is knowledge (nothing listens), anything else is not."""
     try:
         async with asyncio.timeout(ADMIN_WITHIN):
-            return await _asked(Request(method, path, _HEADERS, body))
+            return await _asked(Request(method, path, _headers(server), body), server)
     except ConnectionRefusedError:
         return Page(REFUSED)
     except (Broken, OSError):
         return Page(UNREADABLE)
 
 
-async def _asked(request: Request) -> Page:
+async def _asked(request: Request, server: Server) -> Page:
     """Raises Broken, OSError."""
-    connection = await http_client.connect(ADMIN)
+    connection = await http_client.connect(server)
     try:
         answer = await connection.send(request)
         body = bytearray()
@@ -99,14 +115,19 @@ async def _asked(request: Request) -> Page:
         connection.abort()
 
 
-async def metrics() -> AsyncGenerator[bytes, None]:
+def admin(port: int) -> Server:
+    """Of the proxy of a slot."""
+    return ADMIN if port == ADMIN.port else Server(ADMIN.host, port)
+
+
+async def metrics(server: Server | None = None) -> AsyncGenerator[bytes, None]:
     """Its page of metrics in chunks; none where there is no such page, and an end where it breaks off."""
     with contextlib.suppress(Broken, OSError):
         async with asyncio.timeout(ADMIN_WITHIN):
-            connection = await http_client.connect(ADMIN)
+            connection = await http_client.connect(server := server or ADMIN)
         try:
             async with asyncio.timeout(ADMIN_WITHIN):
-                answer = await connection.send(Request("GET", "/metrics", _HEADERS))
+                answer = await connection.send(Request("GET", "/metrics", _headers(server)))
             if answer.status == HTTPStatus.OK:
                 async for chunk in answer.chunks(ADMIN_WITHIN):
                     yield chunk
@@ -130,23 +151,23 @@ async def environment() -> dict[str, str | None]:
     return variables
 
 
-async def log_level(wanted: str = "") -> str:
+async def log_level(wanted: str = "", server: Server | None = None) -> str:
     """The running proxy's log filter; with `wanted`, after it was set, until the proxy ends. Raises Trouble: the
     proxy does not take it (400), cannot be reached, or forbids it."""
     path = "/proxy-log-level"
     if wanted:
-        page = await _reached(path, "PUT", wanted.encode())
+        page = await _reached(path, "PUT", wanted.encode(), server)
         said = page.text[:200].strip()
         if page.status == HTTPStatus.BAD_REQUEST:
             raise Trouble(Reason.PROXY_UNREADABLE, f"it refuses {wanted!r}: {said}", remedy=FILTERS)
         _must_be_taken(page.status, said)
-    page = await _reached(path)
+    page = await _reached(path, server=server)
     _must_be_taken(page.status, page.text.strip()[:200])
     return page.text.strip()
 
 
-async def _reached(path: str, method: str = "GET", body: bytes = b"") -> Page:
-    page = await _page(path, method, body)
+async def _reached(path: str, method: str = "GET", body: bytes = b"", server: Server | None = None) -> Page:
+    page = await _page(path, method, body, server or ADMIN)
     if page.status in (REFUSED, UNREADABLE):
         raise Trouble(Reason.PROXY_UNREADABLE, "its admin port cannot be reached")
     return page

@@ -20,12 +20,12 @@ from agent.core.facts import UNKNOWN, Maybe, Process
 from agent.core.proxy import ProxySettings, Reading
 from agent.core.proxy_end import ended_fault, exit_fault, lost_a_worker, may_lose_workers, unit_fault
 from agent.core.reasons import Fault, Reason
+from agent.core.slots import Slot
 from agent.host import Host, boot_id, reading
 from agent.ports import Trouble
 
-UNIT = "fairlead-proxy.service"
-# It lasts as long as the unit is busy with the end of its process.
-OOM_KILLS = oom_kills.counters(*2 * [f"system.slice/{UNIT}"])
+UNITS = {Slot.MAIN: "fairlead-proxy.service", Slot.STANDBY: "fairlead-proxy-standby.service"}
+UNIT = UNITS[Slot.MAIN]
 GATE_SAYS = 5.0  # seconds after which a waiting start is reported with its cause
 ENDED_WITHIN = 20.0  # seconds for systemd to say how a process has ended
 LOGS_EVERY = 30.0  # seconds
@@ -41,10 +41,20 @@ class UnitProxy:
     `root`: below which the host's files lie."""
 
     def __init__(
-        self, settings: Callable[[], ProxySettings], helper: Helper, root: Path, bus: str = SYSTEM_BUS
+        self,
+        settings: Callable[[], ProxySettings],
+        helper: Helper,
+        root: Path,
+        bus: str = SYSTEM_BUS,
+        slot: Slot = Slot.MAIN,
     ) -> None:
         self._settings, self._helper, self._bus = settings, helper, bus
-        self._gate, self._ended = Host(root).gate, Host(root).prepared / prepared.ENDED
+        self._unit, self._words = UNITS[slot], {} if slot is Slot.MAIN else {"slot": slot.value}
+        self._gate = Host(root).gate if slot is Slot.MAIN else Host(root).standby_gate
+        # Root records it of the first slot alone.
+        self._ended = Host(root).prepared / prepared.ENDED if slot is Slot.MAIN else None
+        # They last as long as the unit is busy with the end of its process.
+        self._oom_kills = oom_kills.counters(*2 * [f"system.slice/{self._unit}"])
         self._log_read = -LOGS_EVERY
         self._boot_id = boot_id()
 
@@ -54,7 +64,7 @@ class UnitProxy:
     async def appear(self) -> Process:
         while True:
             try:
-                async with unit_bus.watching(UNIT, self._bus) as unit:
+                async with unit_bus.watching(self._unit, self._bus) as unit:
                     return await self._appears(unit)
             except BusError:
                 await asyncio.sleep(AGAIN)
@@ -67,12 +77,12 @@ class UnitProxy:
 
     async def start(self) -> Process:
         try:
-            async with unit_bus.watching(UNIT, self._bus) as unit:
+            async with unit_bus.watching(self._unit, self._bus) as unit:
                 async with asyncio.timeout(GATE_SAYS):
                     while (state := await unit.state()).active == "deactivating":
                         await unit.changed()
                 if state.active != "activating":  # else it has ended, and systemd restarts it
-                    await self._helper.ask("proxy start", Reason.PROXY_UNIT_FAILED)
+                    await self._helper.ask("proxy start", Reason.PROXY_UNIT_FAILED, **self._words)
                 async with asyncio.timeout(GATE_SAYS):
                     return await self._appears(unit)
         except TimeoutError:
@@ -99,7 +109,7 @@ class UnitProxy:
         which may not have lived long enough to be seen."""
         if (fault := await self._recorded()) is not None:
             return gate_record.awaited(fault)
-        end = crashes.read_end(await self._read(self._ended))
+        end = crashes.read_end(await self._read(self._ended)) if self._ended else None
         if end is not None and end[1] != crashes.SUCCESS:
             return ended_fault(*end[1:])
         return Fault(Reason.PROXY_STARTING, "its unit has not come to start it yet")
@@ -117,7 +127,7 @@ class UnitProxy:
 
     async def abandon(self) -> None:
         if (await self._state()).active not in ("inactive", "failed"):
-            await self._helper.ask("proxy stop", Reason.PROXY_UNIT_FAILED)
+            await self._helper.ask("proxy stop", Reason.PROXY_UNIT_FAILED, **self._words)
 
     # its end ------------------------------------------------------------------------------------
 
@@ -125,11 +135,11 @@ class UnitProxy:
         """At once, before the unit's ExecStopPost= has run: a loop that does not know of the end would take the
         failure policy for drift."""
         await self._gone(process)
-        if oom_kills.kills(OOM_KILLS):
+        if oom_kills.kills(self._oom_kills):
             return exit_fault(-9, out_of_memory=True)
         fault = _UNKNOWN_END
         with suppress(BusError, TimeoutError):
-            async with asyncio.timeout(ENDED_WITHIN), unit_bus.watching(UNIT, self._bus) as unit:
+            async with asyncio.timeout(ENDED_WITHIN), unit_bus.watching(self._unit, self._bus) as unit:
                 while (state := await unit.state()).main_pid == process.pid:
                     await unit.changed()
                 if state.exec_main_pid == process.pid:
@@ -153,11 +163,11 @@ class UnitProxy:
             os.close(pidfd)
 
     async def terminate(self, process: Process) -> None:
-        await self._helper.ask("proxy stop", Reason.PROXY_UNIT_FAILED)
+        await self._helper.ask("proxy stop", Reason.PROXY_UNIT_FAILED, **self._words)
 
     async def kill(self, process: Process) -> None:
         if self._describe(process.pid) == process:
-            await self._helper.ask("proxy kill", Reason.PROXY_UNIT_FAILED)
+            await self._helper.ask("proxy kill", Reason.PROXY_UNIT_FAILED, **self._words)
 
     async def carried(self, process: Process) -> Maybe[int]:
         return await asyncio.to_thread(proxy_reading.carried, self._settings(), process)
@@ -174,7 +184,7 @@ class UnitProxy:
             return UNKNOWN
         self._log_read = now
         with suppress(Trouble):
-            logs = await self._helper.ask("proxy logs", Reason.PROXY_UNIT_FAILED)
+            logs = await self._helper.ask("proxy logs", Reason.PROXY_UNIT_FAILED, **self._words)
             # What another process said before this one is no fault of its own.
             return lost_a_worker("\n".join(line for line in map(str, logs["lines"]) if f"[{pid}]: " in line))
         return UNKNOWN
@@ -184,7 +194,7 @@ class UnitProxy:
     async def _state(self) -> UnitState:
         """Raises Trouble."""
         try:
-            async with unit_bus.watching(UNIT, self._bus) as unit:
+            async with unit_bus.watching(self._unit, self._bus) as unit:
                 return await unit.state()
         except BusError as error:
             raise _cannot_ask(error) from None

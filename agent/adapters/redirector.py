@@ -14,6 +14,7 @@ from agent.adapters.helper import Helper
 from agent.core.facts import Level
 from agent.core.goals import RedirectGoal
 from agent.core.reasons import Fault, Reason
+from agent.core.slots import Slot
 from agent.ports import LiveRedirect, Trouble
 
 
@@ -39,6 +40,9 @@ class HelperRedirector:
         if judged is not None:  # the loop's clock is CLOCK_MONOTONIC, as the helper's is
             words["judged"] = f"{judged:.6f}"
         return _live(await self._helper.ask("redirect set", Reason.REDIRECT_FAILED, **words))
+
+    async def turn(self, slot: Slot) -> LiveRedirect:
+        return _live(await self._helper.ask("redirect turn", Reason.REDIRECT_FAILED, slot=slot.value))
 
     async def firewall(self) -> Fault | None:
         return _fault(await self._helper.ask("redirect firewall", Reason.REDIRECT_FAILED))
@@ -125,7 +129,8 @@ def _live(answer: Mapping[str, Any]) -> LiveRedirect:
         levels = Level(answer["inbound"]), Level(answer["outbound"])
         edited, unreported = (str(answer.get(word, "")) for word in ("edited", "unreported"))
         live = LiveRedirect(*levels, edited=edited, suspended=suspended, unreported=unreported)
-        return replace(live, superseded="superseded" in answer)
+        slot = Slot(answer.get("slot", Slot.MAIN.value))
+        return replace(live, superseded="superseded" in answer, slot=slot)
     except (KeyError, ValueError):
         raise Trouble(
             Reason.REDIRECT_FAILED, f"the privileged helper's answer names no levels: {dict(answer)}"

@@ -34,6 +34,10 @@ class HelperReplacementStore:
                 Reason.PROXY_REPLACEMENT_FAILED, f"cannot write {self._path}: {error.strerror}"
             ) from None
 
+    async def cover(self, version: str) -> None:
+        words = {"version": version} if version else {}
+        await self._helper.ask("proxy set-standby", Reason.PROXY_BINARY_UNUSABLE, **words)
+
     async def use(self, version: str) -> None:
         await self._helper.ask("proxy set-current", Reason.PROXY_BINARY_UNUSABLE, version=version)
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from agent.cli.kit import redirects, rules
 from agent.cli.kit.arguments import prefix_argument
 from agent.cli.kit.exits import Exit
-from agent.core import text
+from agent.core import replacement_way, text
 from agent.core.redirect import unproxied
 
 if TYPE_CHECKING:
     from agent.core.redirect.departure import Departure
+    from agent.core.replacement_way import Obstacle
     from agent.offline.redirect import Redirect
 
 HELP = "show the redirect rules, and how they differ from the live rules"
@@ -53,6 +54,7 @@ def as_json(redirect: "Redirect") -> dict[str, Any]:
         "unproxied": {str(port): list(found) for port, found in redirect.unproxied.items()},
         "refused": redirects.fault_json(redirect.refused),
         "refusals": list(redirect.refusals),
+        "replacement": _replacement_json(redirect.replacement),
         "ready_once": redirect.ready_once,
         "guide": list(redirect.guide),
         "hand_made": list(redirect.hand_made),
@@ -66,6 +68,9 @@ def render(redirect: "Redirect") -> Iterator[str]:
     yield from _live(redirect)
     yield ""
     yield from redirect.refusals
+    yield replacement_way.words(redirect.replacement)
+    if redirect.replacement and redirect.replacement.fix:
+        yield f"  → {redirect.replacement.fix}"
     yield f"this host has {'' if redirect.ready_once else 'not '}been Ready since it was configured"
     yield ""
     yield redirect.admission.words
@@ -97,6 +102,11 @@ def render(redirect: "Redirect") -> Iterator[str]:
         yield ""
         yield f"suspended: {redirect.suspended}"
         yield "  → fairlead redirect apply"
+
+
+def _replacement_json(found: "Obstacle | None") -> dict[str, Any]:
+    """How the proxy of this host is replaced."""
+    return {"drains": found is not None, "why": found.why if found else "", "fix": found.fix if found else ""}
 
 
 def _live(redirect: "Redirect") -> Iterator[str]:

@@ -38,6 +38,7 @@ SCENARIOS = {
     "broken-8": "fairlead doctor finds, and cures: the host may not write its status",
     "broken-9": "fairlead doctor finds, and cures: the host's clock is 10 minutes behind",
     "broken-10": "fairlead doctor finds, and cures: chains of Linkerd's guide are left",
+    "hitless": "one host alone under load, whose proxy is replaced and killed; its meshed client sees no error",
     "upgrade": "two hosts under load, whose agents and proxies are replaced; their clients see no error",
 }
 

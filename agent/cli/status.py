@@ -121,6 +121,7 @@ def _lines(status: dict[str, Any], now: float, wide: bool) -> Iterator[tuple[str
         if mark != INTENDED:
             detail += _attempts(status, condition["type"])
         yield f"  {mark} {condition['type']:<{NAME}} {detail}", INDENT, mark
+    yield from _beside(status["facts"])
     yield f"    {'API credential':<{NAME}} {credential_line(status['credential'])}", INDENT, ""
     yield from _lease(status)
     for problem in status["problems"]:
@@ -147,6 +148,8 @@ def _member(status: dict[str, Any], now: float) -> tuple[str, str]:
 def _wide(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     versions = (("agent", "agent"), ("proxy", "proxy_version"))
     yield "versions", ", ".join(f"{name} {status[key]}" for name, key in versions if status.get(key))
+    if status["facts"].get("standby", "unknown") != "unknown":
+        yield "slots", f"new connections go to {_active(status['facts'])[0]}"
     yield "phase", status["phase"]
     yield "goals", ", ".join(f"{name} {said}" for name, said in status["goals"].items() if isinstance(said, str))
     slices = status["facts"]["slices"]
@@ -246,16 +249,36 @@ def credential_line(credential: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
+def _active(facts: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The slot that the redirect names, and its proxy. An older agent knows no slots."""
+    redirect = facts["redirect"]
+    slot = "main" if redirect == "unknown" else redirect.get("slot", "main")
+    return slot, facts["proxy" if slot == "main" else "standby"]
+
+
+def _beside(facts: dict[str, Any]) -> Iterator[tuple[str, int, str]]:
+    """The proxy of the other slot while it runs. One that ends carries what is left until proxy.grace."""
+    other = "standby" if _active(facts)[0] == "main" else "main"
+    fact = facts.get("standby" if other == "standby" else "proxy", "unknown")
+    if fact == "unknown" or fact["process"] is None:
+        return
+    flying = "?" if fact["in_flight"] is None else fact["in_flight"]
+    left = f", {_count(flying, 'connection')} left" if fact["state"] == "stopping" else ""
+    name = "standby" if other == "standby" else "main proxy"
+    yield f"    {name:<{NAME}} pid {fact['process']['pid']}, {fact['state']}{left}", INDENT, ""
+
+
 def _proxy(facts: dict[str, Any]) -> str:
-    fact = facts["proxy"]
+    slot, fact = _active(facts)
+    beside = "" if slot == "main" else ", in the second slot"
     taken = ", taken over from an earlier agent" if fact["adopted"] else ""
     flying = "?" if fact["in_flight"] is None else fact["in_flight"]
     counts = f"{_count(flying, 'connection')} in flight, {_count(fact['restarts'], 'restart')}"
-    return f"pid {fact['process']['pid']}{taken}, {counts}"
+    return f"pid {fact['process']['pid']}{taken}{beside}, {counts}"
 
 
 def _control_plane(facts: dict[str, Any]) -> str:
-    control = facts["proxy"]["control"]
+    control = _active(facts)[1]["control"]
     return "the policy controller has answered this proxy" + (", but not lately" if control["lost"] else "")
 
 

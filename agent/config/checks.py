@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from ipaddress import IPv4Network, ip_address
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from agent.config.reader import Bad, Check
 from agent.config.shape import Address, Endpoint, Network, PortRange
 from agent.core import addresses as ip_texts
-from agent.core import spiffe
+from agent.core import slots, spiffe
 from agent.host import CREDENTIALS
 
 T = TypeVar("T")
@@ -114,6 +115,16 @@ def addresses(value: object) -> tuple[Address, ...]:
     if not parsed or len(versions) > len(set(versions)):
         raise Bad("must be one IPv4 address, one IPv6 address, or one of each", "keep what peers should dial")
     return parsed
+
+
+def slot_network(value: object) -> IPv4Network:
+    """Link-local, and not the one of a cloud's metadata service."""
+    found = network(value)
+    lawful = isinstance(found, IPv4Network) and found.is_link_local and 24 <= found.prefixlen <= slots.SMALLEST
+    if not lawful or ip_address("169.254.169.254") in found:
+        raise Bad(f"{value!r} is not free for slots", "write a /24 of 169.254.0.0/16, like 169.254.41.0/24")
+    assert isinstance(found, IPv4Network)
+    return found
 
 
 def network(value: object) -> Network:

@@ -6,13 +6,14 @@ import os
 import pwd
 from pathlib import Path
 
-from agent.config import Config, ConfigError, RedirectConfig, parse
+from agent.config import Config, ConfigError, RedirectConfig, parse, slotted
 from agent.core import releases, token
 from agent.core.failure import Failure
 from agent.core.health import Spec
 from agent.core.probe import first_verdicts_within
 from agent.core.proxy import ProxySettings
 from agent.core.redirect.spec import goes_out, outbound_of
+from agent.core.slots import Place, Slot
 from agent.host import Host, reading
 
 
@@ -34,6 +35,8 @@ def policy_spec(config: Config, root: Path, boot_id: str) -> Spec:
         probe_window=first_verdicts_within(config.probes),
         settle=config.drain.settle,
         drain_timeout=config.drain.timeout,
+        slots=slot_named(config, root, Slot.MAIN) is not None,
+        standby=config.proxy.standby and slot_in_force(config, root, Slot.STANDBY) is not None,
         policy_awaited=config.proxy.default_inbound_policy != "deny",
         outbound_only=config.identity.mode == "token",
         address_translated=config.host.address_translated,
@@ -41,12 +44,28 @@ def policy_spec(config: Config, root: Path, boot_id: str) -> Spec:
 
 
 def _approved_redirect(config: Config, root: Path) -> RedirectConfig:
+    return _approved(config, root).redirect
+
+
+def _approved(config: Config, root: Path) -> Config:
     """That of the file, if none was approved or the approved one cannot be read."""
     try:
         text = reading.read(Host(root).approved.configuration, reading.DOCUMENT)
-        return parse(text.decode()).redirect
+        return parse(text.decode())
     except (OSError, UnicodeDecodeError, ConfigError):
-        return config.redirect
+        return config
+
+
+def slot_in_force(config: Config, root: Path, slot: Slot) -> Place | None:
+    """Where the next proxy of this slot listens. Where an edited configuration has other slots than the approved
+    one, whose rules are in force, at every address: the rules of both lead there."""
+    wanted, named = slotted.place(config, slot), slot_named(config, root, slot)
+    return wanted if wanted == named else None
+
+
+def slot_named(config: Config, root: Path, slot: Slot) -> Place | None:
+    """Where the rules of the redirect that root approved last lead to."""
+    return slotted.place(_approved(config, root), slot)
 
 
 def api_identity(config: Config) -> str:
@@ -83,7 +102,7 @@ def systemd_owns_the_proxy(config: Config, root: Path, *, booted: bool) -> bool:
     return booted and root == Path("/")
 
 
-def proxy_settings(config: Config, prefix: str = "", version: str = "") -> ProxySettings:
+def proxy_settings(config: Config, prefix: str = "", version: str = "", slot: Slot = Slot.MAIN) -> ProxySettings:
     """With the version of the next start, or with that version."""
     proxy, control = config.proxy, config.control_plane
     by_token, root = config.identity.mode == "token", Host.below(prefix).prefix
@@ -111,6 +130,8 @@ def proxy_settings(config: Config, prefix: str = "", version: str = "") -> Proxy
         token_file=str(Host(root).token) if by_token else "",
         identity_folder=str(Host(root).proxy_identity) if by_token else "",
         cluster_networks=_texts(control.cluster_networks),
+        slot=slot_in_force(config, root, slot),
+        named=slot_named(config, root, slot),
         extra=proxy.environment,
     )
 

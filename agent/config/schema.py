@@ -157,6 +157,9 @@ def _proxy(t: Table) -> c.ProxyConfig:
         ready_within=t.take("ready_within", seconds(5, 3600), d.ready_within),
         default_inbound_policy=t.take("default_inbound_policy", choice(*POLICIES), d.default_inbound_policy),
         runtime=t.take("runtime", choice("auto", "unit", "child"), d.runtime),
+        slots=t.take("slots", checks.boolean, d.slots),
+        standby=t.take("standby", checks.boolean, d.standby),
+        slot_network=t.take("slot_network", checks.slot_network, d.slot_network),
         environment=t.take("environment", checks.proxy_variables, d.environment),
     )
     t.close()

@@ -3,6 +3,7 @@
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Literal
 
+from agent.core import slots as slot_places
 from agent.core.late import dataclass, field
 from agent.core.probe import ProbeSpec
 
@@ -79,6 +80,9 @@ class ProxyConfig:
     ready_within: float = 60.0  # seconds
     default_inbound_policy: str = "all-unauthenticated"
     runtime: Literal["auto", "unit", "child"] = "auto"
+    slots: bool = False  # it is replaced by a second slot, without a drain
+    standby: bool = False  # the second slot always runs
+    slot_network: IPv4Network = slot_places.NETWORK  # of the slots' own addresses
     environment: tuple[tuple[str, str], ...] = ()  # variables besides those that fairlead sets
 
 

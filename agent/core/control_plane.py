@@ -95,13 +95,13 @@ def outbound(proved: Maybe[bool], failed: Maybe[Level]) -> Maybe[Level]:
 
 
 def proved(facts: Facts) -> Maybe[bool]:
-    proxy = facts.proxy
+    proxy = facts.serving
     return UNKNOWN if proxy is UNKNOWN or proxy.control is None else proxy.control.answered
 
 
 def standing(facts: Facts) -> Standing:
     """Whether the policy controller has answered this process of the proxy. A later loss is a warning."""
-    proxy = facts.proxy
+    proxy = facts.serving
     if proxy is UNKNOWN or proxy.state is ProxyState.UNREADABLE:
         return Sure.UNSURE
     if proxy.control is None:
@@ -123,7 +123,7 @@ def _why_not(facts: Facts, control: Control) -> Fault:
 
 def remarks(facts: Facts) -> Iterator[Fault]:
     """The host keeps serving with what the proxy already knows."""
-    proxy, look = facts.proxy, facts.control_plane
+    proxy, look = facts.serving, facts.control_plane
     if proxy is UNKNOWN or proxy.control is None:
         return
     if proxy.control.lost:

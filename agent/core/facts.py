@@ -11,6 +11,7 @@ from typing import Final, TypeAlias, TypeVar
 from agent.core.late import dataclass, field
 from agent.core.reason import Fault, Reason
 from agent.core.replacement import Replacement
+from agent.core.slots import Slot
 from agent.core.svid import Svid as Svid
 
 
@@ -136,6 +137,7 @@ class ProxyFact:
     fault: Fault | None = None
     launching: bool = False  # none runs so far, and one may any moment
     control: Control | None = None  # None: its metrics were not read so far
+    everywhere: bool = False  # it listens at every address, so no proxy of another slot can
     read_at: float | None = field(default=None, compare=False)  # when its reading began, on the loop's clock
 
 
@@ -174,6 +176,7 @@ class RedirectFact:
     edited: Fault | None = None  # the configuration is not the one in force
     suspended: Fault | None = None  # what holds may stay, and ON is not set again until an operator acts
     firewall: Fault | None = None  # what the host's own firewall does with it; None: it lets peers in
+    slot: Slot = Slot.MAIN  # that it names
 
 
 # addresses ----------------------------------------------------------------------------------------
@@ -310,11 +313,25 @@ class Facts:
     folders: Maybe[Fault | None] = UNKNOWN  # what is wrong with those that fairlead writes in
     addresses: Maybe[AddressesFact] = UNKNOWN
     metrics: Maybe[Fault | None] = UNKNOWN  # why they are not served where the configuration says
+    standby: Maybe[ProxyFact] = UNKNOWN  # of the second slot; never known where a host has one
 
     @property
     def ready_at(self) -> float | None:
         """When the agent reported READY=1; None before."""
         return None if self.agent is UNKNOWN else self.agent.ready_at
+
+    @property
+    def active(self) -> Slot:
+        """The slot that the redirect names; main's until it is known."""
+        return Slot.MAIN if self.redirect is UNKNOWN else self.redirect.slot
+
+    @property
+    def serving(self) -> "Maybe[ProxyFact]":
+        """Of the proxy that new connections reach."""
+        return self.proxy if self.active is Slot.MAIN else self.standby
+
+    def of(self, slot: Slot) -> "Maybe[ProxyFact]":
+        return self.proxy if slot is Slot.MAIN else self.standby
 
     @property
     def change(self) -> Replacement | None:
@@ -329,7 +346,7 @@ class Facts:
     def all_known_but_probes(self) -> bool:
         cells: Mapping[str, object] = vars(self)
         # Slices are read only while the host goes; a failure policy waits for the record, and nothing else does.
-        later = ("probes", "slices", "ready_once", "control_plane", "agent", "started_with", "metrics")
+        later = ("standby", "probes", "slices", "ready_once", "control_plane", "agent", "started_with", "metrics")
         return not any(value is UNKNOWN for name, value in cells.items() if name not in later)
 
 

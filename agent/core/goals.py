@@ -4,6 +4,7 @@ import enum
 
 from agent.core.late import dataclass
 from agent.core.reasons import Reason
+from agent.core.slots import Slot
 
 
 class ProxyGoal(enum.Enum):
@@ -36,6 +37,8 @@ class Goals:
     outbound: RedirectGoal = RedirectGoal.HOLD
     advertise: Advertise = Advertise.HOLD
     reason: Reason = Reason.STARTING  # the reason for advertise
+    standby: ProxyGoal = ProxyGoal.HOLD  # of the second slot
+    slot: Slot | None = None  # that the redirect is to name; None: as it is
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ class Spec:
     # Peers dial addresses that are translated on the way, so this host need not have them.
     address_translated: bool = False
     opaque_ports: tuple[int, ...] = ()  # those of `ports` that are opaque by the configuration
+    slots: bool = False  # the proxy has two
+    standby: bool = False  # and the second always runs
     workload: str = ""  # NAMESPACE/NAME of the ExternalWorkload
 
 

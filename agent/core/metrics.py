@@ -12,6 +12,7 @@ from agent.core import snapshot
 from agent.core.goals import Goals
 from agent.core.health import Spec
 from agent.core.late import dataclass
+from agent.core.slots import Slot
 from agent.core.tallies import Durations, Tallies
 
 MOST: Final = 200  # series of a host with five probes
@@ -49,6 +50,13 @@ DECLARED: Final[Mapping[str, Declared]] = {
     ),
     "fairlead_proxy_in_flight_connections": Declared("gauge", "inbound connections that are in use"),
     "fairlead_proxy_restarts": Declared("counter", "restarts of the proxy that this process has seen"),
+    "fairlead_proxy_slot": Declared(
+        "gauge", "with two slots: 1 for the one that new connections go to", ("slot",)
+    ),
+    "fairlead_standby_state": Declared(
+        "gauge", "with two slots: 1 for the state of the second's proxy", ("state",)
+    ),
+    "fairlead_standby_in_flight_connections": Declared("gauge", "the second slot's connections that are in use"),
     "fairlead_redirect_level": Declared("gauge", "1 for the level of a direction", ("direction", "level")),
     "fairlead_redirect_drifts": Declared("counter", "changes of the live rules by others, as the kernel reported"),
     "fairlead_redirect_repairs": Declared("counter", "times that the redirect was set again after a drift"),
@@ -116,6 +124,7 @@ def _samples(seen: Seen) -> Iterator[tuple[str, Sample]]:
     yield from _standing(seen)
     yield from _identity(seen)
     yield from _proxy(seen)
+    yield from _slots(seen)
     yield from _redirect(seen)
     yield from _probes(seen)
     yield from _cluster(seen)
@@ -167,6 +176,18 @@ def _proxy(seen: Seen) -> Iterator[tuple[str, Sample]]:
     if fact.certificate_expires_at is not None:
         expires = _epoch(seen, fact.certificate_expires_at)
         yield _one("fairlead_proxy_certificate_expiry_timestamp_seconds", expires)
+
+
+def _slots(seen: Seen) -> Iterator[tuple[str, Sample]]:
+    fact = seen.facts.standby
+    if not seen.spec.slots or seen.facts.redirect is f.UNKNOWN:
+        return
+    for slot in Slot:
+        yield _one("fairlead_proxy_slot", seen.facts.active is slot, slot=slot.value)
+    for state in f.ProxyState:
+        yield _one("fairlead_standby_state", fact is not f.UNKNOWN and fact.state is state, state=state.value)
+    if fact is not f.UNKNOWN and fact.in_flight is not None:
+        yield _one("fairlead_standby_in_flight_connections", fact.in_flight)
 
 
 def _redirect(seen: Seen) -> Iterator[tuple[str, Sample]]:

@@ -43,6 +43,7 @@ from agent.core import anchors, control_plane, flaps, machines
 from agent.core.facts import UNKNOWN, Facts, Maybe, Phase, PhaseKind
 from agent.core.goals import Advertise, Goals, ProxyGoal, RedirectGoal, Verdict
 from agent.core.health import Spec, Standing, Sure
+from agent.core.late import replace
 from agent.core.levels import (
     is_open,
     kept_open,
@@ -55,9 +56,11 @@ from agent.core.levels import (
 from agent.core.matching import addresses_standing
 from agent.core.policy_drain import HEARD_WITHIN, announced, nothing_to_lose, quiet, retiring, stopped
 from agent.core.policy_identity import identity_standing, margin_of, proxy_standing_for_peers, svid_usable
+from agent.core.policy_slots import unread, with_slots
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import STOPPING, Replacement, Stage
-from agent.core.standings import probes_standing, workload_standing
+from agent.core.slots import Slot
+from agent.core.standings import probes_standing, proved, workload_standing
 
 # After READY=1 an unknown fact holds Ready at least this long (design: truth of Ready).
 HOLD_WINDOW = 60.0
@@ -67,12 +70,14 @@ def decide(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> Verdict
     """Goals for this moment. `now`: seconds on the monotonic clock that the facts use."""
     if phase is UNKNOWN:
         return Verdict(Goals(reason=Reason.PHASE_UNREADABLE))
+    if spec.slots and unread(facts):  # a new agent sees a main that is replaced before it sees who serves
+        facts = replace(facts, proxy=UNKNOWN)
     change = facts.replacement
     match phase.kind:
         case PhaseKind.MEMBER | PhaseKind.DRAINED if change is UNKNOWN:
             goals = _recalling(spec, phase, facts, now)
         case PhaseKind.MEMBER | PhaseKind.DRAINED if change is not UNKNOWN and change and not change.over:
-            goals = _replacing(spec, change, facts, now)
+            goals = _replacing(spec, change, phase, facts, now)
         case PhaseKind.MEMBER if retiring(facts):
             goals = _serving(spec, facts, now, Advertise.NO, Reason.RETIRED)
         case PhaseKind.MEMBER:
@@ -83,6 +88,7 @@ def decide(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> Verdict
             goals = _leaving(spec, phase, facts, now, Reason.LEFT)
         case PhaseKind.SHUTTING_DOWN:
             goals = _leaving(spec, phase, facts, now, Reason.SHUTTING_DOWN)
+    goals = _turning(spec, phase, facts, with_slots(spec, facts, goals, now), now)
     return Verdict(goals, _recheck_after(spec, phase, facts, now))
 
 
@@ -109,6 +115,20 @@ def _serving(spec: Spec, facts: Facts, now: float, advertise: Advertise, reason:
     running = svid_usable(spec, facts, now)
     inbound, outbound = wanted_levels(spec, facts, now)
     return Goals(ProxyGoal.RUNNING if running else ProxyGoal.HOLD, inbound, outbound, advertise, reason)
+
+
+def _turning(spec: Spec, phase: Phase, facts: Facts, goals: Goals, now: float) -> Goals:
+    """While the redirect turns to a proxy with which the host is ready, Ready stays as it is: the takeover may
+    have turned it already. A turn that was refused holds nothing."""
+    if phase.kind is not PhaseKind.MEMBER or goals.advertise is not Advertise.NO or retiring(facts):
+        return goals
+    if goals.slot in (None, facts.active) or facts.redirect is UNKNOWN or facts.redirect.fault is not None:
+        return goals
+    assert goals.slot is not None
+    turned = replace(facts, redirect=replace(facts.redirect, slot=goals.slot))
+    if _advertise(spec, turned, now)[0] is not Advertise.YES:
+        return goals
+    return replace(goals, advertise=Advertise.HOLD, reason=Reason.STARTING)
 
 
 def _recalling(spec: Spec, phase: Phase, facts: Facts, now: float) -> Goals:
@@ -188,9 +208,11 @@ def _draining(
     return None
 
 
-def _replacing(spec: Spec, change: Replacement, facts: Facts, now: float) -> Goals:
+def _replacing(spec: Spec, change: Replacement, phase: Phase, facts: Facts, now: float) -> Goals:
     """A verified proxy is not advertised yet: the host is Ready again only at the end of the replacement."""
     reason = Reason.PROXY_REPLACING
+    if change.covered:
+        return _covered(spec, change, phase, facts, now)
     if change.stage not in STOPPING:
         return _serving(spec, facts, now, Advertise.NO, reason)
     levels = wanted_levels(spec, facts, now)
@@ -204,6 +226,23 @@ def _replacing(spec: Spec, change: Replacement, facts: Facts, now: float) -> Goa
     outbound = outbound_failed(spec, facts)
     proxy = ProxyGoal.STOPPED if outbound_is(facts, outbound) else ProxyGoal.DRAINED
     return Goals(proxy, levels[0], outbound, Advertise.NO, reason)
+
+
+def _covered(spec: Spec, change: Replacement, phase: Phase, facts: Facts, now: float) -> Goals:
+    """The standby serves, so the host stays as Ready as it is. Main stops only while the redirect does not name
+    it, or a new one is not ready."""
+    if phase.kind is PhaseKind.DRAINED:
+        advertise, reason = Advertise.NO, Reason.DRAINING
+    elif retiring(facts):
+        advertise, reason = Advertise.NO, Reason.RETIRED
+    else:
+        advertise, reason = _advertise(spec, facts, now)
+    goals = _serving(spec, facts, now, advertise, reason)
+    if change.stage not in STOPPING:
+        return goals
+    useless = change.stage is Stage.GOING_BACK and proved(facts.proxy, now) is False
+    stops = useless or facts.active is Slot.STANDBY
+    return replace(goals, proxy=ProxyGoal.STOPPED if stops else ProxyGoal.HOLD)
 
 
 # time ----------------------------------------------------------------------------------------------

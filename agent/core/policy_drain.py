@@ -1,7 +1,7 @@
 """Draining and leaving: what is published, what is in flight, and when that ends."""
 
 from agent.core import machines
-from agent.core.facts import UNKNOWN, Facts, Level, Maybe, Phase, PhaseKind, ProxyState, RedirectFact
+from agent.core.facts import UNKNOWN, Facts, Level, Maybe, Phase, PhaseKind, ProxyFact, ProxyState, RedirectFact
 from agent.core.health import Spec
 from agent.core.reasons import Reason
 
@@ -36,13 +36,21 @@ def blind(facts: Facts) -> bool:
 
 
 def quiet(facts: Facts) -> bool:
-    proxy = facts.proxy
-    return proxy is not UNKNOWN and (proxy.state is ProxyState.STOPPED or proxy.in_flight == 0)
+    """Of both slots: open connections stay in the proxy that accepted them."""
+    proxy, standby = facts.proxy, facts.standby
+    return proxy is not UNKNOWN and _is_quiet(proxy) and (standby is UNKNOWN or _is_quiet(standby))
+
+
+def _is_quiet(proxy: ProxyFact) -> bool:
+    return proxy.state is ProxyState.STOPPED or proxy.in_flight == 0
 
 
 def stopped(facts: Facts) -> bool:
-    proxy = facts.proxy
-    return proxy is not UNKNOWN and proxy.state is ProxyState.STOPPED and not proxy.launching
+    """None runs, and none may any moment."""
+    proxy, standby = facts.proxy, facts.standby
+    if proxy is UNKNOWN or proxy.state is not ProxyState.STOPPED or proxy.launching:
+        return False
+    return standby is UNKNOWN or (standby.state is ProxyState.STOPPED and not standby.launching)
 
 
 _REASONS = {

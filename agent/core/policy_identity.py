@@ -80,7 +80,7 @@ def _overdue_at(facts: Facts) -> float | None:
 
 
 def _by_proxy_certificate(facts: Facts, now: float, fault: Fault) -> Standing:
-    proxy = facts.proxy
+    proxy = facts.serving
     if proxy is UNKNOWN or proxy.state is ProxyState.UNREADABLE:
         return Sure.UNSURE
     expires = proxy.certificate_expires_at

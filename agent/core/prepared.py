@@ -7,19 +7,21 @@ an import of `dataclasses` or `json` costs more than what they do.
 from collections.abc import Iterable, Mapping, Sequence
 
 FOLDER = "run/fairlead-prepared"
+SLOT = "run/fairlead-slot"  # the record of the slot that the redirect names; absent: main
 PLAN = "plan"
 ENDED = "ended"  # how the proxy has ended, for the next start
 ARMED = "armed"  # the process for which the redirect was last set to ON
 ON = "on.json"
 WAITING = "waiting.json"  # inbound ON; outbound has its failure policy until the policy controller has answered
 FAILED = "failed.json"
-SCRIPTS = (ON, WAITING, FAILED)
+STANDBY = "standby.json"  # ON, with the second slot
+SCRIPTS = (ON, WAITING, FAILED, STANDBY)
 # The name of the process (comm) in which a start waits, until it becomes the proxy.
 STARTING = "fairlead-start"
 # Of one that is about to become the proxy: systemd's, the interpreter's, the start program's.
 _NOT_YET = ("(", "python", STARTING)
 
-_FORM = "2"  # of a plan; a reader of another version finds none
+_FORM = "3"  # of a plan; a reader of another version finds none
 _ABSENT = "-"
 Identity = str  # device, inode, time of the last change of the content in ns, size; or that there is no such file
 
@@ -37,7 +39,8 @@ class Plan:
     identity then. `nft`: the program; "": rules are not prepared. `arrivals`: where redirected connections arrive,
     by address and port. `controller`: HOST:PORT of the policy controller; "": nothing goes out through the proxy.
     `effect`: what the failure policy does, for people. `workload_api`, `spiffe_id`, `hint`: what the proxy's user
-    asks before the start, and must get; "": that is not prepared."""
+    asks before the start, and must get; "": that is not prepared. `standby`: where connections arrive once the
+    second slot is named; (): the host has one."""
 
     def __init__(
         self,
@@ -52,11 +55,12 @@ class Plan:
         workload_api: str = "",
         spiffe_id: str = "",
         hint: str = "",
+        standby: Iterable[tuple[str, int]] = (),
     ) -> None:
         self.uid, self.binary, self.nft, self.controller, self.effect = uid, binary, nft, controller, effect
         self.workload_api, self.spiffe_id, self.hint = workload_api, spiffe_id, hint
         self.environment, self.sources = dict(environment), dict(sources)
-        self.arrivals = tuple(sorted(arrivals))
+        self.arrivals, self.standby = tuple(sorted(arrivals)), tuple(sorted(standby))
 
 
 def is_starting(name: str) -> bool:
@@ -71,7 +75,7 @@ def written(plan: Plan) -> str:
     for pairs in (
         list(plan.environment.items()),
         list(plan.sources.items()),
-        [(address, str(port)) for address, port in plan.arrivals],
+        *([(address, str(port)) for address, port in places] for places in (plan.arrivals, plan.standby)),
     ):
         fields += [str(len(pairs)), *(word for pair in pairs for word in pair)]
     if any("\0" in field for field in fields):
@@ -86,12 +90,14 @@ def read(text: str) -> Plan | None:
         return None
     try:
         uid, binary, nft, controller, effect = fields[1:6]
-        asked = fields[6:9]
+        api, spiffe_id, hint = fields[6:9]
         environment, rest = _pairs(fields[9:-1])
         sources, rest = _pairs(rest)
         arrivals, rest = _pairs(rest)
-        places = [(address, int(port)) for address, port in arrivals]
-        plan = Plan(int(uid), binary, dict(environment), dict(sources), nft, places, controller, effect, *asked)
+        standby, rest = _pairs(rest)
+        places, others = ([(address, int(port)) for address, port in found] for found in (arrivals, standby))
+        said = (controller, effect, api, spiffe_id, hint)
+        plan = Plan(int(uid), binary, dict(environment), dict(sources), nft, places, *said, others)
     except (ValueError, IndexError):
         return None
     return plan if not rest else None

@@ -13,6 +13,7 @@ from agent.core import control_plane, token
 from agent.core.facts import UNKNOWN, Counters, Maybe, ProxyState
 from agent.core.late import dataclass
 from agent.core.reason import Fault, Reason
+from agent.core.slots import Place
 
 INBOUND_PORT = 4143
 OUTBOUND_PORT = 4140
@@ -60,6 +61,8 @@ class ProxySettings:
     token_file: str = ""
     identity_folder: str = ""
     cluster_networks: tuple[str, ...] = ()
+    slot: Place | None = None  # where it listens; None: the host has one slot
+    named: Place | None = None  # where the rules in force lead to; an edited configuration may have another slot
     extra: tuple[tuple[str, str], ...] = ()  # variables by their whole names, each of which may_be_extra
 
     @property
@@ -74,12 +77,19 @@ PREFIX = "LINKERD2_PROXY_"
 
 
 def inbound_listener(settings: ProxySettings) -> Listener:
+    if settings.slot is not None:
+        return str(settings.slot.address), INBOUND_PORT
     return ("::" if 6 in settings.families else "0.0.0.0", INBOUND_PORT)
 
 
 def outbound_listeners(settings: ProxySettings) -> tuple[Listener, ...]:
     loopback = {4: "127.0.0.1", 6: "::1"}
-    return tuple((loopback[family], OUTBOUND_PORT) for family in sorted(settings.families))
+    port = OUTBOUND_PORT if settings.slot is None else settings.slot.outbound_port
+    return tuple((loopback[family], port) for family in sorted(settings.families))
+
+
+def admin_listener(settings: ProxySettings) -> Listener:
+    return ADMIN_LISTENER if settings.slot is None else (ADMIN_LISTENER[0], settings.slot.admin_port)
 
 
 def environment(settings: ProxySettings, trust_anchors_pem: str) -> dict[str, str]:
@@ -131,7 +141,7 @@ def _listeners(settings: ProxySettings, version: tuple[int, ...]) -> dict[str, s
     return {
         "INBOUND_LISTEN_ADDR": host_port(inbound_listener(settings)),
         "OUTBOUND_LISTEN_ADDRS" if many else "OUTBOUND_LISTEN_ADDR": ",".join(outbound if many else outbound[:1]),
-        "ADMIN_LISTEN_ADDR": host_port(ADMIN_LISTENER),
+        "ADMIN_LISTEN_ADDR": host_port(admin_listener(settings)),
     }
 
 
@@ -314,6 +324,7 @@ class Reading:
     in_flight: Maybe[int] = UNKNOWN
     control: Maybe[Counters] = UNKNOWN  # of its policy client
     worker_lost: Maybe[bool] = UNKNOWN  # by its log; looked at only where it can happen
+    everywhere: bool = False  # it listens at every address, although there are slots
 
 
 Judgement = tuple[ProxyState, Fault | None, float | None]

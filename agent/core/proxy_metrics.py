@@ -1,5 +1,5 @@
 """The proxy's page of metrics as it is passed on: line by line, without what the agent's page has already, and up
-to a limit. Pure: it takes chunks and gives chunks."""
+to a limit. Where a host has two slots, each sample says of which it is. Pure: it takes chunks and gives chunks."""
 
 from typing import Final
 
@@ -9,11 +9,14 @@ _NAMED = (b"# HELP ", b"# TYPE ", b"# UNIT ")
 
 
 class Passing:
-    """`complete`: the page ended as one does, and nothing was cut off."""
+    """`complete`: the page ended as one does, and nothing was cut off. `begun`: there is a page. `slot`: the label
+    that each sample gets; "": none. `named`: the comments on names are passed on; of two pages, those of the first
+    alone."""
 
-    def __init__(self, most: int = MOST) -> None:
-        self._left, self._rest = most, b""
-        self.full = self._ended = False
+    def __init__(self, most: int = MOST, slot: str = "", *, named: bool = True) -> None:
+        self._left, self._rest, self._named = most, b"", named
+        self._label = f'slot="{slot}"'.encode() if slot else b""
+        self.full = self.begun = self._ended = False
 
     @property
     def complete(self) -> bool:
@@ -21,6 +24,7 @@ class Passing:
 
     def chunk(self, data: bytes) -> bytes:
         """What of it is passed on."""
+        self.begun = True
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > _LINE:
             self.full = True
@@ -35,7 +39,8 @@ class Passing:
         for line in lines:
             if line.rstrip() == b"# EOF":
                 self._ended = True
-            elif line and not _of_the_process(line):
+            elif line and not _of_the_process(line) and (self._named or not line.startswith(b"#")):
+                line = _labelled(line, self._label) if self._label else line
                 if len(line) + 1 > self._left:
                     self.full = True
                 if self.full:
@@ -43,6 +48,17 @@ class Passing:
                 self._left -= len(line) + 1
                 kept += line + b"\n"
         return bytes(kept)
+
+
+def _labelled(line: bytes, label: bytes) -> bytes:
+    """A sample with one label more. The value follows the first space outside of labels."""
+    if line.startswith(b"#"):
+        return line
+    name, _, rest = line.partition(b" ")
+    before, brace, labels = line.partition(b"{")
+    if brace and len(before) < len(name) + 1:
+        return before + b"{" + label + (b"" if labels.startswith(b"}") else b",") + labels
+    return name + b"{" + label + b"} " + rest
 
 
 def _of_the_process(line: bytes) -> bool:

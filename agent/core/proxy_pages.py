@@ -10,7 +10,8 @@ import re
 from agent.core import control_plane, numbers
 from agent.core.facts import UNKNOWN, Maybe
 from agent.core.late import dataclass
-from agent.core.proxy import ADMIN_PORT, Reading
+from agent.core.proxy import Reading
+from agent.core.slots import ADMIN_PORTS
 
 MOST = 8 << 20  # bytes of a page; a proxy with many peers has metrics of megabytes
 REFUSED, UNREADABLE = 0, -1  # in the place of an HTTP status: nothing listens; no answer, in time or size
@@ -68,5 +69,5 @@ def read_metrics(text: str) -> tuple[Maybe[float], Maybe[int]]:
     expires: Maybe[float] = UNKNOWN if moment is None else moment
     if not text.rstrip().endswith("# EOF"):
         return expires, UNKNOWN
-    open_now = sum(int(count) for port, count in _INBOUND.findall(text) if int(port) != ADMIN_PORT)
+    open_now = sum(int(count) for port, count in _INBOUND.findall(text) if int(port) not in ADMIN_PORTS)
     return expires, open_now

@@ -5,19 +5,18 @@ from collections.abc import Iterable, Mapping
 from agent.core.late import replace
 from agent.core.procfs import CARRIES, Connection
 from agent.core.proxy import (
-    ADMIN_LISTENER,
-    ADMIN_PORT,
     INBOUND_PORT,
-    OUTBOUND_PORT,
     Listener,
     ProxySettings,
+    admin_listener,
     host_port,
     inbound_listener,
     is_address,
     outbound_listeners,
     services,
 )
-from agent.core.reasons import Fault, Reason
+from agent.core.reason import Fault, Reason
+from agent.core.slots import ADMIN_PORTS, OUTBOUND_PORTS
 
 
 def carried(connections: Iterable[Connection], settings: ProxySettings) -> int:
@@ -25,14 +24,14 @@ def carried(connections: Iterable[Connection], settings: ProxySettings) -> int:
     ones that it accepted do not count, nor those to the control plane (known by address, or by port if it has a
     name). While this is 0, no accepted request can get an answer.
     """
-    accepted = {INBOUND_PORT, OUTBOUND_PORT, ADMIN_PORT}
+    accepted = {INBOUND_PORT, *OUTBOUND_PORTS, *ADMIN_PORTS}
     leading = [c for c in connections if c.state in CARRIES and c.local[1] not in accepted]
     return sum(not _is_control_plane(settings, *c.remote) for c in leading)
 
 
 def taken(settings: ProxySettings, listeners: Mapping[Listener, int], uid: int) -> Fault | None:
     """Another user's process listens where the proxy has to. `listeners`: each and whose it is."""
-    for mine in (inbound_listener(settings), *outbound_listeners(settings), ADMIN_LISTENER):
+    for mine in (inbound_listener(settings), *outbound_listeners(settings), admin_listener(settings)):
         for theirs, owner in listeners.items():
             if owner != uid and theirs[1] == mine[1] and _overlap(theirs[0], mine[0]):
                 return Fault(Reason.PROXY_PORT_TAKEN, f"uid {owner} listens on {host_port(theirs)}")

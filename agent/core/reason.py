@@ -89,6 +89,7 @@ class Reason(enum.StrEnum):
     PROXY_PORT_TAKEN = "ProxyPortTaken"
     PROXY_CRASHED = "ProxyCrashed"
     RESTART_PENDING = "RestartPending"
+    STANDBY_NOT_READY = "StandbyNotReady"
     PROXY_REPLACING = "ProxyReplacing"
     PROXY_WENT_BACK = "ProxyWentBack"
     PROXY_REPLACEMENT_FAILED = "ProxyReplacementFailed"

@@ -153,6 +153,12 @@ REGISTRY: Mapping[Reason, Entry] = {
         "a worker thread of the proxy has died, so outbound requests fail; the proxy is replaced",
         "upgrade it to 2.346 or newer: fairlead proxy install",
     ),
+    Reason.STANDBY_NOT_READY: Entry(
+        _WARN,
+        "the proxy serves, and there is none that could take over from it (proxy.standby)",
+        "see the detail, and: journalctl -u fairlead-proxy -u fairlead-proxy-standby",
+        _NO_IDENTITY,
+    ),
     Reason.PROXY_REPLACING: Entry(_WAIT, "the proxy is drained, then replaced or restarted"),
     Reason.RESTART_PENDING: Entry(
         _WARN,

@@ -12,6 +12,7 @@ from agent.core.goals import Advertise, Goals, ProxyGoal
 from agent.core.health import Spec, Standing, Sure
 from agent.core.policy_drain import announced, has_drained, has_left
 from agent.core.policy_identity import identity_remarks, untrusted
+from agent.core.policy_slots import remark
 from agent.core.reasons import REGISTRY, Fault, Reason
 from agent.core.replacement import Replacement, Stage
 from agent.core.standings import ports_standing
@@ -105,12 +106,16 @@ def _active(facts: Facts) -> bool:
 
 def _replacing(spec: Spec, change: Replacement, facts: Facts, goals: Goals, now: float) -> str:
     match change.stage:
+        case Stage.PREPARING | Stage.COVERING:
+            return "starting a second one, and waiting until it serves"
         case Stage.LEAVING if goals.proxy is not ProxyGoal.STOPPED:
             return _step(spec, facts, now)
         case Stage.LEAVING:
             return "stopping the one that runs"
         case Stage.STARTING:
             return "starting it, and waiting until it is ready"
+        case Stage.WITHDRAWING:
+            return f"the second one did not work ({change.detail}), so it is stopped"
         case Stage.GOING_BACK:
             return f"it did not become ready ({change.detail}), so it is stopped"
         case _:
@@ -153,7 +158,7 @@ def problems(spec: Spec, facts: Facts, now: float, phase: Maybe[Phase] = UNKNOWN
         if isinstance(standing, Fault):
             faults.setdefault(standing.reason, standing)
     if phase is not UNKNOWN and phase.kind is PhaseKind.LEFT:
-        intended = {Reason.LEFT}
+        intended = {Reason.LEFT, Reason.STANDBY_NOT_READY}
         if _stopped_as_intended(facts) and facts.proxy is not UNKNOWN and facts.proxy.fault is not None:
             intended.add(facts.proxy.fault.reason)
         faults = {reason: fault for reason, fault in faults.items() if reason not in intended}
@@ -164,7 +169,7 @@ def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
     yield untrusted(facts)
     yield from identity_remarks(facts, now)
     yield from control_plane.remarks(facts)
-    here = (facts.identity, facts.proxy, facts.redirect, facts.addresses)
+    here = (facts.identity, facts.serving, facts.redirect, facts.addresses)
     for fact in (*here, facts.workload, facts.lease, facts.slices, facts.ready_once):
         yield None if fact is UNKNOWN else fact.fault
     if facts.workload is not UNKNOWN:
@@ -173,6 +178,7 @@ def _asides(spec: Spec, facts: Facts, now: float) -> Iterator[Standing | None]:
         yield facts.redirect.suspended
         yield facts.redirect.edited
         yield facts.redirect.firewall
+    yield remark(spec, facts, now)
     yield _outcome(facts)
     yield from (fault for fault in (facts.configuration, facts.folders, facts.metrics) if fault is not UNKNOWN)
     yield from restart_pending.remarks(facts)

@@ -2,7 +2,7 @@
 `policy_identity` the identity's.
 """
 
-from agent.core.facts import UNKNOWN, Facts, ProxyState, Workload
+from agent.core.facts import UNKNOWN, Facts, Maybe, ProxyFact, ProxyState, Workload
 from agent.core.health import Spec, Standing, Sure
 from agent.core.matching import differences
 from agent.core.policy_drain import NO_WORKLOAD
@@ -10,7 +10,17 @@ from agent.core.reasons import Fault, Reason
 
 
 def proxy_standing(facts: Facts, now: float) -> Standing:
-    fact = facts.proxy
+    """Of the one that the redirect names."""
+    return standing_of(facts.serving, now)
+
+
+def proved(fact: Maybe[ProxyFact], now: float) -> Maybe[bool]:
+    """It is proved ready."""
+    standing = standing_of(fact, now)
+    return UNKNOWN if standing is Sure.UNSURE else standing is Sure.GOOD
+
+
+def standing_of(fact: Maybe[ProxyFact], now: float) -> Standing:
     if fact is UNKNOWN:
         return Sure.UNSURE
     match fact.state:

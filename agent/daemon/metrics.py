@@ -5,22 +5,24 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final
 
 from agent import __version__
-from agent.adapters import exposition, proxy_reading, socket_api
+from agent.adapters import exposition, http_client, proxy_reading, socket_api
 from agent.adapters.http_server import Request, Response, Route, Server
 from agent.config import derived
-from agent.core import metrics
+from agent.core import metrics, slots
+from agent.core.facts import UNKNOWN, Maybe, ProxyFact
 from agent.core.proxy_metrics import Passing
 from agent.core.reasons import Fault, Reason
+from agent.core.slots import Slot
 from agent.daemon.context import Context
 
 AGAIN: Final = 30.0  # seconds to the next try to listen
 _BACKLOG: Final = 16
 _COMPLETE: Final = """\
-# HELP fairlead_proxy_page_complete 1 where the proxy's whole page is above, 0 where it is cut off or absent
+# HELP fairlead_proxy_page_complete 1 where the whole page of each proxy is above, 0 where it is cut off or absent
 # TYPE fairlead_proxy_page_complete gauge
 fairlead_proxy_page_complete {}
 # EOF
@@ -33,7 +35,7 @@ def routes(it: Context) -> list[Route]:
         return Response(text, kind=kind)
 
     async def both(request: Request) -> Response:
-        return Response(_with_the_proxys(it), kind=exposition.PLAIN)
+        return Response(with_the_proxys(it), kind=exposition.PLAIN)
 
     return [
         Route("GET", "/metrics", own, socket_api.METRICS),
@@ -59,16 +61,34 @@ def _families(it: Context) -> list[metrics.Family]:
     )
 
 
-async def _with_the_proxys(it: Context) -> AsyncGenerator[bytes, None]:
+async def with_the_proxys(it: Context) -> AsyncGenerator[bytes, None]:
     yield (await exposition.page(_families(it)))[1]
-    passing = Passing()
-    async with contextlib.aclosing(proxy_reading.metrics()) as chunks:
-        async for chunk in chunks:
-            yield passing.chunk(chunk)
-            if passing.full:
-                break
-    yield passing.end()
-    yield _COMPLETE.format(int(passing.complete)).encode()
+    complete, said = True, False
+    for slot, server in _proxies(it):
+        passing = Passing(slot=slot, named=not said)
+        async with contextlib.aclosing(proxy_reading.metrics(server)) as chunks:
+            async for chunk in chunks:
+                yield passing.chunk(chunk)
+                if passing.full:
+                    break
+        yield passing.end()
+        complete, said = complete and passing.complete, said or passing.begun
+    yield _COMPLETE.format(int(complete)).encode()
+
+
+def _proxies(it: Context) -> Sequence[tuple[str, http_client.Server]]:
+    """The label and the admin port of each proxy: where there are slots, first the one that the redirect names,
+    then the other, while it runs."""
+    facts = it.board.facts.value
+    if not it.spec.slots:
+        return [("", proxy_reading.ADMIN)]
+    places = {slot: proxy_reading.admin(place.admin_port) for slot, place in slots.places().items()}
+    order = sorted(Slot, key=lambda slot: slot is not facts.active)
+    return [(slot.value, places[slot]) for slot in order if slot is facts.active or _runs(facts.of(slot))]
+
+
+def _runs(proxy: Maybe[ProxyFact]) -> bool:
+    return proxy is not UNKNOWN and proxy.process is not None
 
 
 class Listening:

@@ -5,12 +5,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from agent.adapters import proxy_reading
+import structlog
+
 from agent.config import Config, derived
 from agent.core import releases
 from agent.core.facts import UNKNOWN, PhaseKind
 from agent.core.reasons import Reason
 from agent.core.replacement import Stage
+from agent.daemon import log_level
 from agent.loops.board import Board
 from agent.loops.replacement import ReplacementLoop
 from agent.ports import Trouble
@@ -35,17 +37,19 @@ class Orders:
         board: Board,
         replacement: ReplacementLoop,
         prove: Callable[[str], Awaitable[None]],
+        why_drained: Callable[[], str],
     ) -> None:
-        """`prove`: raises Trouble where a start (of that version; "" as it is) would not work."""
+        """`prove`: raises Trouble where a start (of that version; "" as it is) would not work. `why_drained`: why
+        a replacement drains the host first; "": the second slot serves in the meantime."""
         self._config, self._prefix, self._board, self._replacement = config, prefix, board, replacement
-        self._prove = prove
+        self._prove, self._why_drained = prove, why_drained
 
     async def upgrade(self, words: Mapping[str, Any]) -> None:
         """`{"version": V}`: change over to it, and back if it fails. This and the next two take `{"force": true}`:
         despite known faults."""
         version = self._installed(str(words.get("version", "")))
         await self._proved(version, words)
-        self._replacement.ask(version, self._current())
+        self._replacement.ask(version, self._current(), self._covered())
 
     async def rollback(self, words: Mapping[str, Any]) -> None:
         """`{}`: to the version before."""
@@ -58,13 +62,20 @@ class Orders:
             why = f"{previous} did not become ready when it was tried"
             raise Trouble(Reason.PROXY_BINARY_UNUSABLE, why, remedy=_CHOOSE)
         await self._proved(self._installed(previous), words)
-        self._replacement.ask(previous, self._current())
+        self._replacement.ask(previous, self._current(), self._covered())
+
+    def _covered(self) -> bool:
+        """The second slot serves in the meantime. Where there are to be two, the log says why it cannot."""
+        why = self._why_drained()
+        if why and self._config.proxy.slots:
+            structlog.get_logger().warning("the host is drained before its proxy is replaced", why=why)
+        return not why
 
     async def restart(self, words: Mapping[str, Any]) -> None:
         """`{}`: restart the same binary, drained first."""
         self._must_be_here()
         await self._proved("", words)
-        self._replacement.ask("", "")
+        self._replacement.ask("", "", self._covered())
 
     async def check(self, words: Mapping[str, Any]) -> Mapping[str, Any]:
         """`{"version": V}` or `{}`: the known faults of its start; nothing is changed."""
@@ -88,8 +99,9 @@ class Orders:
             raise Trouble(trouble.reason, why, remedy=remedy) from trouble
 
     async def log_level(self, words: Mapping[str, Any]) -> Mapping[str, Any]:
-        """`{"filter": F}`: set it; `{}`: return it."""
-        return {"filter": await proxy_reading.log_level(str(words.get("filter", "")))}
+        """`{"filter": F}`: set it in each proxy that runs; `{}`: return that of the one that serves."""
+        wanted = str(words.get("filter", ""))
+        return {"filter": await log_level.set_or_read(self._board.facts.value, wanted)}
 
     def _installed(self, version: str) -> str:
         self._must_be_here()

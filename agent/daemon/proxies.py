@@ -1,17 +1,25 @@
 """The proxy under the agent: a systemd unit, or a child process where systemd does not run."""
 
+import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-from agent.adapters import helper, identity_token, proxy_child, proxy_unit
-from agent.config import derived
+from agent.adapters import helper, identity_token, memory, proxy_child, proxy_unit
+from agent.config import derived, slotted
 from agent.core import proxy as proxy_core
+from agent.core import slots
+from agent.core.facts import UNKNOWN, ProxyState
 from agent.core.proxy import ProxySettings
+from agent.core.reasons import Reason
+from agent.core.slots import Slot
 from agent.daemon.context import Context
+from agent.privileged.proxy import versions
 
 Runtime = proxy_unit.UnitProxy | proxy_child.ChildProxy
 
+NOT_APPROVED = "the slots of this configuration are not approved yet"
 _SYSTEMD = Path("/run/systemd/system")  # exists on a host that systemd has booted: sd_booted(3)
 
 
@@ -19,16 +27,66 @@ def runtime(it: Context, privileged: helper.Helper) -> Runtime:
     def wanted() -> ProxySettings:
         return settings(it)
 
-    if derived.systemd_owns_the_proxy(it.config, it.host.prefix, booted=_SYSTEMD.exists()):
+    if _by_systemd(it):
         return proxy_unit.UnitProxy(wanted, privileged, it.host.prefix)
-    paths = proxy_child.Paths(
+    return _child(it, privileged, wanted, _paths(it, it.host.child_proxy, it.host.child_proxy_log), Slot.MAIN)
+
+
+def standby(it: Context, privileged: helper.Helper) -> Runtime:
+    prefix = str(it.host.prefix)
+    instead = Path(derived.proxy_binary(it.config, prefix, versions.STANDBY))
+
+    def wanted() -> ProxySettings:
+        version = versions.STANDBY if instead.exists() else ""
+        return derived.proxy_settings(it.config, prefix, version, Slot.STANDBY)
+
+    if _by_systemd(it):
+        return proxy_unit.UnitProxy(wanted, privileged, it.host.prefix, slot=Slot.STANDBY)
+    paths = _paths(it, it.host.child_standby, it.host.child_standby_log)
+    return _child(it, privileged, wanted, dataclasses.replace(paths, instead=instead), Slot.STANDBY)
+
+
+def _by_systemd(it: Context) -> bool:
+    return derived.systemd_owns_the_proxy(it.config, it.host.prefix, booted=_SYSTEMD.exists())
+
+
+def _paths(it: Context, record: Path, log: Path) -> proxy_child.Paths:
+    return proxy_child.Paths(
         binary=derived.proxy_binary(it.config, str(it.host.prefix)),
         trust_anchors=derived.anchors_in_force(it.config, it.host.prefix),
-        record=it.host.child_proxy,
-        log=it.host.child_proxy_log,
+        record=record,
+        log=log,
     )
+
+
+def _child(
+    it: Context,
+    privileged: helper.Helper,
+    wanted: Callable[[], ProxySettings],
+    paths: proxy_child.Paths,
+    slot: Slot,
+) -> proxy_child.ChildProxy:
+    """Where it has a slot, with the slot's address: no unit brings that."""
     preflight = [sys.executable, "-m", "agent.offline.preflight", str(it.host.prefix)]
-    return proxy_child.ChildProxy(wanted, paths, *it.owner, _gate(it), preflight)
+    addresses = partial(privileged.ask, "proxy addresses", Reason.PROXY_UNIT_FAILED, slot=slot.value)
+    furnish = addresses if it.spec.slots else None
+    return proxy_child.ChildProxy(wanted, paths, *it.owner, _gate(it), preflight, furnish)
+
+
+def why_drained(it: Context) -> str:
+    """Why a replacement drains the host first; "": the second slot can serve in the meantime."""
+    facts = it.board.facts.value
+    if not it.spec.slots:
+        return slotted.why_one_slot(it.config) or NOT_APPROVED
+    if derived.slot_in_force(it.config, it.host.prefix, Slot.MAIN) is None:
+        return NOT_APPROVED
+    main = facts.proxy
+    if facts.active is not Slot.MAIN or main is UNKNOWN or main.state is not ProxyState.READY:
+        return "the proxy is not ready, or the second slot serves already"
+    assert main.process is not None
+    if main.everywhere:
+        return "the running proxy was started before there were slots, and listens on every address"
+    return slots.room(*memory.left_and_taken(main.process.pid))
 
 
 def _gate(it: Context) -> list[str]:

@@ -13,12 +13,12 @@ from typing import Any
 import structlog
 
 from agent import config as configuration
-from agent.adapters import proxy_reading
 from agent.config import Config, Problem, derived
 from agent.config.changes import Takes, changed, takes
 from agent.core import proxy, restart_pending
 from agent.core.facts import UNKNOWN, ProxyState
 from agent.core.reasons import Fault, Reason
+from agent.daemon import log_level
 from agent.host import Host, reading
 from agent.loops.board import Board, Waiter
 from agent.ports import Trouble
@@ -125,7 +125,7 @@ class Reload:
         if "proxy.log" not in keys or fact is UNKNOWN or fact.state is ProxyState.STOPPED:
             return []
         try:
-            await proxy_reading.log_level(wanted)
+            await log_level.set_or_read(self._board.facts.value, wanted)
         except Trouble:
             return ["proxy.log"]
         return []

@@ -27,6 +27,7 @@ from agent.adapters import (
 from agent.config import Config, derived
 from agent.core import failure
 from agent.core import proxy as proxy_core
+from agent.core.slots import Slot
 from agent.daemon import identities, metrics, orders, proxies, published_state, reload
 from agent.daemon.context import Context
 from agent.host import clocks, machine
@@ -132,7 +133,14 @@ class Parts:
     @cached_property
     def orders(self) -> orders.Orders:
         it = self.context
-        return orders.Orders(it.config, str(it.host.prefix), it.board, self.replacement, self.runtime.prove)
+        return orders.Orders(
+            it.config,
+            str(it.host.prefix),
+            it.board,
+            self.replacement,
+            self.runtime.prove,
+            partial(proxies.why_drained, it),
+        )
 
     @cached_property
     def reload(self) -> reload.Reload:
@@ -153,6 +161,7 @@ class Parts:
             "identity": identities.identity(it, self.api),
             "anchors": identities.anchors(it, self.api, self.context.helper),
             "proxy": self._proxy(),
+            **({"standby": self._standby()} if spec.slots else {}),
             "redirect": redirect.RedirectLoop(self.redirector, board, fact("redirect"), dice),
             "addresses": addresses.AddressesLoop(
                 self.interfaces, spec.addresses, fact("addresses"), board.attempts
@@ -191,6 +200,13 @@ class Parts:
         it, (uid, _) = self.context, self.context.owner
         publish, grace = it.board.setter("proxy"), float(it.config.proxy.grace)
         return proxy.ProxyLoop(self.runtime, it.board, publish, uid, time.time, random.random, grace)
+
+    def _standby(self) -> Loop:
+        it, (uid, _) = self.context, self.context.owner
+        publish, grace = it.board.setter("standby"), float(it.config.proxy.grace)
+        runtime = proxies.standby(it, it.helper)
+        common = (runtime, it.board, publish, uid, time.time, random.random, grace)
+        return proxy.ProxyLoop(*common, slot=Slot.STANDBY)
 
     def _restart_pending(self) -> Loop:
         it, restart = self.context, partial(self.orders.restart, {})

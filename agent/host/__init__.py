@@ -172,6 +172,16 @@ class Host:
         """What root leaves for the next restart of the proxy, until this host's next boot."""
         return self.prefix / prepared.FOLDER
 
+    @property
+    def active_slot(self) -> Path:
+        """The record of the slot that the redirect names, until this host's next boot; absent: main."""
+        return self.prefix / prepared.SLOT
+
+    @property
+    def slot_addresses(self) -> Path:
+        """The record that there are addresses of slots on lo."""
+        return self.prefix / "run/fairlead-slot-addresses"
+
     # the agent's
 
     @property
@@ -216,6 +226,15 @@ class Host:
         return self.prefix / "var/log/fairlead/proxy.log"
 
     @property
+    def child_standby(self) -> Path:
+        """The same of the second slot."""
+        return self.agent_run / "proxy-standby.json"
+
+    @property
+    def child_standby_log(self) -> Path:
+        return self.prefix / "var/log/fairlead/proxy-standby.log"
+
+    @property
     def token(self) -> Path:
         """Where the agent puts the service account's token for the proxy's user."""
         return self.prefix / "run/fairlead-token/token"
@@ -230,6 +249,11 @@ class Host:
     def gate(self) -> Path:
         """The record of the identity gate; absent while the gate is open."""
         return self.proxy_run / "gate.json"
+
+    @property
+    def standby_gate(self) -> Path:
+        """The same of the second slot."""
+        return self.prefix / "run/fairlead-proxy-standby/gate.json"
 
     @property
     def proxy_identity(self) -> Path:

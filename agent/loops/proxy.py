@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from agent.core import control_plane, proxy
 from agent.core.crashes import STEADY
-from agent.core.facts import UNKNOWN, Control, Process, ProxyFact, ProxyState
+from agent.core.facts import UNKNOWN, Control, Maybe, Process, ProxyFact, ProxyState
 from agent.core.goals import ProxyGoal
 from agent.core.proxy import Reading
 from agent.core.proxy_end import CRASHES
 from agent.core.reasons import Fault, Reason
+from agent.core.slots import Slot
 from agent.loops.board import Board, Waiter
 from agent.ports import ProxyRuntime, Trouble
 
@@ -73,9 +74,12 @@ class ProxyLoop:
         wall: Callable[[], float],
         jitter: Callable[[], float],
         grace: float,
+        slot: Slot = Slot.MAIN,
     ) -> None:
         self._runtime, self._board, self._publish = runtime, board, publish
         self._uid, self._wall, self._jitter, self._grace = uid, wall, jitter, grace
+        self._slot = slot
+        self._aspect = "ProxyReady" if slot is Slot.MAIN else "StandbyReady"
         self._news = Waiter(board.goals)
         self._fact: ProxyFact | None = None
         self._failures = 0
@@ -103,7 +107,8 @@ class ProxyLoop:
 
     @property
     def _goal(self) -> ProxyGoal:
-        return self._board.goals.value.proxy
+        goals = self._board.goals.value
+        return goals.proxy if self._slot is Slot.MAIN else goals.standby
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -154,7 +159,7 @@ class ProxyLoop:
     async def _abandoned(self) -> bool:
         """No start is wanted, so the fault of the last start or process no longer counts."""
         fault = STOPPED
-        self._board.attempts.over("ProxyReady")
+        self._board.attempts.over(self._aspect)
         try:
             await self._runtime.abandon()
         except Trouble as trouble:
@@ -178,7 +183,7 @@ class ProxyLoop:
             await _cancel(start)
 
     def _begin(self, process: Process) -> _Life:
-        self._board.attempts.over("ProxyReady")
+        self._board.attempts.over(self._aspect)
         fault = Fault(Reason.PROXY_STARTING)
         # That it starts is assumed, not read: when systemd reports it, a hook may have proved it ready already.
         seen = None if self._fact is None else self._fact.read_at
@@ -189,7 +194,7 @@ class ProxyLoop:
         """Wait before the next attempt, longer each time."""
         pause = CRASHES.delay(self._failures, self._jitter())
         self._not_before = self._now() + pause
-        self._board.attempts.made("ProxyReady", pause, failed=True)
+        self._board.attempts.made(self._aspect, pause, failed=True)
         self._failures += 1
 
     # with a process -----------------------------------------------------------------------------
@@ -247,7 +252,7 @@ class ProxyLoop:
         goals, control = self._board.goals.value, life.control
         works = self._fact is not None and self._fact.state is ProxyState.READY and not life.unreadable
         answered = control is not None and control.answered and not control.lost
-        return works and answered and goals.proxy is ProxyGoal.RUNNING and goals.reason not in _DRAINING
+        return works and answered and self._goal is ProxyGoal.RUNNING and goals.reason not in _DRAINING
 
     async def _stop(self, life: _Life) -> None:
         """SIGTERM, then SIGKILL. A later goal does not change the end of this process."""
@@ -269,11 +274,19 @@ class ProxyLoop:
         until = self._now() + (PATIENCE_UNCERTIFIED if uncertified else self._grace + PATIENCE_BEYOND_GRACE)
         idle_since = None
         while (rest := until - self._now()) > 0:
-            idle = await self._runtime.carried(life.process) == 0
+            carried = await self._runtime.carried(life.process)
+            self._left(carried)
+            idle = carried == 0
             idle_since = (self._now() if idle_since is None else idle_since) if idle else None
             if idle_since is not None and self._now() - idle_since >= PATIENCE_IDLE:
                 return
             await asyncio.sleep(min(POLL_DRAINING, rest))
+
+    def _left(self, carried: Maybe[int]) -> None:
+        """Publish what the proxy that ends still carries, as it changes."""
+        fact = self._fact
+        if carried is not UNKNOWN and fact is not None and fact.in_flight != carried:
+            self._tell(dataclasses.replace(fact, in_flight=carried))
 
     async def _try(self, signal: Awaitable[None]) -> None:
         """Report a failure, and try again later."""
@@ -317,6 +330,7 @@ class ProxyLoop:
                 restarts=self._restarts,
                 fault=fault,
                 control=life.control,
+                everywhere=reading.everywhere,
                 read_at=began,
             )
         )

@@ -150,10 +150,22 @@ class RedirectLoop:
             self._live = await self._apply(self._live, wanted)
             self._repairs += [asyncio.get_running_loop().time()] if repair else []
             self._board.attempts.tallies.repairs += repair
+        self._live = await self._turned(self._live)
         if not self._live.superseded:
             self._reached = self._live
         self._contested, self._refused = False, None
         self._publish(self._live)
+
+    async def _turned(self, live: LiveRedirect) -> LiveRedirect:
+        """It names the slot that is wanted. Levels that are held go with it."""
+        slot = self._board.goals.value.slot
+        if slot is None or slot is live.slot:
+            return live
+        try:
+            return await _bounded(self._redirector.turn(slot))
+        except Trouble as trouble:
+            self._publish(live, trouble.fault)
+            raise
 
     def _spent(self) -> bool:
         """Whether the budget for repairs is spent; to set rules for the first time is not a repair."""
@@ -208,7 +220,7 @@ class RedirectLoop:
         suspended = Fault(Reason.REDIRECT_SUSPENDED, live.suspended) if live.suspended else None
         inbound, outbound = _between(live.inbound, wanted.inbound), _between(live.outbound, wanted.outbound)
         firewall = self._fact.firewall if inbound is Level.ON else None
-        self._say(RedirectFact(inbound, outbound, fault, edited, suspended, firewall))
+        self._say(RedirectFact(inbound, outbound, fault, edited, suspended, firewall, live.slot))
 
     def _say(self, fact: RedirectFact) -> None:
         before, self._fact = self._fact.inbound, fact

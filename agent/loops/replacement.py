@@ -10,14 +10,15 @@ import contextlib
 import dataclasses
 from collections.abc import Callable
 
-from agent.core.facts import UNKNOWN, PhaseKind, ProxyFact, ProxyState
+from agent.core.facts import UNKNOWN, Maybe, PhaseKind, ProxyFact, ProxyState
 from agent.core.goals import ProxyGoal
 from agent.core.health import Spec, Standing, Sure
 from agent.core.levels import redirect_standing
 from agent.core.policy_drain import has_left
 from agent.core.reasons import Fault, Reason
 from agent.core.replacement import STOPPING, News, Replacement, Stage, after
-from agent.core.standings import proxy_standing
+from agent.core.slots import Slot
+from agent.core.standings import proxy_standing, standing_of
 from agent.loops.board import Board, Waiter
 from agent.ports import ReplacementStore, Trouble
 
@@ -38,7 +39,7 @@ class ReplacementLoop:
     ) -> None:
         self._store, self._spec, self._board, self._publish = store, spec, board, publish
         self._ready_within = ready_within
-        self._restarts = 0  # that the proxy had when this stage began
+        self._restarts = (0, 0)  # that the proxies of both slots had when this stage began
 
     async def run(self) -> None:
         waiter = Waiter(self._board.facts, self._board.goals, self._board.phase)
@@ -53,10 +54,12 @@ class ReplacementLoop:
             else:
                 self._remember(after(change, news[0], self._now(), news[1]))
 
-    def ask(self, wanted: str, previous: str) -> None:
-        """Begin. Raises Trouble: one is under way, or it cannot be recorded; then nothing has changed."""
+    def ask(self, wanted: str, previous: str, covered: bool = False) -> None:
+        """Begin. `covered`: the standby serves in the meantime. Raises Trouble: one is under way, or it cannot be
+        recorded; then nothing has changed."""
         self.must_be_over()
-        self._remember(Replacement(wanted, previous, since=self._now()))
+        stage = Stage.PREPARING if covered else Stage.LEAVING
+        self._remember(Replacement(wanted, previous, stage, since=self._now(), covered=covered))
 
     def must_be_over(self) -> None:
         """Raises Trouble: one is under way."""
@@ -80,15 +83,15 @@ class ReplacementLoop:
         self._enter(change)
 
     def _enter(self, change: Replacement | None) -> None:
-        proxy = self._board.facts.value.proxy
-        self._restarts = 0 if proxy is UNKNOWN else proxy.restarts
+        facts = self._board.facts.value
+        self._restarts = _restarts(facts.proxy), _restarts(facts.standby)
         self._publish(change)
 
     def _is_over(self, change: Replacement) -> bool:
         """The faults that it ended with no longer hold."""
         phase = self._board.phase.value
         match change.stage:
-            case Stage.FAILED if all(standing is Sure.GOOD for standing in self._standings()):
+            case Stage.FAILED if self._main_serves():
                 return True
             case Stage.FAILED | Stage.BACK_AGAIN:
                 return has_left(phase, self._board.facts.value)
@@ -100,6 +103,10 @@ class ReplacementLoop:
         with contextlib.suppress(Trouble):
             self._store.remember(cleared)
         self._enter(cleared)
+
+    def _main_serves(self) -> bool:
+        named = self._board.facts.value.active is Slot.MAIN
+        return named and all(standing is Sure.GOOD for standing in self._standings())
 
     def _standings(self) -> list[Standing]:
         facts = self._board.facts.value
@@ -114,20 +121,71 @@ class ReplacementLoop:
         return phase is UNKNOWN or phase.kind in (PhaseKind.LEFT, PhaseKind.SHUTTING_DOWN)
 
     def _rest(self, change: Replacement | None) -> float | None:
-        if change is None or change.over or change.stage in STOPPING:
+        if change is None or change.over or change.stage is Stage.PREPARING:
             return None
-        return max(0.0, change.since + self._ready_within - self._now()) + 0.001
+        if change.stage in STOPPING and not change.covered:
+            return None
+        left = change.since + self._ready_within - self._now()
+        return left + 0.001 if left >= 0 else None  # after that, only facts change anything
 
     async def _news(self, change: Replacement) -> tuple[News, str] | None:
         proxy = self._board.facts.value.proxy
         if proxy is UNKNOWN:
             return None
-        return await self._swapped(change, proxy) if change.stage in STOPPING else self._verified(change, proxy)
+        match change.stage:
+            case Stage.PREPARING:
+                return await self._prepared(change)
+            case Stage.COVERING:
+                return self._covers(change)
+            case Stage.WITHDRAWING:
+                return await self._withdrawn(change)
+            case Stage.LEAVING | Stage.GOING_BACK:
+                return await self._swapped(change, proxy) or self._uncovered(change)
+        return self._verified(change, proxy)
+
+    async def _prepared(self, change: Replacement) -> tuple[News, str] | None:
+        """No standby runs, and its next start is of the wanted version."""
+        if not _stopped(self._board.facts.value.standby):
+            return None
+        try:
+            await self._store.cover(change.wanted)
+        except Trouble as trouble:
+            return News.NOT_SWAPPED, trouble.detail
+        return News.STOPPED, ""
+
+    def _covers(self, change: Replacement) -> tuple[News, str] | None:
+        facts = self._board.facts.value
+        named = facts.active is Slot.STANDBY
+        if named and all(standing is Sure.GOOD for standing in self._standings()):
+            return News.COVERED, ""
+        crashed = _restarts(facts.standby) - self._restarts[1] >= CRASHES
+        over = crashed or self._late(change)
+        return (News.NOT_COVERED, _cause([standing_of(facts.standby, self._now())])) if over else None
+
+    def _late(self, change: Replacement) -> bool:
+        return self._now() >= change.since + self._ready_within
+
+    def _uncovered(self, change: Replacement) -> tuple[News, str] | None:
+        """Main was not stopped in time, for the standby did not serve. A new main that serves by then is kept."""
+        if not change.covered or self._board.facts.value.active is not Slot.MAIN or not self._late(change):
+            return None
+        if change.stage is Stage.LEAVING:
+            return News.NOT_COVERED, "the second proxy did not serve"
+        return (News.READY_BESIDE, "") if self._main_serves() else None
+
+    async def _withdrawn(self, change: Replacement) -> tuple[News, str] | None:
+        """No standby runs, or it still serves in place of main; the next start of it is of the current version."""
+        if not _stopped(self._board.facts.value.standby) and not self._late(change):
+            return None
+        try:
+            await self._store.cover("")
+        except Trouble as trouble:
+            return (News.NOT_SWAPPED, f"{change.detail}; {trouble.detail}") if self._late(change) else None
+        return News.STOPPED, ""
 
     async def _swapped(self, change: Replacement, proxy: ProxyFact) -> tuple[News, str] | None:
         """Only when no proxy runs and the goal starts none."""
-        stopped = proxy.state is ProxyState.STOPPED and not proxy.launching
-        if not stopped or self._board.goals.value.proxy is not ProxyGoal.STOPPED:
+        if not _stopped(proxy) or self._board.goals.value.proxy is not ProxyGoal.STOPPED:
             return None
         version = change.wanted if change.version == change.wanted else change.previous
         try:
@@ -138,11 +196,24 @@ class ReplacementLoop:
         return News.STOPPED, ""
 
     def _verified(self, change: Replacement, proxy: ProxyFact) -> tuple[News, str] | None:
-        standings = self._standings()
-        if all(standing is Sure.GOOD for standing in standings):
-            return News.READY, ""
-        crashed = proxy.restarts - self._restarts >= CRASHES
-        if not crashed and self._now() < change.since + self._ready_within:
+        if self._main_serves():
+            beside = change.covered and change.stage is Stage.RESTORING
+            return News.READY_BESIDE if beside else News.READY, ""
+        if proxy.restarts - self._restarts[0] < CRASHES and not self._late(change):
             return None
-        faults = (s.detail or s.entry.text for s in standings if isinstance(s, Fault))
-        return News.NOT_READY, next(faults, "it is not known whether it is ready")
+        back = self._board.facts.value.active is Slot.MAIN
+        # Else what the standings say is of the standby.
+        return News.NOT_READY, _cause(self._standings() if back else [standing_of(proxy, self._now())])
+
+
+def _restarts(proxy: Maybe[ProxyFact]) -> int:
+    return 0 if proxy is UNKNOWN else proxy.restarts
+
+
+def _stopped(proxy: Maybe[ProxyFact]) -> bool:
+    return proxy is not UNKNOWN and proxy.state is ProxyState.STOPPED and not proxy.launching
+
+
+def _cause(standings: list[Standing]) -> str:
+    faults = (s.detail or s.entry.text for s in standings if isinstance(s, Fault))
+    return next(faults, "it is not known whether it is ready")

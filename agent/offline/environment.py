@@ -4,6 +4,7 @@ import http.client
 from collections.abc import Mapping
 
 from agent.core import proxy, proxy_pages, restart_pending
+from agent.core.slots import Slot, places
 from agent.host import Host
 from agent.privileged import Refusal
 from agent.privileged.proxy import launch
@@ -16,10 +17,10 @@ class Unavailable(Exception):
     """The environment is unknown: the cause."""
 
 
-def planned(prefix: str) -> Mapping[str, str]:
+def planned(prefix: str, slot: Slot = Slot.MAIN) -> Mapping[str, str]:
     """By the same function as the launcher's. Raises Unavailable."""
     try:
-        return launch.plan(Host.below(prefix).prefix).environment
+        return launch.plan(Host.below(prefix).prefix, slot=slot).environment
     except (Refusal, proxy.Refused) as error:
         raise Unavailable(str(error)) from None
     except KeyError:
@@ -28,9 +29,16 @@ def planned(prefix: str) -> Mapping[str, str]:
         raise Unavailable(f"{error.filename}: {error.strerror}") from None
 
 
-def running() -> Mapping[str, str]:
-    """As the proxy reports it at its admin port. Raises Unavailable."""
-    connection = http.client.HTTPConnection(*proxy.ADMIN_LISTENER, timeout=_WITHIN)
+def admin(slot: Slot) -> proxy.Listener:
+    """Where the proxy of that slot answers."""
+    if slot is Slot.MAIN:
+        return proxy.ADMIN_LISTENER
+    return proxy.ADMIN_LISTENER[0], places()[slot].admin_port
+
+
+def running(slot: Slot = Slot.MAIN) -> Mapping[str, str]:
+    """As the proxy in that slot reports it at its admin port. Raises Unavailable."""
+    connection = http.client.HTTPConnection(*admin(slot), timeout=_WITHIN)
     try:
         connection.request("GET", "/env.json")
         answer = connection.getresponse()

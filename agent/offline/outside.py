@@ -26,11 +26,12 @@ from agent.privileged.redirect import live_rules
 UNITS: Final = (
     "fairlead.service",
     "fairlead-proxy.service",
+    "fairlead-proxy-standby.service",
     "fairlead-redirect.service",
     "fairlead-drain.service",
     "fairlead-helper.socket",
 )
-_JOURNAL: Final = ("fairlead.service", "fairlead-proxy.service")
+_JOURNAL: Final = ("fairlead.service", "fairlead-proxy.service", "fairlead-proxy-standby.service")
 _LINES: Final = 5  # of the journal
 _WITHIN: Final = 5.0  # seconds for the journal
 NEEDS_ROOT: Final = "not read: needs root"

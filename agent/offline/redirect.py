@@ -15,8 +15,10 @@ from agent.core.redirect.departure import Departure
 from agent.core.redirect.spec import differences_from_guide
 from agent.core.redirect.timed import Live
 from agent.core.redirect.unproxied import unproxied
+from agent.core.replacement_way import Obstacle, obstacle
 from agent.host import Host
 from agent.host.listeners import listening
+from agent.offline import replacement_way
 from agent.offline.helper import Refused
 from agent.ports import Trouble
 from agent.privileged import Refusal
@@ -55,6 +57,7 @@ class Redirect:
     refusals: tuple[str, ...] = ()  # what is refused to whom while the proxy is not ready
     ready_once: bool = False  # this host has been Ready since it was configured
     unproxied: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # port → other addresses of this host
+    replacement: Obstacle | None = None  # why the proxy is replaced after a drain; None: without one
     absent: Fault | None = None  # addresses of the configuration that this host does not have; or lo is down
 
 
@@ -91,6 +94,7 @@ def read(prefix: str) -> Redirect:
         refusals=tuple(refusals(config)),
         ready_once=_ready_once(root),
         unproxied=_unproxied(spec),
+        replacement=obstacle(replacement_way.read(config, prefix)),
         absent=_absent(config.host),
     )
 

@@ -19,6 +19,7 @@ from agent.core.facts import UNKNOWN, AddressesFact, LeaseFact, Phase, PhaseKind
 from agent.core.health import Spec
 from agent.core.policy_drain import has_drained
 from agent.core.reasons import Fault, Reason
+from agent.core.slots import Slot
 from agent.host import Host, boot_id, clocks, machine
 from agent.loops import policy as policy_loop
 from agent.loops import slices, status
@@ -72,7 +73,8 @@ async def _looking(config: Config, spec: Spec, board: Board, here: str) -> Async
         status.StatusLoop(api, spec, board, board.setter("workload"), clocks.wall, random.random).run(),
         slices.SlicesLoop(api, board, board.setter("slices")).run(),
         policy_loop.PolicyLoop(spec, board, board.setter("agent")).run(),
-        _watch_proxy(config, board.setter("proxy")),
+        _watch_proxy(config, Slot.MAIN, board.setter("proxy")),
+        *([_watch_proxy(config, Slot.STANDBY, board.setter("standby"))] if spec.slots else []),
     ]
     try:
         async with asyncio.TaskGroup() as group:
@@ -111,9 +113,9 @@ def _addresses(spec: Spec) -> AddressesFact:
         return AddressesFact(fault=trouble.fault)
 
 
-async def _watch_proxy(config: Config, publish: Callable[[ProxyFact], None]) -> None:
+async def _watch_proxy(config: Config, slot: Slot, publish: Callable[[ProxyFact], None]) -> None:
     """How many connections are in flight, however the proxy was started."""
-    settings, (uid, _) = derived.proxy_settings(config), derived.proxy_owner(config)
+    settings, (uid, _) = derived.proxy_settings(config, slot=slot), derived.proxy_owner(config)
     while True:
         reading = await proxy_reading.read(settings)
         state, fault, _left = proxy.judge(reading, uid, time.time())

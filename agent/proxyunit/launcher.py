@@ -16,6 +16,7 @@ from pathlib import Path
 
 from agent.core import proxy
 from agent.core.reasons import Fault, Reason
+from agent.core.slots import Slot
 from agent.privileged import Refusal
 from agent.privileged.proxy import launch
 from agent.proxyunit import failed_starts
@@ -23,9 +24,9 @@ from agent.proxyunit import failed_starts
 REFUSED, FAILED, NOT_EXECUTABLE, ABSENT = 64, 1, 126, 127
 
 
-def become(prefix: Path, folder: Path) -> int:
+def become(prefix: Path, folder: Path, slot: Slot = Slot.MAIN) -> int:
     try:
-        plan = launch.plan(prefix)
+        plan = launch.plan(prefix, slot=slot)
         if os.getuid() != plan.uid:
             cause = f"this is uid {os.getuid()}, and proxy.user is {plan.uid}; set User= of the unit by a drop-in"
             return _say(folder, REFUSED, cause)

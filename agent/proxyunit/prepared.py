@@ -69,9 +69,10 @@ def _is_roots(status: os.stat_result) -> bool:
 # as root --------------------------------------------------------------------------------------------
 
 
-def load(prefix: str, found: Plan, script: str) -> bool:
+def load(prefix: str, found: Plan, script: str, slot: str = "") -> bool:
     """Set the rules of this script; False: they are not set. Only in place of rules of ours, under the privileged
-    helper's lock, and while the plan holds."""
+    helper's lock, and while the plan holds. `slot`: that they name, which is recorded first: from then on no plan
+    holds, and no other hook takes the end of the slot from before for the end of this one."""
     if not found.nft:
         return False
     try:
@@ -83,11 +84,26 @@ def load(prefix: str, found: Plan, script: str) -> bool:
         now = plan(prefix)
         path = os.path.join(folder(prefix), script)
         same = now is not None and prepared.written(now) == prepared.written(found)
-        return same and _run(found.nft, "-j", "-f", path)
+        if not same:
+            return False
+        if slot:
+            _name(prefix, slot)
+        done = _run(found.nft, "-j", "-f", path)
+        if slot and not done:
+            os.unlink(os.path.join(prefix, prepared.SLOT))
+        return done
     except OSError:  # another process sets rules now
         return False
     finally:
         os.close(lock)
+
+
+def _name(prefix: str, slot: str) -> None:
+    """Raises OSError."""
+    path = os.path.join(prefix, prepared.SLOT)
+    with open(f"{path}.new", "w") as file:
+        file.write(f"{slot}\n")
+    os.replace(f"{path}.new", path)
 
 
 def has_rules(found: Plan) -> bool:

@@ -12,7 +12,9 @@ from agent.core import procfs
 from agent.core.facts import Maybe
 from agent.core.late import dataclass
 from agent.core.prepared import Plan
+from agent.core.proxy import ADMIN_PORT
 from agent.core.redirect import Address
+from agent.core.slots import Slot, places
 from agent.privileged import Refusal
 from agent.privileged.proxy import readiness
 from agent.privileged.system import deadline, listeners
@@ -39,6 +41,15 @@ def of(plan: Plan) -> Planned:
     return Planned(plan.uid, frozenset((ip_address(address), port) for address, port in plan.arrivals))
 
 
+def of_standby(plan: Plan) -> Planned:
+    return Planned(plan.uid, frozenset((ip_address(address), port) for address, port in plan.standby))
+
+
+def stands_by(plan: Plan) -> bool:
+    """The proxy of the second slot is proved ready."""
+    return bool(plan.standby) and _answered(of_standby(plan), admin=places()[Slot.STANDBY].admin_port) is not None
+
+
 def ready(pid: int, wanted: Redirected) -> bool:
     """Once it is; False: the process is gone, or the time is over. A start that waits for an identity has more."""
     return _wait(pid, lambda: _answered(wanted) is not None, READY_WITHIN)
@@ -58,11 +69,11 @@ def listens(wanted: Redirected) -> bool:
     return True
 
 
-def _answered(wanted: Redirected, controller: str = "") -> Maybe[bool] | None:
+def _answered(wanted: Redirected, controller: str = "", admin: int = ADMIN_PORT) -> Maybe[bool] | None:
     """Whether the policy controller has answered; None: the proxy is not proved ready."""
     try:
         with deadline.whole(WITHIN):
-            return readiness.must_hold(wanted, readiness.ask(), controller)
+            return readiness.must_hold(wanted, readiness.ask(admin), controller)
     except (Refusal, deadline.Late):
         return None
 

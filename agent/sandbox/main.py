@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.sandbox.stage import broken, dead_host, first_day, fleet, namespaces, terminal, upgrade
+from agent.sandbox.stage import broken, dead_host, first_day, fleet, hitless, namespaces, terminal, upgrade
 from agent.sandbox.stage.interactive import Visit
 from agent.sandbox.stage.scene import Options, Scene
 from agent.sandbox.stage.tour import Step, Tour, take
@@ -22,6 +22,8 @@ def run(*, check: bool, proxy: Path | None, verbose: bool, scenario: str = "tour
     match scenario:
         case "upgrade":
             return asyncio.run(_upgrade(base, options.log))
+        case "hitless":
+            return asyncio.run(_hitless(base, options.log))
         case "dead-host":
             return asyncio.run(_dead_host(base, options.log))
         case "fleet":
@@ -41,6 +43,11 @@ def run(*, check: bool, proxy: Path | None, verbose: bool, scenario: str = "tour
 async def _upgrade(base: Path, log: int | None) -> int:
     async with upgrade.standing(base, log) as scenario:
         return await _check(scenario.one, scenario.steps())
+
+
+async def _hitless(base: Path, log: int | None) -> int:
+    async with hitless.standing(base, log) as scenario:
+        return await _check(scenario.host, scenario.steps())
 
 
 async def _dead_host(base: Path, log: int | None) -> int:

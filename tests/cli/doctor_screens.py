@@ -16,6 +16,7 @@ from agent.core.doctor import api, host_checks, identity, machine, network, rule
 from agent.core.reasons import Fault, Reason
 from agent.core.redirect.admission import Admission
 from agent.core.redirect.walk import Verdict
+from agent.core.replacement_way import Seen
 from agent.loops.checks import NotHere, Reader, Unread
 from agent.offline.doctor import readings
 from tests.cli.screens import WIDTHS, on_terminal, without_colours
@@ -59,6 +60,7 @@ HEALTHY: Final[Mapping[str, Any]] = {
     "firewall": rules.Firewall(Admission(Verdict.ACCEPTED, 4143)),
     "redirect": None,
     "rules": RULES,
+    "replacement": Seen(wanted=False, one_slot="proxy.slots is false"),
     "helper": None,
     "agent": machine.Agent(STATUS),
     "versions": machine.Versions("1.0", "1.0", "2.366.0", "2.366.0"),

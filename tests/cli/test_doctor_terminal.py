@@ -36,7 +36,7 @@ def test_a_failure_is_named_in_the_last_lines_and_silences_what_depends_on_it() 
     depends = [check.name for check in host_checks.HOST if "clock" in check.needs]
     assert depends and not [name for name in depends if f" {name} " in text]
     assert text.endswith(
-        "\n15 ok, 1 fail (clock)\n13 not run, because a check that they depend on failed\nexit 2\n"
+        "\n16 ok, 1 fail (clock)\n13 not run, because a check that they depend on failed\nexit 2\n"
     )
 
 

@@ -13,6 +13,7 @@ from agent.core import facts as f
 from agent.core import policy, snapshot
 from agent.core.attempts import LastAttempt
 from agent.core.reasons import Fault, Reason
+from agent.core.slots import Slot
 from tests.core import world
 from tests.core.test_policy import serving
 from tests.core.world import NOW, SPEC, phase
@@ -72,6 +73,22 @@ def screen(facts: f.Facts, attempts: Mapping[str, LastAttempt] | None = None, **
 
 def test_a_host_that_serves() -> None:
     assert screen(told()) == SERVES
+
+
+def test_the_other_slots_proxy_is_shown_while_it_runs() -> None:
+    """And the connections that one which ends still carries."""
+    redirect = f.RedirectFact(f.Level.ON, f.Level.ON, slot=Slot.STANDBY)
+    ready = world.proxy("ready", flying=3)
+    assert isinstance(ready, f.ProxyFact)
+    ending = dataclasses.replace(ready, state=f.ProxyState.STOPPING)
+    facts = dataclasses.replace(told(), redirect=redirect, standby=told().proxy, proxy=ending)
+    text = screen(facts)
+    assert "ProxyReady          pid 7, in the second slot, 0 connections in flight" in text
+    assert "    main proxy          pid 7, stopping, 3 connections left\n" in text
+    gone = screen(dataclasses.replace(facts, proxy=world.proxy("stopped")))
+    assert "main proxy" not in gone and "the policy controller has answered this proxy" in gone
+    kept = screen(dataclasses.replace(told(), standby=world.proxy("ready")))
+    assert "    standby             pid 7, ready\n" in kept
 
 
 LOOKED = {

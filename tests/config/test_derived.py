@@ -9,6 +9,7 @@ import pytest
 from agent import config
 from agent.config import derived
 from agent.core.failure import Failure
+from agent.host import Host
 
 NOWHERE = Path("/nowhere")  # no redirect was approved there
 EXAMPLE = (Path(__file__).parents[2] / "config/fairlead.toml").read_text()
@@ -106,3 +107,34 @@ def test_a_period_of_the_lease_is_5_to_60_seconds(period: str) -> None:
     with pytest.raises(config.ConfigError) as caught:
         of("lease_period = 10", f"lease_period = {period}")
     assert [problem.key for problem in caught.value.problems] == ["api.lease_period"]
+
+
+# slots ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("approved", "edited", "listens", "named"),
+    [
+        (None, True, True, True),
+        (True, True, True, True),
+        (False, True, False, False),
+        (True, False, False, True),
+        (False, False, False, False),
+    ],
+    ids=["never approved", "both", "not approved yet", "given up", "none"],
+)
+def test_a_proxy_listens_at_its_slot_while_file_and_approval_agree(
+    tmp_path: Path, approved: bool | None, edited: bool, listens: bool, named: bool
+) -> None:
+    """Else at every address, where the rules of both lead; it is read where the rules in force lead."""
+    four = EXAMPLE.replace("slots = false", "slots = true").replace("standby = false", "standby = true")
+    texts = {True: four, False: EXAMPLE}
+    if approved is not None:
+        copy = Host(tmp_path).approved.configuration
+        copy.parent.mkdir(parents=True)
+        copy.write_text(texts[approved])
+    found = config.parse(texts[edited])
+    settings = derived.proxy_settings(found, str(tmp_path))
+    assert (settings.slot is not None, settings.named is not None) == (listens, named)
+    spec = derived.policy_spec(found, tmp_path, "boot")
+    assert (spec.slots, spec.standby) == (named, listens)

@@ -11,6 +11,7 @@ from agent.core import facts as f
 from agent.core import metrics, policy
 from agent.core.goals import Goals
 from agent.core.reasons import Fault, Reason
+from agent.core.slots import Slot
 from agent.core.tallies import Tallies
 from tests.core import world
 from tests.core.test_policy import serving
@@ -119,6 +120,16 @@ def test_a_host_that_serves() -> None:
 @pytest.mark.parametrize("name", ["fairlead_svid_expiry_timestamp_seconds", "fairlead_proxy_restarts"])
 def test_what_is_not_known_has_no_series(name: str) -> None:
     assert not named(seen(f.Facts()), name) and named(seen(five_probes()), name)
+
+
+def test_two_slots_say_which_one_serves() -> None:
+    assert not named(seen(five_probes()), "fairlead_proxy_slot")
+    redirect = f.RedirectFact(f.Level.ON, f.Level.ON, slot=Slot.STANDBY)
+    facts = five_probes(redirect=redirect, standby=world.proxy("ready", flying=3))
+    host = dataclasses.replace(seen(facts), spec=dataclasses.replace(SPEC, slots=True))
+    assert named(host, "fairlead_proxy_slot") == {"main": 0, "standby": 1}
+    assert named(host, "fairlead_standby_state")["ready"] == 1
+    assert named(host, "fairlead_standby_in_flight_connections") == {"": 3}
 
 
 def test_a_problem_is_named_with_its_severity() -> None:

@@ -22,6 +22,7 @@ PLAN = Plan(
     "/run/spire/api.sock",
     "spiffe://td/vm-1",
     "proxy",
+    standby=[("169.254.41.2", 4143), ("127.0.0.1", 4142)],
 )
 
 

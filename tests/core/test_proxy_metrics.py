@@ -32,6 +32,19 @@ def passed(page: bytes, size: int, most: int = 1 << 20) -> tuple[bytes, Passing]
     return kept + passing.end(), passing
 
 
+def test_each_sample_says_of_which_slot_it_is_and_a_second_page_names_nothing_again() -> None:
+    page = b'# TYPE a counter\na 1\nb{} 2\nc{x="y z"} 3\nd 4 # {trace="t"} 1\n# EOF\n'
+    passing = Passing(slot="standby", named=False)
+    kept = passing.chunk(page).decode().splitlines()
+    assert kept == [
+        'a{slot="standby"} 1',
+        'b{slot="standby"} 2',
+        'c{slot="standby",x="y z"} 3',
+        'd{slot="standby"} 4 # {trace="t"} 1',
+    ]
+    assert passing.begun and passing.complete and not Passing().begun
+
+
 @given(st.integers(1, len(PAGE) + 1))
 def test_every_way_to_cut_it_gives_the_same(size: int) -> None:
     kept, passing = passed(PAGE, size)

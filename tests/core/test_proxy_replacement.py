@@ -48,6 +48,8 @@ def test_proxy_replacement_by_itself_has_nothing_to_go_back_to() -> None:
 def test_proxy_replacement_knows_which_binary_belongs_in_each_stage() -> None:
     wanted = {stage: Replacement("new", "old", stage).version for stage in Stage}
     assert [stage for stage, version in wanted.items() if version == "new"] == [
+        Stage.PREPARING,
+        Stage.COVERING,
         Stage.LEAVING,
         Stage.STARTING,
         Stage.DONE,

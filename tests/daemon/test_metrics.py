@@ -23,14 +23,16 @@ from agent.adapters.helper import Helper
 from agent.adapters.http_server import Request, Response, Route, Server
 from agent.adapters.status_socket import StatusSocket
 from agent.config import derived
-from agent.core.facts import UNKNOWN, PhaseKind
+from agent.core.facts import UNKNOWN, PhaseKind, RedirectFact
 from agent.core.metrics import DECLARED
 from agent.core.reasons import Fault, Reason
+from agent.core.slots import Slot
 from agent.daemon import metrics
 from agent.daemon.context import Context
 from agent.host import Host
 from agent.loops.board import Board
 from tests.config.test_config import EXAMPLE
+from tests.core import world
 from tests.core.test_policy import serving
 from tests.core.test_proxy_metrics import KEPT, PAGE
 
@@ -149,6 +151,37 @@ async def test_a_page_of_many_megabytes_is_cut_off(tmp_path: Path, monkeypatch: 
         _, text = await get(path, "/metrics/all")
     assert (8 << 20) - 100 < len(text) < (8 << 20) + (64 << 10)
     assert text.endswith("fairlead_proxy_page_complete 0\n# EOF\n")
+
+
+async def test_the_pages_of_both_slots_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First that of the slot which new connections go to; the other while it runs."""
+
+    async def served(stack: contextlib.AsyncExitStack, page: bytes) -> http_client.Server:
+        async def answer(request: Request) -> Response:
+            return Response(page, 200, "text/plain")
+
+        listener = stack.enter_context(listening())
+        await stack.enter_async_context(Server([Route("GET", "/metrics", answer)]).serving(listener.dup(), 8))
+        return http_client.Server("127.0.0.1", listener.getsockname()[1])
+
+    async with contextlib.AsyncExitStack() as stack:
+        pages = (b'# TYPE a counter\na{x="1"} 1\n# EOF\n', b"# TYPE a counter\na 2\n# EOF\n")
+        main, standby = [await served(stack, page) for page in pages]
+        monkeypatch.setattr(proxy_reading, "admin", lambda port: main if port == 4191 else standby)
+        it = context(tmp_path)
+        it = dataclasses.replace(it, spec=dataclasses.replace(it.spec, slots=True))
+        for runs, slot, lines in (
+            (False, Slot.MAIN, ['a{slot="main",x="1"} 1']),
+            (True, Slot.MAIN, ['a{slot="main",x="1"} 1', 'a{slot="standby"} 2']),
+            (True, Slot.STANDBY, ['a{slot="standby"} 2', 'a{slot="main",x="1"} 1']),
+        ):
+            facts = serving(standby=world.proxy("ready" if runs else "stopped"))
+            redirect = dataclasses.replace(cast(RedirectFact, facts.redirect), slot=slot)
+            it.board.facts.set(dataclasses.replace(facts, redirect=redirect))
+            text = b"".join([chunk async for chunk in metrics.with_the_proxys(it)]).decode()
+            assert [line for line in text.splitlines() if line.startswith("a{")] == lines
+            assert text.count("# TYPE a counter") == 1
+            assert text.endswith("fairlead_proxy_page_complete 1\n# EOF\n")
 
 
 async def until(condition: Callable[[], bool]) -> None:

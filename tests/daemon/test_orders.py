@@ -31,7 +31,14 @@ def ordered(tmp_path: Path, change: Replacement) -> Orders:
     board = Board()
     board.phase.set(Phase(PhaseKind.MEMBER))
     board.setter("replacement")(change)
-    return Orders(config.parse(EXAMPLE.read_text()), str(tmp_path), board, cast(ReplacementLoop, None), _proved)
+    return Orders(
+        config.parse(EXAMPLE.read_text()),
+        str(tmp_path),
+        board,
+        cast(ReplacementLoop, None),
+        _proved,
+        lambda: "one slot",
+    )
 
 
 @pytest.mark.parametrize("stage", [Stage.BACK_AGAIN, Stage.CLEARED])

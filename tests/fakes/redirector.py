@@ -7,6 +7,7 @@ from agent.core.facts import Level
 from agent.core.goals import RedirectGoal
 from agent.core.reasons import Fault, Reason
 from agent.core.redirect import settle
+from agent.core.slots import Slot
 from agent.ports import LiveRedirect, Trouble
 
 OFF = LiveRedirect(Level.OFF, Level.OFF)
@@ -43,7 +44,13 @@ class MemoryRedirector:
         if judged is not None and judged < self.armed_at:
             return replace(self.live, edited=self.edited, suspended=self.suspended, superseded=True)
         if not self.deaf:
-            self.live = LiveRedirect(*settle(Level(inbound.value), Level(outbound.value)))
+            levels = settle(Level(inbound.value), Level(outbound.value))
+            self.live = LiveRedirect(*levels, slot=self.live.slot)
+        return replace(self.live, edited=self.edited, suspended=self.suspended, unreported=self.unreported)
+
+    async def turn(self, slot: Slot) -> LiveRedirect:
+        await self._call(f"turn {slot.value}")
+        self.live = replace(self.live, slot=slot)
         return replace(self.live, edited=self.edited, suspended=self.suspended, unreported=self.unreported)
 
     async def firewall(self) -> Fault | None:

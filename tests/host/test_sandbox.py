@@ -50,6 +50,15 @@ def test_proxy_upgrades_fail_no_request(root: None) -> None:
 
 
 @pytest.mark.real
+def test_the_proxy_of_a_host_that_serves_alone_is_replaced_and_killed_and_no_request_fails(root: None) -> None:
+    """Of a meshed client with one connection; each step counts its own, and says what its client sent again."""
+    done = _ended([*FAIRLEAD, "--check", "--scenario", "hitless"], 400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "sandbox: 6 of 6 checks passed"
+    assert len(re.findall(r" 0 of \d{3,} failed", done.stdout)) == 6, done.stdout
+
+
+@pytest.mark.real
 @pytest.mark.parametrize("name", [name for name in sandbox.SCENARIOS if name.startswith("broken-")])
 def test_the_doctor_names_the_cause_first_and_its_fix_cures_it(root: None, name: str) -> None:
     done = _ended([*FAIRLEAD, "--check", "--scenario", name], 600)

@@ -68,6 +68,7 @@ def compile(machine: Machine) -> None:
         "agent.proxyunit.at_once",
         "agent.proxyunit.arm",
         "agent.proxyunit.ended",
+        "agent.proxyunit.takeover",
         "agent.privileged.helper.__main__",
         "agent.proxyunit.hooks",
         "agent.proxyunit.gate",

@@ -37,6 +37,7 @@ from tests.lab.proxy_neighbours import (
 
 UID = installed.USERS["fairlead-proxy"]
 PROXY = "fairlead-proxy.service"
+STANDBY = "fairlead-proxy-standby.service"
 VERSION = "2.366.0"
 _VERSIONS = "/var/lib/fairlead/proxy"
 BINARY = f"{_VERSIONS}/{VERSION}/linkerd2-proxy"
@@ -140,7 +141,7 @@ def stand_in(machine: Machine, version: str = VERSION, **switches: str) -> None:
 def use(machine: Machine, version: str = VERSION) -> None:
     """This version is the current one, and there was none before."""
     versions = machine.path(_VERSIONS)
-    for name in ("current", "previous"):
+    for name in ("current", "previous", "standby"):
         (versions / name).unlink(missing_ok=True)
     (versions / "current").symlink_to(version)
 
@@ -241,12 +242,14 @@ def dialling_out(machine: Machine) -> Iterator[list[str]]:
 
 def quiet(machine: Machine) -> None:
     """As a freshly booted one: nothing of fairlead runs; no rule, crash or approved configuration is kept."""
-    for unit in ("fairlead.service", "fairlead-helper@*.service", PROXY):  # who may ask for a start goes first
+    # Who may ask for a start goes first.
+    for unit in ("fairlead.service", "fairlead-helper@*.service", STANDBY, PROXY):
         machine.systemctl("stop", unit)
+    machine.try_run("systemctl", "reset-failed", STANDBY)  # it may not be loaded
     machine.systemctl("start", "workload-api")
     use(machine)
     state = "approved tried phase redirect-suspended agent/replacement.json"
-    here = "/run/fairlead-proxy/* /run/fairlead-prepared/*"
+    here = "/run/fairlead-proxy/* /run/fairlead-prepared/* /run/fairlead-slot"
     machine.run("sh", "-c", f"cd /var/lib/fairlead; rm -rf {state} {here}; nft flush ruleset")
 
 

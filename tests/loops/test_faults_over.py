@@ -43,6 +43,9 @@ class Record:
     async def use(self, version: str) -> None:
         raise AssertionError("nothing is swapped")
 
+    async def cover(self, version: str) -> None:
+        raise AssertionError("no second slot is used")
+
 
 class Host:
     def __init__(self, record: Record, proxy: str) -> None:

@@ -31,6 +31,15 @@ async def test_what_it_carries_or_may_carry_has_the_whole_grace(carries: Maybe[i
         assert not scene.runtime.called("kill")
 
 
+async def test_what_it_still_carries_is_published_as_it_changes() -> None:
+    scene = told_to_end(3)
+    async with scene.playing(lasting=POLL_DRAINING + 0.1):
+        assert (scene.fact.state, scene.fact.in_flight) == (ProxyState.STOPPING, 3)
+        scene.runtime.carries = 1
+        await asyncio.sleep(POLL_DRAINING + 0.1)
+        assert (scene.fact.state, scene.fact.in_flight) == (ProxyState.STOPPING, 1)
+
+
 async def test_what_it_carries_again_has_its_time_again() -> None:
     scene = told_to_end(0)
     async with scene.playing(lasting=PATIENCE_IDLE - 1):

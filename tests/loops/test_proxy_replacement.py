@@ -59,6 +59,9 @@ class Disk:
     def remember(self, change: Replacement) -> None:
         self.step(lambda: setattr(self, "record", change))
 
+    async def cover(self, version: str) -> None:
+        raise AssertionError("this host has one slot")
+
     async def use(self, version: str) -> None:
         if not self.swappable:
             raise Trouble(Reason.PROXY_BINARY_UNUSABLE, "it is gone")

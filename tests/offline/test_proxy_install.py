@@ -258,6 +258,19 @@ def test_proxy_current_goes_from_one_version_to_another_at_once(host: Path, deli
     assert links.linked(host, "previous") == ""
 
 
+def test_the_standby_has_the_current_version_from_the_next_change_on(host: Path, delivery: Path) -> None:
+    for version in ("2.360.0", "2.366.0"):
+        install(host, *release(delivery, version))
+    links.set_standby(host, "2.366.0")
+    assert links.linked(host, "standby") == "2.366.0"
+    links.set_standby(host, "")
+    links.set_standby(host, "")
+    assert links.linked(host, "standby") == ""
+    links.set_standby(host, "2.366.0")
+    links.set_current(host, "2.366.0")
+    assert links.linked(host, "standby") == "", "what is current is the standby's too"
+
+
 @pytest.mark.parametrize("version", ["2.999.0", "..", "../../etc", "current", "2.366", "2.366.0\n", ""])
 def test_proxy_current_is_an_installed_version_alone(host: Path, delivery: Path, version: str) -> None:
     install(host, *release(delivery))

@@ -50,6 +50,7 @@ NO_SECRET = {
     "agent.proxyunit.hooks": "it asks the privileged helper",
     "agent.proxyunit.arm": "it has no key and no token",
     "agent.proxyunit.ended": "it has no key and no token",
+    "agent.proxyunit.takeover": "it has no key and no token",
     "agent.sandbox.stage.app": "the sandbox's application",
     "agent.sandbox.stage.greeter": "the sandbox's mail server",
     "agent.sandbox.stage.late": "the sandbox's late clock; it runs agent.__main__",

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from agent.adapters.helper import PROGRAM, Helper, netfilter_socket
+from agent.core import slots
 from tests.lab.netns import Namespace, join, namespace
 
 PROXY_UID = 2102
@@ -185,9 +186,15 @@ class Listeners:
             self.add(space, family.everywhere, INBOUND, uid=uid, alone=family.version == 6)
             self.add(space, family.loopback, OUTBOUND, uid=uid)
 
-    def add_admin(self, space: Namespace, uid: int = PROXY_UID) -> "Admin":
+    def add_admin(self, space: Namespace, uid: int = PROXY_UID, port: int = ADMIN) -> "Admin":
         """An admin port alone, that reports health."""
-        return self._stack.enter_context(admin_port(space, uid))
+        return self._stack.enter_context(admin_port(space, uid, port))
+
+    def add_slot(self, space: Namespace, place: slots.Place, uid: int = PROXY_UID) -> "Admin":
+        """The listeners of a proxy in that slot, and its admin port that reports health."""
+        self.add(space, str(place.address), INBOUND, uid=uid)
+        self.add(space, "127.0.0.1", place.outbound_port, uid=uid)
+        return self.add_admin(space, uid, place.admin_port)
 
     def accept(self) -> socket.socket:
         """The one connection that waits."""
@@ -196,6 +203,10 @@ class Listeners:
         connection: socket.socket = ready[0].accept()[0]
         connection.settimeout(5)
         return connection
+
+    def silent(self) -> bool:
+        """No connection waits."""
+        return not select.select(self.sockets, [], [], 0)[0]
 
     def heard(self, space: Namespace, address: str, port: int, uid: int = 1000) -> tuple[Place, Place | None]:
         """Where a connection arrives, and where it was going by the kernel's tracking, if there is any."""
@@ -237,7 +248,7 @@ class Admin:
 
 
 @contextlib.contextmanager
-def admin_port(space: Namespace, uid: int) -> Iterator[Admin]:
+def admin_port(space: Namespace, uid: int, port: int = ADMIN) -> Iterator[Admin]:
     admin = Admin()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -253,7 +264,7 @@ def admin_port(space: Namespace, uid: int) -> Iterator[Admin]:
 
     with http.server.ThreadingHTTPServer(("", 0), Handler, bind_and_activate=False) as server:
         server.socket.close()
-        server.socket = space.inside(partial(_server, "127.0.0.1", ADMIN), uid)
+        server.socket = space.inside(partial(_server, "127.0.0.1", port), uid)
         server.socket.listen()
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()

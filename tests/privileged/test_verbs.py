@@ -80,7 +80,7 @@ def host() -> Iterator[tuple[Path, Kernel]]:
                     "must_be_the_proxys": kernel.must_be_the_proxys,
                 },
             ),
-            ("proxy.readiness", {"must_hold": kernel.must_hold, "ask": lambda: None}),
+            ("proxy.readiness", {"must_hold": kernel.must_hold, "ask": lambda admin: None}),
             ("system.sshd", {"ports": frozenset}),
             ("redirect.packets", {"opened": lambda spec, ssh: nullcontext(Findings(""))}),
             ("redirect.guide_chains", {"chains": tuple, "remove": lambda: None}),

@@ -18,6 +18,7 @@ from agent.privileged.helper.verbs import VERBS
 UNITS = Path(__file__).parents[2] / "systemd"
 HELPER, SOCKET, REDIRECT = "fairlead-helper@.service", "fairlead-helper.socket", "fairlead-redirect.service"
 DRAIN, AGENT, PROXY = "fairlead-drain.service", "fairlead.service", "fairlead-proxy.service"
+STANDBY, TAKEOVER = "fairlead-proxy-standby.service", "fairlead-takeover.service"
 WAIT, READY = "fairlead-wait.service", "fairlead-ready.target"
 
 
@@ -113,7 +114,7 @@ def test_the_redirect_comes_before_the_network_and_never_waits_for_containers() 
 
 # What systemd itself says of how much a unit may do: 0 is nothing, 10 is everything. The privileged helper is
 # root and reaches the kernel's rules, so it cannot score as low as what runs as a user without a capability.
-EXPOSURE = {AGENT: 2.0, WAIT: 2.0, PROXY: 2.0, HELPER: 2.5, REDIRECT: 2.5, DRAIN: 2.0}
+EXPOSURE = {AGENT: 2.0, WAIT: 2.0, PROXY: 2.0, HELPER: 2.5, REDIRECT: 2.5, DRAIN: 2.0, STANDBY: 2.0, TAKEOVER: 2.5}
 
 
 @pytest.mark.real

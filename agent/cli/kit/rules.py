@@ -25,7 +25,9 @@ def line(rule: Rule) -> str:
 def _action(rule: Rule) -> str:
     match rule.action:
         case Action.REDIRECT:
-            return f"to the proxy's port {rule.port}"
+            return f"to the proxy's port {rule.port}{f' at {rule.to}' if rule.to else ''}"
+        case Action.DROP:
+            return "dropped"
         case Action.RESET:
             return "refused with a reset"
         case Action.SKIP:
@@ -37,6 +39,8 @@ def _action(rule: Rule) -> str:
 def _conditions(match: Match) -> Iterator[str]:
     if match.opens:
         yield "tcp that opens a connection"
+    if match.resets:
+        yield "tcp that refuses a connection" if match.unheard else "tcp that resets one"
     if match.tracked:
         yield "a tracked state"
     for word, items in (

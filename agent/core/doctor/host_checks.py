@@ -128,6 +128,13 @@ _HOST: Final[tuple[Check, ...]] = (
         root=True,
     ),
     Check(
+        "replacement",
+        "a replacement of the proxy drains nothing, where the configuration has two slots",
+        machine.replacement,
+        (CONFIGURATION,),
+        answers=("every upgrade of the proxy takes this host out of its Service",),
+    ),
+    Check(
         "helper",
         "the privileged helper serves the agent's user",
         unless("it answers"),

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from agent.core.doctor.check import Outcome, fail, ok, warn
 from agent.core.late import dataclass
+from agent.core.replacement_way import Seen, obstacle, words
 
 _START = "systemctl start fairlead; systemctl status fairlead shows why it ended"
 
@@ -57,6 +58,12 @@ def versions(seen: Versions) -> Outcome:
         why = f"the running proxy is {seen.proxy}, and its next start is {seen.current}"
         return warn(why, "at a convenient time: fairlead proxy restart")
     return ok(f"fairlead {seen.installed}, proxy {seen.proxy or seen.current or 'unknown'}")
+
+
+def replacement(seen: Seen) -> Outcome:
+    """Two slots that were asked for and cannot be are a warning: the host serves, and a replacement drains it."""
+    found = obstacle(seen)
+    return warn(words(found), found.fix) if found and found.fix else ok(words(found))
 
 
 # resources -----------------------------------------------------------------------------------------

@@ -178,6 +178,8 @@ def _target(rule: Rule, table: str, base: str) -> str:
             return ""
         case Action.SKIP:
             return "-j RETURN"
+        case Action.DROP:
+            raise ValueError("only rules of nftables name a slot")
         case Action.RESET:
             return f"-j {HOLD}" if table == "nat" else "-j REJECT --reject-with tcp-reset"
         case Action.REDIRECT if base == "PREROUTING":

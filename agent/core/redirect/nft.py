@@ -7,7 +7,7 @@ as the same Ruleset. What is not understood is kept as `foreign` and never equal
 
 import json
 from collections.abc import Iterable, Sequence
-from ipaddress import ip_address, ip_network, summarize_address_range
+from ipaddress import IPv4Address, ip_address, ip_network, summarize_address_range
 
 from agent.core.late import replace
 from agent.core.redirect.rules import Action, Chain, Match, Network, Rule, Ruleset, canonical, spans
@@ -15,7 +15,7 @@ from agent.core.redirect.rules import Action, Chain, Match, Network, Rule, Rules
 TABLE = {"family": "inet", "name": "fairlead"}
 _IN_TABLE = {"family": "inet", "table": "fairlead"}
 _FLAGS = {"fin": 1, "syn": 2, "rst": 4, "ack": 16}
-_SYN, _MEANINGFUL = 2, 1 | 2 | 4 | 16
+_SYN, _RESET, _MEANINGFUL = 2, 4 | 16, 1 | 2 | 4 | 16
 _FAMILIES = {4: "ip", 6: "ip6"}
 _META = {"iifname": "arrives_by", "oifname": "leaves_by", "skuid": "uids", "skgid": "gids"}
 
@@ -80,6 +80,10 @@ def _match(match: Match) -> list[Json]:
         expressions.append(_test(_payload("tcp", "dport"), {"set": [_span(*span) for span in spans(match.ports)]}))
     if match.opens:
         expressions.append(_test({"&": [_payload("tcp", "flags"), _MEANINGFUL]}, _SYN))
+    if match.resets:
+        expressions.append(_test({"&": [_payload("tcp", "flags"), _MEANINGFUL]}, _RESET))
+    if match.unheard:
+        expressions.append(_test(_payload("tcp", "sequence"), 0))
     return expressions
 
 
@@ -109,6 +113,10 @@ def _action(chain: Chain, rule: Rule) -> list[Json]:
             return [{"return": None}]
         case Action.RESET:
             return [{"reject": {"type": "tcp reset"}}]
+        case Action.DROP:
+            return [{"drop": None}]
+        case Action.REDIRECT if rule.to is not None:
+            return [{"dnat": {"family": "ip", "addr": str(rule.to), "port": rule.port}}]
         case Action.REDIRECT:
             # Inbound a translation of the port alone: nft's `redirect` also rewrites the address, to the
             # one of the interface, and drops the packet where that interface has none.
@@ -164,22 +172,29 @@ def _rule(chain: Chain, name: str, expressions: Sequence[object]) -> Rule:
     action = _read_action(chain, match, expressions[-1]) if expressions else None
     if expressions and action is None:
         match = _narrow(match, expressions[-1])
-    done, port = action or (Action.LOOK, 0)
-    return Rule(name, match, done, port)
+    done, port, to = action or (Action.LOOK, 0, None)
+    return Rule(name, match, done, port, to)
 
 
-def _read_action(chain: Chain, match: Match, expression: object) -> tuple[Action, int] | None:
+Done = tuple[Action, int, IPv4Address | None]
+
+
+def _read_action(chain: Chain, match: Match, expression: object) -> Done | None:
     """Exactly an action as `_action` writes it: an address or a flag more makes it another. A version of nft lists
     the family of a translation or omits it."""
     match expression:
         case {"return": None}:
-            return Action.SKIP, 0
+            return Action.SKIP, 0, None
         case {"reject": {"type": "tcp reset", **rest}} if not rest:
-            return Action.RESET, 0
+            return Action.RESET, 0, None
+        case {"drop": None}:
+            return Action.DROP, 0, None
+        case {"dnat": {"addr": str(address), "port": int(port), "family": "ip", **rest}} if not rest:
+            return (Action.REDIRECT, port, IPv4Address(address)) if chain.hook == "prerouting" else None
         case {"dnat": {"port": int(port), **rest}} if rest in ({}, _family(match)) and chain.hook == "prerouting":
-            return Action.REDIRECT, port
+            return Action.REDIRECT, port, None
         case {"redirect": {"port": int(port), **rest}} if not rest and chain.hook == "output":
-            return Action.REDIRECT, port
+            return Action.REDIRECT, port, None
     return None
 
 
@@ -219,8 +234,15 @@ def _equality(left: object, right: object) -> dict[str, object]:
         case {"payload": {"protocol": "tcp", "field": "dport"}}:
             return {"ports": frozenset(port for item in _items(right) for port in _numbers(item))}
         case {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, mask]}:
-            return {"opens": True} if (_bits(mask), _bits(right)) == (_MEANINGFUL, _SYN) else {}
+            return _flags(_bits(mask), _bits(right))
+        case {"payload": {"protocol": "tcp", "field": "sequence"}} if right == 0:
+            return {"unheard": True}
     return {}
+
+
+def _flags(mask: int, wanted: int) -> dict[str, object]:
+    known = {_SYN: "opens", _RESET: "resets"}
+    return {known[wanted]: True} if mask == _MEANINGFUL and wanted in known else {}
 
 
 def _items(value: object) -> Sequence[object]:

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, collapse_addresses
 
 from agent.core.late import dataclass, field
 
@@ -13,6 +13,7 @@ class Action(enum.Enum):
     LOOK = "look"  # go on with the next rule: the match itself is the purpose
     SKIP = "skip"  # leave the chain: nothing in it is for this packet
     RESET = "reset"
+    DROP = "drop"
     REDIRECT = "redirect"  # to `port` on this host, keeping the address (inbound) or on loopback (outbound)
 
 
@@ -28,6 +29,8 @@ class Match:
     networks: tuple[Network, ...] = ()  # its destination
     ports: frozenset[int] = frozenset()  # its TCP destination
     opens: bool = False  # TCP, and of the flags that matter SYN alone
+    resets: bool = False  # TCP, and of the flags that matter RST and ACK alone
+    unheard: bool = False  # TCP sequence number 0: with RST, it answers a SYN where nobody listens
     tracked: bool = False  # the connection's state is looked up
     foreign: tuple[str, ...] = ()  # read back and not understood: no rule of ours
 
@@ -46,6 +49,7 @@ class Rule:
     match: Match
     action: Action
     port: int = 0
+    to: IPv4Address | None = None  # the address that an inbound redirect also changes to; None: it keeps it
 
 
 @dataclass(frozen=True)

@@ -47,16 +47,32 @@ def harms(spec: RedirectSpec, rules: Ruleset | None, around: Around) -> Iterator
 def misses(spec: RedirectSpec, rules: Ruleset | None, inbound: Level, outbound: Level) -> Iterator[str]:
     """What the rules are for at these levels and do not catch, or do otherwise."""
     for packet in _declared(spec):
-        yield from _differs(rules, packet, inbound, spec.inbound_listener)
+        yield from _differs(rules, packet, inbound, spec.inbound_listener, spec.inbound_at)
+    yield from _slots(spec, rules)
     for packet in _abroad(spec):
         yield from _differs(rules, packet, outbound, spec.outbound_listener)
 
 
-def _differs(rules: Ruleset | None, packet: Packet, level: Level, listener: int) -> Iterator[str]:
-    expected = {Level.ON: (Action.REDIRECT, listener), Level.BLOCK: (Action.RESET, 0)}.get(level, (Action.SKIP, 0))
+def _slots(spec: RedirectSpec, rules: Ruleset | None) -> Iterator[str]:
+    """Of slots: at every level peers dial the one that is named, and nobody outside its own address."""
+    if spec.inbound_at is None:
+        return
+    for address in spec.addresses:
+        dialled = _in(address, spec.inbound_listener)
+        yield from _differs(rules, dialled, Level.ON, spec.inbound_listener, spec.inbound_at)
+    packet = _in(spec.inbound_at, spec.inbound_listener)
+    if trace(rules, packet)[0] is not Action.DROP:
+        yield f"tcp in to {packet.destination}, an address of a slot, is not dropped"
+
+
+def _differs(
+    rules: Ruleset | None, packet: Packet, level: Level, listener: int, at: Address | None = None
+) -> Iterator[str]:
+    on = (Action.REDIRECT, listener, at)
+    expected = {Level.ON: on, Level.BLOCK: (Action.RESET, 0, None)}.get(level, (Action.SKIP, 0, None))
     action, rule = trace(rules, packet)
-    port = rule.port if rule and action is Action.REDIRECT else 0
-    if (action, port) != expected:
+    port, to = (rule.port, rule.to) if rule and action is Action.REDIRECT else (0, None)
+    if (action, port, to) != expected:
         way = "in" if packet.hook == "prerouting" else "out"
         yield f"tcp {way} to {packet.destination} port {packet.port} is not as the level {level.value} has it"
 

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Collection, Iterable, Iterator
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 
 from agent.core.late import dataclass
 from agent.core.redirect.rules import Network
@@ -59,6 +59,8 @@ class RedirectSpec:
     ssh_ports: frozenset[int] = frozenset({SSH_PORT})  # where operators come in
     published: frozenset[Published] = frozenset()  # by container runtimes; left out of Inbound.ALL unless declared
     control_ports: frozenset[int] = frozenset()  # of a control plane that the proxy may dial on this host
+    inbound_at: IPv4Address | None = None  # of the slot that is named; None: the proxy listens on every address
+    private: IPv4Network | None = None  # the network of the slots, which nothing from outside may reach
     guarded: bool = True  # False: of no host, so no proxy has this uid
 
     def __post_init__(self) -> None:
@@ -101,7 +103,8 @@ class RedirectSpec:
     @property
     def arrivals(self) -> frozenset[tuple[Address, int]]:
         """Where a redirected connection arrives, by address and port: the process that listens there gets it."""
-        inbound = ((address, self.inbound_listener) for address in self.addresses)
+        own = self.addresses if self.inbound_at is None else (self.inbound_at,)
+        inbound = ((address, self.inbound_listener) for address in own)
         outbound = ((_LOOPBACK[version], self.outbound_listener) for version in self.outward_families)
         return frozenset((*inbound, *outbound))
 

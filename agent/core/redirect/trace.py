@@ -40,7 +40,10 @@ def explain(rules: Ruleset | None, packet: Packet) -> str:
     action, rule = trace(rules, packet)
     match action, rule:
         case (Action.REDIRECT, Rule(name=name, port=port)):
-            return f'goes to the proxy on port {port}, by the rule "{name}"'
+            where = f" at {rule.to}" if rule is not None and rule.to is not None else ""
+            return f'goes to the proxy on port {port}{where}, by the rule "{name}"'
+        case (Action.DROP, Rule(name=name)):
+            return f'is dropped, by the rule "{name}"'
         case (Action.RESET, Rule(name=name)):
             return f'is refused with a reset, by the rule "{name}"'
         case (_, Rule(name=name)):
@@ -69,6 +72,7 @@ def matches(match: Match, packet: Packet) -> bool:
             not match.networks or _in(packet.destination, match.networks),
             not match.ports or (tcp and packet.port in match.ports),
             not match.opens or (tcp and packet.opens),
+            not match.resets,  # no packet here is one
         )
     )
 

@@ -9,7 +9,7 @@ released: without any nat chain the kernel stops translating the streams that we
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import ip_network
+from ipaddress import IPv4Address, ip_network
 
 from agent.core.facts import Level
 from agent.core.late import replace
@@ -19,6 +19,7 @@ from agent.core.redirect.spec import Exceptions, Inbound, Outbound, RedirectSpec
 # Before the chains of other owners (Docker: dstnat, -100), in whatever order they were registered. The
 # block comes before the redirect, and after connection tracking (-200).
 _REDIRECT, _BLOCK, _GUARD = -110, -150, -160
+_PRIVATE, _DIRECT = -160, -111
 SKELETON = (
     Chain("guard", "filter", "output", _GUARD),
     Chain("inbound", "nat", "prerouting", _REDIRECT),
@@ -27,7 +28,16 @@ SKELETON = (
     Chain("outbound_block", "filter", "output", _BLOCK),
     Chain("tracking", "filter", "input", 0),
 )
-_INBOUND = frozenset({"inbound", "inbound_block", "guard"})
+# Where the redirect names a slot, three more. Peers dial 4143 themselves at every level, and before a translation
+# nothing from outside is for the address of a slot. A connection that comes after the end of the proxy and before
+# the rules that follow it is not refused: the client asks again, and is served by those.
+SLOTS = (
+    Chain("direct", "nat", "prerouting", _DIRECT),
+    Chain("slots", "filter", "prerouting", _PRIVATE),
+    Chain("unheard", "filter", "output", _PRIVATE),
+)
+_OF_SLOTS = frozenset(chain.name for chain in SLOTS)
+_INBOUND = frozenset({"inbound", "inbound_block", "guard"}) | _OF_SLOTS
 _OUTBOUND = frozenset({"outbound", "outbound_block"})
 _EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
@@ -35,7 +45,7 @@ _EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 # rule that looks at the state keeps tracking on in this network namespace.
 _TRACKING = Rule("tracking", Match(tracked=True), Action.LOOK)
 
-Hit = tuple[Action, int]
+Hit = tuple[Action, int, IPv4Address | None]
 
 
 def ruleset(spec: RedirectSpec, inbound: Level, outbound: Level) -> Ruleset | None:
@@ -44,7 +54,9 @@ def ruleset(spec: RedirectSpec, inbound: Level, outbound: Level) -> Ruleset | No
     if inbound is Level.OFF:
         return None
     rules = {
-        **_filled("inbound", inbound, tuple(_inbound(spec, _hit(inbound, spec.inbound_listener)))),
+        **_filled(
+            "inbound", inbound, tuple(_inbound(spec, _hit(inbound, spec.inbound_listener, spec.inbound_at)))
+        ),
         **_filled("outbound", outbound, tuple(_outbound(spec, _hit(outbound, spec.outbound_listener)))),
         "tracking": (_TRACKING,),
     }
@@ -52,7 +64,9 @@ def ruleset(spec: RedirectSpec, inbound: Level, outbound: Level) -> Ruleset | No
         # The first tells RELEASED from a redirect whose rules are missing; the guard permits that port anyway.
         let_go = _skip("guard: nothing is redirected inbound", Match(ports=frozenset({spec.inbound_listener})))
         rules["guard"] = (*([let_go] if inbound is Level.RELEASED else []), *_guard(spec))
-    return Ruleset(tuple(replace(chain, rules=ordered(rules.get(chain.name, ()))) for chain in SKELETON))
+    rules |= _slots(spec, inbound)
+    chains = sorted((*SKELETON, *(SLOTS if spec.private else ())), key=lambda chain: chain.name)
+    return Ruleset(tuple(replace(chain, rules=ordered(rules.get(chain.name, ()))) for chain in chains))
 
 
 def settle(inbound: Level, outbound: Level) -> tuple[Level, Level]:
@@ -74,11 +88,32 @@ def _filled(direction: str, level: Level, rules: tuple[Rule, ...]) -> dict[str, 
             raise ValueError(f"no rules make up the level {level.value}")
 
 
-def _hit(level: Level, listener: int) -> Hit:
-    return (Action.REDIRECT, listener) if level is Level.ON else (Action.RESET, 0)
+def _hit(level: Level, listener: int, at: IPv4Address | None = None) -> Hit:
+    return (Action.REDIRECT, listener, at) if level is Level.ON else (Action.RESET, 0, None)
 
 
 # rules ---------------------------------------------------------------------------------------------
+
+
+def _slots(spec: RedirectSpec, inbound: Level) -> dict[str, tuple[Rule, ...]]:
+    if spec.private is None or spec.inbound_at is None:
+        return {}
+    dialled = Match(ports=frozenset({spec.inbound_listener}), opens=True)
+    own = [ip_network(address) for address in spec.addresses]
+    hit = (Action.REDIRECT, spec.inbound_listener, spec.inbound_at)
+    here = Match(arrives_by=frozenset({"lo"}))
+    refusal = Rule("unheard", Match(sources=(spec.private,), resets=True, unheard=True), Action.DROP)
+    return {
+        "direct": (
+            _skip("direct: from this host", here),
+            *_hits("direct: the proxy's inbound port", spec, own, dialled, hit),
+        ),
+        "slots": (
+            _skip("slots: from this host", here),
+            Rule("slots: from outside", Match(networks=(spec.private,)), Action.DROP),
+        ),
+        "unheard": (refusal,) if inbound is Level.ON else (),
+    }
 
 
 def _inbound(spec: RedirectSpec, hit: Hit) -> Iterator[Rule]:
@@ -110,7 +145,7 @@ def _outbound(spec: RedirectSpec, hit: Hit) -> Iterator[Rule]:
         by_port[port].append(ip_network(address))
     for port, networks in sorted(by_port.items()):
         match = Match(ports=frozenset({port} if port else ()))
-        yield from _per_family(f"outbound: exempt, port {port or 'any'}", spec, networks, match, (Action.SKIP, 0))
+        yield from _per_family(f"outbound: exempt, port {port or 'any'}", spec, networks, match, _SKIPPED)
     yield from _exceptions("outbound", spec, spec.outbound_except)
     opens = Match(opens=True)
     match spec.outbound:
@@ -151,8 +186,11 @@ def _exceptions(direction: str, spec: RedirectSpec, exceptions: Exceptions) -> I
         yield _skip(f"{direction}: excepted groups", Match(gids=exceptions.gids))
     name = f"{direction}: excepted networks"
     yield from _per_family(
-        name, spec, exceptions.networks, Match(), (Action.SKIP, 0), "sources" if inbound else "networks"
+        name, spec, exceptions.networks, Match(), _SKIPPED, "sources" if inbound else "networks"
     )
+
+
+_SKIPPED: Hit = (Action.SKIP, 0, None)
 
 
 def _skip(name: str, match: Match) -> Rule:
@@ -211,4 +249,6 @@ def _level(intended: Mapping[Level, Ruleset | None], live: Ruleset, other: froze
 
 
 def _without(rules: Ruleset, names: frozenset[str]) -> Ruleset:
-    return replace(rules, chains=tuple(chain for chain in rules.chains if chain.name not in names))
+    """A chain of the slots that is empty says nothing: rules on trial have the chains of those from before too."""
+    empty = {chain.name for chain in rules.chains if chain.name in _OF_SLOTS and not chain.rules}
+    return replace(rules, chains=tuple(chain for chain in rules.chains if chain.name not in names | empty))

@@ -14,8 +14,10 @@ from agent.config import derived
 from agent.core import releases
 from agent.core.doctor import machine
 from agent.core.reasons import Fault
+from agent.core.replacement_way import Seen
 from agent.host import reading
 from agent.loops.checks import NotHere, Unread
+from agent.offline import replacement_way
 from agent.offline.doctor import users
 from agent.offline.doctor.plain_faults import fault
 from agent.offline.doctor.sources import Sources, blocking
@@ -104,6 +106,10 @@ async def disk(sources: Sources) -> machine.Disk:
     found = await blocking(os.statvfs, place if place.exists() else Path("/"))
     inodes = found.f_favail if found.f_files else -1
     return machine.Disk(str(place), found.f_bavail * found.f_frsize, inodes, not found.f_flag & os.ST_RDONLY)
+
+
+async def replacement(sources: Sources) -> Seen:
+    return await blocking(replacement_way.read, sources.config(), sources.prefix)
 
 
 async def limits(sources: Sources) -> machine.Used:

@@ -33,6 +33,7 @@ def of_host(sources: Sources) -> Mapping[str, Reader]:
         "helper": lambda: machine_readings.helper(sources),
         "agent": lambda: machine_readings.agent(sources),
         "versions": lambda: machine_readings.versions(sources),
+        "replacement": lambda: machine_readings.replacement(sources),
         "limits": lambda: machine_readings.limits(sources),
         "ready": lambda: machine_readings.agent(sources),
         "control-plane-names": lambda: host_readings.names(sources),

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from agent.core.slots import Slot
 from agent.host import Host
 from agent.offline.support import readers
 from agent.offline.support.part import Part
@@ -72,6 +73,8 @@ def _journal() -> tuple[Part, ...]:
         "agent": ("fairlead.service",),
         "proxy": ("fairlead-proxy.service",),
         "others": (
+            "fairlead-proxy-standby.service",
+            "fairlead-takeover.service",
             "fairlead-helper@*",
             "fairlead-redirect.service",
             "fairlead-drain.service",
@@ -104,6 +107,19 @@ def _proxy() -> tuple[Part, ...]:
         Part("proxy-ready.txt", "the proxy's /ready", _KIB, readers.page("/ready", _KIB)),
         Part("proxy-metrics.txt", "the proxy's /metrics", 2000 * _KIB, readers.page("/metrics", 2000 * _KIB)),
         Part("proxy-environment.json", "the proxy's /env.json, masked", 100 * _KIB, readers.running_environment()),
+        Part("standby-ready.txt", "the standby's /ready", _KIB, readers.page("/ready", _KIB, Slot.STANDBY)),
+        Part(
+            "standby-metrics.txt",
+            "the standby's /metrics",
+            200 * _KIB,
+            readers.page("/metrics", 200 * _KIB, Slot.STANDBY),
+        ),
+        Part(
+            "standby-environment.json",
+            "the standby's /env.json, masked",
+            50 * _KIB,
+            readers.running_environment(Slot.STANDBY),
+        ),
     )
 
 
@@ -135,6 +151,7 @@ def _system() -> tuple[Part, ...]:
             f"--property=Id,{_UNITS}",
             "fairlead.service",
             "fairlead-proxy.service",
+            "fairlead-proxy-standby.service",
         ),
         "package-deb": ("dpkg-query", "--show", "fairlead"),
         "package-deb-changed-files": ("dpkg", "--verify", "fairlead"),

@@ -12,6 +12,7 @@ from typing import Final
 
 from agent.adapters import spawn
 from agent.core import proxy
+from agent.core.slots import Slot
 from agent.host import reading
 from agent.offline import environment
 from agent.offline.support.part import Missing
@@ -104,17 +105,17 @@ def _line(path: Path) -> str:
     return f"{stat.filemode(found.st_mode)} {found.st_uid}:{found.st_gid} {found.st_size:>9} {at} {path}"
 
 
-def page(path: str, most: int) -> Read:
-    """Of the proxy's admin port."""
+def page(path: str, most: int, slot: Slot = Slot.MAIN) -> Read:
+    """Of the admin port of the proxy in that slot."""
 
     async def read() -> str:
-        return await asyncio.to_thread(_page, path, most)
+        return await asyncio.to_thread(_page, path, most, slot)
 
     return read
 
 
-def _page(path: str, most: int) -> str:
-    connection = http.client.HTTPConnection(*proxy.ADMIN_LISTENER, timeout=_PAGE_WITHIN)
+def _page(path: str, most: int, slot: Slot) -> str:
+    connection = http.client.HTTPConnection(*environment.admin(slot), timeout=_PAGE_WITHIN)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -128,10 +129,10 @@ def _page(path: str, most: int) -> str:
         connection.close()
 
 
-def running_environment() -> Read:
+def running_environment(slot: Slot = Slot.MAIN) -> Read:
     async def read() -> str:
         try:
-            return json.dumps(proxy.masked(await asyncio.to_thread(environment.running)), indent=2)
+            return json.dumps(proxy.masked(await asyncio.to_thread(environment.running, slot)), indent=2)
         except environment.Unavailable as error:
             raise Missing(str(error)) from None
 

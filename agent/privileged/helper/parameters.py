@@ -32,6 +32,7 @@ NONE: Final[Words] = {}
 YES: Final = frozenset({"yes"})
 LEVELS: Final = frozenset({"off", "released", "block", "on"})
 DIRECTIONS: Final = frozenset({"inbound", "outbound", "both"})
+SLOTS: Final = frozenset({"main", "standby"})  # those of core.slots
 PHASES: Final = frozenset({"member", "drained", "left"})
 CONFIRM: Final = Shaped(
     rf"{NO_TRIAL}|[5-9]|[1-9]\d{{1,2}}|[12]\d{{3}}|3[0-5]\d\d|3600", f"{NO_TRIAL}, 5 to 3600 (seconds)"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         membership,
         operator_verbs,
         reading,
+        turning,
     )
     from agent.privileged.units import probe, proxy
 else:
@@ -47,9 +48,12 @@ else:
     )
     handlers, membership = _Later("redirect.handlers"), _Later("redirect.membership")
     operator_verbs, reading = _Later("redirect.operator_verbs"), _Later("redirect.reading")
-    probe, proxy = _Later("units.probe"), _Later("units.proxy")
+    probe, proxy, turning = _Later("units.probe"), _Later("units.proxy"), _Later("redirect.turning")
 
 Given = Mapping[str, str]  # the words of one request
+
+
+_SLOT: Final[Words] = {"slot": may.SLOTS}
 
 
 class Who(Enum):
@@ -73,8 +77,14 @@ def _redirect(act: Callable[[Path], Answer], who: Who = Who.AGENT) -> Verb:
     return Verb(who, Reason.REDIRECT_FAILED, lambda prefix, _: act(prefix))
 
 
-def _proxy(act: Callable[[Path], Answer]) -> Verb:
-    return Verb(Who.AGENT, Reason.PROXY_UNIT_FAILED, lambda prefix, _: act(prefix))
+def _proxy(act: Callable[[Path, str], Answer]) -> Verb:
+    """Of the unit of a slot; without the word of main's."""
+    return Verb(
+        Who.AGENT,
+        Reason.PROXY_UNIT_FAILED,
+        lambda prefix, given: act(prefix, given.get("slot", "main")),
+        (NONE, _SLOT),
+    )
 
 
 def _set(prefix: Path, given: Given) -> Answer:
@@ -146,6 +156,10 @@ VERBS: Final[Mapping[str, Verb]] = {
     "redirect arm": _redirect(lambda prefix: handlers.arm(prefix)),
     "redirect failed": _redirect(lambda prefix: handlers.failed(prefix)),
     "redirect restore": _redirect(lambda prefix: handlers.restore(prefix)),
+    # New connections go to the proxy of that slot, once it is proved ready.
+    "redirect turn": Verb(
+        Who.AGENT, Reason.REDIRECT_FAILED, lambda prefix, given: turning.turn(prefix, given["slot"]), (_SLOT,)
+    ),
     "redirect block": _one_way(Level.BLOCK),
     "redirect release": _one_way(Level.RELEASED),
     "probe run": Verb(
@@ -154,12 +168,14 @@ VERBS: Final[Mapping[str, Verb]] = {
     "probe stop": Verb(
         Who.AGENT, Reason.PROBE_FAILING, lambda prefix, given: probe.stop(prefix, given["probe"]), _PROBE
     ),
-    "proxy start": _proxy(lambda prefix: proxy.start(prefix)),
-    "proxy stop": _proxy(lambda prefix: proxy.stop(prefix)),
-    "proxy term": _proxy(lambda prefix: proxy.term(prefix)),
-    "proxy kill": _proxy(lambda prefix: proxy.kill(prefix)),
-    "proxy reset-failed": _proxy(lambda prefix: proxy.reset_failed(prefix)),
-    "proxy logs": _proxy(lambda prefix: proxy.logs(prefix)),
+    # Before the agent itself starts a proxy there, where no unit does.
+    "proxy addresses": _proxy(lambda prefix, slot: proxy.addresses(prefix, slot)),
+    "proxy start": _proxy(lambda prefix, slot: proxy.start(prefix, slot)),
+    "proxy stop": _proxy(lambda prefix, slot: proxy.stop(prefix, slot)),
+    "proxy term": _proxy(lambda prefix, slot: proxy.term(prefix, slot)),
+    "proxy kill": _proxy(lambda prefix, slot: proxy.kill(prefix, slot)),
+    "proxy reset-failed": _proxy(lambda prefix, slot: proxy.reset_failed(prefix, slot)),
+    "proxy logs": _proxy(lambda prefix, slot: proxy.logs(prefix, slot)),
     # It calls the Workload API, a resolver and a program, and holds no lock.
     "proxy check": Verb(
         Who.AGENT,
@@ -173,6 +189,13 @@ VERBS: Final[Mapping[str, Verb]] = {
         Reason.PROXY_BINARY_UNUSABLE,
         lambda prefix, given: versions.set_current(prefix, given["version"]),
         ({"version": may.VERSION},),
+    ),
+    # The version of the standby's next start; without the word the current one.
+    "proxy set-standby": Verb(
+        Who.AGENT,
+        Reason.PROXY_BINARY_UNUSABLE,
+        lambda prefix, given: versions.set_standby(prefix, given.get("version", "")),
+        (NONE, {"version": may.VERSION}),
     ),
     "ready record": Verb(Who.AGENT, Reason.STATE_UNWRITABLE, lambda prefix, _: membership.record_ready(prefix)),
     "phase set": Verb(

@@ -20,24 +20,26 @@ from agent.privileged import Refusal
 from agent.privileged.system import listeners
 from agent.privileged.system.listeners import Redirected
 
-_HOST, _PORT = proxy.ADMIN_LISTENER
+_HOST, _MAIN = proxy.ADMIN_LISTENER
 _WITHIN: Final = 1.0  # seconds for all three pages; below the privileged helper's own limit
-_REQUEST: Final = f"GET {{}} HTTP/1.1\r\nHost: {_HOST}:{_PORT}\r\nConnection: close\r\n\r\n"
+_REQUEST: Final = f"GET {{}} HTTP/1.1\r\nHost: {_HOST}:{{}}\r\nConnection: close\r\n\r\n"
 
 
 @dataclass(frozen=True)
 class Pages:
-    """What the admin port says."""
+    """What the admin port `admin` says."""
 
     live: Page
     ready: Page
     metrics: Page
+    admin: int = _MAIN
 
 
-def ask() -> Pages:
+def ask(admin: int = _MAIN) -> Pages:
     """Not under `files.lock`."""
     deadline = time.monotonic() + _WITHIN
-    return Pages(*(_page(path, deadline) for path in ("/live", "/ready", "/metrics")))
+    live, ready, metrics = (_page(path, deadline, admin) for path in ("/live", "/ready", "/metrics"))
+    return Pages(live, ready, metrics, admin)
 
 
 def must_hold(spec: Redirected, pages: Pages, policy: str = "") -> Maybe[bool]:
@@ -53,10 +55,10 @@ def must_hold(spec: Redirected, pages: Pages, policy: str = "") -> Maybe[bool]:
     return UNKNOWN if reading.control is UNKNOWN else control_plane.answered(reading.control)
 
 
-def started_with() -> Maybe[tuple[opaque.PortRange, ...]]:
+def started_with(admin: int = _MAIN) -> Maybe[tuple[opaque.PortRange, ...]]:
     """The ports of INBOUND_PORTS in the environment that the running proxy reports. UNKNOWN: none runs, or it
     cannot be read. Not under `files.lock`."""
-    environment = proxy_pages.environment(_page("/env.json", time.monotonic() + _WITHIN))
+    environment = proxy_pages.environment(_page("/env.json", time.monotonic() + _WITHIN, admin))
     if environment is None:
         return UNKNOWN
     return opaque.ranges(environment.get(proxy.PREFIX + "INBOUND_PORTS") or "", {})
@@ -64,7 +66,7 @@ def started_with() -> Maybe[tuple[opaque.PortRange, ...]]:
 
 def _reading(spec: Redirected, owners: listeners.Owners, pages: Pages, policy: str) -> proxy.Reading:
     """The admin port's owner counts as well: everything else is read from that port."""
-    places = (*spec.arrivals, (ip_address(_HOST), _PORT))
+    places = (*spec.arrivals, (ip_address(_HOST), pages.admin))
     return replace(
         proxy_pages.reading(pages.live, pages.ready, pages.metrics, policy),
         inbound_listening=True,
@@ -73,12 +75,12 @@ def _reading(spec: Redirected, owners: listeners.Owners, pages: Pages, policy: s
     )
 
 
-def _page(path: str, deadline: float) -> Page:
+def _page(path: str, deadline: float, admin: int) -> Page:
     import http.client  # a tenth of what the failure policy loads, which waits for no page
 
     try:
-        with socket.create_connection((_HOST, _PORT), _left(deadline)) as connection:
-            connection.sendall(_REQUEST.format(path).encode())
+        with socket.create_connection((_HOST, admin), _left(deadline)) as connection:
+            connection.sendall(_REQUEST.format(path, admin).encode())
             answer = http.client.HTTPResponse(_Read(_all(connection, deadline)))  # type: ignore[arg-type]  # makefile is all it calls
             answer.begin()
             return Page(answer.status, answer.read().decode(errors="replace"))

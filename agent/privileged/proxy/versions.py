@@ -15,6 +15,7 @@ from agent.privileged.system import files
 
 BINARY: Final = "linkerd2-proxy"
 CURRENT: Final = "current"
+STANDBY: Final = "standby"  # what the second slot starts, while that is not the current one
 PREVIOUS: Final = "previous"  # what `rollback` goes back to
 PATTERN: Final = r"\d{1,4}\.\d{1,5}\.\d{1,5}"
 
@@ -33,7 +34,7 @@ def linked(prefix: Path, link: str) -> str:
 
 
 def set_current(prefix: Path, version: str) -> dict[str, object]:
-    """Raises Refusal. Repeating it changes nothing."""
+    """Of both slots. Raises Refusal. Repeating it changes nothing."""
     with files.lock(prefix):
         must_be_installed(prefix, version)
         before = linked(prefix, CURRENT)
@@ -41,7 +42,24 @@ def set_current(prefix: Path, version: str) -> dict[str, object]:
             if before:
                 link(prefix, PREVIOUS, before)
             link(prefix, CURRENT, version)
+        _unlink_standby(prefix)
     return {"version": version}
+
+
+def set_standby(prefix: Path, version: str) -> dict[str, object]:
+    """Of the standby's next start; "": the current one. Raises Refusal."""
+    with files.lock(prefix):
+        if version:
+            must_be_installed(prefix, version)
+            link(prefix, STANDBY, version)
+        else:
+            _unlink_standby(prefix)
+    return {"version": version}
+
+
+def _unlink_standby(prefix: Path) -> None:
+    if (folder(prefix) / STANDBY).is_symlink():
+        files.remove(folder(prefix) / STANDBY)
 
 
 def must_be_installed(prefix: Path, version: str) -> None:

@@ -83,10 +83,19 @@ def _arrivals(spec: RedirectSpec, networks: tuple[Network, ...]) -> Iterator[Arr
         sources: list[Address | None] = [one[-2 % one.num_addresses] for one in near]
         interface = interfaces.get(str(address), WIRE)
         for source in sources or [None]:
-            yield Arrival(interface, source, address, spec.inbound_listener, translated=False)
+            yield _arrived(spec, Arrival(interface, source, address, spec.inbound_listener, translated=False))
             for port in sorted(spec.ports - spec.ssh_ports):
-                dialled = Arrival(interface, source, address, port, translated=False)
-                yield replace(dialled, port=spec.inbound_listener, translated=True, before=dialled)
+                yield _arrived(spec, Arrival(interface, source, address, port, translated=False))
+
+
+def _arrived(spec: RedirectSpec, dialled: Arrival) -> Arrival:
+    """The same after the redirect, where that translates it: to a slot also what dials the proxy's port."""
+    if spec.inbound_at is not None:
+        at, port = spec.inbound_at, spec.inbound_listener
+        return replace(dialled, destination=at, port=port, translated=True, before=dialled)
+    if dialled.port == spec.inbound_listener:
+        return dialled
+    return replace(dialled, port=spec.inbound_listener, translated=True, before=dialled)
 
 
 def _interfaces() -> dict[str, str]:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.core.redirect.timed import Live
+from agent.core.slots import Slot
 from agent.privileged import Answer
 from agent.privileged.redirect import live_rules, records, specification
 from agent.privileged.redirect.backends import iptables
@@ -17,6 +18,8 @@ def full(prefix: Path, before: Live, found: "Levels") -> Answer:
     """For the agent, which reports what waits for an operator."""
     edited, held = specification.edited(prefix, live_rules.source(prefix, before)), records.suspension(prefix)
     answer = levels(found) | ({"edited": edited} if edited else {})
+    if (slot := records.active_slot(prefix)) is not Slot.MAIN:
+        answer["slot"] = slot.value
     if held is not None:
         answer["suspended"] = f"{held.cause.value}: {held.detail}"
     if before.trial is not None and before.on_trial:

@@ -33,7 +33,7 @@ def must_be_opaque(prefix: Path, source: Path, inbound: Level) -> frozenset[int]
     Refusal: a server on such a port speaks first, and the port is not opaque for the running proxy."""
     config, new = configuration.read(source), _new(prefix, source, inbound)
     declared = set(config.workload.opaque_ports)
-    known = readiness.started_with() if new else UNKNOWN
+    known = readiness.started_with(records.admin_port(prefix)) if new else UNKNOWN
     _must_be_declared(config, new - declared, running=known is not UNKNOWN)
     if known is not UNKNOWN:
         _must_be_known(config, (new & declared) - set(opaque.within(new, known)))

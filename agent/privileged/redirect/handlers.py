@@ -91,7 +91,7 @@ def _closed(prefix: Path, wanted: Levels, source: Path) -> Levels:
 
 def arm(prefix: Path) -> Answer:
     """ON, if the proxy is proved ready. A host that has left is unchanged."""
-    pages, asked = readiness.ask(), _asked(prefix, Level.ON)
+    pages, asked = readiness.ask(records.admin_port(prefix)), _asked(prefix, Level.ON)
     with files.lock(prefix):
         before = live_rules.read(prefix)
         if records.left(prefix):
@@ -253,7 +253,7 @@ def _or_by_force(prefix: Path, wanted: Callable[[Path], Levels], act: Callable[[
 
 def restore(prefix: Path) -> Answer:
     """The redirect that was last approved, at the current level; nothing after `leave`."""
-    pages = readiness.ask()
+    pages = readiness.ask(records.admin_port(prefix))
     with request_cache.request(prefix, left_alone=True), files.lock(prefix):
         live, held = live_rules.read(prefix), records.suspension(prefix)
         stage = records.stage(held, on_trial=live.on_trial)

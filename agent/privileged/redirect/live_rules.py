@@ -4,17 +4,19 @@ Law: all code of the privileged helper that reads or sets rules uses this module
 """
 
 import json
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from agent.core import slots
 from agent.core.facts import Level
 from agent.core.late import replace as changed
-from agent.core.redirect import Ruleset, timed
+from agent.core.redirect import Action, Ruleset, timed
 from agent.core.redirect import levels as levels_of
 from agent.core.redirect.timed import Live, Trial
 from agent.privileged import Refusal
 from agent.privileged.redirect import kernel, records, specification, trial
 from agent.privileged.redirect.backends import nftables
-from agent.privileged.system import programs
+from agent.privileged.system import loopback, programs
 
 _NFT = "nftables"
 
@@ -75,12 +77,29 @@ def by(source: Path) -> Live:
 
 def replace(source: Path, rules: Ruleset | None) -> None:
     """By the backend of the configuration below `source`. Raises Refusal; then nothing changed."""
+    prefix = records.host(source)
+    needed = _open_slots(prefix, rules)
     kernel.replace(rules, specification.backend(source))
+    loopback.remove(prefix, needed)
+
+
+def _open_slots(prefix: Path, rules: Ruleset | None) -> frozenset[IPv4Address]:
+    """What rules translate to is there before them; the addresses."""
+    every = [rule for chain in (rules.chains if rules else ()) for rule in chain.rules]
+    networks = [network for rule in every if rule.action is Action.DROP for network in rule.match.networks]
+    opened: set[IPv4Address] = set()
+    for network in networks:
+        assert isinstance(network, IPv4Network)
+        addresses = [place.address for place in slots.places(network).values()]
+        loopback.add(prefix, addresses, network)
+        opened.update(addresses)
+    return frozenset(opened)
 
 
 def put_on_trial(prefix: Path, new: Ruleset, before: Ruleset, seconds: int) -> None:
     """The new rules of the configuration on trial for so long, then the previous ones, without an operator. Raises
     Refusal; nothing changed."""
+    _open_slots(prefix, new)
     backend = specification.backend(records.tried(prefix))
     name = kernel.chosen(backend)
     if name != _NFT:

@@ -20,6 +20,7 @@ from agent.privileged.redirect import (
     live_rules,
     prepared,
     records,
+    slot_changes,
     specification,
     transaction,
     trial,
@@ -43,7 +44,8 @@ def apply_configured(
     An operator has acted: a suspension is lifted.
     """
     departures.loopback_must_be_up()
-    pages = readiness.ask()
+    slot_changes.begin(prefix)
+    pages = readiness.ask(records.admin_port(prefix))
     asked = frozenset() if force else greetings.must_be_opaque(prefix, prefix, _now(prefix, pages, session)[0])
     with files.lock(prefix):
         wanted = _now(prefix, pages, session)
@@ -77,7 +79,8 @@ def adopt_guide(prefix: Path, session: frozenset[int] = frozenset()) -> Answer:
     """The configuration in place of the manually created chains of Linkerd's guide. Our rules come first in the
     kernel, so there is no gap."""
     departures.loopback_must_be_up()
-    pages = readiness.ask()
+    slot_changes.begin(prefix)
+    pages = readiness.ask(records.admin_port(prefix))
     with files.lock(prefix):
         chains = guide_chains.chains()
         wanted = _now(prefix, pages, session)

@@ -18,6 +18,7 @@ from agent.core import failure, prepared, proxy
 from agent.core.facts import Level
 from agent.core.prepared import Plan
 from agent.core.redirect import RedirectSpec, Ruleset, nft, ruleset, selftest, wanted_rules
+from agent.core.slots import Slot
 from agent.host import Host
 from agent.privileged import Refusal
 from agent.privileged.redirect import kernel, records, specification, wanted_levels
@@ -68,7 +69,12 @@ def _holds(prefix: Path) -> bool:
 
 def _write(prefix: Path, reached: Levels) -> None:
     source, held = records.approved(prefix), records.suspension(prefix)
-    if source == prefix or held is not None or records.left(prefix):
+    if (
+        source == prefix
+        or held is not None
+        or records.left(prefix)
+        or records.active_slot(prefix) is not Slot.MAIN
+    ):
         return
     config = configuration.read(source)
     folder, scripts = Host(prefix).prepared, _scripts(prefix, source, config, reached)
@@ -88,12 +94,13 @@ def _write(prefix: Path, reached: Levels) -> None:
         start.environment,
         dict(_sources(prefix, start.binary, nft_program)),
         nft_program,
-        [(str(address), port) for address, port in spec.arrivals],
+        _places(spec),
         specification.controller(source) if spec.outward else "",
         failure.effect(failed[0], failure.to_ports(config.workload.ports)),
         asked.identity.workload_api if by_svid else "",
         asked.workload.identity,
         asked.identity.hint,
+        _places(_standby(source, spec)) if prepared.STANDBY in scripts else (),
     )
     files.write(folder / prepared.PLAN, prepared.written(plan))
 
@@ -116,11 +123,23 @@ def _scripts(prefix: Path, source: Path, config: Config, reached: Levels) -> dic
     spec, failed = specification.approved(source), wanted_levels.failed(prefix, source)
     if reached != _on(spec):
         return None
-    return {
+    second = {prepared.STANDBY: _traced(_standby(source, spec), reached)} if spec.private else {}
+    return second | {
         prepared.ON: _traced(spec, reached),
         prepared.WAITING: _traced(spec, (Level.ON, failed[1])),
         prepared.FAILED: _traced(specification.of_levels(source, failed), failed),
     }
+
+
+def _places(spec: RedirectSpec) -> list[tuple[str, int]]:
+    return [(str(address), port) for address, port in spec.arrivals]
+
+
+def _standby(source: Path, spec: RedirectSpec) -> RedirectSpec:
+    """With the second slot."""
+    from agent.config import slotted
+
+    return specification.named(spec, slotted.place(configuration.read(source), Slot.STANDBY))
 
 
 def _on(spec: RedirectSpec) -> Levels:
@@ -147,7 +166,7 @@ def _sources(prefix: Path, binary: str, nft_program: str) -> Iterator[tuple[str,
 
     paths = (
         *(host.configuration, host.approved.configuration),
-        *(host.suspended, host.trial, host.phase, host.ready_once),
+        *(host.suspended, host.trial, host.phase, host.ready_once, host.active_slot),
         *derived.anchors_in_force(config, prefix),
         Path(derived.proxy_binary(config, str(prefix))),
         *(Path(program) for program in (binary, nft_program) if program),

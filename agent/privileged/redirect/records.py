@@ -8,8 +8,10 @@ import enum
 from pathlib import Path
 from typing import Final
 
+from agent.core import slots
 from agent.core.late import dataclass
 from agent.core.redirect.trial import Stage
+from agent.core.slots import Slot
 from agent.host import Host
 from agent.privileged import Refusal
 from agent.privileged.system import files
@@ -41,6 +43,37 @@ def stage(held: Suspension | None, *, on_trial: bool) -> Stage:
     if on_trial:
         return Stage.ON_TRIAL
     return Stage.NONE if held is None else _STAGES[held.cause]
+
+
+def host(source: Path) -> Path:
+    """The prefix of the host whose configuration lies below `source`."""
+    above = source.parents[3] if len(source.parents) > 3 else source
+    return above if source in (Host(above).approved.prefix, Host(above).tried.prefix) else source
+
+
+def active_slot(prefix: Path) -> Slot:
+    """The one that the redirect names. Raises Refusal: the record is there and cannot be trusted."""
+    path = Host(prefix).active_slot
+    if not path.exists():
+        return Slot.MAIN
+    try:
+        return Slot(files.read(path).strip())
+    except ValueError:
+        raise Refusal(f"cannot use {path}: it names no slot") from None
+
+
+def admin_port(prefix: Path) -> int:
+    """Of the proxy of that slot."""
+    return slots.places()[active_slot(prefix)].admin_port
+
+
+def name_slot(prefix: Path, slot: Slot) -> None:
+    """Record it, after the rules name it. Under `files.lock`. Raises Refusal."""
+    path = Host(prefix).active_slot
+    if slot is not Slot.MAIN:
+        files.write(path, f"{slot.value}\n")
+    elif path.exists():
+        files.remove(path)
 
 
 def suspension(prefix: Path) -> Suspension | None:

@@ -25,9 +25,10 @@ from agent.core.redirect import (
     swallowed,
 )
 from agent.core.redirect.spec import GUIDE_INBOUND_EXCEPT, GUIDE_OUTBOUND_EXCEPT, outbound_of
+from agent.core.slots import Place
 from agent.host import Host
 from agent.privileged import Refusal
-from agent.privileged.redirect import host_rules, request_cache
+from agent.privileged.redirect import host_rules, records, request_cache
 from agent.privileged.redirect.host_rules import Exempt
 from agent.privileged.system import configuration
 
@@ -41,8 +42,9 @@ NOTHING: Final = RedirectSpec(proxy_uid=65534, guarded=False)  # of a host whose
 
 
 def spec(prefix: Path) -> RedirectSpec:
-    """The specification that PREFIX/etc/fairlead/fairlead.toml stands for. Raises Refusal."""
-    return _spec(configuration.read(prefix))
+    """The specification that PREFIX/etc/fairlead/fairlead.toml stands for, with the slot that is active. Raises
+    Refusal."""
+    return _spec(configuration.read(prefix), prefix)
 
 
 def outline(prefix: Path) -> RedirectSpec:
@@ -54,19 +56,19 @@ def outline(prefix: Path) -> RedirectSpec:
     config, known = configuration.read(prefix), host_rules.remembered()
     if known is None and every_port(config):
         raise Refusal("cannot find the ports of SSH and of containers: no redirect was set yet")
-    return _spec(config, known or Exempt())
+    return _spec(config, prefix, known or Exempt())
 
 
 def goes_out(prefix: Path) -> bool:
     """There is something that goes out through the proxy. Raises Refusal."""
-    return _spec(configuration.read(prefix), Exempt()).outward
+    return _spec(configuration.read(prefix), prefix, Exempt()).outward
 
 
 def approved(prefix: Path, session: frozenset[int] = frozenset()) -> RedirectSpec:
     """The same, if its rules would cut off no operator. `session`: the ports of the requesting session. Raises
     Refusal."""
     parsed = _redirecting(prefix)
-    wanted = _spec(parsed)
+    wanted = _spec(parsed, prefix)
     if ports := refused_ports(wanted, _ssh_ports()):
         listed = ", ".join(map(str, sorted(ports)))
         raise Refusal(f"cannot redirect port {listed}: sshd listens there", Reason.REDIRECT_REFUSED)
@@ -86,7 +88,7 @@ def closing(prefix: Path) -> RedirectSpec:
 
 def _closing(prefix: Path) -> RedirectSpec:
     parsed = _redirecting(prefix)
-    wanted = _spec(parsed)
+    wanted = _spec(parsed, prefix)
     lost = {network for network, _ in _swallowed(parsed, wanted)}
     return replace(
         wanted,
@@ -148,6 +150,7 @@ def _stated(parsed: config.Config) -> dict[str, object]:
         "workload.ports": sorted(parsed.workload.ports),
         "host.addresses": parsed.host.addresses,
         "proxy.user": parsed.proxy.user,
+        "proxy.slots": (parsed.proxy.slots, parsed.proxy.slot_network),
         "api.server": parsed.api.server,
         "control_plane": sorted(control_ports(parsed.control_plane)),
         **{f"redirect.{key}": value for key, value in vars(parsed.redirect).items()},
@@ -193,8 +196,21 @@ def every_port(found: config.Config) -> bool:
     return found.redirect.mode == "linkerd-guide" or found.redirect.inbound == "all"
 
 
-def _spec(parsed: config.Config, exempt: Exempt | None = None) -> RedirectSpec:
-    exempt = exempt or _exempt(parsed)
+def _spec(parsed: config.Config, source: Path, exempt: Exempt | None = None) -> RedirectSpec:
+    from agent.config import slotted  # which loads what a configuration is
+
+    place = slotted.place(parsed, records.active_slot(records.host(source)))
+    return named(_without_slot(parsed, exempt or _exempt(parsed)), place)
+
+
+def named(spec: RedirectSpec, place: Place | None) -> RedirectSpec:
+    """The same, with this slot."""
+    if place is None:
+        return spec
+    return replace(spec, inbound_at=place.address, outbound_listener=place.outbound_port, private=place.network)
+
+
+def _without_slot(parsed: config.Config, exempt: Exempt) -> RedirectSpec:
     redirect = parsed.redirect
     guide, off = redirect.mode == "linkerd-guide", redirect.mode == "off"
     inbound = Inbound.ALL if guide else Inbound.OFF if off else Inbound(redirect.inbound)

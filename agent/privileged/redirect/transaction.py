@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.core.facts import Level
-from agent.core.late import dataclass
+from agent.core.late import dataclass, replace
 from agent.core.reason import Reason
 from agent.core.redirect import Action, RedirectSpec, Ruleset, levels, ruleset, selftest
 from agent.core.redirect.timed import Live
@@ -82,7 +82,7 @@ def carry_on(prefix: Path, source: Path, spec: RedirectSpec, before: Live, wante
     new = ruleset(spec, *wanted)
     if new is None:
         return put(prefix, source, spec, before, wanted)
-    then = _approved_at(prefix, wanted) or _previous(prefix, before)
+    then = _approved_at(prefix, wanted, spec) or _previous(prefix, before)
     if lets_go(wanted):
         live_rules.carry_on(prefix, before, new, then)
         return Done(levels(spec, live_rules.by(source).rules))
@@ -92,14 +92,18 @@ def carry_on(prefix: Path, source: Path, spec: RedirectSpec, before: Live, wante
         return _or_back(prefix, source, spec, before, wanted, dialled, ssh)
 
 
-def _approved_at(prefix: Path, wanted: Levels) -> Ruleset | None:
-    """What was approved, at the current level; None: nothing was, or it cannot be set now."""
+def _approved_at(prefix: Path, wanted: Levels, trying: RedirectSpec) -> Ruleset | None:
+    """What was approved, at the current level and with the slot of what is tried; None: nothing was, or it cannot
+    be set now."""
     source = records.approved(prefix)
     if source == prefix:
         return None
     try:
         then = wanted_levels.failed(prefix, source) if Level.BLOCK in wanted else wanted
-        return ruleset(specification.of_levels(source, then), *then)
+        spec = specification.of_levels(source, then)
+        if spec.private is not None and spec.private == trying.private:
+            spec = replace(spec, inbound_at=trying.inbound_at, outbound_listener=trying.outbound_listener)
+        return ruleset(spec, *then)
     except Refusal:
         return None
 

@@ -1,4 +1,5 @@
-"""The proxy's unit, by systemctl and journalctl with closed arguments. Nothing here waits for a job to end."""
+"""The proxy's unit of each slot, by systemctl and journalctl with closed arguments. Nothing here waits for a job
+to end."""
 
 import subprocess
 from functools import partial
@@ -9,7 +10,8 @@ from agent.core import prepared
 from agent.privileged import Answer, Refusal
 from agent.privileged.system import files, programs
 
-UNIT: Final = "fairlead-proxy.service"
+UNITS: Final = {"main": "fairlead-proxy.service", "standby": "fairlead-proxy-standby.service"}
+UNIT: Final = UNITS["main"]
 
 _LINES: Final = "50"
 _MOST: Final = 4096  # characters of what a preflight says
@@ -26,34 +28,35 @@ _SANDBOX: Final = (
     "LimitCORE=0",
 )
 # A unit cannot read a configuration, so this drop-in sets its TimeoutStopSec.
-_DROP_IN: Final = f"run/systemd/system/{UNIT}.d/50-grace.conf"
+_DROP_IN: Final = "run/systemd/system/{}.d/50-grace.conf"
 _BEYOND_GRACE: Final = 10  # seconds
 
 
-def start(prefix: Path) -> Answer:
+def start(prefix: Path, slot: str) -> Answer:
     from agent.privileged.redirect import handlers  # as below: most verbs of the unit need neither rules nor file
 
     programs.there(partial(handlers.guard, prefix))  # a kernel without firewall has nothing to guard by
-    _bring_grace(prefix)
-    return _enqueue("start")
+    addresses(prefix, slot)
+    _bring_grace(prefix, UNITS[slot])
+    return _enqueue("start", UNITS[slot])
 
 
-def stop(prefix: Path) -> Answer:
-    _bring_grace(prefix)
-    return _enqueue("stop")
+def stop(prefix: Path, slot: str) -> Answer:
+    _bring_grace(prefix, UNITS[slot])
+    return _enqueue("stop", UNITS[slot])
 
 
-def term(prefix: Path) -> Answer:
+def term(prefix: Path, slot: str) -> Answer:
     """SIGTERM to the process, which systemd replaces."""
-    return _signal("SIGTERM")
+    return _signal("SIGTERM", UNITS[slot])
 
 
-def kill(prefix: Path) -> Answer:
-    return _signal("SIGKILL")
+def kill(prefix: Path, slot: str) -> Answer:
+    return _signal("SIGKILL", UNITS[slot])
 
 
-def reset_failed(prefix: Path) -> Answer:
-    _must("reset the proxy's unit", "systemctl", "reset-failed", UNIT)
+def reset_failed(prefix: Path, slot: str) -> Answer:
+    _must("reset the proxy's unit", "systemctl", "reset-failed", UNITS[slot])
     return {}
 
 
@@ -70,24 +73,24 @@ def check(prefix: Path, version: str) -> Answer:
     return {"said": done.stdout[:_MOST], "ended": lines[-1][:_MOST]}
 
 
-def logs(prefix: Path) -> Answer:
+def logs(prefix: Path, slot: str) -> Answer:
     """The last lines, those of launcher and gate among them. Not --boot: in a container, the boot id that a unit
     with ProtectKernelTunables sees is not that of the journal."""
-    words = ("--quiet", "--no-pager", f"--unit={UNIT}", f"--lines={_LINES}", "--output=short-iso")
+    words = ("--quiet", "--no-pager", f"--unit={UNITS[slot]}", f"--lines={_LINES}", "--output=short-iso")
     output = _must("read the proxy's log", "journalctl", *words)
     return {"lines": output.splitlines()}
 
 
-def _enqueue(verb: str) -> Answer:
-    _must(f"{verb} the proxy's unit", "systemctl", "--no-block", verb, UNIT)
+def _enqueue(verb: str, unit: str) -> Answer:
+    _must(f"{verb} the proxy's unit", "systemctl", "--no-block", verb, unit)
     return {}
 
 
-def _signal(name: str) -> Answer:
+def _signal(name: str, unit: str) -> Answer:
     """To the proxy alone, not to a start that waits. Where none runs there is nothing to do."""
-    output = _must("look at the proxy's unit", "systemctl", "show", "--property=MainPID", "--value", UNIT)
+    output = _must("look at the proxy's unit", "systemctl", "show", "--property=MainPID", "--value", unit)
     if (pid := output.strip()) != "0" and not _is_starting(pid):
-        _run("systemctl", "kill", "--kill-who=main", f"--signal={name}", UNIT)
+        _run("systemctl", "kill", "--kill-who=main", f"--signal={name}", unit)
     return {}
 
 
@@ -98,11 +101,27 @@ def _is_starting(pid: str) -> bool:
         return False
 
 
-def _bring_grace(prefix: Path) -> None:
+def addresses(prefix: Path, slot: str) -> Answer:
+    """Those of the slots, before a proxy listens there. Raises Refusal: this host has one slot."""
+    from agent.config import derived, slotted
+    from agent.core.slots import Slot, places
+    from agent.privileged.system import configuration, loopback
+
+    config = configuration.read(prefix)
+    place = derived.slot_in_force(config, prefix, Slot(slot))
+    if place is not None:
+        with files.lock(prefix):
+            loopback.add(prefix, [one.address for one in places(place.network).values()], place.network)
+    elif slot != "main":
+        raise Refusal(f"cannot start a second proxy: {slotted.why_one_slot(config)}")
+    return {}
+
+
+def _bring_grace(prefix: Path, unit: str) -> None:
     from agent.privileged.system import configuration
 
     seconds = configuration.read(prefix).proxy.grace + _BEYOND_GRACE
-    path, text = prefix / _DROP_IN, f"[Service]\nTimeoutStopSec={seconds}\n"
+    path, text = prefix / _DROP_IN.format(unit), f"[Service]\nTimeoutStopSec={seconds}\n"
     with files.lock(prefix):
         if path.exists() and files.read(path) == text:
             return

@@ -171,7 +171,8 @@ class Traffic:
                     server[1].write(first)
                     await _Carried(client, server, first).until_over(self._draining)
             except BaseException:  # a connection that fails must not look like a normal end
-                _reset(writer.get_extra_info("socket"))
+                if (accepted := writer.get_extra_info("socket")) is not None:  # else the client has gone
+                    _reset(accepted)
                 writer.transport.abort()
                 raise
             finally:

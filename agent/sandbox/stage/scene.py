@@ -59,6 +59,8 @@ class Options:
     replace: dict[str, str] = field(default_factory=dict)  # text in the configuration → other text
     port: int = PORT  # of the application
     bare: bool = False  # neither the host nor the cluster has anything of fairlead's
+    versions: int = 2  # of IP that the workload has; 1: IPv4 alone
+    app: str = "app"  # the module of the application
 
 
 class Scene:
@@ -128,10 +130,9 @@ class Scene:
     # the host -----------------------------------------------------------------------------------
 
     async def start_app(self) -> None:
-        here, here6 = self.place.address, self.place.address6
-        port = self.options.port
+        (here, here6), port = self.place.addresses, self.options.port
         listen = [f"{here}:{port}", f"[{here6}]:{port}", f"{here}:{SSH_PORT}"]
-        self.app = await self.on_host(sys.executable, "-m", "agent.sandbox.stage.app", *listen)
+        self.app = await self.on_host(sys.executable, "-m", f"agent.sandbox.stage.{self.options.app}", *listen)
 
     async def stop_app(self) -> None:
         await end(self.app)
@@ -231,7 +232,7 @@ class Scene:
         await self.api.start(network.CLUSTER, API_PORT, ssl_context=context)
 
     def _furnish(self) -> None:
-        self.create_workload(*self.place.addresses)
+        self.create_workload(*self.place.addresses[: self.options.versions])
         self.create_lease()
         self.make_folders()
         etc = self.prefix / "etc/fairlead"

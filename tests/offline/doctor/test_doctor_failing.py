@@ -83,6 +83,26 @@ def test_a_port_of_the_proxy_that_another_user_has_fails(root: None, host: Path)
     assert found["result"] == "fail" and "4191" in found["why"] and Reason.PROXY_PORT_TAKEN in found["why"], found
 
 
+_EVERYWHERE = """
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+listener = socket.create_server(("0.0.0.0", 4143))
+"""
+_OTHERS = """
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+subprocess.run(["ip", "address", "add", "169.254.41.77/32", "dev", "lo"], check=True)
+"""
+
+
+def test_what_leaves_no_place_to_a_second_proxy_is_named(root: None, host: Path) -> None:
+    set_key(host, "slots", "true")
+    set_key(host, "addresses", '["192.0.2.10"]')
+    found = alone(host, "", "replacement")["replacement"]
+    assert found["result"] == "ok" and "without a drain" in found["why"], found
+    for before, why in ((_EVERYWHERE, "a process of uid 0 listens"), (_OTHERS, "lo has 169.254.41.77")):
+        found = alone(host, before, "replacement")["replacement"]
+        assert found["result"] == "warn" and why in found["why"] and found["fix"], found
+
+
 _CONNECTED = """
 for words in (
     "link set lo up",
