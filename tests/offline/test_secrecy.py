@@ -52,6 +52,7 @@ NO_SECRET = {
     "agent.proxyunit.ended": "it has no key and no token",
     "agent.proxyunit.takeover": "it has no key and no token",
     "agent.sandbox.stage.app": "the sandbox's application",
+    "agent.sandbox.stage.http2_app": "the sandbox's application, of HTTP/2",
     "agent.sandbox.stage.greeter": "the sandbox's mail server",
     "agent.sandbox.stage.late": "the sandbox's late clock; it runs agent.__main__",
 }
