@@ -3,7 +3,9 @@
 STEADY = 600.0  # a proxy that ran this long, in seconds, did not fail to start: the count is reset
 AT_ONCE = 10.0  # one that ends well before this was not asked to by anybody
 SUCCESS = "success"  # $SERVICE_RESULT of an end that is no failure
-_ASKED = "TERM"  # $EXIT_STATUS of a start that was stopped while it waited, for the proxy itself handles SIGTERM
+# $EXIT_STATUS of a start that was stopped while it waited, for the proxy itself handles SIGTERM; root records it
+# of a proxy that the privileged helper was asked to stop, too (prepared.STOPPED).
+_ASKED = "TERM"
 
 # The start program's exit code where the gate is closed while the host boots: no process was started, and its unit
 # counts that as no failure (SuccessExitStatus=) and does not start it again (RestartPreventExitStatus=).

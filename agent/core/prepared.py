@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 FOLDER = "run/fairlead-prepared"
 SLOT = "run/fairlead-slot"  # the record of the slot that the redirect names; absent: main
 PLAN = "plan"
+ASKED = "asked"  # the privileged helper was asked to stop the proxy: its next end is no crash
 ENDED = "ended"  # how the proxy has ended, for the next start
+STOPPED = "success killed TERM"  # so it is recorded where it was asked for
 ARMED = "armed"  # the process for which the redirect was last set to ON
 ON = "on.json"
 WAITING = "waiting.json"  # inbound ON; outbound has its failure policy until the policy controller has answered

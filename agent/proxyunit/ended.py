@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from agent.core.prepared import ENDED, FAILED
+from agent.core.prepared import ASKED, ENDED, FAILED, STOPPED
 from agent.proxyunit import prepared
 
 
@@ -21,6 +21,8 @@ def main(prefix: str = "/") -> int:
     done = plan is not None and prepared.load(prefix, plan, FAILED)
     up = time.clock_gettime(time.CLOCK_BOOTTIME)
     how = " ".join(os.environ.get(name, "") for name in ("SERVICE_RESULT", "EXIT_CODE", "EXIT_STATUS"))
+    if prepared.take(prefix, ASKED) and how.startswith("success "):
+        how = STOPPED
     prepared.record(prefix, ENDED, f"{up:.6f} {how}\n")
     if plan is None or not done:
         return prepared.tested_path(prefix, ["failed"])

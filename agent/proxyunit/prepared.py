@@ -145,3 +145,12 @@ def tested_path(prefix: str, arguments: Sequence[str]) -> int:
     from agent.proxyunit import hooks
 
     return hooks.main(arguments, Path(prefix))
+
+
+def take(prefix: str, name: str) -> bool:
+    """There was a record of this name; it is removed."""
+    try:
+        os.unlink(os.path.join(folder(prefix), name))
+    except OSError:
+        return False
+    return True

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.core import prepared
+from agent.host import Host
 from agent.privileged import Answer, Refusal
 from agent.privileged.system import files, programs
 
@@ -37,13 +38,25 @@ def start(prefix: Path, slot: str) -> Answer:
 
     programs.there(partial(handlers.guard, prefix))  # a kernel without firewall has nothing to guard by
     addresses(prefix, slot)
+    _note_stop(prefix, slot, asked=False)
     _bring_grace(prefix, UNITS[slot])
     return _enqueue("start", UNITS[slot])
 
 
 def stop(prefix: Path, slot: str) -> Answer:
     _bring_grace(prefix, UNITS[slot])
+    _note_stop(prefix, slot, asked=True)
     return _enqueue("stop", UNITS[slot])
+
+
+def _note_stop(prefix: Path, slot: str, *, asked: bool) -> None:
+    """systemd does not tell the unit's programs whether the end of a proxy was asked for. Of the first slot alone:
+    crashes of the other are not counted."""
+    note = Host(prefix).prepared / prepared.ASKED
+    if slot != "main" or note.exists() is asked:
+        return
+    with files.lock(prefix):
+        files.write(note, "") if asked else files.remove(note)
 
 
 def term(prefix: Path, slot: str) -> Answer:
