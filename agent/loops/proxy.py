@@ -6,6 +6,7 @@ failed reading changes nothing: the state stays until three in a row are UNREADA
 
 import asyncio
 import dataclasses
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from agent.core import control_plane, proxy
 from agent.core.crashes import STEADY
 from agent.core.facts import UNKNOWN, Control, Maybe, Process, ProxyFact, ProxyState
 from agent.core.goals import ProxyGoal
+from agent.core.identity import EXPIRY_MARGIN
 from agent.core.proxy import Reading
 from agent.core.proxy_end import CRASHES
 from agent.core.reasons import Fault, Reason
@@ -251,8 +253,15 @@ class ProxyLoop:
         """The last reading was READY, with an answer of the control plane, and nothing waits for the next one."""
         goals, control = self._board.goals.value, life.control
         works = self._fact is not None and self._fact.state is ProxyState.READY and not life.unreadable
+        works = works and not self._expires_soon(life)
         answered = control is not None and control.answered and not control.lost
         return works and answered and self._goal is ProxyGoal.RUNNING and goals.reason not in _DRAINING
+
+    def _expires_soon(self, life: _Life) -> bool:
+        """By the certificate that was last read it would count as expired before the next reading of a steady one,
+        although the proxy may have had another for long."""
+        left = math.inf if life.expires is None else life.expires - life.wall_offset - self._now()
+        return left < POLL_STEADY + EXPIRY_MARGIN
 
     async def _stop(self, life: _Life) -> None:
         """SIGTERM, then SIGKILL. A later goal does not change the end of this process."""

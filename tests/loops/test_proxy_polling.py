@@ -7,6 +7,7 @@ import pytest
 
 from agent.core.facts import UNKNOWN, Counters, ProxyState
 from agent.core.goals import Goals, ProxyGoal
+from agent.core.identity import EXPIRY_MARGIN
 from agent.core.proxy import Reading
 from agent.core.reasons import Reason
 from agent.loops.proxy import POLL, POLL_STARTING, POLL_STEADY
@@ -55,3 +56,20 @@ async def test_a_proxy_that_systemd_restarted_is_read_every_fifth_of_a_second_un
         scene.runtime.reading = READY
         await asyncio.sleep(POLL_STARTING)
         assert scene.fact.state is ProxyState.READY
+
+
+async def test_a_certificate_that_expires_soon_is_read_before_it_counts_as_expired() -> None:
+    """The proxy has another one by then, but a steady proxy is read every 10 s."""
+    scene = Scene(survivor=True, goal=RUNNING)
+    scene.wall = 1000.0
+    soon = scene.wall + POLL_STEADY + EXPIRY_MARGIN - 1.0
+    scene.runtime.reading = dataclasses.replace(READY, certificate_expires=soon)
+    async with scene.playing():
+        before = len(scene.runtime.called("inspect"))
+        await asyncio.sleep(POLL)
+        assert len(scene.runtime.called("inspect")) == before + 1
+        scene.runtime.reading = dataclasses.replace(READY, certificate_expires=soon + 3600)
+        await asyncio.sleep(POLL)
+        before = len(scene.runtime.called("inspect"))
+        await asyncio.sleep(POLL_STEADY)
+        assert len(scene.runtime.called("inspect")) == before + 1
