@@ -133,6 +133,7 @@ class ProxyFact:
     adopted: bool = False
     certificate_expires_at: float | None = None
     in_flight: int | None = None  # inbound connections that carry a request or a stream
+    counted_at: float | None = None  # when, on the loop's clock; None: not while the host drains
     restarts: int = 0
     fault: Fault | None = None
     launching: bool = False  # none runs so far, and one may any moment

@@ -203,7 +203,7 @@ def _draining(
     late = now >= since + spec.drain_timeout
     if not (late or announced(spec, facts, now)):
         return Goals(ProxyGoal.HOLD, *levels, Advertise.NO, reason)
-    if not (late or quiet(facts)):
+    if not (late or quiet(spec, facts)):
         return Goals(ProxyGoal.DRAINED, *levels, Advertise.NO, reason)
     return None
 

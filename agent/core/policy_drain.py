@@ -1,5 +1,7 @@
 """Draining and leaving: what is published, what is in flight, and when that ends."""
 
+import math
+
 from agent.core import machines
 from agent.core.facts import UNKNOWN, Facts, Level, Maybe, Phase, PhaseKind, ProxyFact, ProxyState, RedirectFact
 from agent.core.health import Spec
@@ -14,19 +16,25 @@ NO_WORKLOAD = frozenset({Reason.WORKLOAD_MISSING, Reason.WORKLOAD_KIND_ABSENT})
 def announced(spec: Spec, facts: Facts, now: float) -> bool:
     """Ready=False is published, and no EndpointSlice lists this host. Without the right to read slices: peers have
     had time to read it."""
+    since = _undialled_from(spec, facts)
+    return since is not None and now >= since
+
+
+def _undialled_from(spec: Spec, facts: Facts) -> float | None:
+    """From when on peers no longer dial this host; None: that is not known."""
     fact = facts.workload
     if machines.of_another(spec, facts) is not None:
-        return True  # nothing of this host is published
+        return -math.inf  # nothing of this host is published
     if fact is UNKNOWN or (fact.seen is None and fact.fault is None):
-        return False
+        return None
     if fact.seen is None:
-        return fact.fault is not None and fact.fault.reason in NO_WORKLOAD
+        return -math.inf if fact.fault is not None and fact.fault.reason in NO_WORKLOAD else None
     if fact.unready_since is None:
-        return False
+        return None
     slices = facts.slices
     if slices is UNKNOWN or slices.unlisted_since is None:
-        return blind(facts) and now >= fact.unready_since + spec.settle
-    return now >= slices.unlisted_since + HEARD_WITHIN
+        return fact.unready_since + spec.settle if blind(facts) else None
+    return slices.unlisted_since + HEARD_WITHIN
 
 
 def blind(facts: Facts) -> bool:
@@ -35,14 +43,20 @@ def blind(facts: Facts) -> bool:
     return slices is not UNKNOWN and slices.fault is not None and slices.fault.reason is Reason.SLICES_FORBIDDEN
 
 
-def quiet(facts: Facts) -> bool:
-    """Of both slots: open connections stay in the proxy that accepted them."""
-    proxy, standby = facts.proxy, facts.standby
-    return proxy is not UNKNOWN and _is_quiet(proxy) and (standby is UNKNOWN or _is_quiet(standby))
+def quiet(spec: Spec, facts: Facts) -> bool:
+    """Of both slots: open connections stay in the proxy that accepted them. What was counted while peers still
+    dialled this host does not count."""
+    after = _undialled_from(spec, facts)
+    known = [fact for fact in (facts.proxy, facts.standby) if fact is not UNKNOWN]
+    return facts.proxy is not UNKNOWN and all(
+        _is_quiet(fact, -math.inf if after is None else after) for fact in known
+    )
 
 
-def _is_quiet(proxy: ProxyFact) -> bool:
-    return proxy.state is ProxyState.STOPPED or proxy.in_flight == 0
+def _is_quiet(proxy: ProxyFact, after: float) -> bool:
+    if proxy.state is ProxyState.STOPPED:
+        return True
+    return proxy.in_flight == 0 and proxy.counted_at is not None and proxy.counted_at >= after
 
 
 def stopped(facts: Facts) -> bool:
@@ -78,7 +92,7 @@ def has_drained(spec: Spec, phase: Maybe[Phase], facts: Facts, now: float) -> bo
     if phase is UNKNOWN or going(phase, facts) is None:
         return False
     heard = announced(spec, facts, now) or nothing_to_lose(spec, phase, facts, now)
-    return heard and quiet(facts)
+    return heard and quiet(spec, facts)
 
 
 def nothing_to_lose(spec: Spec, phase: Phase, facts: Facts, now: float) -> bool:

@@ -23,6 +23,19 @@ _EXITS: dict[int, tuple[Reason, str]] = {
 }
 
 
+# How a proxy ends that was started and that nobody asked to end.
+ENDS = frozenset(
+    {
+        Reason.PROXY_CRASHED,
+        Reason.PROXY_KILLED,
+        Reason.PROXY_OUT_OF_MEMORY,
+        Reason.PROXY_PANICKED,
+        Reason.PROXY_FAILED_TO_START,
+        Reason.PROXY_CONFIGURATION_REFUSED,
+    }
+)
+
+
 def exit_fault(returncode: int, out_of_memory: bool = False) -> Fault:
     """Why it ended, from an exit code or, negative, the number of a signal."""
     if out_of_memory:

@@ -16,7 +16,7 @@ from agent.core.facts import UNKNOWN, Control, Maybe, Process, ProxyFact, ProxyS
 from agent.core.goals import ProxyGoal
 from agent.core.identity import EXPIRY_MARGIN
 from agent.core.proxy import Reading
-from agent.core.proxy_end import CRASHES
+from agent.core.proxy_end import CRASHES, ENDS
 from agent.core.reasons import Fault, Reason
 from agent.core.slots import Slot
 from agent.loops.board import Board, Waiter
@@ -26,7 +26,7 @@ POLL = 2.0
 # One that works, and that no drain waits for. Its end is reported at once; each reading opens three connections.
 POLL_STEADY = 10.0
 POLL_DRAINING = 0.5
-_DRAINING = (Reason.DRAINING, Reason.RETIRED)
+_DRAINING = (Reason.DRAINING, Reason.RETIRED, Reason.SHUTTING_DOWN, Reason.LEFT, Reason.PROXY_REPLACING)
 POLL_STARTING = 0.2
 STARTING_FOR = 15.0  # a proxy that is not ready for longer than this after its start is polled as others are
 
@@ -151,6 +151,7 @@ class ProxyLoop:
                 process = await self._start_while_wanted()
             except Trouble as trouble:
                 self._failed()
+                self._restarts += trouble.fault.reason in ENDS  # one that ended before it was seen
                 self._tell(ProxyFact(ProxyState.STOPPED, restarts=self._restarts, fault=trouble.fault))
                 continue
             if process is not None:
@@ -239,9 +240,15 @@ class ProxyLoop:
                 life.last_words = beyond
                 await self._try(self._runtime.kill(life.process))
 
+    @property
+    def _drains(self) -> bool:
+        """The decision waits for a count of what is in flight, from after the moment at which peers no longer
+        dial."""
+        return self._goal is ProxyGoal.DRAINED or self._board.goals.value.reason in _DRAINING
+
     def _pause(self, life: _Life) -> float:
         busy = self._fact is not None and self._fact.in_flight != 0
-        if self._goal is ProxyGoal.DRAINED or (busy and self._board.goals.value.reason in _DRAINING):
+        if self._goal is ProxyGoal.DRAINED or (busy and self._drains):
             return POLL_DRAINING
         starting = self._fact is not None and self._fact.state is ProxyState.STARTING
         unproved = starting or not (life.adopted or life.seen_ready)
@@ -251,11 +258,11 @@ class ProxyLoop:
 
     def _steady(self, life: _Life) -> bool:
         """The last reading was READY, with an answer of the control plane, and nothing waits for the next one."""
-        goals, control = self._board.goals.value, life.control
+        control = life.control
         works = self._fact is not None and self._fact.state is ProxyState.READY and not life.unreadable
         works = works and not self._expires_soon(life)
         answered = control is not None and control.answered and not control.lost
-        return works and answered and self._goal is ProxyGoal.RUNNING and goals.reason not in _DRAINING
+        return works and answered and self._goal is ProxyGoal.RUNNING and not self._drains
 
     def _expires_soon(self, life: _Life) -> bool:
         """By the certificate that was last read it would count as expired before the next reading of a steady one,
@@ -336,6 +343,7 @@ class ProxyLoop:
                 life.adopted,
                 certificate_expires_at=expires_at,
                 in_flight=None if reading.in_flight is UNKNOWN else reading.in_flight,
+                counted_at=began if self._drains else None,
                 restarts=self._restarts,
                 fault=fault,
                 control=life.control,

@@ -117,11 +117,11 @@ async def _watch_proxy(config: Config, slot: Slot, publish: Callable[[ProxyFact]
     """How many connections are in flight, however the proxy was started."""
     settings, (uid, _) = derived.proxy_settings(config, slot=slot), derived.proxy_owner(config)
     while True:
+        began = asyncio.get_running_loop().time()
         reading = await proxy_reading.read(settings)
         state, fault, _left = proxy.judge(reading, uid, time.time())
         if reading.live is False and reading.inbound_listening is False:
             state, fault = ProxyState.STOPPED, Fault(Reason.PROXY_STOPPED)
-        publish(
-            ProxyFact(state, in_flight=None if reading.in_flight is UNKNOWN else reading.in_flight, fault=fault)
-        )
+        in_flight = None if reading.in_flight is UNKNOWN else reading.in_flight
+        publish(ProxyFact(state, in_flight=in_flight, counted_at=began, fault=fault))
         await asyncio.sleep(READ_EVERY)

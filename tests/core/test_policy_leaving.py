@@ -81,6 +81,20 @@ def test_a_drain_waits_for_the_last_connection() -> None:
     assert policy.decide(SPEC, phase, busy, NOW).goals.proxy is ProxyGoal.RUNNING
 
 
+@pytest.mark.parametrize(("read", "drained"), [(-0.001, False), (0.0, True)])
+def test_a_count_from_before_the_last_dial_says_nothing(read: float, drained: bool) -> None:
+    """A steady proxy is read every 10 s, and a request may have come since."""
+    facts, phase = serving(), f.Phase(f.PhaseKind.SHUTTING_DOWN, LONG_AGO)
+    slices = f.SlicesFact(unlisted_since=NOW - HEARD_WITHIN)
+    assert facts.workload is not f.UNKNOWN and facts.proxy is not f.UNKNOWN
+    workload = dataclasses.replace(facts.workload, unready_since=NOW - HEARD_WITHIN)
+    proxy = dataclasses.replace(facts.proxy, in_flight=0, counted_at=NOW + read)
+    facts = dataclasses.replace(facts, slices=slices, workload=workload, proxy=proxy)
+    assert has_drained(SPEC, phase, facts, NOW) is drained
+    standby = dataclasses.replace(proxy, counted_at=NOW - 1.0)
+    assert not has_drained(SPEC, phase, dataclasses.replace(facts, standby=standby), NOW)
+
+
 def test_a_shutdown_drains_and_leaves_the_proxy_to_systemd() -> None:
     """Applications stop after the drain and before the proxy, and may need it till then."""
     facts = serving(workload=TOLD, slices=UNLISTED)

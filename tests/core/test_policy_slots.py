@@ -191,6 +191,6 @@ def test_a_host_is_quiet_once_the_proxies_of_both_slots_are() -> None:
     for main, standby in itertools.product((0, 3), repeat=2):
         facts = facts_of("ready", "ready", Slot.STANDBY, None)
         both = world.proxy("ready", main), world.proxy("stopping", standby)
-        assert quiet(dataclasses.replace(facts, proxy=both[0], standby=both[1])) is (main == standby == 0)
-    assert quiet(facts_of("stopped", "stopped", Slot.MAIN, None))
-    assert quiet(facts_of("stopped", None, Slot.MAIN, None)), "a host with one slot"
+        assert quiet(SPEC, dataclasses.replace(facts, proxy=both[0], standby=both[1])) is (main == standby == 0)
+    assert quiet(SPEC, facts_of("stopped", "stopped", Slot.MAIN, None))
+    assert quiet(SPEC, facts_of("stopped", None, Slot.MAIN, None)), "a host with one slot"

@@ -124,6 +124,7 @@ def proxy(word: str | None, flying: int | None = 0, answered: bool | None = True
         process=f.Process(7, 7, "boot1") if alive else None,
         certificate_expires_at=expires,
         in_flight=flying if alive else None,
+        counted_at=NOW if alive else None,
         control=f.Control(answered) if alive and answered is not None else None,
     )
 

@@ -153,6 +153,14 @@ async def test_a_start_that_fails_is_told_and_tried_again_without_spinning() -> 
         assert scene.fact.state is ProxyState.READY
 
 
+async def test_a_start_whose_process_ended_before_it_was_seen_counts_as_a_restart() -> None:
+    """Or a replacement by a version that ends at once would be given up only when its whole time has passed."""
+    scene = Scene(goal=RUNNING)
+    scene.runtime.trouble = Trouble(Reason.PROXY_CRASHED, "exit 3")
+    async with scene.playing(lasting=30):
+        assert scene.fact.restarts == len(scene.runtime.called("start")) > 3
+
+
 async def test_a_goal_that_turns_while_the_gate_waits_starts_nothing() -> None:
     scene = Scene(goal=RUNNING)
     scene.runtime.gate.clear()

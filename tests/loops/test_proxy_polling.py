@@ -46,6 +46,18 @@ async def test_a_drain_finds_no_old_count_of_what_is_in_flight() -> None:
         assert scene.fact.in_flight == 3
 
 
+async def test_each_count_of_what_is_in_flight_is_news_while_the_host_drains() -> None:
+    """An equal count, too: the decision waits for one from after the moment at which peers no longer dial."""
+    async with Scene(survivor=True, goal=RUNNING).playing(lasting=POLL_STEADY / 2) as scene:
+        assert scene.fact.counted_at is None
+        scene.board.goals.set(Goals(proxy=HOLD, reason=Reason.SHUTTING_DOWN))
+        counted: list[float | None] = []
+        for _ in range(3):
+            await asyncio.sleep(POLL)
+            counted.append(scene.fact.counted_at)
+        assert len(set(counted)) == 3 and None not in counted
+
+
 async def test_a_proxy_that_systemd_restarted_is_read_every_fifth_of_a_second_until_it_is_ready() -> None:
     scene = Scene(survivor=True, goal=RUNNING)
     async with scene.playing(lasting=30):
