@@ -49,7 +49,7 @@ def _set(prefix: str, plan: Plan, script: str, pid: int) -> bool:
 
 def without_tls() -> None:
     """For the whole program, which speaks none: `http.client` does without, and is loaded in half the time."""
-    sys.modules["ssl"] = None  # type: ignore[assignment]
+    sys.modules["ssl"] = None  # type: ignore[assignment]  # an import of it fails from now on
 
 
 if __name__ == "__main__":

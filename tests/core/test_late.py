@@ -87,7 +87,7 @@ def test_it_is_frozen(kind: str) -> None:
         with pytest.raises(dataclasses.FrozenInstanceError, match="cannot delete field 'x'"):
             del found.x
 
-    class Free(made.Point):  # type: ignore[misc, name-defined]
+    class Free(made.Point):  # type: ignore[misc, name-defined]  # mypy does not know what is made
         pass
 
     free = Free(1)
@@ -141,7 +141,7 @@ def test_dataclasses_knows_it(kind: str) -> None:
         assert dataclasses.asdict(made.Named(1)) == {"x": 1, "y": (), "seen": [], "name": "?"}
 
         @dataclasses.dataclass(frozen=True)
-        class More(made.Named):  # type: ignore[misc, name-defined]
+        class More(made.Named):  # type: ignore[misc, name-defined]  # nor here
             more: int = 1
 
         assert (More(1, more=2).name, More(1, more=2).more) == ("?", 2)

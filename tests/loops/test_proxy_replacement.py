@@ -82,6 +82,19 @@ class Runtime(MemoryProxyRuntime):
         return STARTING if self._disk.runs in self._disk.bad else READY
 
 
+def as_member(board: Board) -> None:
+    """All but what the loops of these tests say themselves."""
+    for name, fact in (
+        ("identity", world.identity("usable")),
+        ("probes", world.probes("pass")),
+        ("lease", world.lease(1)),
+        ("anchors", world.ANCHORED),
+        ("addresses", world.PRESENT),
+    ):
+        board.setter(name)(fact)
+    board.phase.set(f.Phase(f.PhaseKind.MEMBER, asyncio.get_running_loop().time()))
+
+
 class Agent:
     """One life of an agent on that host."""
 
@@ -93,15 +106,7 @@ class Agent:
     async def live(self, done: Callable[[], bool]) -> None:
         """Until `done`, or Killed."""
         board = self.board
-        for name, fact in (
-            ("identity", world.identity("usable")),
-            ("probes", world.probes("pass")),
-            ("lease", world.lease(1)),
-            ("anchors", world.ANCHORED),
-            ("addresses", world.PRESENT),
-        ):
-            board.setter(name)(fact)
-        board.phase.set(f.Phase(f.PhaseKind.MEMBER, asyncio.get_running_loop().time()))
+        as_member(board)
         loops = [
             PolicyLoop(SPEC, board, board.setter("agent")).run(),
             ProxyLoop(self.runtime, board, board.setter("proxy"), UID, lambda: 0.0, lambda: 0.0, grace=10.0).run(),

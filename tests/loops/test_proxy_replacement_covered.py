@@ -24,7 +24,7 @@ from agent.loops.replacement import ReplacementLoop
 from tests.core import world
 from tests.core.world import SPEC
 from tests.fakes.proxy_runtime import READY, STARTING, UID, MemoryHost, MemoryProxyRuntime
-from tests.loops.test_proxy_replacement import NEW, OLD, READY_WITHIN, Disk, Killed
+from tests.loops.test_proxy_replacement import NEW, OLD, READY_WITHIN, Disk, Killed, as_member
 
 SLOTS = replace(SPEC, slots=True)
 
@@ -109,16 +109,8 @@ class Agent:
     async def live(self, done: Callable[[], bool]) -> None:
         """Until `done`, or Killed."""
         board = self.board
-        for name, fact in (
-            ("identity", world.identity("usable")),
-            ("probes", world.probes("pass")),
-            ("lease", world.lease(1)),
-            ("anchors", world.ANCHORED),
-            ("addresses", world.PRESENT),
-            ("workload", world.workload("True")),
-        ):
-            board.setter(name)(fact)
-        board.phase.set(f.Phase(f.PhaseKind.MEMBER, asyncio.get_running_loop().time()))
+        as_member(board)
+        board.setter("workload")(world.workload("True"))
         loops = [
             PolicyLoop(self.spec, board, board.setter("agent")).run(),
             self.replacement.run(),

@@ -13,7 +13,7 @@ import pytest
 
 from agent.core import prepared as forms
 from agent.core import procfs
-from agent.core.slots import Slot
+from agent.core.slots import Place, Slot
 from agent.host import Host as Paths
 from agent.proxyunit import prepared
 from tests.privileged.helper_requests import REPOSITORY
@@ -29,8 +29,14 @@ _PROGRAM = "import sys; from agent.proxyunit import takeover; takeover.AGAIN = 0
 @pytest.fixture
 def two(host: Host, ears: Listeners) -> Host:
     """Both proxies are ready, and the redirect names main."""
+    return on(host, ears, *PLACES.values())
+
+
+def on(host: Host, ears: Listeners, *proxies: Place) -> Host:
+    """The redirect names main, and these proxies listen."""
     for place in PLACES.values():
         host.space.ip(f"addr add {place.address}/32 dev lo scope host label lo:fairlead")
+    for place in proxies:
         ears.add_slot(host.space, place)
     host.config.write_text(SLOTS.replace("/etc/anchors.pem", f"{host.prefix}/anchors.pem"))
     renew_anchors(host)
@@ -113,12 +119,7 @@ def test_a_failure_policy_that_was_faster_is_overtaken(two: Host, ears: Listener
 
 
 def test_a_second_slot_without_a_proxy_is_never_used(host: Host, ears: Listeners) -> None:
-    for place in PLACES.values():
-        host.space.ip(f"addr add {place.address}/32 dev lo scope host label lo:fairlead")
-    ears.add_slot(host.space, MAIN)
-    host.config.write_text(SLOTS.replace("/etc/anchors.pem", f"{host.prefix}/anchors.pem"))
-    renew_anchors(host)
-    assert levels(host, NOW) == ON
+    on(host, ears, MAIN)
     with Listeners() as second:
         second.add_slot(host.space, STANDBY)
         with served(host) as process, watching(host) as watcher:

@@ -85,7 +85,7 @@ def _read(received: bytes) -> Answer:
 def _read_as_any(received: bytes) -> Answer:
     import http.client
 
-    response = http.client.HTTPResponse(_Source(received))  # type: ignore[arg-type]  # it asks for no more
+    response = http.client.HTTPResponse(_Source(received))  # type: ignore[arg-type]  # makefile() is all it asks for
     try:
         response.begin()
         return Answer(response.status, response.reason, response.read())

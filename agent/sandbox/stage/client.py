@@ -77,19 +77,57 @@ def mesh_context(ca: Authority, identity: str) -> ssl.SSLContext:
     return context
 
 
+@dataclass(kw_only=True)
+class Paced:
+    """Requests at a steady pace, whether those before have ended or not. `slowest`: seconds."""
+
+    per_second: float = 20.0
+    sent: int = 0
+    slowest: float = 0.0
+    _in_flight: dict[int, asyncio.Task[None]] = field(default_factory=dict)  # by number
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)  # replaced at each end of a request
+
+    async def one(self, number: int) -> None:
+        """Send the request of this number, and note what came of it."""
+        raise NotImplementedError
+
+    async def reached(self, count: int) -> None:
+        """Return once the first `count` requests have been sent and have ended."""
+        while self.sent < count or min(self._in_flight, default=count + 1) <= count:
+            await self._ended.wait()
+
+    async def run(self) -> None:
+        """Until cancelled; requests in flight then are completed."""
+        due = time.monotonic()
+        try:
+            while True:
+                self.sent += 1
+                self._in_flight[self.sent] = asyncio.create_task(self._timed(self.sent))
+                due += 1 / self.per_second
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+        finally:
+            if self._in_flight:
+                await asyncio.wait(self._in_flight.values())
+
+    async def _timed(self, number: int) -> None:
+        began = time.monotonic()
+        try:
+            await self.one(number)
+        finally:
+            self.slowest = max(self.slowest, time.monotonic() - began)
+            del self._in_flight[number]
+            self._ended.set()
+            self._ended = asyncio.Event()
+
+
 @dataclass
-class Load:
+class Load(Paced):
     """A steady stream of requests, each over a connection of its own. `url`: the target, or a function that
     chooses it."""
 
     url: str | Callable[[], str]
-    per_second: float = 20.0
-    sent: int = 0
-    slowest: float = 0.0  # seconds
     seen: Counter[str] = field(default_factory=Counter)  # client address that the application saw → how often
     _failed: dict[int, str] = field(default_factory=dict)  # number of the request → what was seen
-    _in_flight: dict[int, asyncio.Task[None]] = field(default_factory=dict)  # by number
-    _ended: asyncio.Event = field(default_factory=asyncio.Event)  # replaced at each end of a request
 
     @property
     def failed(self) -> list[str]:
@@ -99,34 +137,10 @@ class Load:
         """Of the requests that were sent after the first `count`."""
         return [what for number, what in sorted(self._failed.items()) if number > count]
 
-    async def reached(self, count: int) -> None:
-        """Return once the first `count` requests have been sent and have ended."""
-        while self.sent < count or min(self._in_flight, default=count + 1) <= count:
-            await self._ended.wait()
-
-    async def run(self) -> None:
-        """Until cancelled; requests in flight then are completed."""
-        loop, due = asyncio.get_running_loop(), time.monotonic()
-        try:
-            while True:
-                self.sent += 1
-                self._in_flight[self.sent] = loop.create_task(self._one(self.sent))
-                due += 1 / self.per_second
-                await asyncio.sleep(max(0.0, due - time.monotonic()))
-        finally:
-            if self._in_flight:
-                await asyncio.wait(self._in_flight.values())
-
-    async def _one(self, number: int) -> None:
-        began = time.monotonic()
+    async def one(self, number: int) -> None:
         url = self.url if isinstance(self.url, str) else self.url()
         try:
             answer = await ask(url)
             self.seen[answer["from"]] += 1
         except (aiohttp.ClientError, TimeoutError) as error:
             self._failed[number] = f"{type(error).__name__}: {str(error) or url}"
-        finally:
-            self.slowest = max(self.slowest, time.monotonic() - began)
-            del self._in_flight[number]
-            self._ended.set()
-            self._ended = asyncio.Event()

@@ -294,7 +294,7 @@ async def standing(base: Path, log: int | None) -> AsyncIterator[FirstDay]:
     async with Scene(base, options).standing() as scene:
         scene.workload_api.deny = True
         _name_the_control_plane(base)
-        host = Host(scene, Load(URL, PER_SECOND), base / "share")
+        host = Host(scene, Load(URL, per_second=PER_SECOND), base / "share")
         _share(host)
         await scene.start_app()
         await _answers()

@@ -9,11 +9,12 @@ as a proxy does while the request waits. A request whose connection breaks befor
 import asyncio
 import contextlib
 import ssl
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hpack import Decoder, Encoder
+
+from agent.sandbox.stage.client import Paced
 
 PATIENCE = 5.0  # seconds for one request with all that it waits for
 _AGAIN = 0.05  # seconds between two attempts to connect
@@ -101,45 +102,22 @@ def _frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> 
 
 
 @dataclass
-class MeshedLoad:
-    """A steady stream of requests to one host. `again`: how often one was sent again after its connection broke.
-    `slowest`: seconds."""
+class MeshedLoad(Paced):
+    """A steady stream of requests to one host. `again`: how often one was sent again, after its connection had
+    broken."""
 
     address: str
     port: int
     server_name: str
     context: ssl.SSLContext
-    per_second: float = 50.0
+    per_second: float = field(default=50.0, kw_only=True)
     retries: int = 0
-    sent: int = 0
     again: int = 0
-    slowest: float = 0.0
     failed: list[str] = field(default_factory=list)
     _connection: Connection | None = None
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _in_flight: dict[int, asyncio.Task[None]] = field(default_factory=dict)  # by number
-    _ended: asyncio.Event = field(default_factory=asyncio.Event)  # replaced at each end of a request
 
-    async def run(self) -> None:
-        """Until cancelled; requests in flight then are completed."""
-        due = time.monotonic()
-        try:
-            while True:
-                self.sent += 1
-                self._in_flight[self.sent] = asyncio.create_task(self._counted(self.sent))
-                due += 1 / self.per_second
-                await asyncio.sleep(max(0.0, due - time.monotonic()))
-        finally:
-            if self._in_flight:
-                await asyncio.wait(self._in_flight.values())
-
-    async def reached(self, count: int) -> None:
-        """Return once the first `count` requests have been sent and have ended."""
-        while self.sent < count or min(self._in_flight, default=count + 1) <= count:
-            await self._ended.wait()
-
-    async def _counted(self, number: int) -> None:
-        began = time.monotonic()
+    async def one(self, number: int) -> None:
         try:
             async with asyncio.timeout(PATIENCE):
                 status = await self.ask("/")
@@ -147,11 +125,6 @@ class MeshedLoad:
                 self.failed.append(f"status {status}")
         except (OSError, TimeoutError) as error:
             self.failed.append(f"{type(error).__name__}: {error}")
-        finally:
-            self.slowest = max(self.slowest, time.monotonic() - began)
-            del self._in_flight[number]
-            self._ended.set()
-            self._ended = asyncio.Event()
 
     async def ask(self, path: str) -> str:
         """Raises OSError."""
