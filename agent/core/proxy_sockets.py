@@ -16,17 +16,28 @@ from agent.core.proxy import (
     services,
 )
 from agent.core.reason import Fault, Reason
-from agent.core.slots import ADMIN_PORTS, OUTBOUND_PORTS
+from agent.core.slots import ADMIN_PORTS, OUTBOUND_PORTS, Place, places
 
 
 def carried(connections: Iterable[Connection], settings: ProxySettings) -> int:
     """How many connections the proxy has opened to the application or to destinations of the host's requests. The
     ones that it accepted do not count, nor those to the control plane (known by address, or by port if it has a
-    name). While this is 0, no accepted request can get an answer.
+    name). While this is 0, no accepted request can get an answer. The proxies of two slots have one user: while
+    any connection leads on, it is what this one has accepted that counts.
     """
     accepted = {INBOUND_PORT, *OUTBOUND_PORTS, *ADMIN_PORTS}
-    leading = [c for c in connections if c.state in CARRIES and c.local[1] not in accepted]
-    return sum(not _is_control_plane(settings, *c.remote) for c in leading)
+    open_ = [c for c in connections if c.state in CARRIES]
+    leading = [c for c in open_ if c.local[1] not in accepted]
+    count = sum(not _is_control_plane(settings, *c.remote) for c in leading)
+    return _accepted(open_, settings.slot) if settings.slot is not None and count else count
+
+
+def _accepted(connections: Iterable[Connection], slot: Place) -> int:
+    """What no other slot has accepted: a proxy from before there were slots listens at every address."""
+    others = [place for place in places(slot.network).values() if place != slot]
+    elsewhere = {(str(place.address), INBOUND_PORT) for place in others}
+    ports = {INBOUND_PORT, *OUTBOUND_PORTS} - {place.outbound_port for place in others}
+    return sum(c.local[1] in ports and c.local not in elsewhere for c in connections)
 
 
 def taken(settings: ProxySettings, listeners: Mapping[Listener, int], uid: int) -> Fault | None:
