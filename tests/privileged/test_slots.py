@@ -1,9 +1,12 @@
 """The turn of the redirect between two slots, by the privileged helper and real rules."""
 
+import contextlib
 import errno
 import json
+import select
 import socket
 import struct
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,7 +18,7 @@ from tests.privileged.hosts import APP, CONFIG, INBOUND, PROXY_UID, Host, Listen
 
 PLACES = places()
 MAIN, STANDBY = PLACES[Slot.MAIN], PLACES[Slot.STANDBY]
-ADDRESS = "10.9.0.2"
+ADDRESS, FAR = "10.9.0.2", "10.42.0.7"
 SLOTS = (
     CONFIG.replace(', "fd09::2"', "")
     .replace(', "fd42::/64"', "")
@@ -227,6 +230,85 @@ async def test_a_connection_between_two_proxies_is_served_late_and_not_refused(t
         made.settimeout(10)
         with ears.accept() as connection:
             assert connection.getsockname()[0] == str(STANDBY.address)
+
+
+@contextlib.contextmanager
+def dialling_out(host: Host) -> Iterator[socket.socket]:
+    """A program of the host whose connection is being made: it has been refused, and has not heard it."""
+    made = host.space.inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM), 1000)
+    with made:
+        made.setblocking(False)
+        assert made.connect_ex((FAR, APP)) == errno.EINPROGRESS
+        while "packets 0 " in (
+            chain := host.space.run("nft", "list", "chain", "inet", "fairlead", "outbound_unheard")
+        ):
+            assert "counter" in chain and made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        made.settimeout(10)
+        yield made
+
+
+async def without_a_proxy(host: Host) -> None:
+    """It has ended, and the rules lead there yet."""
+    with Listeners() as first:
+        first.add_slot(host.space, MAIN)
+        await on(host)
+
+
+async def test_what_the_host_opens_between_two_proxies_is_served_late_and_not_refused(
+    two: Host, ears: Listeners
+) -> None:
+    await without_a_proxy(two)
+    with dialling_out(two):
+        ears.add_slot(two.space, STANDBY)
+        await ask(two, "redirect turn", slot="standby")
+        with ears.accept() as connection:
+            assert connection.getsockname() == ("127.0.0.1", STANDBY.outbound_port)
+
+
+async def test_what_the_host_opens_goes_out_by_itself_where_the_failure_policy_is_open(
+    two: Host, ears: Listeners
+) -> None:
+    await without_a_proxy(two)
+    ears.add(two.peer, FAR, APP)
+    with dialling_out(two):
+        await ask(two, "redirect set", inbound="block", outbound="released")
+        with ears.accept() as connection:
+            assert connection.getsockname() == (FAR, APP)
+
+
+async def test_what_the_host_opens_is_refused_where_the_failure_policy_is_closed(two: Host) -> None:
+    await without_a_proxy(two)
+    with dialling_out(two) as made:
+        await ask(two, "redirect set", inbound="block", outbound="block")
+        ready = select.poll()
+        ready.register(made, select.POLLOUT)
+        assert ready.poll(10_000)
+        assert made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+    with pytest.raises(ConnectionRefusedError):
+        dial(two.space, FAR, APP)
+
+
+async def test_other_programs_of_the_host_may_refuse_as_before(two: Host) -> None:
+    await without_a_proxy(two)
+    for port in (APP, STANDBY.outbound_port):
+        with pytest.raises(ConnectionRefusedError):
+            dial(two.space, "127.0.0.1", port)
+        with pytest.raises(ConnectionRefusedError):
+            dial(two.space, ADDRESS, port)
+
+
+@pytest.mark.parametrize("level", ["block", "released"])
+async def test_each_direction_has_its_own_rule_for_refusals(two: Host, ears: Listeners, level: str) -> None:
+    """So a level of one says nothing of the other's."""
+    ears.add_slot(two.space, MAIN)
+    await on(two)
+    for inbound, outbound in ((level, "on"), ("on", level), ("on", "on")):
+        await ask(two, "redirect set", inbound=inbound, outbound=outbound)
+        found = await ask(two, "redirect check")
+        assert (found["inbound"], found["outbound"]) == (inbound, outbound)
+        for chain, held in (("unheard", inbound), ("outbound_unheard", outbound)):
+            listed = two.space.run("nft", "list", "chain", "inet", "fairlead", chain)
+            assert ("drop" in listed) is (held == "on")
 
 
 async def test_a_proxy_may_reset_what_it_has_accepted(two: Host, ears: Listeners) -> None:

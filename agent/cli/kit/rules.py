@@ -50,8 +50,13 @@ def _conditions(match: Match) -> Iterator[str]:
         ("of gid", sorted(match.gids)),
         ("from", [str(network) for network in match.sources]),
         ("to", [str(network) for network in match.networks]),
-        ("port", [str(a) if a == b else f"{a}-{b}" for a, b in spans(match.ports)]),
+        ("from port", _written(match.from_ports)),
+        ("port", _written(match.ports)),
         ("and", list(match.foreign)),
     ):
         if items:
             yield f"{word} {' '.join(map(str, items))}"
+
+
+def _written(ports: frozenset[int]) -> list[str]:
+    return [str(a) if a == b else f"{a}-{b}" for a, b in spans(ports)]

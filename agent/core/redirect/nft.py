@@ -76,8 +76,9 @@ def _match(match: Match) -> list[Json]:
         if networks:
             protocol = "ip" if networks[0].version == 4 else "ip6"
             expressions.append(_test(_payload(protocol, field), {"set": [_network(n) for n in networks]}))
-    if match.ports:
-        expressions.append(_test(_payload("tcp", "dport"), {"set": [_span(*span) for span in spans(match.ports)]}))
+    for field, ports in (("dport", match.ports), ("sport", match.from_ports)):
+        if ports:
+            expressions.append(_test(_payload("tcp", field), {"set": [_span(*span) for span in spans(ports)]}))
     if match.opens:
         expressions.append(_test({"&": [_payload("tcp", "flags"), _MEANINGFUL]}, _SYN))
     if match.resets:
@@ -231,8 +232,9 @@ def _equality(left: object, right: object) -> dict[str, object]:
             version = 4 if protocol == "ip" else 6
             good = {network.version for network in networks} == {version}
             return {"sources" if field == "saddr" else "networks": networks} if good else {}
-        case {"payload": {"protocol": "tcp", "field": "dport"}}:
-            return {"ports": frozenset(port for item in _items(right) for port in _numbers(item))}
+        case {"payload": {"protocol": "tcp", "field": "dport" | "sport" as field}}:
+            ports = frozenset(port for item in _items(right) for port in _numbers(item))
+            return {"ports" if field == "dport" else "from_ports": ports}
         case {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, mask]}:
             return _flags(_bits(mask), _bits(right))
         case {"payload": {"protocol": "tcp", "field": "sequence"}} if right == 0:

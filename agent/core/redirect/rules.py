@@ -28,6 +28,7 @@ class Match:
     sources: tuple[Network, ...] = ()  # all of one family, as are `networks`
     networks: tuple[Network, ...] = ()  # its destination
     ports: frozenset[int] = frozenset()  # its TCP destination
+    from_ports: frozenset[int] = frozenset()  # its TCP source
     opens: bool = False  # TCP, and of the flags that matter SYN alone
     resets: bool = False  # TCP, and of the flags that matter RST and ACK alone
     unheard: bool = False  # TCP sequence number 0: with RST, it answers a SYN where nobody listens

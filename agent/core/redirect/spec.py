@@ -12,7 +12,7 @@ Published = tuple[Address | None, int]  # a TCP port at this address of the host
 
 SSH_PORT, DNS_PORT = 22, 53
 _PROXY_PORTS = frozenset({4190, 4191})  # tap and admin
-_LOOPBACK = {4: ip_address("127.0.0.1"), 6: ip_address("::1")}
+LOOPBACK = {4: ip_address("127.0.0.1"), 6: ip_address("::1")}
 
 
 class Inbound(enum.Enum):
@@ -105,7 +105,7 @@ class RedirectSpec:
         """Where a redirected connection arrives, by address and port: the process that listens there gets it."""
         own = self.addresses if self.inbound_at is None else (self.inbound_at,)
         inbound = ((address, self.inbound_listener) for address in own)
-        outbound = ((_LOOPBACK[version], self.outbound_listener) for version in self.outward_families)
+        outbound = ((LOOPBACK[version], self.outbound_listener) for version in self.outward_families)
         return frozenset((*inbound, *outbound))
 
     @property

@@ -72,7 +72,7 @@ def matches(match: Match, packet: Packet) -> bool:
             not match.networks or _in(packet.destination, match.networks),
             not match.ports or (tcp and packet.port in match.ports),
             not match.opens or (tcp and packet.opens),
-            not match.resets,  # no packet here is one
+            not match.resets and not match.from_ports,  # no packet here is one, or says where it is from
         )
     )
 

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, ip_network
 from agent.core.facts import Level
 from agent.core.late import replace
 from agent.core.redirect.rules import Action, Chain, Match, Network, Rule, Ruleset, canonical, ordered
-from agent.core.redirect.spec import Exceptions, Inbound, Outbound, RedirectSpec
+from agent.core.redirect.spec import LOOPBACK, Exceptions, Inbound, Outbound, RedirectSpec
 
 # Before the chains of other owners (Docker: dstnat, -100), in whatever order they were registered. The
 # block comes before the redirect, and after connection tracking (-200).
@@ -28,17 +28,18 @@ SKELETON = (
     Chain("outbound_block", "filter", "output", _BLOCK),
     Chain("tracking", "filter", "input", 0),
 )
-# Where the redirect names a slot, three more. Peers dial 4143 themselves at every level, and before a translation
+# Where the redirect names a slot, four more. Peers dial 4143 themselves at every level, and before a translation
 # nothing from outside is for the address of a slot. A connection that comes after the end of the proxy and before
 # the rules that follow it is not refused: the client asks again, and is served by those.
 SLOTS = (
     Chain("direct", "nat", "prerouting", _DIRECT),
     Chain("slots", "filter", "prerouting", _PRIVATE),
     Chain("unheard", "filter", "output", _PRIVATE),
+    Chain("outbound_unheard", "filter", "output", _PRIVATE),
 )
 _OF_SLOTS = frozenset(chain.name for chain in SLOTS)
-_INBOUND = frozenset({"inbound", "inbound_block", "guard"}) | _OF_SLOTS
-_OUTBOUND = frozenset({"outbound", "outbound_block"})
+_OUTBOUND = frozenset({"outbound", "outbound_block", "outbound_unheard"})
+_INBOUND = frozenset({"inbound", "inbound_block", "guard"}) | _OF_SLOTS - _OUTBOUND
 _EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 # Without connection tracking linkerd2-proxy cannot learn where a connection was going, and resets it. One
@@ -64,7 +65,7 @@ def ruleset(spec: RedirectSpec, inbound: Level, outbound: Level) -> Ruleset | No
         # The first tells RELEASED from a redirect whose rules are missing; the guard permits that port anyway.
         let_go = _skip("guard: nothing is redirected inbound", Match(ports=frozenset({spec.inbound_listener})))
         rules["guard"] = (*([let_go] if inbound is Level.RELEASED else []), *_guard(spec))
-    rules |= _slots(spec, inbound)
+    rules |= _slots(spec, inbound) | _outbound_slot(spec, outbound)
     chains = sorted((*SKELETON, *(SLOTS if spec.private else ())), key=lambda chain: chain.name)
     return Ruleset(tuple(replace(chain, rules=ordered(rules.get(chain.name, ()))) for chain in chains))
 
@@ -113,6 +114,20 @@ def _slots(spec: RedirectSpec, inbound: Level) -> dict[str, tuple[Rule, ...]]:
             Rule("slots: from outside", Match(networks=(spec.private,)), Action.DROP),
         ),
         "unheard": (refusal,) if inbound is Level.ON else (),
+    }
+
+
+def _outbound_slot(spec: RedirectSpec, outbound: Level) -> dict[str, tuple[Rule, ...]]:
+    """The listener has no address of its own, so only its port tells its refusal from those of other programs."""
+    if spec.private is None or outbound is not Level.ON:
+        return {}
+    listener = Match(from_ports=frozenset({spec.outbound_listener}), resets=True, unheard=True)
+    loopbacks = {version: (ip_network(LOOPBACK[version]),) for version in sorted(spec.outward_families)}
+    return {
+        "outbound_unheard": tuple(
+            Rule(f"outbound_unheard, IPv{version}", replace(listener, sources=sources), Action.DROP)
+            for version, sources in loopbacks.items()
+        )
     }
 
 
