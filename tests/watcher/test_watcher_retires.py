@@ -73,6 +73,16 @@ def test_one_that_was_off_goes_in_two_runs_and_a_broken_off_one_is_completed(fle
     assert retire().code == 0 and left(fleet, "off") == []
 
 
+def test_what_is_gone_already_is_not_counted(fleet: Fleet, retire: Any) -> None:
+    """The group's status names it until the watcher's next look."""
+    group = members(fleet, "due", "gone")
+    say_due(fleet, group, "due", "gone")
+    fleet.server.must("DELETE", f"{fleet.workloads}/gone")
+    done: Done = retire()
+    assert (done.code, done.out) == (0, "1 retired, 0 stay for now\n"), done.err
+    assert f"{fleet.namespace}/gone is gone already" in done.err
+
+
 async def test_one_that_comes_back_meanwhile_need_not_leave(fleet: Fleet, tmp_path: Path) -> None:
     """Between the reading of its Lease and the first step."""
     members(fleet, "back")

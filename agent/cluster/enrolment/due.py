@@ -20,27 +20,28 @@ from agent.ports import Trouble
 
 @dataclass(frozen=True)
 class Retired:
-    """`kept`: how many stay for now."""
+    """`kept`: how many stay for now. What was gone before counts for neither."""
 
     done: int = 0
     kept: int = 0
 
+    def __add__(self, other: "Retired") -> "Retired":
+        return Retired(self.done + other.done, self.kept + other.kept)
+
 
 async def retire_due(api: Objects, namespace: str, say: Callable[[str], None], wall: Callable[[], str]) -> Retired:
     """`namespace`: "" for all. Raises Refused, after all others were done."""
-    done = kept = 0
+    so_far = Retired()
     wrong: list[Problem] = []
     for group in await _groups(api, namespace):
         for silent in _due(group):
             try:
-                retired = await _retire(api, group, silent, say, wall)
+                so_far += await _retire(api, group, silent, say, wall)
             except Refused as refusal:
                 wrong += refusal.problems
-                continue
-            done, kept = done + retired, kept + (not retired)
     if wrong:
         raise Refused(wrong)
-    return Retired(done, kept)
+    return so_far
 
 
 async def _groups(api: Objects, namespace: str) -> list[Json]:
@@ -61,8 +62,8 @@ def _due(group: Json) -> Iterator[Silent]:
 
 async def _retire(
     api: Objects, group: Json, silent: Silent, say: Callable[[str], None], wall: Callable[[], str]
-) -> bool:
-    """False: it stays for now. Raises Refused."""
+) -> Retired:
+    """Raises Refused."""
     namespace, named = name(group)
     host = Host(silent.name, namespace, (), "", "")
     try:
@@ -70,17 +71,18 @@ async def _retire(
         lease = await api.get(objects.path(objects.lease(host, "")))
     except Trouble as trouble:
         raise by_the_server(f"read {host.label}", trouble) from None
-    if body is None:
-        return True
+    if body is None:  # the status is older than that
+        say(f"{host.label} is gone already")
+        return Retired()
     if why := _spared(body, lease, silent, named):
         say(f"{host.label} stays: {why}")
-        return False
+        return Retired(kept=1)
     say(f"{host.label} has been silent for {silent.hours // DAY} days")
     unrenewed = text(part(lease, "metadata"), "resourceVersion") if lease else ""
     outcome = await Retirement(api, host, say, wall, unrenewed=unrenewed).run(0)
     if outcome.kept:
         say(f"{outcome.kept}; {outcome.remedy}")
-    return not outcome.kept
+    return Retired(kept=1) if outcome.kept else Retired(done=1)
 
 
 def _spared(body: Json, lease: Json | None, silent: Silent, group: str) -> str:
