@@ -22,8 +22,9 @@ HELP = "make this host a member of the mesh, or add it again"
 DESCRIPTION = """\
 With a BUNDLE that `fairlead enrol` wrote ("-": standard input), as root: writes /etc/fairlead after every check,
 shows what changes and what `fairlead doctor` finds wrong, starts the service with the redirect on trial, and
-waits until the host is Ready; then the redirect is kept. A second run shows what differs. A value that a person
-set is never overwritten: the command is refused and names it, unless --replace.
+waits until the host is Ready, for --timeout seconds, at most 3540; then the redirect is kept. A second run shows
+what differs. A value that a person set is never overwritten: the command is refused and names it, unless
+--replace.
 
   fairlead join db-1.bundle --fingerprint SHA256
 
@@ -66,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _join(args: argparse.Namespace) -> int:
+    if not args.no_start:
+        _must_end_on_trial(args.timeout)
     must_be_root("join the mesh")
     plan = _plan(args, _bundle(args))
     _show(args, plan)
@@ -77,6 +80,14 @@ def _join(args: argparse.Namespace) -> int:
     if args.no_start:
         return Exit.OK
     return _start(args)
+
+
+def _must_end_on_trial(timeout: float) -> None:
+    """Else the redirect is reverted while the command still waits. Raises Failure."""
+    most = _LONGEST - _SPARE
+    if not timeout <= most:
+        cause = f"cannot join the mesh: --timeout is above {most:.0f} s, and a trial ends after an hour"
+        raise Failure(Exit.USAGE, cause, "give at most that; a second run of the command waits again")
 
 
 def _bundle(args: argparse.Namespace) -> "Bundle":
@@ -171,7 +182,7 @@ def _start(args: argparse.Namespace) -> int:
     from agent.offline import service
 
     deadline = time.monotonic() + args.timeout
-    trial = min(_LONGEST, max(_SHORTEST, args.timeout + _SPARE))
+    trial = max(_SHORTEST, args.timeout + _SPARE)
     words = redirects.session() | ({"force": "yes"} if args.force else {})
     answer = redirects.ask(args, "set the redirect", "redirect apply", confirm=f"{trial:.0f}", **words)
     try:
