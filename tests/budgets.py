@@ -43,6 +43,7 @@ AGENT_DESCRIPTORS: Final = Budget(
 
 PROGRAM_MODULES: Final = {
     "fairlead status": Budget(107, "103: argparse, json and a socket; no library that reads HTTP"),
+    "fairlead --help": Budget(81, "77: argparse; no verb"),
     "proxyunit.start": Budget(278, "270: h2, protobuf and cryptography, which ask and judge for an identity"),
     "proxyunit.arm": Budget(164, "158: what reads the proxy's pages and the owners of its ports"),
     "proxyunit.ended": Budget(61, "58: what starts nft, and what `-m` loads itself"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from agent.cli import main
 from agent.core import policy
 from agent.core.facts import AgentFact, Phase, PhaseKind
 from agent.host import Host
@@ -25,6 +26,7 @@ LIBRARIES = ":".join([str(ROOT), *(path for path in sys.path if "site-packages" 
 # As the bare interpreter runs them for a unit (runpy is what `-m` loads) or a user; each ends with what is loaded.
 PROGRAMS = {
     "fairlead status": "from agent.cli.main import main; assert main(sys.argv[1:]) == 0",
+    "fairlead --help": "from agent.cli.main import main; assert main(sys.argv[1:]) == 0",
     "proxyunit.start": "import runpy; from agent.proxyunit import start, at_once",
     "proxyunit.arm": "import runpy; from agent.proxyunit import arm, proof; arm.without_tls(); import http.client",
     "proxyunit.ended": "import runpy; from agent.proxyunit import ended",
@@ -88,6 +90,13 @@ async def test_a_look_at_the_status(tmp_path: Path) -> None:
         found = await asyncio.to_thread(loaded, "fairlead status", "status", "--prefix", str(tmp_path))
     assert not {"dataclasses", "http.client", "pathlib", "typing"} & set(found)
     budgets.PROGRAM_MODULES["fairlead status"].check(len(found), "modules of fairlead status")
+
+
+def test_a_list_of_the_verbs_loads_none_of_them() -> None:
+    """So a verb that cannot be loaded hides no other."""
+    found = loaded("fairlead --help")
+    assert not {f"agent.cli.{module}" for module, _ in main.VERBS.values()} & set(found)
+    budgets.PROGRAM_MODULES["fairlead --help"].check(len(found), "modules of fairlead --help")
 
 
 def test_a_decision() -> None:

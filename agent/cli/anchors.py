@@ -14,7 +14,6 @@ from agent.cli.kit.exits import Exit, Failure, must_be_root, see_all
 if TYPE_CHECKING:
     from agent.offline.identity import AnchorSet
 
-HELP = "show and accept the mesh's trust anchors"
 DESCRIPTION = """\
 The proxy verifies peers with these certificates. The agent checks the trust anchors from identity.anchors_source
 against this host's SVID and keeps them as a proposal. The proxy uses a proposal only after root accepts it.

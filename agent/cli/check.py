@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from agent.cli.kit.formatting import Look
     from agent.cluster.checking.main import Report
 
-HELP = "check hosts from the cluster's side; run by an operator"
 DESCRIPTION = """\
 Run by an operator, with kubectl's rights: checks what no host may read. Services that select a host and those that
 nearly do, ports, EndpointSlices, other hosts with its address, Servers and policies, networks; and of the cluster

@@ -11,7 +11,6 @@ from agent.cli.kit.configuration import load, name, read
 from agent.cli.kit.exits import Exit
 from agent.host import Host
 
-HELP = "list every problem in a configuration file"
 DESCRIPTION = """\
 Reads a configuration and lists every problem with its file, key, cause and remedy.
 Without FILE it reads /etc/fairlead/fairlead.toml below --prefix; with "-", standard input.

@@ -18,7 +18,6 @@ from agent.core.doctor.check import Finding, exit_code
 if TYPE_CHECKING:
     from agent.offline.join import Plan
 
-HELP = "check everything that this host needs in the mesh, and say what to do"
 DESCRIPTION = """\
 Checks this host, in order of dependence, and says of each failure why it fails and what cures it. It changes
 nothing on the host or in the cluster, and works without the agent. A check that depends on a failed one is not

@@ -5,7 +5,6 @@ import argparse
 from agent.cli.kit.follow import follow, follow_arguments, must_not_have_left
 from agent.cli.kit.until import Status
 
-HELP = "stop new connections to this host, and keep the proxy running"
 DESCRIPTION = """\
 Takes this host out of service without failing a request, and shows each step:
   1. Ready=False is published, and no EndpointSlice lists this host (without the right to read them: drain.settle)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from agent.core.enrol.joining import Choices
     from agent.core.enrol.spire import Entry
 
-HELP = "create what a host needs in the cluster, and its join bundle"
 DESCRIPTION = """\
 Run by an operator, with kubectl's rights. Creates the ExternalWorkload, the Lease, and the right of the host to
 write about itself; writes the join bundle for `fairlead join`; prints the entries that SPIRE needs. The bundle

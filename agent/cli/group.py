@@ -6,7 +6,6 @@ import sys
 from agent.cli.kit import operator
 from agent.cli.kit.exits import Exit
 
-HELP = "bring the members of a WorkloadGroup to its template"
 DESCRIPTION = """\
 Run by an operator, with kubectl's rights.
   sync      bring each ExternalWorkload of the group that an older template made to the present one;

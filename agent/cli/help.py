@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from agent.cli.kit.exits import Exit, Failure
 from agent.core.reasons import REGISTRY, Reason
 
-HELP = "explain a reason, or list them all"
 DESCRIPTION = """\
 Explains a reason that `fairlead status`, a condition, an Event or the log names: what is the case, what to do, and
 which reasons can be its cause. Without a reason it lists all of them. It needs neither root nor an agent.

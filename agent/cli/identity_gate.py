@@ -5,7 +5,6 @@ import argparse
 from agent.cli.kit.arguments import prefix_argument
 from agent.cli.kit.exits import Exit, Failure, see_all
 
-HELP = "check whether this user can get the proxy's identity"
 DESCRIPTION = """\
 Asks the SPIFFE Workload API, as the current user, for an SVID that linkerd2-proxy can use and that the mesh's
 trust anchors verify. The same check runs before each start of the proxy, as the proxy's user, because an SVID of

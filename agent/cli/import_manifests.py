@@ -8,7 +8,6 @@ from typing import Any
 from agent.cli.kit import operator
 from agent.cli.kit.exits import Exit, Failure, complain
 
-HELP = "convert manifests of guides into manifests that work"
 DESCRIPTION = """\
 Reads manifests ("-": standard input) and prints what works with fairlead and Linkerd's open source: a
 WorkloadGroup or ExternalGroup of other API groups, ExternalWorkloads of v1alpha1, with probes, with an inline

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from agent.core.enrol.bundle import Bundle
     from agent.offline.join import Plan
 
-HELP = "make this host a member of the mesh, or add it again"
 DESCRIPTION = """\
 With a BUNDLE that `fairlead enrol` wrote ("-": standard input), as root: writes /etc/fairlead after every check,
 shows what changes and what `fairlead doctor` finds wrong, starts the service with the redirect on trial, and

@@ -4,7 +4,6 @@ import argparse
 
 from agent.cli.kit.follow import follow, follow_arguments
 
-HELP = "remove this host from the mesh"
 DESCRIPTION = """\
 Removes this host from the mesh without failing a request, and shows each step:
   1. Ready=False is published, and peers stop opening connections

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from agent.cluster.listing.main import Answer
     from agent.cluster.listing.rows import Row
 
-HELP = "list the hosts of a fleet, and which of them serve; run by an operator"
 DESCRIPTION = """\
 Run by an operator, with kubectl's rights: lists every ExternalWorkload with its Ready condition and when its host
 last renewed its Lease (by the host's clock). Where the watcher keeps a silent host in load balancing, HELD says

@@ -16,39 +16,41 @@ from agent.core import text
 TYPE_CHECKING = False  # type checkers know this name; that of `typing` takes long to load
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import ModuleType
     from typing import Any
 
-# verb → module. A module is imported only when its parser is needed: when the verb runs, and for --help.
+# verb → module and help. A module is imported only for its own verb: the list of all of them needs none.
 VERBS = {
-    "run": "run",
-    "status": "status",
-    "doctor": "doctor",
-    "drain": "drain",
-    "undrain": "undrain",
-    "leave": "leave",
-    "join": "join",
-    "probe": "probe",
-    "proxy": "proxy",
-    "reload": "reload",
-    "check-config": "check_config",
-    "plan": "plan",
-    "redirect": "redirect",
-    "sandbox": "sandbox",
-    "enrol": "enrol",
-    "retire": "retire",
-    "group": "group",
-    "manifest": "manifest",
-    "import": "import_manifests",
-    "anchors": "anchors",
-    "identity-gate": "identity_gate",
-    "shutdown-drain": "shutdown_drain",
-    "wait": "wait",
-    "list": "list",
-    "check": "check",
-    "support": "support",
-    "help": "help",
-    "watcher": "watcher",
+    "run": ("run", "run the agent (started by systemd)"),
+    "status": ("status", "show the state of this host in the mesh, and the reasons"),
+    "doctor": ("doctor", "check everything that this host needs in the mesh, and say what to do"),
+    "drain": ("drain", "stop new connections to this host, and keep the proxy running"),
+    "undrain": ("undrain", "end a drain"),
+    "leave": ("leave", "remove this host from the mesh"),
+    "join": ("join", "make this host a member of the mesh, or add it again"),
+    "probe": ("probe", "report for an application that it is healthy"),
+    "proxy": ("proxy", "install and upgrade linkerd2-proxy"),
+    "reload": ("reload", "read the edited configuration"),
+    "check-config": ("check_config", "list every problem in a configuration file"),
+    "plan": ("plan", "show the redirect rules, and how they differ from the live rules"),
+    "redirect": ("redirect", "set, test, remove, show and trace the traffic redirect"),
+    "sandbox": ("sandbox", "demonstrate how a host joins a mesh"),
+    "enrol": ("enrol", "create what a host needs in the cluster, and its join bundle"),
+    "retire": ("retire", "remove a host from the mesh for good, and delete what it has in the cluster"),
+    "group": ("group", "bring the members of a WorkloadGroup to its template"),
+    "manifest": (
+        "manifest",
+        "print the objects of a host or a group in the cluster, and who may connect, with comments",
+    ),
+    "import": ("import_manifests", "convert manifests of guides into manifests that work"),
+    "anchors": ("anchors", "show and accept the mesh's trust anchors"),
+    "identity-gate": ("identity_gate", "check whether this user can get the proxy's identity"),
+    "shutdown-drain": ("shutdown_drain", "drain for the host's shutdown (run by fairlead-drain.service)"),
+    "wait": ("wait", "wait until proxy and redirect are as intended (run by fairlead-wait.service)"),
+    "list": ("list", "list the hosts of a fleet, and which of them serve; run by an operator"),
+    "check": ("check", "check hosts from the cluster's side; run by an operator"),
+    "support": ("support", "write one archive with what is needed to help with this host, without secrets"),
+    "help": ("help", "explain a reason, or list them all"),
+    "watcher": ("watcher", "in the cluster: mark dead hosts as not ready"),
 }
 
 # Verbs that read no secret, or one that they made. `status` shows what the agent says; without an agent it looks
@@ -153,7 +155,8 @@ class _Parser(argparse.ArgumentParser):
         super()._check_value(action, value)
 
 
-def build_parser(first: Sequence[str]) -> argparse.ArgumentParser:
+def build_parser(wanted: Sequence[str]) -> argparse.ArgumentParser:
+    """With these verbs. Where there is none among them, all are listed, and none takes anything."""
     parser = _Parser(
         prog="fairlead",
         description=DESCRIPTION,
@@ -162,16 +165,20 @@ def build_parser(first: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fairlead {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True, prog=parser.prog)
-    wanted = [v for v in VERBS if v in first] or ([] if "--version" in first else list(VERBS))
-    for verb in wanted:
-        _add(verbs, verb, importlib.import_module(f"agent.cli.{VERBS[verb]}"))
+    known = [verb for verb in VERBS if verb in wanted]
+    for verb in known:
+        _add(verbs, verb)
+    for verb in () if known or "--version" in wanted else VERBS:
+        verbs.add_parser(verb, help=VERBS[verb][1])
     return parser
 
 
-def _add(verbs: argparse._SubParsersAction[_Parser], verb: str, module: ModuleType) -> None:
+def _add(verbs: argparse._SubParsersAction[_Parser], verb: str) -> None:
+    name, help_text = VERBS[verb]
+    module = importlib.import_module(f"agent.cli.{name}")
     parser = verbs.add_parser(
         verb,
-        help=module.HELP,
+        help=help_text,
         description=module.DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -11,7 +11,6 @@ from agent.core.enrol.group import Group
 from agent.core.enrol.manifests import Part
 from agent.core.enrol.request import Host, Problem
 
-HELP = "print the objects of a host or a group in the cluster, and who may connect, with comments"
 DESCRIPTION = """\
 Prints the ExternalWorkload of a host and a Service; with --client also a Server for each port, a
 MeshTLSAuthentication with the clients' exact identities, and AuthorizationPolicies. Each has a comment that says

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from agent.core.replacement_way import Obstacle
     from agent.offline.redirect import Redirect
 
-HELP = "show the redirect rules, and how they differ from the live rules"
 DESCRIPTION = """\
 Shows the rules that PREFIX/etc/fairlead/fairlead.toml describes for a ready proxy, and how the live rules differ.
 It changes nothing and works without the agent. To read the live rules it must run as root.

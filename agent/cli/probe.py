@@ -7,7 +7,6 @@ from agent.cli.kit.arguments import prefix_argument
 from agent.cli.kit.client import Client
 from agent.cli.kit.exits import Exit
 
-HELP = "report for an application that it is healthy"
 DESCRIPTION = """\
 `fairlead probe push NAME --ttl 30s` reports that the application is healthy for the next 30 s. The probe must be
 in the configuration with kind = "push". It passes from the first push on, and fails when the ttl of the last push

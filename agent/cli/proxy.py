@@ -10,7 +10,6 @@ from agent.cli.kit.configuration import load
 from agent.cli.kit.exits import Exit, Failure, must_be_root
 from agent.host import Host
 
-HELP = "install and upgrade linkerd2-proxy"
 DESCRIPTION = """\
 Versions of linkerd2-proxy are installed under /var/lib/fairlead/proxy, owned by root. One of them is current.
 

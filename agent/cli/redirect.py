@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from agent.core.redirect.trace import Packet
     from agent.offline.redirect import Redirect
 
-HELP = "set, test, remove, show and trace the traffic redirect"
 DESCRIPTION = """\
 Manages the traffic redirect manually; root only. The agent sets the rules automatically, except for:
   apply     set the configured rules at the current level; ends a suspension

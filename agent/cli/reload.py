@@ -13,7 +13,6 @@ from agent.cli.kit.follow import LATE
 from agent.cli.kit.replacement import follow_replacement
 from agent.cli.kit.until import statuses
 
-HELP = "read the edited configuration"
 DESCRIPTION = """\
 Makes the agent read PREFIX/etc/fairlead/fairlead.toml again. A file with problems is refused, its problems are
 listed, and the previous configuration stays in force (exit 64). Settings of the agent take effect at once and do

@@ -6,7 +6,6 @@ import sys
 from agent.cli.kit import operator
 from agent.cli.kit.exits import Exit, Failure
 
-HELP = "remove a host from the mesh for good, and delete what it has in the cluster"
 DESCRIPTION = """\
 Run by an operator, with kubectl's rights. Asks the host to drain (it publishes Ready=False, Retired) and waits
 until no request is in flight there. Then deletes the host's rights and its Lease, and last its ExternalWorkload. A

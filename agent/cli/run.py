@@ -7,7 +7,6 @@ from agent.cli.kit.configuration import load
 from agent.cli.kit.exits import Exit, Failure
 from agent.host import Host
 
-HELP = "run the agent (started by systemd)"
 DESCRIPTION = """\
 Runs the agent. It reads PREFIX/etc/fairlead/fairlead.toml and keeps this host in the mesh until a signal ends it.
 SIGTERM and SIGINT do not change the proxy, the redirect or Ready; the next agent continues with them. To remove

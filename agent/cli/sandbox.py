@@ -7,7 +7,6 @@ from pathlib import Path
 
 from agent.cli.kit.exits import Exit, Failure
 
-HELP = "demonstrate how a host joins a mesh"
 DESCRIPTION = """\
 Runs the whole product with embedded replacements: a host with an application in a network namespace, a Workload
 API with a certificate authority, an API server, and a replacement for linkerd2-proxy. The host authenticates to

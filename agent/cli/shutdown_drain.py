@@ -10,7 +10,6 @@ from agent.cli.kit.exits import Exit, Failure
 from agent.cli.kit.follow import watch
 from agent.host import Host
 
-HELP = "drain for the host's shutdown (run by fairlead-drain.service)"
 DESCRIPTION = """\
 Drains this host as `fairlead drain` does, but does not record it: after a reboot the host serves again. A running
 agent does the drain; without one this command does it, so it needs no unit that the shutdown may have stopped

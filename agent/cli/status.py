@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, NoReturn
 
-HELP = "show the state of this host in the mesh, and the reasons"
 DESCRIPTION = """\
 Shows the state of this host in the mesh: each condition and its age, the agent's last and next check, and a
 remedy for each problem. Root and the members of the group fairlead may read it.

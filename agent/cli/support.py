@@ -15,7 +15,6 @@ from agent.cli.kit.exits import Exit, Failure, complain
 if TYPE_CHECKING:
     from agent.offline.support.part import Piece
 
-HELP = "write one archive with what is needed to help with this host, without secrets"
 DESCRIPTION = """\
 Collects status and doctor, the configuration, the journal of fairlead's units, the redirect's rules, the proxy's
 metrics and environment, routes, sockets and versions into one archive: tar.gz, mode 0600, at most 10 MiB. It

@@ -4,7 +4,6 @@ import argparse
 
 from agent.cli.kit.follow import follow, follow_arguments, must_not_have_left, serves
 
-HELP = "end a drain"
 DESCRIPTION = """\
 Ends a `fairlead drain`. The host becomes Ready when identity, proxy, redirect and probes are as intended.
 The command waits for that, up to --timeout. It does nothing on a host that is already serving.

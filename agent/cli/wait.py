@@ -11,7 +11,6 @@ from agent.cli.kit.exits import Exit, Failure
 from agent.cli.kit.until import statuses
 from agent.host import Host
 
-HELP = "wait until proxy and redirect are as intended (run by fairlead-wait.service)"
 DESCRIPTION = """\
 Waits until the proxy is ready, the policy controller has answered it, and the redirect is as intended, for
 ready.wait (90 s) at most. It does not wait for Ready=True: the probes wait for the application, and the

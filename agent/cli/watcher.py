@@ -10,7 +10,6 @@ from agent.cli.kit.exits import Exit, Failure
 from agent.core.watch.election import Terms
 from agent.core.watch.limits import Limits
 
-HELP = "in the cluster: mark dead hosts as not ready"
 DESCRIPTION = """\
 Runs in the cluster, not on a host. A host that died cannot report it: the watcher observes the Lease of every
 host, and where one is not renewed for its whole duration, sets Ready to Unknown (HostUnreachable), so that the

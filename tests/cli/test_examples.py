@@ -13,7 +13,7 @@ _EXAMPLE = re.compile(r"^  (?:[\w -]+ \| )?(?:sudo (?:-u [\w-]+ )?)?(fairlead .*
 
 def examples(verb: str) -> list[str]:
     """As they are typed: without what is said about them, and without what the shell takes."""
-    text = import_module(f"agent.cli.{main.VERBS[verb]}").DESCRIPTION.replace("\\\n", "")
+    text = import_module(f"agent.cli.{main.VERBS[verb][0]}").DESCRIPTION.replace("\\\n", "")
     text = text.replace("DIGEST", "0" * 64)
     typed = (re.split(r" [|<>] ", found)[0] for found in _EXAMPLE.findall(text))
     return [re.split(r"(?<=\S) {2,}(?!-)", one)[0] for one in typed]
