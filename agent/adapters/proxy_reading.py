@@ -31,7 +31,7 @@ def _headers(server: Server) -> dict[str, str]:
     return {"Host": f"{server.host}:{server.port}"}
 
 
-EVERYWHERE = "0.0.0.0"
+EVERYWHERE = {4: "0.0.0.0", 6: "::"}
 
 
 async def read(settings: ProxySettings) -> Reading:
@@ -60,8 +60,10 @@ def _listening(settings: ProxySettings) -> tuple[Maybe[bool], Maybe[bool], Maybe
     reading depends. The last: it has slots and listens at every address, where rules of a slot lead too."""
     owners = listeners()
     inbound, outbound = proxy.inbound_listener(settings), proxy.outbound_listeners(settings)
-    everywhere = settings.slot is not None and inbound not in owners and (EVERYWHERE, inbound[1]) in owners
-    inbound = (EVERYWHERE, inbound[1]) if everywhere else inbound
+    slot = settings.slot
+    before = inbound if slot is None else (EVERYWHERE[slot.address.version], inbound[1])
+    everywhere = inbound not in owners and before in owners
+    inbound = before if everywhere else inbound
     uids = {owners[one] for one in (inbound, *outbound, proxy.admin_listener(settings)) if one in owners}
     return inbound in owners, all(one in owners for one in outbound), frozenset(uids), everywhere
 

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from agent.config.reader import Bad, Check
 from agent.config.shape import Address, Endpoint, Network, PortRange
 from agent.core import addresses as ip_texts
-from agent.core import slots, spiffe
+from agent.core import spiffe
 from agent.host import CREDENTIALS
 
 T = TypeVar("T")
@@ -117,14 +117,22 @@ def addresses(value: object) -> tuple[Address, ...]:
     return parsed
 
 
-def slot_network(value: object) -> IPv4Network:
-    """Link-local, and not the one of a cloud's metadata service."""
+def slot_network(value: object) -> Network:
+    """Link-local, and not the one of a cloud's metadata service; for IPv6 a unique local one (RFC 4193)."""
     found = network(value)
-    lawful = isinstance(found, IPv4Network) and found.is_link_local and 24 <= found.prefixlen <= slots.SMALLEST
-    if not lawful or ip_address("169.254.169.254") in found:
-        raise Bad(f"{value!r} is not free for slots", "write a /24 of 169.254.0.0/16, like 169.254.41.0/24")
-    assert isinstance(found, IPv4Network)
+    match found:
+        case IPv4Network():
+            lawful = found.is_link_local and 24 <= found.prefixlen <= 30 and _METADATA not in found
+        case IPv6Network():
+            lawful = found.subnet_of(_UNIQUE_LOCAL) and 64 <= found.prefixlen <= 126
+    if not lawful:
+        remedy = "write a /24 of 169.254.0.0/16, like 169.254.41.0/24, or for IPv6 a /64 of fd00::/8"
+        raise Bad(f"{value!r} is not free for slots", remedy)
     return found
+
+
+_METADATA = IPv4Address("169.254.169.254")
+_UNIQUE_LOCAL = IPv6Network("fd00::/8")
 
 
 def network(value: object) -> Network:

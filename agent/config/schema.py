@@ -311,7 +311,16 @@ def _across(config: c.Config) -> list[c.Problem]:
         problems.append(
             c.Problem("proxy.default_inbound_policy", cause, "list them; without them the proxy exits at start")
         )
-    return problems + list(_across_mode(config))
+    return [*problems, *_across_slots(config), *_across_mode(config)]
+
+
+def _across_slots(config: c.Config) -> Iterator[c.Problem]:
+    """A slot takes the place of the workload's address. Whether there are slots is not asked here."""
+    network, versions = config.proxy.slot_network, {address.version for address in config.host.addresses}
+    if config.proxy.slots and network is not None and network.version not in versions:
+        (version,) = versions
+        cause = f"{network} is of IPv{network.version}, and host.addresses has IPv{version} alone"
+        yield c.Problem("proxy.slot_network", cause, "remove it: the default fits")
 
 
 def _across_mode(config: c.Config) -> Iterator[c.Problem]:

@@ -3,7 +3,6 @@
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Literal
 
-from agent.core import slots as slot_places
 from agent.core.late import dataclass, field
 from agent.core.probe import ProbeSpec
 
@@ -82,7 +81,7 @@ class ProxyConfig:
     runtime: Literal["auto", "unit", "child"] = "auto"
     slots: bool = False  # it is replaced by a second slot, without a drain
     standby: bool = False  # the second slot always runs
-    slot_network: IPv4Network = slot_places.NETWORK  # of the slots' own addresses
+    slot_network: Network | None = None  # of the slots' own addresses; None: the usual one of their IP version
     environment: tuple[tuple[str, str], ...] = ()  # variables besides those that fairlead sets
 
 

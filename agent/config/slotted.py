@@ -3,7 +3,7 @@
 Apart from `derived`, for the failure policy loads it.
 """
 
-from agent.config.shape import Config
+from agent.config.shape import Config, Network
 from agent.core import slots
 from agent.core.slots import Place, Slot
 
@@ -19,4 +19,9 @@ def why_one_slot(config: Config) -> str:
 
 def place(config: Config, slot: Slot) -> Place | None:
     """Where this slot listens by that configuration; None: the host has one slot."""
-    return None if why_one_slot(config) else slots.places(config.proxy.slot_network)[slot]
+    return None if why_one_slot(config) else slots.places(network(config))[slot]
+
+
+def network(config: Config) -> Network:
+    """Of the slots' addresses, where the workload's have one IP version."""
+    return config.proxy.slot_network or slots.NETWORKS[config.host.addresses[0].version]

@@ -9,6 +9,9 @@ DRAINED: Final = "the proxy is replaced after a drain of this host"
 COVERED: Final = "the proxy is replaced without a drain: a second slot serves in the meantime"
 
 
+OF: Final = "of 169.254.0.0/16, or for IPv6 of fd00::/8,"
+
+
 @dataclass(frozen=True)
 class Seen:
     """`one_slot`: why the configuration has one; "": it has two. `approved`: the redirect in force has two.
@@ -44,7 +47,7 @@ def obstacle(seen: Seen) -> Obstacle | None:
         why = "there is no nft on this host, and only rules of nftables name a slot"
         return Obstacle(why, "install nftables, or remove proxy.slots")
     if seen.taken:
-        fix = "set proxy.slot_network to a /24 of 169.254.0.0/16 that is free; then: fairlead redirect apply"
+        fix = f"set proxy.slot_network to a network {OF} that is free; then: fairlead redirect apply"
         return Obstacle(f"the slots' network is in use: {seen.taken}", fix)
     if seen.listens:
         fix = "have it listen on the addresses that it needs, or on another port"

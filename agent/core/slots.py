@@ -13,9 +13,10 @@ Invariants, each proved over every case in tests/core/test_slots.py:
 
 import enum
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Network
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Network, IPv6Network
+from typing import TYPE_CHECKING, Final
 
+from agent.core.addresses import Address, Network
 from agent.core.late import dataclass
 
 if TYPE_CHECKING:  # the facts name a slot
@@ -32,19 +33,22 @@ class Place:
     """Where the proxy of a slot listens: inbound at its own address on lo, the rest on 127.0.0.1. `network`: of
     all slots; no packet to it may come from outside."""
 
-    address: IPv4Address
+    address: Address
     outbound_port: int
     admin_port: int
-    network: IPv4Network
+    network: Network
 
 
-NETWORK = IPv4Network("169.254.41.0/24")
-SMALLEST = 30  # the longest prefix with an address for each slot, beside the network's own
+# By IP version. That of IPv6 is local and unique by RFC 4193: its digits were drawn by chance, once.
+NETWORKS: Final[Mapping[int, Network]] = {
+    4: IPv4Network("169.254.41.0/24"),
+    6: IPv6Network("fdec:6392:6e0c::/64"),
+}
 _PORTS = {Slot.MAIN: (4140, 4191), Slot.STANDBY: (4142, 4192)}  # outbound, admin
 OUTBOUND_PORTS, ADMIN_PORTS = map(frozenset, zip(*_PORTS.values(), strict=True))
 
 
-def places(network: IPv4Network = NETWORK) -> Mapping[Slot, Place]:
+def places(network: Network = NETWORKS[4]) -> Mapping[Slot, Place]:
     return {slot: Place(network[n], *_PORTS[slot], network) for n, slot in enumerate(Slot, start=1)}
 
 
@@ -54,8 +58,8 @@ def why_not(versions: frozenset[int], backend: str, *, redirected: bool) -> str:
         return "redirect.mode is off, so no rule can name a slot"
     if backend.startswith("iptables"):
         return f"redirect.backend is {backend}, and only rules of nftables name a slot"
-    if versions != {4}:
-        return "the proxy has one inbound address, and that of a slot is IPv4; the workload has IPv6 addresses"
+    if len(versions) > 1:
+        return "the workload has IPv4 and IPv6 addresses, and the proxy has one inbound listen address"
     return ""
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 
 import pytest
 
@@ -66,9 +66,11 @@ def test_a_standby_runs_while_it_is_named_or_about_to_be() -> None:
         assert needed(active, leaving=leaving, kept=kept) is (active is Slot.STANDBY or leaving or kept)
 
 
-def test_the_places_of_the_slots_share_nothing() -> None:
-    both = list(places(IPv4Network("169.254.7.0/30")).values())
-    assert [str(place.address) for place in both] == ["169.254.7.1", "169.254.7.2"]
+@pytest.mark.parametrize("text", ["169.254.7.0/30", "fd12:3456:789a::/64", "fd12:3456:789a::/126"])
+def test_the_places_of_the_slots_share_nothing(text: str) -> None:
+    network = ip_network(text)
+    both = list(places(network).values())
+    assert [place.address for place in both] == [network[1], network[2]]
     assert len({place.outbound_port for place in both} | {place.admin_port for place in both}) == 4
 
 
@@ -78,11 +80,12 @@ def test_the_places_of_the_slots_share_nothing() -> None:
         ({4}, "auto", True, ""),
         ({4}, "nftables", True, ""),
         ({4}, "iptables-nft", True, "iptables-nft"),
-        ({4, 6}, "auto", True, "IPv6"),
-        ({6}, "auto", True, "IPv6"),
+        ({6}, "auto", True, ""),
+        ({6}, "iptables-legacy", True, "iptables-legacy"),
+        ({4, 6}, "auto", True, "one inbound listen address"),
         ({4}, "auto", False, "redirect.mode"),
     ],
-    ids=["auto", "nftables", "iptables", "both", "IPv6", "off"],
+    ids=["auto", "nftables", "iptables", "IPv6", "IPv6 iptables", "both", "off"],
 )
 def test_why_a_host_has_one_slot(versions: set[int], backend: str, redirected: bool, why: str) -> None:
     found = why_not(frozenset(versions), backend, redirected=redirected)

@@ -106,11 +106,16 @@ def peers_tls(host: ProxyHost, certified: bool = True) -> ssl.SSLContext:
 
 
 async def meshed(
-    host: ProxyHost, name: str, certified: bool = True, says: bytes = b"\x00hello\n", named: int = 0
+    host: ProxyHost,
+    name: str,
+    certified: bool = True,
+    says: bytes = b"\x00hello\n",
+    named: int = 0,
+    address: str = ADDRESS,
 ) -> tuple[bytes, tuple[str, str]]:
     """The first line that a meshed peer reads, and who the host proved to be. `named`: the port that it names in
     a transport header, as peers do for an opaque one; 0: it dials the port itself."""
-    connection = dial(host.client, ADDRESS, proxy.INBOUND_PORT if named else PORT)
+    connection = dial(host.client, address, proxy.INBOUND_PORT if named else PORT)
     connection.setblocking(False)
     context, header = peers_tls(host, certified), b""
     if named:

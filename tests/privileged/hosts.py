@@ -120,7 +120,7 @@ Place = tuple[str, int]
 
 def dial(space: Namespace, address: str, port: int, uid: int = 1000, within: float = 5) -> socket.socket:
     """Raises ConnectionRefusedError on a reset."""
-    made = space.inside(lambda: socket.socket(_kind(address)), uid)
+    made = space.inside(lambda: socket.socket(kind(address)), uid)
     made.settimeout(within)
     try:
         made.connect((address, port))
@@ -132,7 +132,7 @@ def dial(space: Namespace, address: str, port: int, uid: int = 1000, within: flo
 
 def _server(address: str, port: int, alone: bool = False) -> socket.socket:
     """`alone`: of IPv6 and no other."""
-    made = socket.socket(_kind(address))
+    made = socket.socket(kind(address))
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if alone:
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -140,7 +140,7 @@ def _server(address: str, port: int, alone: bool = False) -> socket.socket:
     return made
 
 
-def _kind(address: str) -> socket.AddressFamily:
+def kind(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
@@ -193,7 +193,8 @@ class Listeners:
     def add_slot(self, space: Namespace, place: slots.Place, uid: int = PROXY_UID) -> "Admin":
         """The listeners of a proxy in that slot, and its admin port that reports health."""
         self.add(space, str(place.address), INBOUND, uid=uid)
-        self.add(space, "127.0.0.1", place.outbound_port, uid=uid)
+        loopback = "127.0.0.1" if place.address.version == 4 else "::1"
+        self.add(space, loopback, place.outbound_port, uid=uid)
         return self.add_admin(space, uid, place.admin_port)
 
     def accept(self) -> socket.socket:

@@ -19,26 +19,25 @@ from agent.proxyunit import prepared
 from tests.privileged.helper_requests import REPOSITORY
 from tests.privileged.hosts import Host, Listeners
 from tests.privileged.levels import BLOCKED, FAILED, NOW, ON, levels
+from tests.privileged.slotted import Slotted
 from tests.privileged.test_prepared import ended, renew_anchors
-from tests.privileged.test_slots import MAIN, PLACES, SLOTS, STANDBY, arrives
 
 WITHIN = 60.0  # seconds
 _PROGRAM = "import sys; from agent.proxyunit import takeover; takeover.AGAIN = 0.05; takeover.main(sys.argv[1])"
 
 
 @pytest.fixture
-def two(host: Host, ears: Listeners) -> Host:
+def two(slotted: Slotted, ears: Listeners) -> Slotted:
     """Both proxies are ready, and the redirect names main."""
-    return on(host, ears, *PLACES.values())
+    return on(slotted, ears, *slotted.places.values())
 
 
-def on(host: Host, ears: Listeners, *proxies: Place) -> Host:
+def on(host: Slotted, ears: Listeners, *proxies: Place) -> Slotted:
     """The redirect names main, and these proxies listen."""
-    for place in PLACES.values():
-        host.space.ip(f"addr add {place.address}/32 dev lo scope host label lo:fairlead")
+    host.add_addresses()
     for place in proxies:
         ears.add_slot(host.space, place)
-    host.config.write_text(SLOTS.replace("/etc/anchors.pem", f"{host.prefix}/anchors.pem"))
+    host.config.write_text(host.text.replace("/etc/anchors.pem", f"{host.prefix}/anchors.pem"))
     renew_anchors(host)
     assert levels(host, NOW) == ON
     return host
@@ -87,41 +86,41 @@ def watched(watcher: "subprocess.Popen[bytes]", process: "subprocess.Popen[bytes
     return False
 
 
-def test_new_connections_go_to_the_second_slot_when_main_dies(two: Host, ears: Listeners) -> None:
-    assert arrives(two, ears) == str(MAIN.address)
+def test_new_connections_go_to_the_second_slot_when_main_dies(two: Slotted, ears: Listeners) -> None:
+    assert two.arrives(ears) == str(two.main.address)
     with served(two) as process, watching(two) as watcher:
         until(lambda: watched(watcher, process))
         process.kill()
         process.wait()
         until(lambda: named(two) == "standby")
-        until(lambda: arrives(two, ears) == str(STANDBY.address))
+        until(lambda: two.arrives(ears) == str(two.standby.address))
     assert levels(two, {"verb": "redirect check"}) == ON
 
 
-def test_the_hook_of_main_then_sets_no_failure_policy(two: Host, ears: Listeners) -> None:
+def test_the_hook_of_main_then_sets_no_failure_policy(two: Slotted, ears: Listeners) -> None:
     with served(two) as process, watching(two) as watcher:
         until(lambda: watched(watcher, process))
         process.kill()
         until(lambda: named(two) == "standby")
-        until(lambda: arrives(two, ears) == str(STANDBY.address))
+        until(lambda: two.arrives(ears) == str(two.standby.address))
         assert ended(two) == "tested failed\n", "the plan holds no longer, so the whole hook is asked"
     assert levels(two, {"verb": "redirect check"}) == ON
 
 
-def test_a_failure_policy_that_was_faster_is_overtaken(two: Host, ears: Listeners) -> None:
+def test_a_failure_policy_that_was_faster_is_overtaken(two: Slotted, ears: Listeners) -> None:
     with served(two) as process, watching(two) as watcher:
         until(lambda: watched(watcher, process))
         assert "(prepared)" in ended(two)
         process.kill()
         until(lambda: named(two) == "standby")
         until(lambda: levels(two, {"verb": "redirect check"}) == ON)
-        assert arrives(two, ears) == str(STANDBY.address)
+        assert two.arrives(ears) == str(two.standby.address)
 
 
-def test_a_second_slot_without_a_proxy_is_never_used(host: Host, ears: Listeners) -> None:
-    on(host, ears, MAIN)
+def test_a_second_slot_without_a_proxy_is_never_used(slotted: Slotted, ears: Listeners) -> None:
+    host = on(slotted, ears, slotted.main)
     with Listeners() as second:
-        second.add_slot(host.space, STANDBY)
+        second.add_slot(host.space, host.standby)
         with served(host) as process, watching(host) as watcher:
             until(lambda: watched(watcher, process))
             second.end()

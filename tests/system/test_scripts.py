@@ -26,12 +26,15 @@ def test_what_somebody_masked_or_took_away_by_hand_holds_nothing_up() -> None:
         host.systemctl("start", "fairlead-helper.socket", "fairlead-drain.service")
         host.run("nft", "add table inet fairlead; add table arp fairlead")
         host.run("ip", "address", "add", "169.254.41.1/32", "dev", "lo", "scope", "host", "label", "lo:fairlead")
-        host.run("touch", "/run/fairlead-slot-addresses", "/run/fairlead-slot")
+        host.run("ip", "address", "add", "fdec:6392:6e0c::1/128", "dev", "lo", "nodad")
+        host.run("sh", "-c", "printf '169.254.41.1\nfdec:6392:6e0c::1\n' > /run/fairlead-slot-addresses")
+        host.run("touch", "/run/fairlead-slot")
         host.run("rm", "-r", "/usr/lib/fairlead", "/usr/bin/fairlead")
         host.run("rm", "/usr/lib/systemd/system/fairlead-drain.service")
         dpkg(host, "--remove", "fairlead")
         assert (active(host), host.run("nft", "list", "ruleset")) == (set(), "")
-        assert "169.254." not in host.run("ip", "address", "show", "dev", "lo")
+        left = host.run("ip", "address", "show", "dev", "lo")
+        assert "169.254." not in left and "fdec:" not in left
         assert "fairlead-slot" not in host.run("ls", "/run")
         dpkg(host, "--purge", "fairlead")
         assert state(host) == before

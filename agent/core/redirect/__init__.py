@@ -3,10 +3,9 @@
 Law: every backend and the tracer use only the values of `rules`, so that rules mean the same in each of them.
 """
 
-from agent.core.redirect.rules import Action, Chain, Match, Network, Rule, Ruleset, canonical
+from agent.core.redirect.rules import Action, Address, Chain, Match, Network, Rule, Ruleset, canonical
 from agent.core.redirect.spec import (
     SSH_PORT,
-    Address,
     Exceptions,
     Inbound,
     Outbound,

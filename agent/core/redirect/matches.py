@@ -6,7 +6,7 @@ Law: three answers; None is "cannot tell".
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from agent.core.redirect.spec import Address
+from agent.core.redirect.rules import Address
 from agent.core.redirect.walk import WIRE, Arrival
 
 Value = frozenset[str] | Address | int

@@ -7,10 +7,10 @@ as the same Ruleset. What is not understood is kept as `foreign` and never equal
 
 import json
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, ip_address, ip_network, summarize_address_range
+from ipaddress import ip_address, ip_network, summarize_address_range
 
 from agent.core.late import replace
-from agent.core.redirect.rules import Action, Chain, Match, Network, Rule, Ruleset, canonical, spans
+from agent.core.redirect.rules import Action, Address, Chain, Match, Network, Rule, Ruleset, canonical, spans
 
 TABLE = {"family": "inet", "name": "fairlead"}
 _IN_TABLE = {"family": "inet", "table": "fairlead"}
@@ -117,7 +117,7 @@ def _action(chain: Chain, rule: Rule) -> list[Json]:
         case Action.DROP:
             return [{"drop": None}]
         case Action.REDIRECT if rule.to is not None:
-            return [{"dnat": {"family": "ip", "addr": str(rule.to), "port": rule.port}}]
+            return [{"dnat": {"family": _FAMILIES[rule.to.version], "addr": str(rule.to), "port": rule.port}}]
         case Action.REDIRECT:
             # Inbound a translation of the port alone: nft's `redirect` also rewrites the address, to the
             # one of the interface, and drops the packet where that interface has none.
@@ -177,7 +177,7 @@ def _rule(chain: Chain, name: str, expressions: Sequence[object]) -> Rule:
     return Rule(name, match, done, port, to)
 
 
-Done = tuple[Action, int, IPv4Address | None]
+Done = tuple[Action, int, Address | None]
 
 
 def _read_action(chain: Chain, match: Match, expression: object) -> Done | None:
@@ -190,13 +190,23 @@ def _read_action(chain: Chain, match: Match, expression: object) -> Done | None:
             return Action.RESET, 0, None
         case {"drop": None}:
             return Action.DROP, 0, None
-        case {"dnat": {"addr": str(address), "port": int(port), "family": "ip", **rest}} if not rest:
-            return (Action.REDIRECT, port, IPv4Address(address)) if chain.hook == "prerouting" else None
+        case {"dnat": {"addr": str(address), "port": int(port), "family": str(family), **rest}} if not rest:
+            return _to(chain, family, address, port)
         case {"dnat": {"port": int(port), **rest}} if rest in ({}, _family(match)) and chain.hook == "prerouting":
             return Action.REDIRECT, port, None
         case {"redirect": {"port": int(port), **rest}} if not rest and chain.hook == "output":
             return Action.REDIRECT, port, None
     return None
+
+
+def _to(chain: Chain, family: str, address: str, port: int) -> Done | None:
+    """To an address, which may be a name of nft's."""
+    try:
+        to = ip_address(address)
+    except ValueError:
+        return None
+    ours = chain.hook == "prerouting" and family == _FAMILIES[to.version]
+    return (Action.REDIRECT, port, to) if ours else None
 
 
 def _narrow(match: Match, expression: object) -> Match:

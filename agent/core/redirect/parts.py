@@ -11,8 +11,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from agent.core.late import replace
-from agent.core.redirect.rules import Network
-from agent.core.redirect.spec import Address
+from agent.core.redirect.rules import Address, Network
 from agent.core.redirect.walk import Arrival
 
 MOST: Final = 64  # parts of one network that are judged

@@ -2,10 +2,11 @@
 
 import enum
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, collapse_addresses
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 
 from agent.core.late import dataclass, field
 
+Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
@@ -50,7 +51,7 @@ class Rule:
     match: Match
     action: Action
     port: int = 0
-    to: IPv4Address | None = None  # the address that an inbound redirect also changes to; None: it keeps it
+    to: Address | None = None  # the address that an inbound redirect also changes to; None: it keeps it
 
 
 @dataclass(frozen=True)

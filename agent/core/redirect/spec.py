@@ -2,12 +2,11 @@
 
 import enum
 from collections.abc import Collection, Iterable, Iterator
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from ipaddress import ip_address
 
 from agent.core.late import dataclass
-from agent.core.redirect.rules import Network
+from agent.core.redirect.rules import Address, Network
 
-Address = IPv4Address | IPv6Address
 Published = tuple[Address | None, int]  # a TCP port at this address of the host; None: at every one
 
 SSH_PORT, DNS_PORT = 22, 53
@@ -59,8 +58,8 @@ class RedirectSpec:
     ssh_ports: frozenset[int] = frozenset({SSH_PORT})  # where operators come in
     published: frozenset[Published] = frozenset()  # by container runtimes; left out of Inbound.ALL unless declared
     control_ports: frozenset[int] = frozenset()  # of a control plane that the proxy may dial on this host
-    inbound_at: IPv4Address | None = None  # of the slot that is named; None: the proxy listens on every address
-    private: IPv4Network | None = None  # the network of the slots, which nothing from outside may reach
+    inbound_at: Address | None = None  # of the slot that is named; None: the proxy listens on every address
+    private: Network | None = None  # the network of the slots, which nothing from outside may reach
     guarded: bool = True  # False: of no host, so no proxy has this uid
 
     def __post_init__(self) -> None:

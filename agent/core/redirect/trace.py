@@ -1,8 +1,7 @@
 """Which rule decides about a packet: the rules as the kernel walks them, without a kernel."""
 
 from agent.core.late import dataclass
-from agent.core.redirect.rules import Action, Match, Network, Rule, Ruleset
-from agent.core.redirect.spec import Address
+from agent.core.redirect.rules import Action, Address, Match, Network, Rule, Ruleset
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
-from agent.core.redirect.spec import Address, Inbound, RedirectSpec
+from agent.core.redirect.rules import Address
+from agent.core.redirect.spec import Inbound, RedirectSpec
 
 _EVERYWHERE = {"0.0.0.0": frozenset({4}), "::": frozenset({4, 6})}  # "::": of both versions, by default
 

@@ -7,7 +7,7 @@ import enum
 from collections.abc import Callable, Iterable
 
 from agent.core.late import dataclass, field
-from agent.core.redirect.spec import Address
+from agent.core.redirect.rules import Address
 
 WIRE = "(any)"  # an interface whose name is not known; it is not lo
 

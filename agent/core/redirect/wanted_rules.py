@@ -9,11 +9,11 @@ released: without any nat chain the kernel stops translating the streams that we
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address, ip_network
+from ipaddress import ip_network
 
 from agent.core.facts import Level
 from agent.core.late import replace
-from agent.core.redirect.rules import Action, Chain, Match, Network, Rule, Ruleset, canonical, ordered
+from agent.core.redirect.rules import Action, Address, Chain, Match, Network, Rule, Ruleset, canonical, ordered
 from agent.core.redirect.spec import LOOPBACK, Exceptions, Inbound, Outbound, RedirectSpec
 
 # Before the chains of other owners (Docker: dstnat, -100), in whatever order they were registered. The
@@ -46,7 +46,7 @@ _EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 # rule that looks at the state keeps tracking on in this network namespace.
 _TRACKING = Rule("tracking", Match(tracked=True), Action.LOOK)
 
-Hit = tuple[Action, int, IPv4Address | None]
+Hit = tuple[Action, int, Address | None]
 
 
 def ruleset(spec: RedirectSpec, inbound: Level, outbound: Level) -> Ruleset | None:
@@ -89,7 +89,7 @@ def _filled(direction: str, level: Level, rules: tuple[Rule, ...]) -> dict[str, 
             raise ValueError(f"no rules make up the level {level.value}")
 
 
-def _hit(level: Level, listener: int, at: IPv4Address | None = None) -> Hit:
+def _hit(level: Level, listener: int, at: Address | None = None) -> Hit:
     return (Action.REDIRECT, listener, at) if level is Level.ON else (Action.RESET, 0, None)
 
 

@@ -4,13 +4,12 @@ Law: all code of the privileged helper that reads or sets rules uses this module
 """
 
 import json
-from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from agent.core import slots
 from agent.core.facts import Level
 from agent.core.late import replace as changed
-from agent.core.redirect import Action, Ruleset, timed
+from agent.core.redirect import Action, Address, Ruleset, timed
 from agent.core.redirect import levels as levels_of
 from agent.core.redirect.timed import Live, Trial
 from agent.privileged import Refusal
@@ -83,13 +82,12 @@ def replace(source: Path, rules: Ruleset | None) -> None:
     loopback.remove(prefix, needed)
 
 
-def _open_slots(prefix: Path, rules: Ruleset | None) -> frozenset[IPv4Address]:
+def _open_slots(prefix: Path, rules: Ruleset | None) -> frozenset[Address]:
     """What rules translate to is there before them; the addresses."""
     every = [rule for chain in (rules.chains if rules else ()) for rule in chain.rules]
     networks = [network for rule in every if rule.action is Action.DROP for network in rule.match.networks]
-    opened: set[IPv4Address] = set()
+    opened: set[Address] = set()
     for network in networks:
-        assert isinstance(network, IPv4Network)
         addresses = [place.address for place in slots.places(network).values()]
         loopback.add(prefix, addresses, network)
         opened.update(addresses)
