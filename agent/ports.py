@@ -35,6 +35,11 @@ class Trouble(Exception):
         return Fault(self.reason, self.detail, self.remedy)
 
 
+class Unanswered(Trouble):
+    """The privileged helper could not be asked, or has not answered: it may have acted. Nothing was refused, so
+    the same request is made again."""
+
+
 class WorkloadApi(Protocol):
     """The SPIFFE Workload API, as this process's own user sees it."""
 
@@ -285,12 +290,12 @@ class ReplacementStore(Protocol):
         ...
 
     async def cover(self, version: str) -> None:
-        """The same of the standby's next start; "": the current one. Raises Trouble."""
+        """The same of the standby's next start; "": the current one. Raises Trouble, and Unanswered."""
         ...
 
     async def use(self, version: str) -> None:
         """Set the version of the next start, by the privileged helper; a repeated call changes nothing.
-        Raises Trouble."""
+        Raises Trouble, and Unanswered."""
         ...
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from agent.adapters import spawn
 from agent.core.reasons import Reason
 from agent.host import Host, peer
-from agent.ports import Trouble
+from agent.ports import Trouble, Unanswered
 
 WITHIN = 4.5  # seconds; every fact has a first value within 5 s of the start
 MOST = 1 << 20  # bytes of an answer
@@ -84,7 +84,8 @@ class Helper:
             self._begun.popitem()[1].close()
 
     async def ask(self, verb: str, failure: Reason, **words: str) -> Answer:
-        """The words of the answer. Raises Trouble: the privileged helper's reason or, without one, `failure`."""
+        """The words of the answer. Raises Trouble: the privileged helper's reason or, without one, `failure`;
+        Unanswered: it could not be asked, or did not answer."""
         return await self.ask_within(WITHIN, verb, failure, words)
 
     async def ask_within(self, within: float, verb: str, failure: Reason, words: Mapping[str, str]) -> Answer:
@@ -98,7 +99,7 @@ class Helper:
         try:
             done = await spawn.run(self._command, input=request, within=within, environment=_ENVIRONMENT)
         except spawn.SpawnError as error:
-            raise Trouble(failure, str(error)) from None
+            raise Unanswered(failure, str(error)) from None
         return _judge(done.output, f"no answer from {done.explain()}", failure)
 
     async def watch(self, failure: Reason) -> socket.socket:
@@ -140,7 +141,7 @@ class Helper:
         except (OSError, TimeoutError) as error:
             connection.close()
             detail = f"cannot reach the privileged helper at {self._socket}: {_cause(error)}"
-            raise Trouble(failure, detail, remedy=_UNREACHABLE) from None
+            raise Unanswered(failure, detail, remedy=_UNREACHABLE) from None
         except BaseException:
             connection.close()
             raise
@@ -182,7 +183,8 @@ async def _converse(
                 await asyncio.get_running_loop().sock_sendall(connection, request)
             return await _received(connection)
     except (OSError, TimeoutError) as error:
-        raise Trouble(failure, f"cannot ask the privileged helper by {name}: {_cause(error, within)}") from None
+        detail = f"cannot ask the privileged helper by {name}: {_cause(error, within)}"
+        raise Unanswered(failure, detail) from None
 
 
 async def _received(connection: socket.socket) -> bytes:
@@ -207,7 +209,7 @@ def _judge(answer: bytes, nothing: str, failure: Reason) -> Answer:
         case {"ok": False, "reason": str(reason), "detail": str(detail), **words}:
             remedy = str(words.get("remedy", ""))
             raise Trouble(Reason(reason) if reason in set(Reason) else failure, detail, remedy=remedy)
-    raise Trouble(failure, nothing)
+    raise Unanswered(failure, nothing)
 
 
 def _decoded(output: bytes) -> object:

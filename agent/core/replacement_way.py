@@ -59,7 +59,7 @@ def _for_now(seen: Seen) -> Obstacle | None:
     if not seen.approved:
         return Obstacle("the redirect of this configuration is not approved yet", "fairlead redirect apply")
     if seen.old:
-        fix = "fairlead proxy restart: this one time it drains the host"
+        fix = "fairlead reload --restart-proxy: this one time it drains the host"
         return Obstacle("the running proxy was started before there were slots", fix)
     return Obstacle(seen.short, "free memory on this host") if seen.short else None
 

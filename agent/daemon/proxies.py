@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from agent.adapters import helper, identity_token, memory, proxy_child, proxy_unit
-from agent.config import derived, slotted
+from agent.config import Config, ConfigError, derived, parse, slotted
 from agent.core import proxy as proxy_core
 from agent.core import slots
 from agent.core.facts import UNKNOWN, ProxyState
@@ -15,6 +15,7 @@ from agent.core.proxy import ProxySettings
 from agent.core.reasons import Reason
 from agent.core.slots import Slot
 from agent.daemon.context import Context
+from agent.host import reading
 from agent.privileged.proxy import versions
 
 Runtime = proxy_unit.UnitProxy | proxy_child.ChildProxy
@@ -76,10 +77,9 @@ def _child(
 def why_drained(it: Context) -> str:
     """Why a replacement drains the host first; "": the second slot can serve in the meantime."""
     facts = it.board.facts.value
-    if not it.spec.slots:
-        return slotted.why_one_slot(it.config) or NOT_APPROVED
-    if derived.slot_in_force(it.config, it.host.prefix, Slot.MAIN) is None:
-        return NOT_APPROVED
+    file = _file(it)
+    if not it.spec.slots or derived.slot_in_force(file, it.host.prefix, Slot.MAIN) is None:
+        return slotted.why_one_slot(file) or NOT_APPROVED
     main = facts.proxy
     if facts.active is not Slot.MAIN or main is UNKNOWN or main.state is not ProxyState.READY:
         return "the proxy is not ready, or the second slot serves already"
@@ -87,6 +87,14 @@ def why_drained(it: Context) -> str:
     if main.everywhere:
         return "the running proxy was started before there were slots, and listens on every address"
     return slots.room(*memory.left_and_taken(main.process.pid))
+
+
+def _file(it: Context) -> Config:
+    """The configuration as it is now: root's programs start the next proxy by it, edited or not."""
+    try:
+        return parse(reading.read(it.host.configuration, reading.DOCUMENT, links=True).decode())
+    except (OSError, UnicodeDecodeError, ConfigError):
+        return it.config
 
 
 def _gate(it: Context) -> list[str]:

@@ -230,7 +230,12 @@ class ProxyLoop:
         read_at = -float("inf")
         while True:
             if self._goal is ProxyGoal.STOPPED:
-                await self._stop(life)
+                if await self._told_to_end(life):
+                    await self._end(life)
+                await self._news_before(self._now() + POLL)
+                if self._goal is not ProxyGoal.STOPPED:
+                    life.last_words = None
+                continue
             if await self._news_before(read_at + self._pause(life)):
                 continue
             began = self._now()
@@ -270,13 +275,17 @@ class ProxyLoop:
         left = math.inf if life.expires is None else life.expires - life.wall_offset - self._now()
         return left < POLL_STEADY + EXPIRY_MARGIN
 
-    async def _stop(self, life: _Life) -> None:
-        """SIGTERM, then SIGKILL. A later goal does not change the end of this process."""
+    async def _told_to_end(self, life: _Life) -> bool:
+        """SIGTERM. One that nobody could be asked for is asked for again: SIGKILL alone would cut its connections.
+        Where it was not answered, it may end nevertheless."""
         began = self._now()
         self._read(life, await self._runtime.inspect(life.process), began)  # has it a certificate by now?
-        assert self._fact is not None
-        await self._try(self._runtime.terminate(life.process))
         life.last_words = STOPPED
+        return await self._try(self._runtime.terminate(life.process))
+
+    async def _end(self, life: _Life) -> None:
+        """SIGKILL, where it does not end in time. A later goal does not change the end of this process."""
+        assert self._fact is not None
         self._tell(dataclasses.replace(self._fact, state=ProxyState.STOPPING, fault=Fault(Reason.PROXY_STOPPING)))
         await self._ends(life)
         while True:
@@ -304,13 +313,15 @@ class ProxyLoop:
         if carried is not UNKNOWN and fact is not None and fact.in_flight != carried:
             self._tell(dataclasses.replace(fact, in_flight=carried))
 
-    async def _try(self, signal: Awaitable[None]) -> None:
+    async def _try(self, signal: Awaitable[None]) -> bool:
         """Report a failure, and try again later."""
         try:
             await signal
         except Trouble as trouble:
             assert self._fact is not None
             self._tell(dataclasses.replace(self._fact, fault=trouble.fault))
+            return False
+        return True
 
     def _beyond_help(self, life: _Life, reading: Reading) -> Fault | None:
         """Why it is replaced, by the latest reading: it may be certified since, and no longer readable. Only if

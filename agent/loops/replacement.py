@@ -20,10 +20,11 @@ from agent.core.replacement import STOPPING, News, Replacement, Stage, after
 from agent.core.slots import Slot
 from agent.core.standings import proxy_standing, standing_of
 from agent.loops.board import Board, Waiter
-from agent.ports import ReplacementStore, Trouble
+from agent.ports import ReplacementStore, Trouble, Unanswered
 
 CRASHES = 3  # ends of a new proxy after which it has failed
 LOOK = 10.0  # seconds that an agent has at least for a proxy that an earlier agent has started
+AGAIN = 1.0  # seconds until the privileged helper is asked again, if it has not answered
 
 
 class ReplacementLoop:
@@ -40,12 +41,14 @@ class ReplacementLoop:
         self._store, self._spec, self._board, self._publish = store, spec, board, publish
         self._ready_within = ready_within
         self._restarts = (0, 0)  # that the proxies of both slots had when this stage began
+        self._unanswered = False  # the privileged helper is to be asked again: it may have acted
 
     async def run(self) -> None:
         waiter = Waiter(self._board.facts, self._board.goals, self._board.phase)
         self._enter(self._recalled())
         while True:
             change = self._board.facts.value.change
+            self._unanswered = False
             news = None if change is None or change.over or self._paused() else await self._news(change)
             if change is not None and self._is_over(change):
                 self._clear(change)
@@ -121,6 +124,8 @@ class ReplacementLoop:
         return phase is UNKNOWN or phase.kind in (PhaseKind.LEFT, PhaseKind.SHUTTING_DOWN)
 
     def _rest(self, change: Replacement | None) -> float | None:
+        if self._unanswered:
+            return AGAIN
         if change is None or change.over or change.stage is Stage.PREPARING:
             return None
         if change.stage in STOPPING and not change.covered:
@@ -139,8 +144,10 @@ class ReplacementLoop:
                 return self._covers(change)
             case Stage.WITHDRAWING:
                 return await self._withdrawn(change)
+            case Stage.LEAVING if change.covered and (why := self._uncovered(change)):
+                return await self._undone(change, proxy, why)
             case Stage.LEAVING | Stage.GOING_BACK:
-                return await self._swapped(change, proxy) or self._uncovered(change)
+                return await self._swapped(change, proxy) or self._kept(change)
         return self._verified(change, proxy)
 
     async def _prepared(self, change: Replacement) -> tuple[News, str] | None:
@@ -150,7 +157,8 @@ class ReplacementLoop:
         try:
             await self._store.cover(change.wanted)
         except Trouble as trouble:
-            return News.NOT_SWAPPED, trouble.detail
+            self._unanswered = isinstance(trouble, Unanswered) and not self._late(change)
+            return None if self._unanswered else (News.NOT_SWAPPED, trouble.detail)
         return News.STOPPED, ""
 
     def _covers(self, change: Replacement) -> tuple[News, str] | None:
@@ -165,13 +173,26 @@ class ReplacementLoop:
     def _late(self, change: Replacement) -> bool:
         return self._now() >= change.since + self._ready_within
 
-    def _uncovered(self, change: Replacement) -> tuple[News, str] | None:
-        """Main was not stopped in time, for the standby did not serve. A new main that serves by then is kept."""
-        if not change.covered or self._board.facts.value.active is not Slot.MAIN or not self._late(change):
-            return None
-        if change.stage is Stage.LEAVING:
-            return News.NOT_COVERED, "the second proxy did not serve"
-        return (News.READY_BESIDE, "") if self._main_serves() else None
+    def _uncovered(self, change: Replacement) -> str:
+        """Why main is not replaced, while its binary can be the one before: the second proxy has ended since it
+        serves, or has not served in time; "": there is no such cause."""
+        standby = self._board.facts.value.standby
+        if _restarts(standby) != self._restarts[1]:
+            return f"the second proxy ended after it had begun to serve: {_ending(standby)}"
+        late = self._board.facts.value.active is Slot.MAIN and self._late(change)
+        return "the second proxy did not serve" if late else ""
+
+    async def _undone(self, change: Replacement, proxy: ProxyFact, why: str) -> tuple[News, str] | None:
+        """If main has stopped, its binary may have been changed already."""
+        if change.way_back and _stopped(proxy) and (lost := await self._used(change.previous)) is not None:
+            return None if self._unanswered else lost
+        return News.NOT_COVERED, why
+
+    def _kept(self, change: Replacement) -> tuple[News, str] | None:
+        """A new main that was not stopped in time, for the standby did not serve, and that serves by then."""
+        named = self._board.facts.value.active is Slot.MAIN
+        beside = change.covered and named and self._late(change) and self._main_serves()
+        return (News.READY_BESIDE, "") if beside else None
 
     async def _withdrawn(self, change: Replacement) -> tuple[News, str] | None:
         """No standby runs, or it still serves in place of main; the next start of it is of the current version."""
@@ -180,20 +201,29 @@ class ReplacementLoop:
         try:
             await self._store.cover("")
         except Trouble as trouble:
-            return (News.NOT_SWAPPED, f"{change.detail}; {trouble.detail}") if self._late(change) else None
+            self._unanswered = not self._late(change)
+            return None if self._unanswered else (News.NOT_SWAPPED, f"{change.detail}; {trouble.detail}")
         return News.STOPPED, ""
 
     async def _swapped(self, change: Replacement, proxy: ProxyFact) -> tuple[News, str] | None:
         """Only when no proxy runs and the goal starts none."""
         if not _stopped(proxy) or self._board.goals.value.proxy is not ProxyGoal.STOPPED:
             return None
-        version = change.wanted if change.version == change.wanted else change.previous
+        lost = await self._used(change.wanted if change.version == change.wanted else change.previous)
+        if self._unanswered:
+            return None
+        return lost or (News.STOPPED, "")
+
+    async def _used(self, version: str) -> tuple[News, str] | None:
+        """None: main starts with it ("": as before) the next time. No proxy starts without the privileged helper,
+        the previous one neither, so it is asked until it answers."""
         try:
             if version:
                 await self._store.use(version)
         except Trouble as trouble:
+            self._unanswered = isinstance(trouble, Unanswered)
             return News.NOT_SWAPPED, trouble.detail
-        return News.STOPPED, ""
+        return None
 
     def _verified(self, change: Replacement, proxy: ProxyFact) -> tuple[News, str] | None:
         if self._main_serves():
@@ -212,6 +242,12 @@ def _restarts(proxy: Maybe[ProxyFact]) -> int:
 
 def _stopped(proxy: Maybe[ProxyFact]) -> bool:
     return proxy is not UNKNOWN and proxy.state is ProxyState.STOPPED and not proxy.launching
+
+
+def _ending(proxy: Maybe[ProxyFact]) -> str:
+    """How its last process ended, while that is known."""
+    fault = None if proxy is UNKNOWN else proxy.fault
+    return "" if fault is None else fault.detail or fault.entry.text
 
 
 def _cause(standings: list[Standing]) -> str:

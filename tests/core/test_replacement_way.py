@@ -27,7 +27,7 @@ OBSTACLES = (
     (replace(TWO, taken="eth0 has 169.254.41.9"), "eth0 has 169.254.41.9", "proxy.slot_network"),
     (replace(TWO, listens="a process of uid 7 listens on every address"), "uid 7", "another port"),
     (replace(TWO, approved=False), "not approved", "fairlead redirect apply"),
-    (replace(TWO, old=True), "before there were slots", "fairlead proxy restart"),
+    (replace(TWO, old=True), "before there were slots", "fairlead reload --restart-proxy"),
     (replace(TWO, short="a second proxy may need 62 MiB, and 60 MiB are left"), "62 MiB", "free memory"),
 )
 

@@ -6,7 +6,7 @@ import dataclasses
 from agent.core.facts import Counters, Maybe, Process
 from agent.core.proxy import Reading
 from agent.core.reasons import Fault, Reason
-from agent.ports import Trouble
+from agent.ports import Trouble, Unanswered
 
 UID = 2102
 
@@ -62,8 +62,9 @@ class MemoryHost:
 
 class MemoryProxyRuntime:
     """`reading`: what an inspection sees. `trouble`: raised by each start while it is set. `gate`: a start
-    waits for it. `deaf`: SIGTERM is ignored. `unfit`: what is known against the next start. `carries`: as the
-    kernel would say. `calls`: what was done, with the time on the loop's clock."""
+    waits for it. `deaf`: SIGTERM is ignored. `unheard`: nobody can be asked for it. `unfit`: what is known against
+    the next start. `carries`: as the kernel would say. `calls`: what was done, with the time on the loop's
+    clock."""
 
     def __init__(self, host: MemoryHost | None = None) -> None:
         self.host = host or MemoryHost()
@@ -71,7 +72,7 @@ class MemoryProxyRuntime:
         self.trouble: Trouble | None = None
         self.gate = asyncio.Event()
         self.gate.set()
-        self.deaf = False
+        self.deaf = self.unheard = False
         self.unfit: Trouble | None = None
         self.carries: Maybe[int] = 0
         self.calls: list[tuple[float, str]] = []
@@ -115,6 +116,8 @@ class MemoryProxyRuntime:
 
     async def terminate(self, process: Process) -> None:
         self._note("terminate")
+        if self.unheard:
+            raise Unanswered(Reason.PROXY_UNIT_FAILED, "no answer")
         if process == self.host.running and not self.deaf:
             self.host.die(Fault(Reason.PROXY_STOPPED))
 

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from agent.core.facts import UNKNOWN, Maybe, ProxyState
-from agent.loops.proxy import PATIENCE_IDLE, POLL_DRAINING
-from tests.loops.test_proxy import GRACE, STOPPED, Scene
+from agent.core.reasons import Reason
+from agent.loops.proxy import PATIENCE_IDLE, POLL, POLL_DRAINING
+from tests.loops.test_proxy import GRACE, RUNNING, STOPPED, Scene
 
 
 def told_to_end(carries: Maybe[int]) -> Scene:
@@ -50,3 +51,30 @@ async def test_what_it_carries_again_has_its_time_again() -> None:
         assert not scene.runtime.called("kill")
         await asyncio.sleep(2)
         assert scene.fact.state is ProxyState.STOPPED
+
+
+@pytest.mark.parametrize("carries", [0, 1])
+async def test_a_sigterm_that_nobody_could_be_asked_for_is_asked_for_again(carries: int) -> None:
+    """Without it SIGKILL would cut the connections, and systemd would start the next one."""
+    scene = told_to_end(carries)
+    scene.runtime.deaf, scene.runtime.unheard = False, True
+    async with scene.playing(lasting=GRACE + 20):
+        assert not scene.runtime.called("kill")
+        assert (scene.fact.state, scene.reason) == (ProxyState.READY, Reason.PROXY_UNIT_FAILED)
+        scene.runtime.unheard = False
+        await asyncio.sleep(POLL)
+        assert (scene.fact.state, scene.reason) == (ProxyState.STOPPED, Reason.PROXY_STOPPED)
+        assert not scene.runtime.called("kill")
+
+
+async def test_until_then_a_later_goal_keeps_it() -> None:
+    scene = told_to_end(1)
+    scene.runtime.deaf, scene.runtime.unheard = False, True
+    async with scene.playing(lasting=GRACE):
+        scene.want(RUNNING)
+        scene.runtime.unheard = False
+        await asyncio.sleep(GRACE)
+        assert (scene.fact.state, scene.fact.fault) == (ProxyState.READY, None)
+        scene.crash()
+        await asyncio.sleep(0.1)
+        assert scene.fact.restarts == 1, "nobody asked for this end"

@@ -6,8 +6,8 @@ At each moment a request would be served: the slot that the redirect names has a
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -21,12 +21,22 @@ from agent.loops.board import Board, Waiter
 from agent.loops.policy import PolicyLoop
 from agent.loops.proxy import ProxyLoop
 from agent.loops.replacement import ReplacementLoop
+from agent.ports import Unanswered
 from tests.core import world
 from tests.core.world import SPEC
 from tests.fakes.proxy_runtime import READY, STARTING, UID, MemoryHost, MemoryProxyRuntime
 from tests.loops.test_proxy_replacement import NEW, OLD, READY_WITHIN, Disk, Killed, as_member
 
 SLOTS = replace(SPEC, slots=True)
+
+
+@dataclass(frozen=True)
+class Lost:
+    """So many requests from this one on are not answered. `acted`: they are carried out nevertheless."""
+
+    first: int
+    count: int
+    acted: bool
 
 
 class TwoSlots(Disk):
@@ -42,14 +52,30 @@ class TwoSlots(Disk):
         self.served = False
         self.unserved: list[tuple[str, Slot]] = []
         self.turned: list[Slot] = []
+        self.lost: Lost | None = None
+        self.requests = 0  # to the privileged helper, for a version
 
     async def cover(self, version: str) -> None:
-        assert self.standby.running is None, "its version is set only while none runs"
-        self.step(lambda: setattr(self, "covers", version))
+        with self.answering():
+            assert self.standby.running is None, "its version is set only while none runs"
+            self.step(lambda: setattr(self, "covers", version))
 
     async def use(self, version: str) -> None:
-        await super().use(version)
-        self.covers = ""
+        with self.answering():
+            await super().use(version)
+            self.covers = ""
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """The body is what the privileged helper does."""
+        self.requests += 1
+        lost = self.lost is not None and self.lost.first <= self.requests < self.lost.first + self.lost.count
+        unanswered = Unanswered(Reason.PROXY_BINARY_UNUSABLE, "no answer")
+        if lost and not (self.lost and self.lost.acted):
+            raise unanswered
+        yield
+        if lost:
+            raise unanswered
 
     def ready(self, slot: Slot) -> bool:
         host = self.host if slot is Slot.MAIN else self.standby

@@ -29,8 +29,9 @@ def follow_replacement(
 def _judged(change: dict[str, Any], doing: str) -> int:
     match change["stage"]:
         case "back-again":
-            cause = f"{change['wanted']} did not become ready: {change['detail']}"
-            raise Failure(Exit.FAILED, f"cannot {doing}: {cause}", f"{change['previous']} serves again")
+            cause = f"{change['wanted'] or 'the new one'} did not become ready: {change['detail']}"
+            again = f"{change['previous']} serves again" if change["previous"] else "the one before serves"
+            raise Failure(Exit.FAILED, f"cannot {doing}: {cause}", again)
         case "failed" | "cleared":
             remedy = "check the proxy's log, and fairlead status"
             raise Failure(Exit.FAILED, f"cannot {doing}: it did not become ready: {change['detail']}", remedy)
