@@ -293,11 +293,39 @@ async def test_sigterm_lets_open_connections_end_and_takes_no_new_ones(host: Pro
         assert (await runtime.wait(process)).reason is Reason.PROXY_STOPPED
 
 
-async def test_the_grace_period_ends_what_does_not_end(host: ProxyHost) -> None:
-    async with serving(host) as (runtime, process), streams(dial(host.client, ADDRESS)) as (reader, writer):
-        writer.write(b"\x00one\n")
-        assert await reader.readuntil(b"one\n")
+async def flows(writer: asyncio.StreamWriter, reader: asyncio.StreamReader, text: bytes) -> None:
+    """There and back."""
+    writer.write(text)
+    assert await reader.readuntil(text)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, OPAQUE], ids=["detected", "opaque"])
+async def test_the_grace_period_ends_what_does_not_end(host: ProxyHost, settings: ProxySettings) -> None:
+    """The client sees an end, and no reset: what it has sent was read."""
+    async with (
+        serving(host, settings) as (runtime, process),
+        streams(dial(host.client, ADDRESS)) as (reader, writer),
+    ):
+        await flows(writer, reader, b"\x00one\n")
         await runtime.terminate(process)
+        await until(runtime, process, lambda reading: reading.live is False)
+        await flows(writer, reader, b"two\n")
+        assert await reader.read() == b""
+        assert (await runtime.wait(process)).reason is Reason.PROXY_STOPPED
+
+
+@STAND_IN
+async def test_the_grace_period_ends_what_the_host_has_opened(host: ProxyHost) -> None:
+    async with (
+        listening(host.client, CLIENT_ADDRESS),
+        serving(host, OPAQUE) as (runtime, process),
+        streams(dial(host.network, CLIENT_ADDRESS)) as (reader, writer),
+    ):
+        await flows(writer, reader, b"one\n")
+        await runtime.terminate(process)
+        await until(runtime, process, lambda reading: reading.live is False)
+        await flows(writer, reader, b"two\n")
+        assert await reader.read() == b""
         assert (await runtime.wait(process)).reason is Reason.PROXY_STOPPED
 
 

@@ -10,33 +10,41 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 
+import pytest
+
 from agent.core.facts import Process
+from agent.core.proxy import ProxySettings
 from agent.core.reasons import Reason
 from agent.sandbox.proxy import http2
-from tests.contract.test_linkerd2_proxy import REDIRECTED, host, load, started
+from tests.contract.test_linkerd2_proxy import REDIRECTED, STAND_IN, host, load, started
 from tests.contract.test_proxy_runtime import ready
-from tests.lab.child_proxies import ADDRESS, SETTINGS, Options, ProxyHost, RemoteRuntime
+from tests.lab.child_proxies import ADDRESS, CLIENT_ADDRESS, SETTINGS, Options, ProxyHost, RemoteRuntime
 from tests.lab.http2_peers import ANSWER, Application, Client, connected
 from tests.lab.proxy_clients import PORT, dial, listen
 
 __all__ = ["host"]
 
 WITHIN = 60.0  # seconds; the grace period is longer
-PATIENT = replace(SETTINGS, grace=600)
+PATIENT, HASTY = replace(SETTINGS, grace=600), replace(SETTINGS, grace=1)
 
 
 @contextlib.asynccontextmanager
-async def talking(host: ProxyHost) -> AsyncIterator[tuple[RemoteRuntime, Process, Application, Client]]:
-    """A client whose connection through the proxy has carried a request."""
+async def talking(
+    host: ProxyHost, settings: ProxySettings = PATIENT, *, outward: bool = False
+) -> AsyncIterator[tuple[RemoteRuntime, Process, Application, Client]]:
+    """A client whose connection through the proxy has carried a request. `outward`: out of the host."""
+    here, there, address = host.client, host.network, ADDRESS
+    if outward:
+        here, there, address = host.network, host.client, CLIENT_ADDRESS
     await load(host, REDIRECTED)
     app = Application()
-    listener = host.network.inside(partial(listen, ADDRESS, PORT))
+    listener = there.inside(partial(listen, address, PORT))
     async with (
         await asyncio.start_server(app.accept, sock=listener),
-        started(host, Options(PATIENT, host.binary)) as (runtime, process),
+        started(host, Options(settings, host.binary)) as (runtime, process),
     ):
         await ready(runtime, process)
-        async with asyncio.timeout(WITHIN), connected(dial(host.client, ADDRESS), f"{ADDRESS}:{PORT}") as client:
+        async with asyncio.timeout(WITHIN), connected(dial(here, address), f"{address}:{PORT}") as client:
             assert await client.answer(client.ask()) == ANSWER
             yield runtime, process, app, client
         await app.ended()
@@ -61,6 +69,42 @@ async def test_what_is_in_flight_is_answered_before_the_end(host: ProxyHost) -> 
         await client.closed.wait()
         assert client.last_streams[-1] == held
         assert (await runtime.wait(process)).reason is Reason.PROXY_STOPPED
+
+
+async def test_a_stream_that_outlives_grace_ends_with_its_connection(host: ProxyHost) -> None:
+    """And without a word: no RST_STREAM comes, and no other GOAWAY."""
+    await outlived(host, outward=False)
+
+
+async def outlived(host: ProxyHost, *, outward: bool) -> None:
+    async with talking(host, HASTY, outward=outward) as (runtime, process, app, client):
+        held = client.ask("/held")
+        await app.holds.wait()
+        await runtime.terminate(process)
+        with pytest.raises(ConnectionError):
+            await client.answer(held)
+        assert (len(client.last_streams), client.last_streams[-1], client.resets) == (2, held, [])
+        assert (await runtime.wait(process)).reason is Reason.PROXY_STOPPED
+        app.release.set()
+
+
+@STAND_IN
+async def test_what_the_host_opens_is_told_to_go_and_is_answered(host: ProxyHost) -> None:
+    """As what comes in."""
+    async with talking(host, outward=True) as (runtime, process, app, client):
+        held = client.ask("/held")
+        await runtime.terminate(process)
+        await client.told.wait()
+        app.release.set()
+        assert await client.answer(held) == ANSWER
+        await client.closed.wait()
+        assert client.last_streams[-1] == held
+        assert (await runtime.wait(process)).reason is Reason.PROXY_STOPPED
+
+
+@STAND_IN
+async def test_what_the_host_opens_and_outlives_grace_ends_with_its_connection(host: ProxyHost) -> None:
+    await outlived(host, outward=True)
 
 
 # the stand-in's own: where in the bytes it speaks up

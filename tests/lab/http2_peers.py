@@ -15,10 +15,10 @@ ANSWER = b"answered"
 
 
 class Application:
-    """Answers each request at once, and one for /held once `release` is set."""
+    """Answers each request at once, and one for /held once `release` is set. `holds`: one has come."""
 
     def __init__(self) -> None:
-        self.release = asyncio.Event()
+        self.release, self.holds = asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -49,6 +49,7 @@ class Application:
         spoken.send_headers(stream, [(":status", "200")])
         writer.write(spoken.data_to_send())
         if held:
+            self.holds.set()
             await self.release.wait()
         spoken.send_data(stream, ANSWER, end_stream=True)
         writer.write(spoken.data_to_send())
@@ -56,7 +57,7 @@ class Application:
 
 class Client:
     """One connection, which goes on after a GOAWAY, as the library does not. `last_streams`: what each GOAWAY has
-    named, in order."""
+    named, in order. `resets`: the streams that were reset."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, authority: str) -> None:
         self._reader, self._writer, self._authority = reader, writer, authority
@@ -65,6 +66,7 @@ class Client:
         self._ended: dict[int, asyncio.Event] = {}
         self._next = 1
         self.last_streams: list[int] = []
+        self.resets: list[int] = []
         self.told, self.closed = asyncio.Event(), asyncio.Event()
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(_SETTINGS))
 
@@ -102,13 +104,15 @@ class Client:
         elif kind == _GOAWAY:
             self.last_streams.append(int.from_bytes(payload[:4]))
             self.told.set()
+        elif kind == _RST_STREAM:
+            self.resets.append(stream)
         elif kind == _DATA:
             self._answers[stream] += payload
         if stream and flags & _END_STREAM:
             self._ended[stream].set()
 
 
-_DATA, _HEADERS, _SETTINGS, _PING, _GOAWAY = 0x0, 0x1, 0x4, 0x6, 0x7
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY = 0x0, 0x1, 0x3, 0x4, 0x6, 0x7
 _ACK = _END_STREAM = 0x1
 _END_HEADERS = 0x4
 

@@ -170,6 +170,9 @@ class Traffic:
                 ):
                     server[1].write(first)
                     await _Carried(client, server, first).until_over(self._draining)
+            except asyncio.CancelledError:  # at the end of grace, as the kernel closes what a process leaves
+                writer.transport.abort()
+                raise
             except BaseException:  # a connection that fails must not look like a normal end
                 if (accepted := writer.get_extra_info("socket")) is not None:  # else the client has gone
                     _reset(accepted)
