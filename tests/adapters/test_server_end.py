@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 
 from agent.adapters.http_server import Server
 from agent.host import serving
+from agent.sandbox.stage.pod import pod
 
+ROOT = Path(__file__).parents[2]
 STEPS = range(7)  # of the loop, from the client's connection to the end; at the last one it has long been accepted
 ASKED = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -44,6 +47,32 @@ async def test_a_client_of_the_agents_socket_is_not_left_without_an_end(steps: i
             with contextlib.suppress(BrokenPipeError):  # the first server has ended it
                 await asyncio.get_running_loop().sock_sendall(client, ASKED)
             assert await _ended(client)
+
+
+@pytest.mark.parametrize("steps", STEPS)
+async def test_a_client_of_a_server_of_the_sandbox_is_not_left_without_an_end(steps: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        place = free.getsockname()
+    with socket.socket() as client:
+        async with pod(*place):
+            client.connect(place)
+            await _steps(steps)
+        assert await _ended(client)
+
+
+PLAIN = re.compile(r"\.TCPSite\(|async with.* await asyncio\.start_\w+\(")
+
+
+def test_no_server_ends_in_the_plain_way() -> None:
+    """Which forgets clients; what is allowed is `closing(await asyncio.start_…`."""
+    found = [
+        f"{path}: {line.strip()}"
+        for folder in ("agent", "tests", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+        for line in path.read_text().splitlines()
+        if PLAIN.search(line) and "closing(" not in line and "re.compile" not in line
+    ]
+    assert found == []
 
 
 async def _steps(count: int) -> None:

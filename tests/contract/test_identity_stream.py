@@ -21,6 +21,7 @@ from agent.adapters.spire import SpireWorkloadApi, fetch_once
 from agent.core import identity
 from agent.core.facts import IdentityFact, Svid
 from agent.core.reasons import Fault, Reason
+from agent.host import serving
 from agent.loops.identity import IdentityLoop
 from agent.ports import Trouble
 from agent.sandbox.identity.ca import Authority, SvidMaterial
@@ -242,7 +243,7 @@ async def cutting(path: Path, inner: Path, let_through: int) -> AsyncIterator[No
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         relays.add(asyncio.create_task(relay(reader, writer)))
 
-    async with await asyncio.start_unix_server(accept, path):
+    async with serving.closing(await asyncio.start_unix_server(accept, path)):
         try:
             yield
         finally:

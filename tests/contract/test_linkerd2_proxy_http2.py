@@ -15,6 +15,7 @@ import pytest
 from agent.core.facts import Process
 from agent.core.proxy import ProxySettings
 from agent.core.reasons import Reason
+from agent.host import serving
 from agent.sandbox.proxy import http2
 from tests.contract.test_linkerd2_proxy import REDIRECTED, STAND_IN, host, load, started
 from tests.contract.test_proxy_runtime import ready
@@ -40,7 +41,7 @@ async def talking(
     app = Application()
     listener = there.inside(partial(listen, address, PORT))
     async with (
-        await asyncio.start_server(app.accept, sock=listener),
+        serving.closing(await asyncio.start_server(app.accept, sock=listener)),
         started(host, Options(settings, host.binary)) as (runtime, process),
     ):
         await ready(runtime, process)

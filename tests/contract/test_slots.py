@@ -21,6 +21,7 @@ from agent.core.facts import Level
 from agent.core.proxy import ProxySettings
 from agent.core.redirect import RedirectSpec, levels, nft, ruleset
 from agent.core.slots import NETWORKS, Place, Slot, places
+from agent.host.serving import closing
 from agent.privileged.redirect import specification
 from tests.contract.test_linkerd2_proxy import host
 from tests.lab.child_proxies import ADDRESS, ADDRESS6, SETTINGS, UID, ProxyHost, only_child
@@ -119,7 +120,7 @@ async def serving(two: Two) -> AsyncIterator[Application]:
     await add_addresses(two)
     app = Application()
     listener = two.host.network.inside(partial(listen, two.address, PORT))
-    async with await asyncio.start_server(app.accept, sock=listener):
+    async with closing(await asyncio.start_server(app.accept, sock=listener)):
         yield app
     await app.ended()
 

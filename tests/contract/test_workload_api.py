@@ -13,6 +13,7 @@ import pytest
 from agent.adapters.spire import SpireWorkloadApi, fetch_once
 from agent.core.facts import Svid
 from agent.core.reasons import Reason
+from agent.host import serving
 from agent.ports import Trouble, WorkloadApi
 from agent.sandbox.identity.ca import Authority, KeyType
 from agent.sandbox.identity.workload_api import Entry, WorkloadApiServer
@@ -273,5 +274,5 @@ async def test_a_server_of_something_else_has_failed(folder: Path) -> None:
         writer.close()
 
     path = folder / "agent.sock"
-    async with await asyncio.start_unix_server(answer, path), nothing_left():
+    async with serving.closing(await asyncio.start_unix_server(answer, path)), nothing_left():
         assert await reason(SpireWorkloadApi(str(path))) is Reason.WORKLOAD_API_FAILED

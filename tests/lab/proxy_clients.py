@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from agent.core import proxy
+from agent.host import serving
 from agent.sandbox.proxy import transport_header
 from tests.lab.child_proxies import ADDRESS, ProxyHost, Space
 
@@ -53,7 +54,8 @@ async def listening(space: Space, *addresses: str) -> AsyncIterator[None]:
         stack.push_async_callback(app.ended)
         for address in addresses:
             listener = space.inside(partial(listen, address, PORT))
-            await stack.enter_async_context(await asyncio.start_server(app.accept, sock=listener))
+            made = await asyncio.start_server(app.accept, sock=listener)
+            await stack.enter_async_context(serving.closing(made))
         yield
 
 

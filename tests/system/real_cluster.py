@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from agent.host import serving
 from agent.sandbox.api.schema import EXTERNAL_WORKLOAD_CRD
 from agent.sandbox.proxy import controllers
 from agent.sandbox.stage import network
@@ -144,7 +145,7 @@ def _reachable(space: netns.Namespace, port: int) -> Iterator[None]:
         server = await asyncio.start_server(partial(_forward, port), sock=listener)
         entered.set()
         await end.wait()
-        server.close()
+        await serving.close(server)
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), name="to the API server")
     thread.start()

@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from agent.host.serving import close
 from agent.sandbox.proxy.settings import Address, Invalid, Settings, parse
 
 EXIT_REFUSED, EXIT_FAILED, EXIT_PANICKED = 64, 1, 101
@@ -121,7 +122,7 @@ class StandIn:
             misbehaving.cancel()
             asking.cancel()
             log("Received shutdown signal")
-            admin.close()
+            await close(admin)
             await self._end(serving)
             following.cancel()
             serving.cancel()

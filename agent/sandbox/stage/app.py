@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
+from agent.sandbox.http_server import served
+
 SLOWEST = 60.0
 
 
@@ -37,12 +39,8 @@ async def _serve(listen: Sequence[tuple[str, int]]) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     app = web.Application()
     app.add_routes([web.get("/slow", _slow), web.get("/{path:.*}", _hello)])
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    for address, port in listen:
-        await web.TCPSite(runner, address, port, reuse_address=True).start()
-    await stop.wait()
-    await runner.cleanup()
+    async with served(app, *listen, ends_within=1.0):
+        await stop.wait()
 
 
 def listener(text: str) -> tuple[str, int]:

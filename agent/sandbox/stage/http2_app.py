@@ -14,6 +14,7 @@ from h2.connection import H2Connection
 from h2.events import RequestReceived, StreamReset
 from h2.exceptions import ProtocolError
 
+from agent.host import serving
 from agent.sandbox.stage.app import listener
 
 ANSWER = b"hello from the application"
@@ -81,7 +82,7 @@ async def _serve(listen: Sequence[tuple[str, int]]) -> None:
     servers = [await asyncio.start_server(accepted, address, port) for address, port in listen]
     await stop.wait()
     for server in servers:
-        server.close()
+        await serving.close(server)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from agent.sandbox.http_server import served
+
 
 @contextlib.asynccontextmanager
 async def pod(address: str, port: int) -> AsyncIterator[None]:
@@ -13,10 +15,5 @@ async def pod(address: str, port: int) -> AsyncIterator[None]:
 
     app = web.Application()
     app.add_routes([web.get("/", hello)])
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, address, port).start()
-    try:
+    async with served(app, (address, port), ends_within=60.0):
         yield
-    finally:
-        await runner.cleanup()

@@ -10,7 +10,7 @@ from typing import Any
 from agent import __version__
 from agent.core.doctor.check import Result
 from agent.core.reasons import Reason
-from agent.host import Host
+from agent.host import Host, serving
 from tests.offline.doctor.conftest import examined, patient
 from tests.offline.test_preflight import VERSION, binary
 
@@ -31,7 +31,7 @@ async def answering(host: Path, **status: Any) -> AsyncIterator[None]:
     path = Host(host).socket
     path.parent.mkdir(parents=True)
     server = await asyncio.start_unix_server(serve, path)
-    async with server:
+    async with serving.closing(server):
         yield
 
 
@@ -56,7 +56,7 @@ async def test_an_agent_that_hangs_is_unknown(root: None, host: Path) -> None:
 
     path = Host(host).socket
     path.parent.mkdir(parents=True)
-    async with patient(host), await asyncio.start_unix_server(deaf, path):
+    async with patient(host), serving.closing(await asyncio.start_unix_server(deaf, path)):
         found = await examined(host, "agent", each=1.0)
         assert found["agent"].outcome.result is Result.UNKNOWN
 
