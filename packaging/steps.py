@@ -42,7 +42,7 @@ def program(main: Callable[[list[str]], None]) -> None:
 
 
 def say(text: str) -> None:
-    print(text, flush=True)
+    print(f"{text}\n", end="", flush=True)  # in one piece: other threads say something too
 
 
 def cache() -> Path:
@@ -65,7 +65,7 @@ def run(
     say(f"{doing} …")
     with tempfile.TemporaryFile() as log:
         try:
-            code = _watched(argv, log, {**(os.environ if env is None else env)}, cwd)
+            code = _watched(failing, argv, log, {**(os.environ if env is None else env)}, cwd)
         except OSError as error:
             raise Trouble(f"cannot {failing}: {error}", way_out) from error
         if code != 0:
@@ -73,7 +73,7 @@ def run(
             raise Trouble(f"cannot {failing}: {Path(argv[0]).name} exited {code}", way_out, FAILED)
 
 
-def _watched(argv: Sequence[str], log: IO[bytes], env: Mapping[str, str], cwd: Path | None) -> int:
+def _watched(what: str, argv: Sequence[str], log: IO[bytes], env: Mapping[str, str], cwd: Path | None) -> int:
     started = time.monotonic()
     child = subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=env, cwd=cwd
@@ -83,16 +83,17 @@ def _watched(argv: Sequence[str], log: IO[bytes], env: Mapping[str, str], cwd: P
             try:
                 return child.wait(_HEARTBEAT)
             except subprocess.TimeoutExpired:
-                _tell_alive(time.monotonic() - started, _tail(log, 1))
+                _tell_alive(what, time.monotonic() - started, _tail(log, 1))
     finally:
         if child.poll() is None:
             child.terminate()
             child.wait()
 
 
-def _tell_alive(elapsed: float, last: list[str]) -> None:
+def _tell_alive(what: str, elapsed: float, last: list[str]) -> None:
+    """Several steps may go on at once."""
     minutes, seconds = divmod(round(elapsed), 60)
-    say(f"  … {minutes} min {seconds:02d} s: {last[0][:90] if last else 'at work'}")
+    say(f"  … {what}, {minutes} min {seconds:02d} s: {last[0][:90] if last else 'at work'}")
 
 
 def _tail(log: IO[bytes], lines: int) -> list[str]:
