@@ -13,10 +13,11 @@ LOCK := $(USE)/uv pip compile --quiet --universal --python-version 3.11 \
 
 help:
 	@echo 'make sandbox             watch a host join a mesh, all on this machine (root; ARGS=--check: in one go)'
-	@echo 'make test                every test, on the real parts too (ARGS="tests/core -x": handed to pytest)'
-	@echo 'make bench               how fast a death reaches the API server, what a host writes, what the redirect costs,'
-	@echo '                         what the death and the replacement of a proxy, what the agent costs at rest and an operator by looking at it, and how long a host'
-	@echo '                         takes to enrol and to join'
+	@echo 'make test                every test, on the real parts too (root; ARGS="tests/core -x": handed to pytest;'
+	@echo '                         ARGS=--no-real: without the parts, which the first run builds in up to half an hour)'
+	@echo 'make bench               measures how fast a death reaches the API server; what a host writes; what the redirect,'
+	@echo '                         the death and the replacement of a proxy, the agent at rest and a look at it cost; and'
+	@echo '                         how long a host takes to enrol and to join'
 	@echo 'make bench-fleet         what a fleet of 1,000 and of 5,000 hosts costs, and how fast a death is noticed'
 	@echo '                         (ARGS="--part handover": a part; docs/scale.md has them)'
 	@echo 'make check               the quick ones: ruff, mypy, the import contracts, the house tests'
