@@ -109,9 +109,9 @@ class UnitProxy:
         which may not have lived long enough to be seen."""
         if (fault := await self._recorded()) is not None:
             return gate_record.awaited(fault)
-        end = crashes.read_end(await self._read(self._ended)) if self._ended else None
-        if end is not None and end[1] != crashes.SUCCESS:
-            return ended_fault(*end[1:])
+        ends = crashes.read_ends(await self._read(self._ended)) if self._ended else []
+        if ends and ends[-1][1] != crashes.SUCCESS:
+            return ended_fault(*ends[-1][1:])
         return Fault(Reason.PROXY_STARTING, "its unit has not come to start it yet")
 
     async def _recorded(self) -> Fault | None:

@@ -1,5 +1,7 @@
 """How many starts of the proxy in a row have failed. Law: the built-in types alone, as `core.prepared`."""
 
+from collections.abc import Iterable
+
 STEADY = 600.0  # a proxy that ran this long, in seconds, did not fail to start: the count is reset
 AT_ONCE = 10.0  # one that ends well before this was not asked to by anybody
 SUCCESS = "success"  # $SERVICE_RESULT of an end that is no failure
@@ -27,6 +29,15 @@ def crashes_now(before: int, result: str, uptime: float, status: str = "") -> in
     return before + 1
 
 
+def counted(before: int, began: float, ends: Iterable[End]) -> int:
+    """`before`: as counted by the last start that came to count; `began`: when, in seconds since boot. Each end
+    after another is that of a start which was ended before it counted."""
+    for at, result, _, status in ends:
+        if at > began:
+            before, began = crashes_now(before, result, at - began, status), at
+    return before
+
+
 def written(crashes: int, began: float) -> str:
     """`began`: seconds since boot."""
     return f"{crashes} {began:.6f}\n"
@@ -39,6 +50,11 @@ def read(text: str) -> tuple[int, float] | None:
         return int(crashes), float(began)
     except ValueError:
         return None
+
+
+def read_ends(text: str) -> list[End]:
+    """The last ones, the newest last."""
+    return [end for line in text.splitlines() if (end := read_end(line)) is not None]
 
 
 def read_end(text: str) -> End | None:

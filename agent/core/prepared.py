@@ -10,7 +10,7 @@ FOLDER = "run/fairlead-prepared"
 SLOT = "run/fairlead-slot"  # the record of the slot that the redirect names; absent: main
 PLAN = "plan"
 ASKED = "asked"  # the privileged helper was asked to stop the proxy: its next end is no crash
-ENDED = "ended"  # how the proxy has ended, for the next start
+ENDED = "ended"  # how the proxy has ended, for the next start: a line for each of the last ends
 STOPPED = "success killed TERM"  # so it is recorded where it was asked for
 ARMED = "armed"  # the process for which the redirect was last set to ON
 ON = "on.json"
@@ -23,6 +23,8 @@ STARTING = "fairlead-start"
 # Of one that is about to become the proxy: systemd's, the interpreter's, the start program's.
 _NOT_YET = ("(", "python", STARTING)
 
+_ENDS = 12  # before the newest: the pause does not grow after as many
+_FASTEST = 10.0  # seconds
 _FORM = "3"  # of a plan; a reader of another version finds none
 _ABSENT = "-"
 Identity = str  # device, inode, time of the last change of the content in ns, size; or that there is no such file
@@ -114,6 +116,17 @@ def _pairs(fields: Sequence[str]) -> tuple[list[tuple[str, str]], Sequence[str]]
 
 
 # records --------------------------------------------------------------------------------------------
+
+
+def with_end(before: str, end: str) -> str:
+    """The record of the ends, and this one."""
+    return "".join(f"{line}\n" for line in (*before.splitlines()[-_ENDS:], end))
+
+
+def too_often(ends: str) -> bool:
+    """The start program does not come to delay the starts: it needs a minute for as many ends that are crashes."""
+    times = [line.split()[0] for line in ends.splitlines()]
+    return len(times) > _ENDS and float(times[-1]) - float(times[0]) < _FASTEST
 
 
 def armed(pid: int, start_ticks: int, at: float) -> str:

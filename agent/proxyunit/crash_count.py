@@ -16,13 +16,9 @@ MOST = 4096  # bytes of each
 
 
 def counted(folder: Path, ended: Path) -> int:
-    """That end among them which has just been. An end from before the last start was counted then."""
+    """Those among them which have ended since. An end from before the last start was counted then."""
     before, began = _recorded(folder)
-    end = ended_as(ended)
-    if end is None or began is None or end[0] <= began:
-        return before
-    at, result, _, status = end
-    return crashes.crashes_now(before, result, at - began, status)
+    return before if began is None else crashes.counted(before, began, _ends(ended))
 
 
 def begin(folder: Path, count: int) -> None:
@@ -31,11 +27,15 @@ def begin(folder: Path, count: int) -> None:
 
 
 def ended_as(path: Path) -> crashes.End | None:
-    """None: it is not known."""
+    """The last one. None: it is not known."""
+    return next(reversed(_ends(path)), None)
+
+
+def _ends(path: Path) -> list[crashes.End]:
     try:
-        return crashes.read_end(reading.text(path, MOST))
+        return crashes.read_ends(reading.text(path, MOST))
     except OSError:
-        return None
+        return []
 
 
 def _recorded(folder: Path) -> tuple[int, float | None]:

@@ -124,6 +124,14 @@ def _run(program: str, *arguments: str) -> bool:
     return os.waitpid(pid, 0)[1] == 0
 
 
+def recorded(prefix: str, name: str) -> str:
+    """ "": there is no such record."""
+    try:
+        return _read(os.path.join(folder(prefix), name))
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
 def record(prefix: str, name: str, text: str) -> None:
     """Replace a record at once. What cannot be written does not keep the proxy from its policy or its start."""
     path = os.path.join(folder(prefix), name)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.contract.unit_fixtures import clean_machine as clean_machine
 from tests.contract.unit_fixtures import client_network as client_network
-from tests.lab import netns, unit_machine
+from tests.lab import installed, netns, unit_machine
 from tests.lab.machine import Machine
 from tests.lab.proxy_neighbours import ADDRESS, DIRECT, PROXIED, RESET
 from tests.lab.unit_machine import BINARY, PROXY, UID, dial, dialling, dialling_out, helper, levels, pid, started
@@ -140,6 +140,30 @@ def test_a_start_that_is_killed_while_it_waits_is_followed_by_another(machine: M
     machine.wait_for(PROXY)
     assert crashes(machine) == 1
     assert levels(machine) == ("on", "on")
+
+
+@pytest.mark.parametrize("broken", ["absent", "without its libraries"])
+def test_an_interpreter_that_cannot_begin_is_tried_again_after_a_pause(machine: Machine, broken: str) -> None:
+    """Neither the start program nor what follows an end can pause then. Once it is repaired, the proxy returns."""
+    number = started(machine)
+    python = machine.path(installed.PYTHON)
+    whole = python.rename(python.with_name("whole"))
+    try:
+        if broken != "absent":
+            python.write_text("#!/bin/sh\nexit 127\n")
+            python.chmod(0o755)
+        machine.kill(number)
+        for _ in range(2):
+            machine.wait_until(lambda: pauses(machine), "the unit pauses")
+            machine.wait_until(lambda: not pauses(machine), "it tries again")
+    finally:
+        whole.rename(python)
+    machine.wait_for(PROXY)
+    assert pid(machine) not in (0, number) and levels(machine) == ("on", "on")
+
+
+def pauses(machine: Machine) -> bool:
+    return "sleep 1" in machine.try_run("systemctl", "status", PROXY).stdout
 
 
 def test_after_run_is_emptied_a_proxy_returns_by_the_tested_path_and_the_next_by_what_that_prepared(

@@ -1,7 +1,15 @@
 import pytest
 
-from agent.core import crashes
-from agent.core.proxy_end import ended_fault, exit_fault, lost_a_worker, may_lose_workers, oom_kills, unit_fault
+from agent.core import crashes, prepared
+from agent.core.proxy_end import (
+    CRASHES,
+    ended_fault,
+    exit_fault,
+    lost_a_worker,
+    may_lose_workers,
+    oom_kills,
+    unit_fault,
+)
 from agent.core.reasons import Reason
 
 
@@ -74,6 +82,36 @@ def test_a_control_group_without_the_counter_killed_nothing() -> None:
 )
 def test_crashes_in_a_row(before: int, result: str, status: str, uptime: float, now: int) -> None:
     assert crashes.crashes_now(before, result, uptime, status) == now
+
+
+KILL, STOP, STEADY = "signal killed KILL", prepared.STOPPED, 100.0 + crashes.STEADY
+
+
+@pytest.mark.parametrize(
+    ("ends", "now"),
+    [
+        ("", 3),
+        (f"99.0 {KILL}", 3),  # counted by the last start
+        (f"101.0 {KILL}", 4),
+        (
+            f"99.0 {KILL}\n101.0 {KILL}\n101.2 {KILL}\n101.4 {KILL}",
+            6,
+        ),  # two starts were killed before they counted
+        (f"101.0 {KILL}\n101.2 {STOP}\n101.4 {KILL}", 1),
+        (f"101.0 {KILL}\nnonsense\n{STEADY + 2} {KILL}", 0),
+    ],
+)
+def test_each_end_since_the_last_start_that_counted_counts(ends: str, now: int) -> None:
+    assert crashes.counted(3, 100.0, crashes.read_ends(ends)) == now
+
+
+def test_the_record_of_the_ends_is_bounded_and_enough_for_the_longest_pause() -> None:
+    record = ""
+    for at in range(100):
+        record = prepared.with_end(record, f"{at}.0 {KILL}")
+    ends = crashes.read_ends(record)
+    assert len(ends) < 20 and ends[-1] == (99.0, "signal", "killed", "KILL")
+    assert CRASHES.delay(crashes.counted(0, 50.0, ends) - 2, 0.0) == CRASHES.most / 2
 
 
 def test_the_count_is_a_whole_record_or_none() -> None:

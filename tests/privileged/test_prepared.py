@@ -86,7 +86,8 @@ def test_after_an_apply_the_policy_and_the_redirect_are_set_by_the_prepared_rule
         assert armed(served) == "the proxy is ready: the redirect is ON (prepared)\n"
         assert levels(served) == ON
     folder = Paths(served.prefix).prepared
-    assert (folder / forms.ENDED).read_text().split()[1:] == ["signal", "killed", "KILL"]
+    ends = (folder / forms.ENDED).read_text().splitlines()
+    assert [end.split()[1:] for end in ends] == [["signal", "killed", "KILL"]] * 2
     pid, _, _ = forms.read_armed((folder / forms.ARMED).read_text()) or (0, 0, 0)
     assert pid == os.getpid()
 

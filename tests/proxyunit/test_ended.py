@@ -1,5 +1,6 @@
 """What root records of the end of a proxy, and whether it counts as a crash at the next start."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,32 @@ def test_a_stop_says_nothing_of_the_next_proxy(prefix: Path, monkeypatch: pytest
 def test_how_a_stop_is_recorded_can_be_read(prefix: Path) -> None:
     end = crashes.read_end(f"7.5 {prepared.STOPPED}\n")
     assert end == (7.5, "success", "killed", "TERM")
+
+
+@pytest.mark.parametrize(("every", "pauses"), [(0.1, 1), (0.7, 1), (1.0, 0), (60.0, 0)])
+def test_ends_that_no_start_delays_are_followed_by_a_pause(
+    prefix: Path, monkeypatch: pytest.MonkeyPatch, every: float, pauses: int
+) -> None:
+    """A start program that is killed before it counts, or cannot be loaded."""
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    record = Host(prefix).prepared / prepared.ENDED
+    for number in range(20, 0, -1):
+        ends = record.read_text() if record.exists() else ""
+        record.write_text(prepared.with_end(ends, f"{now - number * every} signal killed KILL"))
+    counted_after(prefix, monkeypatch, "signal killed KILL")
+    assert len(slept) == pauses
+
+
+def test_an_end_after_a_few_others_has_no_pause(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", pytest.fail)
+    for _ in range(12):
+        counted_after(prefix, monkeypatch, "signal killed KILL")
+
+
+def test_what_is_not_done_is_told_from_a_program_that_cannot_begin(
+    prefix: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "tested_path", lambda _prefix, _words: 1)
+    assert ended.main(str(prefix)) == 69

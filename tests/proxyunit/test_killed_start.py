@@ -12,7 +12,7 @@ import pytest
 from agent.core import prepared as forms
 from agent.core.crashes import written
 from agent.host import Host
-from agent.proxyunit import crash_count
+from agent.proxyunit import crash_count, ended, prepared
 from agent.sandbox.identity.workload_api import Entry
 from tests.proxyunit.test_at_once import ID, PROXY, ROOT, leave, plan, program, served, started
 from tests.proxyunit.test_at_once import host as host
@@ -31,20 +31,24 @@ sys.exit(start.main(sys.argv[1]))
 """
 
 # Where, how many starts in a row have crashed before it, and how many are counted then; from the second on there
-# is a pause. One that is killed before it counts leaves the record of its own end alone: two ends are one.
+# is a pause.
 MOMENTS = [
     pytest.param("agent.proxyunit.crash_count.counted", 0, 1, id="before it counts"),
     pytest.param("agent.adapters.grpc_client.blocking.first", 0, 1, id="while it asks the Workload API"),
     pytest.param("os.execve", 0, 1, id="before it becomes the proxy"),
-    pytest.param("agent.proxyunit.crash_count.counted", 1, 1, id="before it counts, after a crash"),
+    pytest.param("agent.proxyunit.crash_count.counted", 1, 2, id="before it counts, after a crash"),
     pytest.param("time.sleep", 2, 3, id="in the pause"),
 ]
 
 
 def end_of_the_unit(host: Path) -> None:
     """As root writes it, by ExecStopPost."""
-    now = time.clock_gettime(time.CLOCK_BOOTTIME)
-    (Host(host).prepared / forms.ENDED).write_text(f"{now:.6f} signal killed KILL\n")
+    how = {"SERVICE_RESULT": "signal", "EXIT_CODE": "killed", "EXIT_STATUS": "KILL"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepared, "tested_path", lambda _prefix, _words: 0)
+        for name, value in how.items():
+            patch.setenv(name, value)
+        assert ended.main(str(host)) == 0
 
 
 def crashed(host: Path, times: int) -> None:
@@ -92,3 +96,13 @@ async def test_the_next_start_works_and_has_counted_the_kill_once(
     else:
         assert said[:2] == [f"usable: {ID} (prepared)", "linkerd2-proxy"]
         assert counted(host) == 1, "once, however often it is looked at"
+
+
+async def test_starts_that_are_killed_in_a_row_before_they_count_are_all_counted(root: None, host: Path) -> None:
+    async with served(host, Entry(ID)) as pem:
+        leave(host, plan(host, pem, binary=program(host)))
+        crashed(host, 0)
+        for times in (1, 2, 3):
+            await killed(host, "agent.proxyunit.crash_count.counted")
+            assert counted(host) == times
+        assert await started(host) == ["tested"]

@@ -198,7 +198,7 @@ def test_systemd_alone_restarts_the_proxy_and_its_gate_holds_no_boot() -> None:
     assert service["SuccessExitStatus"] == service["RestartPreventExitStatus"] == str(CLOSED_AT_BOOT)
     assert service["ExecStartPost"].startswith("-+") and service["ExecStartPost"].endswith("proxyunit.arm")
     after = [line for line in (UNITS / PROXY).read_text().splitlines() if line.startswith("ExecStopPost=")]
-    assert len(after) == 1 and after[0].startswith("ExecStopPost=+") and after[0].endswith("proxyunit.ended")
+    assert len(after) == 1 and after[0].startswith("ExecStopPost=+") and "proxyunit.ended" in after[0]
 
 
 def test_who_wants_the_mesh_waits_for_it_and_starts_either_way() -> None:
