@@ -25,6 +25,7 @@ OUTSIDE = ("198.51.100.1", 80)  # who is reached through the proxy: the client, 
 DIRECT, PROXIED, RESET, SILENT = "direct", "proxied", "reset", "silent"  # what a client gets
 TOKEN = "nobody's"
 SOCKET = "/run/spire/api.sock"
+CLIENT_SVID = "/run/spire/client.pem"  # key and certificate of a meshed client
 NEXT_ROOT = "/run/spire/next.pem"  # after SIGHUP to the Workload API, which then has two roots
 
 
@@ -34,7 +35,8 @@ async def _workload_api() -> None:
 
     # The authority lives here: what trusts it is written by who holds its key.
     authority = Authority(TRUST_DOMAIN)
-    _trust(authority.pem)
+    client = authority.svid(f"spiffe://{TRUST_DOMAIN}/client", 3600)
+    _trust(authority.pem, client.key_pem + client.cert_pem)
     running = asyncio.get_running_loop()
     entries = {uid: (Entry(IDENTITY),) for uid in (installed.USERS["fairlead-proxy"], installed.USERS["fairlead"])}
     async with WorkloadApiServer(Path(SOCKET), authority, entries, ttl=3600.0) as server:
@@ -51,9 +53,10 @@ async def _workload_api() -> None:
         await asyncio.Event().wait()
 
 
-def _trust(pem: str) -> None:
+def _trust(pem: str, client: str) -> None:
     Path("/etc/fairlead/trust-anchors.pem").write_text(pem)
     Path(SOCKET).parent.mkdir(exist_ok=True)
+    Path(CLIENT_SVID).write_text(client)
 
 
 async def _cluster() -> None:
