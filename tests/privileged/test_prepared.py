@@ -155,6 +155,14 @@ def renew_anchors(host: Host) -> None:
     (host.prefix / "anchors.pem").write_text(text)
 
 
+def outdate(host: Host) -> None:
+    """As an upgrade of the package: the files of the version before are gone."""
+    path = Paths(host.prefix).prepared / forms.PLAN
+    found = path.read_text()
+    assert str(REPOSITORY) in found
+    path.write_text(found.replace(f"{REPOSITORY}/agent/", f"{REPOSITORY}/before/"))
+
+
 def spoil(host: Host) -> None:
     (Paths(host.prefix).prepared / forms.PLAN).chmod(0o666)
 
@@ -183,6 +191,27 @@ def test_anything_unusual_takes_the_tested_path(served: Host, change: Callable[[
     assert armed(served) == "tested arm\n"
     assert ended(served) == "tested failed\n"
     assert rules(served) == before
+
+
+@pytest.mark.parametrize("change", [edit, renew_anchors, cut, outdate], ids=lambda change: change.__name__)
+def test_the_next_look_at_the_rules_prepares_again_what_holds_no_longer(
+    served: Host, change: Callable[[Host], object]
+) -> None:
+    change(served)
+    assert plan(served) is None
+    assert levels(served) == ON
+    assert plan(served) is not None
+    assert ended(served) == f"{PREPARED_END} (prepared)\n"
+
+
+@pytest.mark.parametrize("change", [suspend, on_trial, leave, spoil], ids=lambda change: change.__name__)
+def test_but_nothing_where_the_agent_may_not_set_these_rules(
+    served: Host, change: Callable[[Host], object]
+) -> None:
+    change(served)
+    for _ in range(2):
+        levels(served)
+        assert plan(served) is None
 
 
 def test_the_tested_path_closes_what_another_program_has_flushed(served: Host) -> None:

@@ -8,6 +8,7 @@ checkout, by an interpreter that no upgrade of the package touches.
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import ssl
 import sysconfig
@@ -79,10 +80,11 @@ WantedBy=multi-user.target
 
 @dataclass
 class Mesh:
-    """`folder`: where the Workload API's socket is."""
+    """`folder`: where the Workload API's socket is. `addresses`: of the host's workload."""
 
     space: netns.Namespace
     folder: Path
+    addresses: tuple[str, ...] = network.FIRST.addresses
     _entered: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -107,7 +109,7 @@ class Mesh:
 
     async def _stand(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        self.api.create(scene.external_workload(NAME, network.FIRST.addresses))
+        self.api.create(scene.external_workload(NAME, self.addresses))
         self.api.create(scene.lease(NAME))
         self.api.create(scene.external_workload("db-2", network.SECOND.addresses))
         ready = {"conditions": [{"type": "Ready", "status": "True", "reason": "HostReady"}]}
@@ -206,7 +208,7 @@ class Mesh:
 
 
 @contextmanager
-def beside(suite: str) -> Iterator[tuple[Machine, Mesh]]:
+def beside(suite: str, addresses: tuple[str, ...] = network.FIRST.addresses) -> Iterator[tuple[Machine, Mesh]]:
     """A machine that has never seen fairlead, not yet booted, and the mesh that it is to become a member of."""
     with tempfile.TemporaryDirectory(prefix="fairlead-spire-") as folder, netns.namespace() as space:
         Path(folder).chmod(0o755)
@@ -222,7 +224,7 @@ def beside(suite: str) -> Iterator[tuple[Machine, Mesh]]:
             # The cluster is there before the wire, and outlives it.
             for address in (CLUSTER, OTHER):
                 space.ip(f"addr add {address}/32 dev lo")
-            with Mesh(space, Path(folder)).standing() as mesh, machine.powered():
+            with Mesh(space, Path(folder), addresses).standing() as mesh, machine.powered():
                 yield machine, mesh
 
 
@@ -232,7 +234,7 @@ def admit(machine: Machine, mesh: Mesh) -> None:
     machine.write("/etc/fairlead/anchors.pem", mesh.authority.pem)
     machine.write("/etc/fairlead/api-ca.pem", mesh.authority.pem)
     text = scene.configuration(NAME, network.FIRST, Path(CONFIG).parent, Path(_SPIRE) / "api.sock")
-    machine.write(CONFIG, text)
+    machine.write(CONFIG, text.replace(json.dumps(network.FIRST.addresses), json.dumps(mesh.addresses)))
     install_proxy(machine)
 
 

@@ -173,12 +173,4 @@ def _sources(prefix: Path, binary: str, nft_program: str) -> Iterator[tuple[str,
         *(*_USERS, Path(wanted_rules.__file__)),
     )
     for path in dict.fromkeys(paths):
-        yield str(path), _identity(path)
-
-
-def _identity(path: Path) -> prepared.Identity:
-    try:
-        found = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return prepared.absent()
-    return prepared.identity(found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
+        yield str(path), files.identity(path)

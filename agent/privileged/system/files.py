@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from agent.core import prepared
 from agent.host import Host, reading
 from agent.privileged import Refusal
 
@@ -60,6 +61,15 @@ def remove(path: Path) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise Refusal(f"cannot remove {path}: {error.strerror}") from None
+
+
+def identity(path: Path) -> prepared.Identity:
+    """Of the file that a link leads to, which holds until its content is another."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return prepared.absent()
+    return prepared.identity(found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
 
 
 @contextmanager
