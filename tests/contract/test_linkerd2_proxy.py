@@ -204,26 +204,6 @@ async def test_without_connection_tracking_every_connection_is_refused(host: Pro
         await host.until_logged("No such file or directory")
 
 
-# outbound: the real one asks its control plane first, and there is none here
-
-STAND_IN = pytest.mark.parametrize("host", PROXIES[:1], indirect=True)
-
-
-@STAND_IN
-async def test_outbound_bytes_reach_their_original_destination(host: ProxyHost) -> None:
-    async with serving(host), listening(host.client, CLIENT_ADDRESS):
-        answer = await ask(dial(host.network, CLIENT_ADDRESS), b"\x00hello")
-        assert answer == f"{ADDRESS}\n".encode() + b"\x00helloend"
-        counted = 'tcp_open_total{direction="outbound",peer="src",target_addr="192.0.2.8:8080"'
-        assert counted in (await page(host, "/metrics"))[1]
-
-
-@STAND_IN
-async def test_a_program_that_dials_the_outbound_port_itself_is_refused(host: ProxyHost) -> None:
-    async with serving(host):
-        assert await refused(host.network, "127.0.0.1", proxy.OUTBOUND_PORT, b"\x00hello")
-
-
 # certificate
 
 
@@ -307,21 +287,6 @@ async def test_the_grace_period_ends_what_does_not_end(host: ProxyHost, settings
         streams(dial(host.client, ADDRESS)) as (reader, writer),
     ):
         await flows(writer, reader, b"\x00one\n")
-        await runtime.terminate(process)
-        await until(runtime, process, lambda reading: reading.live is False)
-        await flows(writer, reader, b"two\n")
-        assert await reader.read() == b""
-        assert (await runtime.wait(process)).reason is Reason.PROXY_STOPPED
-
-
-@STAND_IN
-async def test_the_grace_period_ends_what_the_host_has_opened(host: ProxyHost) -> None:
-    async with (
-        listening(host.client, CLIENT_ADDRESS),
-        serving(host, OPAQUE) as (runtime, process),
-        streams(dial(host.network, CLIENT_ADDRESS)) as (reader, writer),
-    ):
-        await flows(writer, reader, b"one\n")
         await runtime.terminate(process)
         await until(runtime, process, lambda reading: reading.live is False)
         await flows(writer, reader, b"two\n")

@@ -17,7 +17,7 @@ from agent.core.proxy import ProxySettings
 from agent.core.reasons import Reason
 from agent.host import serving
 from agent.sandbox.proxy import http2
-from tests.contract.test_linkerd2_proxy import REDIRECTED, STAND_IN, host, load, started
+from tests.contract.test_linkerd2_proxy import REDIRECTED, host, load, started
 from tests.contract.test_proxy_runtime import ready
 from tests.lab.child_proxies import ADDRESS, CLIENT_ADDRESS, SETTINGS, Options, ProxyHost, RemoteRuntime
 from tests.lab.http2_peers import ANSWER, Application, Client, connected
@@ -60,7 +60,11 @@ async def test_an_idle_connection_is_told_to_go_and_the_process_ends(host: Proxy
 
 
 async def test_what_is_in_flight_is_answered_before_the_end(host: ProxyHost) -> None:
-    async with talking(host) as (runtime, process, app, client):
+    await in_flight_is_answered(host, PATIENT)
+
+
+async def in_flight_is_answered(host: ProxyHost, settings: ProxySettings, *, outward: bool = False) -> None:
+    async with talking(host, settings, outward=outward) as (runtime, process, app, client):
         held = client.ask("/held")
         await runtime.terminate(process)
         await client.told.wait()
@@ -74,11 +78,11 @@ async def test_what_is_in_flight_is_answered_before_the_end(host: ProxyHost) -> 
 
 async def test_a_stream_that_outlives_grace_ends_with_its_connection(host: ProxyHost) -> None:
     """And without a word: no RST_STREAM comes, and no other GOAWAY."""
-    await outlived(host, outward=False)
+    await outlived(host, HASTY)
 
 
-async def outlived(host: ProxyHost, *, outward: bool) -> None:
-    async with talking(host, HASTY, outward=outward) as (runtime, process, app, client):
+async def outlived(host: ProxyHost, settings: ProxySettings, *, outward: bool = False) -> None:
+    async with talking(host, settings, outward=outward) as (runtime, process, app, client):
         held = client.ask("/held")
         await app.holds.wait()
         await runtime.terminate(process)
@@ -87,25 +91,6 @@ async def outlived(host: ProxyHost, *, outward: bool) -> None:
         assert (len(client.last_streams), client.last_streams[-1], client.resets) == (2, held, [])
         assert (await runtime.wait(process)).reason is Reason.PROXY_STOPPED
         app.release.set()
-
-
-@STAND_IN
-async def test_what_the_host_opens_is_told_to_go_and_is_answered(host: ProxyHost) -> None:
-    """As what comes in."""
-    async with talking(host, outward=True) as (runtime, process, app, client):
-        held = client.ask("/held")
-        await runtime.terminate(process)
-        await client.told.wait()
-        app.release.set()
-        assert await client.answer(held) == ANSWER
-        await client.closed.wait()
-        assert client.last_streams[-1] == held
-        assert (await runtime.wait(process)).reason is Reason.PROXY_STOPPED
-
-
-@STAND_IN
-async def test_what_the_host_opens_and_outlives_grace_ends_with_its_connection(host: ProxyHost) -> None:
-    await outlived(host, outward=True)
 
 
 # the stand-in's own: where in the bytes it speaks up

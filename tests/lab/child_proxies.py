@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -57,6 +57,9 @@ SETTINGS = ProxySettings(
     destination="127.0.0.1:1",
     policy="127.0.0.1:1",
 )
+
+# They allow every client, and have no policy for what goes out. Not on loopback, where the proxy speaks no TLS.
+CONTROLLED = replace(SETTINGS, destination=f"{ADDRESS}:8086", policy=f"{ADDRESS}:8090")
 
 _NETWORK = f"""\
 link set lo up
@@ -122,10 +125,12 @@ class Space(netns.Namespace):
 
 
 class ProxyHost:
-    """`binary`: a real linkerd2-proxy in the stand-in's place. `ttl`: seconds that an SVID lives."""
+    """`binary`: a real linkerd2-proxy in the stand-in's place. `ttl`: seconds that an SVID lives. `controlled`:
+    the controllers of CONTROLLED answer."""
 
-    def __init__(self, binary: str | None = None, ttl: float = 20.0) -> None:
+    def __init__(self, binary: str | None = None, ttl: float = 20.0, *, controlled: bool = False) -> None:
         self.binary, self._ttl = binary or Options.binary, ttl
+        self._words = ["controlled"] if controlled else []
         self._pid = 0
 
     @property
@@ -139,6 +144,7 @@ class ProxyHost:
 
     async def __aenter__(self) -> Self:
         command = [*namespaces.UNSHARE, sys.executable, "-m", "tests.lab.child_proxies", "keep", str(self._ttl)]
+        command += self._words
         environment = {**os.environ, namespaces.INSIDE: "1"}
         self._keeper = await asyncio.create_subprocess_exec(
             *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=environment
@@ -328,11 +334,16 @@ def _settle() -> "Authority":
     return authority
 
 
-async def keep(ttl: float) -> None:
+async def keep(ttl: float, *, controlled: bool) -> None:
     from agent.sandbox.identity.workload_api import Entry, WorkloadApiServer
 
-    entries = {UID: (Entry(IDENTITY),)}
-    async with WorkloadApiServer(BASE / "workload.sock", _settle(), entries, ttl=ttl):
+    entries, authority = {UID: (Entry(IDENTITY),)}, _settle()
+    if controlled:
+        from agent.sandbox.api.server import ApiServer
+        from agent.sandbox.proxy.controllers import Controllers
+
+        await Controllers(authority, ADDRESS, ApiServer({})).start()
+    async with WorkloadApiServer(BASE / "workload.sock", authority, entries, ttl=ttl):
         print("up", flush=True)
         await asyncio.Event().wait()
 
@@ -373,7 +384,7 @@ if __name__ == "__main__":
     from tests.lab import child_proxies
 
     match sys.argv[1:]:
-        case ["keep", ttl]:
-            asyncio.run(child_proxies.keep(float(ttl)))
+        case ["keep", ttl, *words]:
+            asyncio.run(child_proxies.keep(float(ttl), controlled="controlled" in words))
         case ["agent"]:
             asyncio.run(child_proxies.run_agent())
