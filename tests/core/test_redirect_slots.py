@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from agent.cli.kit.rules import line as told
 from agent.core.facts import Level
-from agent.core.redirect import Action, Network, RedirectSpec, Ruleset, levels, nft, ruleset, selftest
+from agent.core.redirect import Action, Network, Outbound, RedirectSpec, Ruleset, levels, nft, ruleset, selftest
 from agent.core.redirect.trace import Packet, trace
 from agent.core.slots import NETWORKS, Slot, places
 from agent.privileged.redirect import specification
@@ -120,3 +121,18 @@ def test_a_refusal_is_dropped_for_the_network_of_the_slots_alone(version: int) -
     network = {4: ip_network("169.254.7.0/24"), 6: ip_network("fd12:3456:789a::/64")}[version]
     (chain,) = [one for one in rules(spec(version, network=network)).chains if one.name == "unheard"]
     assert [rule.match.sources for rule in chain.rules] == [(network,)]
+
+
+def test_a_refusal_of_the_outbound_listener_is_dropped_while_outbound_is_on(version: int) -> None:
+    """Of the slot that is named, and of no other program on loopback."""
+    for slot, into, out in product(Slot, SETTABLE, SETTABLE):
+        (chain,) = [one for one in rules(spec(version, slot), into, out).chains if one.name == "outbound_unheard"]
+        at, port = {4: "127.0.0.1/32", 6: "::1/128"}[version], 4140 if slot is Slot.MAIN else 4142
+        wanted = f"tcp that refuses a connection, from {at}, from port {port} → dropped"
+        assert [told(rule).split(": ")[1] for rule in chain.rules] == ([wanted] if out is ON else [])
+
+
+def test_where_nothing_goes_out_no_refusal_is_dropped(version: int) -> None:
+    for nothing in (replace(spec(version), networks=()), replace(spec(version), outbound=Outbound.OFF)):
+        (chain,) = [one for one in rules(nothing).chains if one.name == "outbound_unheard"]
+        assert not chain.rules
