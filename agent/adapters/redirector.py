@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent.adapters import netlink
-from agent.adapters.helper import Helper
+from agent.adapters.helper import SETS_WITHIN, Helper
 from agent.core.facts import Level
 from agent.core.goals import RedirectGoal
 from agent.core.reasons import Fault, Reason
@@ -39,10 +39,13 @@ class HelperRedirector:
         words = {"inbound": inbound.value, "outbound": outbound.value}
         if judged is not None:  # the loop's clock is CLOCK_MONOTONIC, as the helper's is
             words["judged"] = f"{judged:.6f}"
-        return _live(await self._helper.ask("redirect set", Reason.REDIRECT_FAILED, **words))
+        return await self._sets("redirect set", words)
 
     async def turn(self, slot: Slot) -> LiveRedirect:
-        return _live(await self._helper.ask("redirect turn", Reason.REDIRECT_FAILED, slot=slot.value))
+        return await self._sets("redirect turn", {"slot": slot.value})
+
+    async def _sets(self, verb: str, words: Mapping[str, str]) -> LiveRedirect:
+        return _live(await self._helper.ask_within(SETS_WITHIN, verb, Reason.REDIRECT_FAILED, words))
 
     async def firewall(self) -> Fault | None:
         return _fault(await self._helper.ask("redirect firewall", Reason.REDIRECT_FAILED))

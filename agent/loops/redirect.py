@@ -22,7 +22,8 @@ RECHECK = 30.0  # seconds between two readings of the live rules
 SELDOM = 600.0  # while the kernel reports each change: a reading starts the privileged helper and its programs
 RETRY = Backoff(first=0.5, factor=2.0, most=RECHECK)
 SUPERSEDED = 2.0  # seconds until levels that are decided by an older reading of the proxy are asked for again
-WITHIN = 4.8  # seconds for one call; a fact must have a first value within 5
+WITHIN = 4.8  # seconds for one look; a fact must have a first value within 5
+SETS_WITHIN = 9.5  # for a call that sets rules: given up on a busy host, it would begin again from nothing
 PACE = 0.5  # seconds between two readings after events of the kernel
 REPAIRS, WINDOW = 5, 600.0  # repairs within so many seconds
 TRIES = 3  # failed readings in a row after which the last known levels no longer count
@@ -162,7 +163,7 @@ class RedirectLoop:
         if slot is None or slot is live.slot:
             return live
         try:
-            return await _bounded(self._redirector.turn(slot))
+            return await _bounded(self._redirector.turn(slot), SETS_WITHIN)
         except Trouble as trouble:
             self._publish(live, trouble.fault)
             raise
@@ -193,7 +194,7 @@ class RedirectLoop:
     async def _apply(self, live: LiveRedirect, wanted: LiveRedirect) -> LiveRedirect:
         try:
             goals = RedirectGoal(wanted.inbound.value), RedirectGoal(wanted.outbound.value)
-            live = await _bounded(self._redirector.apply(*goals, self._board.judged_at))
+            live = await _bounded(self._redirector.apply(*goals, self._board.judged_at), SETS_WITHIN)
             if live != wanted and not live.superseded:
                 raise Trouble(Reason.REDIRECT_FAILED, f"set {_words(wanted)}, and the kernel holds {_words(live)}")
         except Trouble as trouble:
@@ -242,11 +243,11 @@ def _words(live: LiveRedirect) -> str:
     return f"inbound {live.inbound.value}, outbound {live.outbound.value}"
 
 
-async def _bounded(call: Awaitable[LiveRedirect]) -> LiveRedirect:
+async def _bounded(call: Awaitable[LiveRedirect], within: float = WITHIN) -> LiveRedirect:
     try:
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(within):
             return await call
     except TimeoutError:
         raise Trouble(
-            Reason.REDIRECT_FAILED, f"no answer from the privileged helper within {WITHIN:g} s"
+            Reason.REDIRECT_FAILED, f"no answer from the privileged helper within {within:g} s"
         ) from None

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from agent.adapters.helper import Helper
+from agent.adapters.helper import SETS_WITHIN, Helper
 from agent.core.reasons import Fault, Reason
 from agent.host import Host
 from agent.ports import Trouble
@@ -21,8 +21,9 @@ class Refused(Exception):
 
 def ask(prefix: str, verb: str, **words: str) -> Mapping[str, Any]:
     """The privileged helper's answer. Raises Refused."""
+    asked = Helper(str(Host.below(prefix).prefix))
     try:
-        return asyncio.run(Helper(str(Host.below(prefix).prefix)).ask(verb, Reason.REDIRECT_FAILED, **words))
+        return asyncio.run(asked.ask_within(SETS_WITHIN, verb, Reason.REDIRECT_FAILED, words))
     except Trouble as trouble:
         raise Refused(trouble.fault) from None
 

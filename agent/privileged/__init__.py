@@ -2,7 +2,8 @@
 
 Law: standard library, `core.redirect` and `config`; nothing is imported that a bare interpreter lacks. The caller
 may be compromised: a request names a verb and levels, both of closed sets. Root-owned files alone say what is
-redirected. Two helpers never write at once. Every request ends within DEADLINE.
+redirected. Two helpers never write at once. Every request ends within the deadline of its
+verb.
 """
 
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 from agent.core.reason import Reason
 
 DEADLINE: Final = 3.5  # seconds from its first line on; its start takes more, and callers wait 4.5
+SETS: Final = 7.0  # for one that sets rules: given up on a busy host, it would begin again from nothing
 
 
 Answer = dict[str, object]  # to a request, beside "ok"

@@ -15,12 +15,14 @@ OFF = LiveRedirect(Level.OFF, Level.OFF)
 
 class MemoryRedirector:
     """`live`: what the kernel holds; set it to make drift. `trouble`: raised by each call while it is set.
-    `hang`: calls do not answer. `calls`: "check", or the levels that were asked for."""
+    `hang`: calls do not answer. `slow`: seconds that each call takes which sets rules. `calls`: "check", or the
+    levels that were asked for."""
 
     def __init__(self, live: LiveRedirect = OFF) -> None:
         self.live = live
         self.trouble: Trouble | None = None
         self.hang = False
+        self.slow = 0.0
         self.edited = ""  # what of the configuration is not in force
         self.suspended = ""  # why ON is not set again
         self.unreported = ""  # which changes the kernel does not report
@@ -73,5 +75,7 @@ class MemoryRedirector:
         self.calls.append(name)
         if self.hang:
             await asyncio.Event().wait()
+        if name != "check":
+            await asyncio.sleep(self.slow)
         if self.trouble is not None:
             raise self.trouble

@@ -9,16 +9,19 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.adapters import helper
 from agent.core import prepared
 from agent.core.facts import Level
 from agent.core.redirect import Action, Ruleset, levels
 from agent.core.redirect.timed import Live, Trial
-from agent.privileged import Refusal
+from agent.loops import redirect
+from agent.privileged import DEADLINE, SETS, Refusal
 from agent.privileged.helper.parameters import NO_TRIAL
 from agent.privileged.helper.request import Request
 from agent.privileged.helper.verbs import VERBS, Who
 from agent.privileged.redirect import specification as policy
 from agent.privileged.redirect.packets import Findings
+from agent.proxyunit import proof
 from tests.privileged.hosts import files
 
 # These are of the real kernel and the real systemd alone.
@@ -27,6 +30,18 @@ LEFT_OUT = UNITS | {"redirect watch", "probe run", "probe stop"}
 
 
 LIVE = ("read", "by", "replace", "put_on_trial", "carry_on")
+
+
+def test_who_asks_waits_longer_than_the_request_may_take() -> None:
+    """By a look a fact has its first value within 5 s. What sets rules may take longer, and no caller gives it up
+    while it goes on. A hook waits for one that holds the lock, and has its own time then."""
+    looks = {"redirect check", "redirect firewall", "redirect counters", "redirect watch"}
+    assert {VERBS[verb].deadline for verb in looks} == {DEADLINE}
+    assert DEADLINE < helper.WITHIN < redirect.WITHIN < 5
+    setting = {verb for verb in VERBS if verb.startswith("redirect ")} - looks - {"redirect accept-greetings"}
+    assert {VERBS[verb].deadline for verb in setting} == {SETS}
+    assert 2 * DEADLINE <= SETS < helper.SETS_WITHIN < redirect.SETS_WITHIN
+    assert SETS + DEADLINE < proof.WITHIN
 
 
 class Kernel:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from agent.core.facts import Level
 from agent.core.late import dataclass
 from agent.core.reason import Reason
-from agent.privileged import DEADLINE, Answer
+from agent.privileged import DEADLINE, SETS, Answer
 from agent.privileged.helper import parameters as may
 from agent.privileged.helper.parameters import NO_TRIAL, NONE, YES, Words
 
@@ -77,6 +77,10 @@ def _redirect(act: Callable[[Path], Answer], who: Who = Who.AGENT) -> Verb:
     return Verb(who, Reason.REDIRECT_FAILED, lambda prefix, _: act(prefix))
 
 
+def _sets(who: Who, act: Callable[[Path, Given], Answer], *words: Words) -> Verb:
+    return Verb(who, Reason.REDIRECT_FAILED, act, words or (NONE,), SETS)
+
+
 def _proxy(act: Callable[[Path, str], Answer]) -> Verb:
     """Of the unit of a slot; without the word of main's."""
     return Verb(
@@ -103,11 +107,10 @@ def _session(given: Given) -> frozenset[int]:
 
 
 def _one_way(level: Level) -> Verb:
-    return Verb(
+    return _sets(
         Who.AGENT,
-        Reason.REDIRECT_FAILED,
         lambda prefix, given: handlers.one_way(prefix, given["direction"], level),
-        ({"direction": may.DIRECTIONS},),
+        {"direction": may.DIRECTIONS},
     )
 
 
@@ -125,41 +128,29 @@ VERBS: Final[Mapping[str, Verb]] = {
     "redirect watch": Verb(Who.AGENT, Reason.REDIRECT_FAILED, None),
     # The levels that the agent decided, of the configuration in force. `judged`: when it read that the proxy is
     # not ready, in seconds of CLOCK_MONOTONIC.
-    "redirect set": Verb(Who.AGENT, Reason.REDIRECT_FAILED, _set, (_LEVELS, _LEVELS | _JUDGED)),
+    "redirect set": _sets(Who.AGENT, _set, _LEVELS, _LEVELS | _JUDGED),
     # The configuration as it stands in root's file now, kept or on trial.
-    "redirect apply": Verb(
-        Who.ROOT,
-        Reason.REDIRECT_FAILED,
-        _apply,
-        (_CONFIRM, _CONFIRM | _SESSION, _CONFIRM | _FORCE, _CONFIRM | _SESSION | _FORCE),
+    "redirect apply": _sets(
+        Who.ROOT, _apply, _CONFIRM, _CONFIRM | _SESSION, _CONFIRM | _FORCE, _CONFIRM | _SESSION | _FORCE
     ),
-    "redirect confirm": _redirect(lambda prefix: operator_verbs.confirm(prefix), Who.ROOT),
-    "redirect revert": Verb(
+    "redirect confirm": _sets(Who.ROOT, lambda prefix, _: operator_verbs.confirm(prefix)),
+    "redirect revert": _sets(
         Who.ROOT,
-        Reason.REDIRECT_FAILED,
         lambda prefix, given: operator_verbs.revert(prefix, due="due" in given),
-        (NONE, {"due": YES}),  # due: the request comes from a timer
+        *(NONE, {"due": YES}),  # due: the request comes from a timer
     ),
-    "redirect remove": Verb(
-        Who.ROOT,
-        Reason.REDIRECT_FAILED,
-        lambda prefix, given: operator_verbs.remove(prefix, now="now" in given),
-        (NONE, {"now": YES}),
+    "redirect remove": _sets(
+        Who.ROOT, lambda prefix, given: operator_verbs.remove(prefix, now="now" in given), NONE, {"now": YES}
     ),
-    "redirect adopt-guide": Verb(
-        Who.ROOT,
-        Reason.REDIRECT_FAILED,
-        lambda prefix, given: operator_verbs.adopt_guide(prefix, _session(given)),
-        (NONE, _SESSION),
+    "redirect adopt-guide": _sets(
+        Who.ROOT, lambda prefix, given: operator_verbs.adopt_guide(prefix, _session(given)), NONE, _SESSION
     ),
     "redirect accept-greetings": _redirect(lambda prefix: greetings.accept(prefix), Who.ROOT),
-    "redirect arm": _redirect(lambda prefix: handlers.arm(prefix)),
-    "redirect failed": _redirect(lambda prefix: handlers.failed(prefix)),
-    "redirect restore": _redirect(lambda prefix: handlers.restore(prefix)),
+    "redirect arm": _sets(Who.AGENT, lambda prefix, _: handlers.arm(prefix)),
+    "redirect failed": _sets(Who.AGENT, lambda prefix, _: handlers.failed(prefix)),
+    "redirect restore": _sets(Who.AGENT, lambda prefix, _: handlers.restore(prefix)),
     # New connections go to the proxy of that slot, once it is proved ready.
-    "redirect turn": Verb(
-        Who.AGENT, Reason.REDIRECT_FAILED, lambda prefix, given: turning.turn(prefix, given["slot"]), (_SLOT,)
-    ),
+    "redirect turn": _sets(Who.AGENT, lambda prefix, given: turning.turn(prefix, given["slot"]), _SLOT),
     "redirect block": _one_way(Level.BLOCK),
     "redirect release": _one_way(Level.RELEASED),
     "probe run": Verb(
