@@ -126,6 +126,7 @@ class Machine:
         for wire in self.wires:
             name = netns.join(self.space, wire.its, wire.other, wire.others)
             if wire.held:
+                self.space.run("sysctl", "-qw", f"net.ipv6.conf.{name}.keep_addr_on_down=1")
                 self.space.ip(f"link set {name} down")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices, Path(self.space.path).open() as network:
             notices.bind(str(self._folder / "notify"))

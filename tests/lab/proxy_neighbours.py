@@ -13,6 +13,7 @@ import socket
 import ssl
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from tests.lab import installed
 TRUST_DOMAIN = "root.example"
 IDENTITY = f"spiffe://{TRUST_DOMAIN}/vm-1"
 ADDRESS, CLIENT_ADDRESS, PORT = "192.0.2.7", "192.0.2.8", 8080
+ADDRESS6, CLIENT_ADDRESS6 = "2001:db8::7", "2001:db8::8"
 OUTSIDE = ("198.51.100.1", 80)  # who is reached through the proxy: the client, by another address
+OUTSIDE6 = ("2001:db8:51::1", 80)
 DIRECT, PROXIED, RESET, SILENT = "direct", "proxied", "reset", "silent"  # what a client gets
 TOKEN = "nobody's"
 SOCKET = "/run/spire/api.sock"
@@ -88,7 +91,7 @@ def _objects() -> list[dict[str, Any]]:
     metadata = {"name": "vm-1", "namespace": "mixed"}
     spec = {
         "meshTLS": {"identity": IDENTITY, "serverName": "vm-1.mixed.example"},
-        "workloadIPs": [{"ip": ADDRESS}],
+        "workloadIPs": [{"ip": address} for address in _addresses()],
         "ports": [{"port": PORT, "name": "http", "protocol": "TCP"}],
     }
     workload = {"apiVersion": "workload.linkerd.io/v1beta1", "kind": "ExternalWorkload"}
@@ -96,9 +99,16 @@ def _objects() -> list[dict[str, Any]]:
     return [{**workload, "metadata": metadata, "spec": spec}, {**lease, "metadata": metadata, "spec": {}}]
 
 
+def _addresses() -> list[str]:
+    """As they are configured."""
+    found: list[str] = tomllib.loads(Path("/etc/fairlead/fairlead.toml").read_text())["host"]["addresses"]
+    return found
+
+
 def _dial_out() -> str:
+    outside = OUTSIDE6 if _addresses() == [ADDRESS6] else OUTSIDE
     try:
-        with socket.create_connection(OUTSIDE, timeout=5) as connection:
+        with socket.create_connection(outside, timeout=5) as connection:
             mine, told = connection.getsockname()[1], connection.recv(100)
     except (ConnectionResetError, ConnectionRefusedError):
         return RESET
@@ -133,7 +143,7 @@ async def _application() -> None:
             await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(answer, "0.0.0.0", PORT)
+    server = await asyncio.start_server(answer, ("0.0.0.0", "::"), PORT)
     _ready()
     await server.serve_forever()
 

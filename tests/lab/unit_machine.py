@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from functools import partial
 from subprocess import PIPE
 
 from agent.core.prepared import STARTING
@@ -23,10 +24,13 @@ from tests.lab import child_proxies, installed, memory_cgroup, netns
 from tests.lab.machine import Machine, Wire
 from tests.lab.proxy_neighbours import (
     ADDRESS,
+    ADDRESS6,
     CLIENT_ADDRESS,
+    CLIENT_ADDRESS6,
     DIRECT,
     IDENTITY,
     OUTSIDE,
+    OUTSIDE6,
     PORT,
     PROXIED,
     RESET,
@@ -52,7 +56,7 @@ server_name = "vm-1.mixed.example"
 ports = [{PORT}]
 opaque_ports = [{PORT}]
 [host]
-addresses = ["{ADDRESS}"]
+addresses = ["{{address}}"]
 [identity]
 workload_api = "{SOCKET}"
 trust_anchors = "/etc/fairlead/trust-anchors.pem"
@@ -68,7 +72,7 @@ policy = "127.0.0.1:1"
 [redirect]
 inbound_failure = "{{inbound}}"
 outbound_failure = "{{outbound}}"
-outbound_networks = ["198.51.100.0/24"]
+outbound_networks = ["198.51.100.0/24", "2001:db8:51::/64"]
 [drain]
 settle = 1
 timeout = {{drain}}
@@ -93,6 +97,7 @@ Type=oneshot
 RemainAfterExit=yes
 ExecStart=ip link set group default up
 ExecStart=ip route add 198.51.100.0/24 via {CLIENT_ADDRESS}
+ExecStart=ip route add 2001:db8:51::/64 via {CLIENT_ADDRESS6}
 [Install]
 WantedBy=multi-user.target
 """
@@ -127,8 +132,9 @@ def configure(
     inbound: str = "closed",
     outbound: str = "open",
     drain: int = 3,
+    address: str = ADDRESS,
 ) -> None:
-    text = CONFIG.format(grace=grace, inbound=inbound, outbound=outbound, drain=drain)
+    text = CONFIG.format(grace=grace, inbound=inbound, outbound=outbound, drain=drain, address=address)
     machine.write("/etc/fairlead/fairlead.toml", text)
 
 
@@ -173,7 +179,8 @@ def equip(machine: Machine) -> None:
 def booted(binary: str | None = None) -> Iterator[tuple[Machine, netns.Namespace]]:
     """The machine, and the network of a client beside it. `binary`: a real linkerd2-proxy."""
     with netns.namespace() as client, _outside(client), Machine(binds=installed.BINDS) as machine:
-        machine.wires = [Wire((f"{ADDRESS}/24",), client, (f"{CLIENT_ADDRESS}/24",), held=True)]
+        its, others = (f"{ADDRESS}/24", f"{ADDRESS6}/64"), (f"{CLIENT_ADDRESS}/24", f"{CLIENT_ADDRESS6}/64")
+        machine.wires = [Wire(its, client, others, held=True)]
         installed.install(machine)
         equip(machine)
         if binary is not None:
@@ -203,24 +210,24 @@ async def agent(machine: Machine) -> AsyncIterator[child_proxies.RemoteRuntime]:
 
 @contextmanager
 def _outside(client: netns.Namespace) -> Iterator[None]:
-    """The client's server answers each connection with the port that it reached."""
+    """The client's servers answer each connection with the port that it has."""
 
-    def serve() -> None:
+    def serve(server: socket.socket) -> None:
         with contextlib.suppress(OSError):  # shut down
             while True:
                 connection, peer = server.accept()
                 with connection, contextlib.suppress(OSError):
                     connection.sendall(f"{peer[1]}\n".encode())
 
-    client.ip(f"addr add {OUTSIDE[0]}/32 dev lo")
-    with client.inside(lambda: socket.create_server(OUTSIDE)) as server:
-        serving = threading.Thread(target=serve)
-        serving.start()
-        try:
-            yield
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            serving.join()
+    with contextlib.ExitStack() as stack:
+        for place, family in ((OUTSIDE, socket.AF_INET), (OUTSIDE6, socket.AF_INET6)):
+            client.ip(f"addr add {place[0]} dev lo" + (" nodad" if family == socket.AF_INET6 else ""))
+            server = client.inside(partial(socket.create_server, place, family=family))
+            serving = threading.Thread(target=serve, args=(stack.enter_context(server),))
+            serving.start()
+            stack.callback(serving.join)
+            stack.callback(server.shutdown, socket.SHUT_RDWR)
+        yield
 
 
 @contextmanager
@@ -312,10 +319,10 @@ def levels(machine: Machine) -> tuple[object, object]:
     return answer["inbound"], answer["outbound"]
 
 
-def dial(client: netns.Namespace) -> str:
+def dial(client: netns.Namespace, address: str = ADDRESS) -> str:
     """What a client gets of the application's port."""
     try:
-        with client.inside(lambda: socket.create_connection((ADDRESS, PORT), timeout=5)) as connection:
+        with client.inside(lambda: socket.create_connection((address, PORT), timeout=5)) as connection:
             connection.settimeout(5)
             connection.sendall(b"\x00hello\n")  # a proxy waits for the first bytes, to know the protocol
             told = connection.recv(100).decode()
@@ -325,7 +332,8 @@ def dial(client: netns.Namespace) -> str:
         return SILENT
     if not told:
         return RESET
-    return DIRECT if told == f"application {CLIENT_ADDRESS}\n" else PROXIED
+    itself = told in (f"application {CLIENT_ADDRESS}\n", f"application {CLIENT_ADDRESS6}\n")
+    return DIRECT if itself else PROXIED
 
 
 @contextmanager

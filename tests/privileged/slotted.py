@@ -86,3 +86,7 @@ async def ask(host: Host, verb: str, **words: str) -> dict[str, object]:
 async def approve(host: Host, config: str) -> dict[str, object]:
     host.config.write_text(config)
     return await ask(host, "redirect apply", confirm="none")
+
+
+async def on(host: Host) -> None:
+    assert (await ask(host, "redirect set", inbound="on", outbound="on"))["inbound"] == "on"

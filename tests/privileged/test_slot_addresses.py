@@ -8,7 +8,7 @@ import pytest
 from agent.core.slots import Slot
 from agent.ports import Trouble
 from tests.privileged.hosts import INBOUND, Host, Listeners, dial
-from tests.privileged.slotted import BY_NAME, Slotted, approve, ask, of
+from tests.privileged.slotted import BY_NAME, Slotted, approve, ask, of, on
 
 
 async def test_the_addresses_come_with_the_rules_and_go_with_them(slotted: Slotted) -> None:
@@ -43,6 +43,23 @@ async def test_addresses_of_others_stay_when_those_of_the_slots_go(slotted: Slot
     assert slotted.main.network[9] in slotted.on_lo()
     assert not slotted.on_lo() & {place.address for place in slotted.places.values()}
     assert str(slotted.main.address) in slotted.space.run("ip", "address", "show", "dev", slotted.link)
+
+
+async def test_lost_addresses_are_drift_and_come_back(slotted: Slotted, ears: Listeners) -> None:
+    """Those of IPv6 go when lo is set down, those of IPv4 when somebody removes them."""
+    ears.add_proxy(slotted.space)
+    await on(slotted)
+    if slotted.family.version == 6:
+        slotted.space.ip("link set lo down")
+        slotted.space.ip("link set lo up")
+    else:
+        slotted.space.ip(f"addr del {slotted.standby.address}/32 dev lo")
+    assert slotted.standby.address not in slotted.on_lo()
+    assert (await ask(slotted, "redirect check"))["inbound"] == "partial"
+    await on(slotted)
+    assert slotted.standby.address in slotted.on_lo()
+    assert (await ask(slotted, "redirect check"))["inbound"] == "on"
+    assert slotted.arrives(ears) == str(slotted.main.address)
 
 
 async def test_the_address_of_a_slot_is_the_source_of_no_connection(slotted: Slotted) -> None:

@@ -16,17 +16,13 @@ from agent.core.slots import Slot, places
 from agent.host import Host as Paths
 from agent.ports import Trouble
 from tests.privileged.hosts import APP, INBOUND, PROXY_UID, Host, Listeners, dial, kind
-from tests.privileged.slotted import ELSEWHERE, Slotted, approve, ask
+from tests.privileged.slotted import ELSEWHERE, Slotted, approve, ask, on
 
 
 @pytest.fixture
 def two(slotted: Slotted) -> Slotted:
     slotted.add_addresses()
     return slotted
-
-
-async def on(host: Host) -> None:
-    assert (await ask(host, "redirect set", inbound="on", outbound="on"))["inbound"] == "on"
 
 
 async def test_it_turns_to_the_other_slot_and_back_and_open_streams_stay(two: Slotted, ears: Listeners) -> None:

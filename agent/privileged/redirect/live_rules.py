@@ -9,7 +9,7 @@ from pathlib import Path
 from agent.core import slots
 from agent.core.facts import Level
 from agent.core.late import replace as changed
-from agent.core.redirect import Action, Address, Ruleset, timed
+from agent.core.redirect import Action, Address, Network, Ruleset, timed
 from agent.core.redirect import levels as levels_of
 from agent.core.redirect.timed import Live, Trial
 from agent.privileged import Refusal
@@ -71,7 +71,15 @@ def by(source: Path) -> Live:
         return Live(kernel.read(backend))
     listing = nftables.own_table()
     live = Live(None) if listing is None else timed.read(listing)
-    return changed(live, rules=kernel.with_leftovers(name, live.rules))
+    return changed(live, rules=_with_addresses(kernel.with_leftovers(name, live.rules)))
+
+
+def _with_addresses(rules: Ruleset | None) -> Ruleset | None:
+    """They are none of ours without the addresses that they translate to."""
+    found = [address for network in _networks_of_slots(rules) for address in loopback.absent(_addresses(network))]
+    if rules is None or not found:
+        return rules
+    return changed(rules, foreign=(*rules.foreign, *(f"lo has lost {address}" for address in found)))
 
 
 def replace(source: Path, rules: Ruleset | None) -> None:
@@ -84,14 +92,21 @@ def replace(source: Path, rules: Ruleset | None) -> None:
 
 def _open_slots(prefix: Path, rules: Ruleset | None) -> frozenset[Address]:
     """What rules translate to is there before them; the addresses."""
-    every = [rule for chain in (rules.chains if rules else ()) for rule in chain.rules]
-    networks = [network for rule in every if rule.action is Action.DROP for network in rule.match.networks]
     opened: set[Address] = set()
-    for network in networks:
-        addresses = [place.address for place in slots.places(network).values()]
+    for network in _networks_of_slots(rules):
+        addresses = _addresses(network)
         loopback.add(prefix, addresses, network)
         opened.update(addresses)
     return frozenset(opened)
+
+
+def _networks_of_slots(rules: Ruleset | None) -> list[Network]:
+    every = [rule for chain in (rules.chains if rules else ()) for rule in chain.rules]
+    return [network for rule in every if rule.action is Action.DROP for network in rule.match.networks]
+
+
+def _addresses(network: Network) -> list[Address]:
+    return [place.address for place in slots.places(network).values()]
 
 
 def put_on_trial(prefix: Path, new: Ruleset, before: Ruleset, seconds: int) -> None:

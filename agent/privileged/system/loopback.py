@@ -8,6 +8,7 @@ neighbours from asking for these: another host of the link may use the same, by 
 answers for the addresses of the asked interface alone.
 """
 
+import errno
 from collections.abc import Iterable, Iterator, Mapping, Set
 from ipaddress import ip_address
 from pathlib import Path
@@ -44,6 +45,23 @@ def add(prefix: Path, addresses: Iterable[Address], network: Network) -> None:
     _record(prefix, recorded | wanted)
     for address in sorted(missing, key=str):
         _ip("address", "add", f"{address}/{address.max_prefixlen}", "dev", "lo", *_WORDS[address.version])
+
+
+def absent(addresses: Iterable[Address]) -> list[Address]:
+    """Those that this host has lost, as an interface loses its IPv6 addresses when it is set down. Where it may
+    bind what it does not have (ip_nonlocal_bind), none."""
+    return [address for address in addresses if _is_absent(address)]
+
+
+def _is_absent(address: Address) -> bool:
+    import socket  # few requests are of a host with slots
+
+    try:
+        with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as one:
+            one.bind((str(address), 0))
+    except OSError as error:
+        return error.errno == errno.EADDRNOTAVAIL
+    return False
 
 
 def used(prefix: Path, network: Network) -> str:
