@@ -113,3 +113,28 @@ async def test_no_neighbour_learns_the_address_of_a_slot(
 def _mac(host: Slotted) -> str:
     (link,) = json.loads(host.space.run("ip", "-j", "link", "show", "dev", host.link))
     return str(link["address"])
+
+
+FIREWALL = """
+table {protocol} fw {{
+  chain input {{
+    type filter hook input priority 0; policy drop;
+    ct state established accept
+    iifname lo accept
+    meta l4proto ipv6-icmp accept
+    {protocol} daddr {address} tcp dport 4143 accept
+  }}
+}}
+"""
+
+
+async def test_a_firewall_of_the_host_sees_the_address_of_the_slot(slotted: Slotted, ears: Listeners) -> None:
+    """By what is judged of it, and by a connection."""
+    ears.add_proxy(slotted.space)
+    protocol = "ip" if slotted.family.version == 4 else "ip6"
+    for address, admitted in ((slotted.family.host, False), (slotted.main.address, True)):
+        slotted.space.run("nft", "-f", "-", input=f"add table {protocol} fw\ndelete table {protocol} fw\n")
+        slotted.space.run("nft", "-f", "-", input=FIREWALL.format(protocol=protocol, address=address))
+        await on(slotted)
+        assert (await ask(slotted, "redirect firewall"))["verdict"] == ("accepted" if admitted else "refused")
+    assert slotted.arrives(ears) == str(slotted.main.address)
