@@ -179,8 +179,10 @@ class ProxyLoop:
         try:
             while not start.done() and self._goal is ProxyGoal.RUNNING:
                 news = asyncio.ensure_future(self._news.wait())
-                await asyncio.wait({start, news}, return_when=asyncio.FIRST_COMPLETED)
-                await _cancel(news)
+                try:
+                    await asyncio.wait({start, news}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    await _cancel(news)
             return await start if start.done() else None
         finally:
             await _cancel(start)

@@ -177,7 +177,7 @@ class ReplacementLoop:
         """Why main is not replaced, while its binary can be the one before: the second proxy has ended since it
         serves, or has not served in time; "": there is no such cause."""
         standby = self._board.facts.value.standby
-        if _restarts(standby) != self._restarts[1]:
+        if _restarts(standby) != self._restarts[1] and not _was_stopped(standby):
             return f"the second proxy ended after it had begun to serve: {_ending(standby)}"
         late = self._board.facts.value.active is Slot.MAIN and self._late(change)
         return "the second proxy did not serve" if late else ""
@@ -242,6 +242,11 @@ def _restarts(proxy: Maybe[ProxyFact]) -> int:
 
 def _stopped(proxy: Maybe[ProxyFact]) -> bool:
     return proxy is not UNKNOWN and proxy.state is ProxyState.STOPPED and not proxy.launching
+
+
+def _was_stopped(proxy: Maybe[ProxyFact]) -> bool:
+    """By SIGTERM, as when the machine shuts down: that says nothing of its version."""
+    return proxy is not UNKNOWN and proxy.fault is not None and proxy.fault.reason is Reason.PROXY_STOPPED
 
 
 def _ending(proxy: Maybe[ProxyFact]) -> str:

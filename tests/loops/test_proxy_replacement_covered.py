@@ -53,6 +53,7 @@ class TwoSlots(Disk):
         self.unserved: list[tuple[str, Slot]] = []
         self.turned: list[Slot] = []
         self.lost: Lost | None = None
+        self.down = False  # no proxy starts any more
         self.requests = 0  # to the privileged helper, for a version
 
     async def cover(self, version: str) -> None:
@@ -111,6 +112,8 @@ class Runtime(MemoryProxyRuntime):
         self._disk, self._slot = disk, slot
 
     async def start(self) -> f.Process:
+        while self._disk.down:
+            await asyncio.sleep(1.0)
         if self._slot is Slot.MAIN:
             self._disk.runs = self._disk.current
         else:

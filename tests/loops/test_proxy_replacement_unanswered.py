@@ -65,3 +65,28 @@ async def test_a_version_that_ends_once_it_serves_is_given_up(swapped: bool) -> 
     assert disk.record.detail == "the second proxy ended after it had begun to serve: exit 1"
     assert (disk.current, disk.runs, disk.covers) == (OLD, OLD, "")
     assert asyncio.get_running_loop().time() - began < 100.0
+
+
+async def test_a_second_proxy_that_is_stopped_with_the_machine_says_nothing_of_its_version() -> None:
+    disk = TwoSlots()
+    agent = Agent(disk)
+    await agent.live(agent.serves)
+    agent = Agent(disk)
+    agent.replacement.ask(NEW, OLD, covered=True)
+    looks = 0
+
+    def shut_down() -> bool:
+        nonlocal looks
+        if disk.named is Slot.STANDBY and disk.host.running is None and not disk.down:
+            disk.down = True
+            disk.standby.die(Fault(Reason.PROXY_STOPPED))
+        looks += disk.down
+        return looks == 10
+
+    disk.lost = Lost(2, 1, False)  # main has stopped, and its binary is not changed yet
+    await agent.live(shut_down)
+    disk.reboot()
+    disk.down, disk.lost = False, None
+    agent = Agent(disk)
+    await agent.live(agent.over)
+    assert disk.record is not None and (disk.record.stage, disk.runs) == (Stage.DONE, NEW)
