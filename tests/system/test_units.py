@@ -213,6 +213,11 @@ def test_who_wants_the_mesh_waits_for_it_and_starts_either_way() -> None:
     assert int(service["TimeoutStartSec"]) > 3600, "ready.wait bounds it, and not systemd in the middle"
 
 
+@pytest.mark.parametrize("name", [STANDBY, TAKEOVER])
+def test_each_start_of_the_second_slot_has_its_takeover(name: str) -> None:
+    assert unit(name, once=False)["Unit"]["StartLimitIntervalSec"] == "0"
+
+
 def test_the_agent_is_nobody_and_comes_back_for_ever() -> None:
     found = unit(AGENT)
     service = found["Service"]
