@@ -10,7 +10,7 @@ from agent.sandbox.identity.ca import Authority
 from tests.contract.test_proxy_unit_agent import AGENT, NEXT, is_on, proxy_is, runs, until
 from tests.lab import netns, unit_machine
 from tests.lab.machine import Machine
-from tests.lab.proxy_neighbours import IDENTITY, PROXIED, SOCKET
+from tests.lab.proxy_neighbours import ADDRESS, IDENTITY, PROXIED, SOCKET
 from tests.lab.unit_machine import PROXY, dial, levels, pid
 
 pytestmark = pytest.mark.real
@@ -46,7 +46,7 @@ def no_binary(machine: Machine) -> None:
 
 def another_control_plane(machine: Machine) -> None:
     text = machine.read(CONFIG)
-    machine.write(CONFIG, text.replace('policy = "127.0.0.1:1"', 'policy = "policy.nowhere.invalid:8090"'))
+    machine.write(CONFIG, text.replace(f'policy = "{ADDRESS}:8090"', 'policy = "policy.nowhere.invalid:8090"'))
 
 
 def no_workload_api(machine: Machine) -> None:

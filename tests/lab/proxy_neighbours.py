@@ -15,9 +15,12 @@ import sys
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.lab import installed
+
+if TYPE_CHECKING:
+    from agent.sandbox.identity.ca import Authority
 
 TRUST_DOMAIN = "root.example"
 IDENTITY = f"spiffe://{TRUST_DOMAIN}/vm-1"
@@ -32,7 +35,8 @@ CLIENT_SVID = "/run/spire/client.pem"  # key and certificate of a meshed client
 NEXT_ROOT = "/run/spire/next.pem"  # after SIGHUP to the Workload API, which then has two roots
 
 
-async def _workload_api() -> None:
+async def _workload_api(controllers: bool) -> None:
+    """`controllers`: those of Linkerd's too, for the same key proves who they are."""
     from agent.sandbox.identity.ca import Authority
     from agent.sandbox.identity.workload_api import Entry, WorkloadApiServer
 
@@ -52,8 +56,21 @@ async def _workload_api() -> None:
             server.rotate()
 
         running.add_signal_handler(signal.SIGHUP, prepare_rotation)
+        if controllers:
+            await _control(authority)
         _ready()
         await asyncio.Event().wait()
+
+
+async def _control(authority: Authority) -> None:
+    """At the host's address: linkerd2-proxy speaks no TLS to a controller on loopback."""
+    from agent.sandbox.api.server import ApiServer
+    from agent.sandbox.proxy.controllers import Controllers
+
+    api = ApiServer({})
+    for body in _objects():
+        api.create(body)
+    await Controllers(authority, ADDRESS, api).start()
 
 
 def _trust(pem: str, client: str) -> None:
@@ -157,7 +174,7 @@ def _ready() -> None:
 if __name__ == "__main__":
     match sys.argv[1]:
         case "workload-api":
-            asyncio.run(_workload_api())
+            asyncio.run(_workload_api(controllers="controllers" in sys.argv))
         case "cluster":
             asyncio.run(_cluster())
         case "application":

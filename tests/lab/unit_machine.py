@@ -67,8 +67,8 @@ token_file = "/etc/fairlead/token"
 [proxy]
 grace = {{grace}}
 [control_plane]
-destination = "127.0.0.1:1"
-policy = "127.0.0.1:1"
+destination = "{ADDRESS}:8086"
+policy = "{ADDRESS}:8090"
 [redirect]
 inbound_failure = "{{inbound}}"
 outbound_failure = "{{outbound}}"
@@ -177,7 +177,8 @@ def equip(machine: Machine) -> None:
 
 @contextmanager
 def booted(binary: str | None = None) -> Iterator[tuple[Machine, netns.Namespace]]:
-    """The machine, and the network of a client beside it. `binary`: a real linkerd2-proxy."""
+    """The machine, and the network of a client beside it. `binary`: a real linkerd2-proxy, which is not ready
+    before a policy controller has answered it."""
     with netns.namespace() as client, _outside(client), Machine(binds=installed.BINDS) as machine:
         its, others = (f"{ADDRESS}/24", f"{ADDRESS6}/64"), (f"{CLIENT_ADDRESS}/24", f"{CLIENT_ADDRESS6}/64")
         machine.wires = [Wire(its, client, others, held=True)]
@@ -185,6 +186,8 @@ def booted(binary: str | None = None) -> Iterator[tuple[Machine, netns.Namespace
         equip(machine)
         if binary is not None:
             real(machine, binary)
+            unit = _UNIT.format(what="workload-api controllers")
+            machine.write("/etc/systemd/system/workload-api.service", unit)
         with machine.powered():
             installed.compile(machine)
             machine.systemctl("enable", "--now", "wire.service")
