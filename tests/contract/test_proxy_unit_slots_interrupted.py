@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from agent.cli.kit.follow import serves
-from tests.contract.test_proxy_unit_agent import AGENT, BROKEN, NEXT, enabled, runs, until
+from tests.contract.test_proxy_unit_agent import AGENT, BROKEN, NEXT, enabled, rules, runs, until
 from tests.contract.test_proxy_unit_slots import CONFIG, asking, at_rest, serving, slot_of, stage, stands_by
 from tests.contract.test_proxy_unit_slots import with_slots as with_slots
 from tests.contract.unit_fixtures import clean_machine as clean_machine
 from tests.contract.unit_fixtures import client_network as client_network
 from tests.lab import installed, netns, unit_machine
 from tests.lab.machine import Machine
-from tests.lab.proxy_neighbours import DIRECT, PROXIED, RESET
+from tests.lab.proxy_neighbours import ADDRESS, DIRECT, PROXIED, RESET
 from tests.lab.unit_machine import PROXY, STANDBY, VERSION, levels, pid
 
 __all__ = ["enabled"]
@@ -244,24 +246,63 @@ def test_a_version_that_ends_once_it_serves_is_given_up(slots: Machine, client: 
 # a trial, and a suspension ---------------------------------------------------------------------------
 
 
+# It greets, and repeats each line.
+_SSH = """\
+import socketserver
+class Session(socketserver.StreamRequestHandler):
+    def handle(self):
+        self.wfile.write(b"SSH-2.0-stand-in\\n")
+        self.wfile.writelines(self.rfile)
+socketserver.ThreadingTCPServer(("0.0.0.0", 22), Session).serve_forever()
+"""
+
+
+@contextlib.contextmanager
+def session(machine: Machine, client: netns.Namespace) -> Iterator[None]:
+    """Of SSH, with a client elsewhere: it is open throughout."""
+    machine.run("systemd-run", "--unit=sessions", installed.PYTHON, "-IS", "-c", _SSH)
+    machine.wait_until(lambda: ":0016 " in machine.run("cat", "/proc/net/tcp"), "it listens")
+    with client.inside(lambda: socket.create_connection((ADDRESS, 22), timeout=60)) as opened:
+        lines = opened.makefile("rwb", buffering=0)
+        assert lines.readline().startswith(b"SSH-2.0")
+        yield
+        lines.write(b"still here\n")
+        assert lines.readline() == b"still here\n"
+    machine.systemctl("stop", "sessions")
+
+
+def shown(machine: Machine) -> tuple[bool, bool]:
+    """The redirect is on trial, and it is suspended."""
+    said = json.loads(machine.run("fairlead", "redirect", "show", "--json"))
+    return bool(said["trial"]), bool(said["suspended"])
+
+
 def test_a_trial_and_a_suspension_are_running(slots: Machine, client: netns.Namespace) -> None:
-    """They go on, by the rules of whichever proxy serves."""
+    """They go on, by the rules of whichever proxy serves, and so does a session of SSH."""
     serving(slots)
     text = slots.read(CONFIG)
-    slots.write(CONFIG, text.replace('["198.51.100.0/24"]', '["198.51.100.0/24", "203.0.113.0/24"]'))
-    with asking(client) as got:
+    edited = text.replace('"198.51.100.0/24"', '"198.51.100.0/24", "203.0.113.0/24"')
+    assert edited != text
+    slots.write(CONFIG, edited)
+
+    def tried(at: str) -> None:
+        if at == "covering":
+            slots.run("fairlead", "redirect", "apply", "--confirm", "5s")
+
+    with session(slots, client), asking(client) as got:
         slots.run("fairlead", "redirect", "apply", "--confirm", "600s")
-        slots.run("fairlead", "proxy", "restart", within=180)
+        assert replace(slots, "restart", at=lambda _: None) == "done"
         slots.wait_until(at_rest(slots), "main serves alone")
-        shown = json.loads(slots.run("fairlead", "redirect", "show", "--json"))
-        assert shown["trial"] and "203.0.113.0" in slots.run("nft", "list", "table", "inet", "fairlead"), shown
+        assert shown(slots)[0] and "203.0.113.0" in rules(slots)
         slots.run("fairlead", "redirect", "revert")
-        slots.write(CONFIG, text)
-        slots.run("fairlead", "proxy", "restart", within=180)
+        assert replace(slots, "restart", at=tried) == "done"
+        slots.wait_until(lambda: shown(slots) == (False, True), "the trial has expired")
         slots.wait_until(at_rest(slots), "main serves alone")
         assert levels(slots) == ("on", "on")
-        shown = json.loads(slots.run("fairlead", "redirect", "show", "--json"))
-        assert shown["suspended"], shown
+        slots.write(CONFIG, text)
+        assert replace(slots, "restart", at=lambda _: None) == "done"
+        slots.wait_until(at_rest(slots), "main serves alone")
+        assert shown(slots) == (False, True)
         slots.run("fairlead", "redirect", "apply")
         rests(slots)
     assert set(got) == {PROXIED}
