@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import hashlib
 from collections.abc import Mapping
 
 from agent.config.shape import Config
@@ -61,6 +62,11 @@ def takes(key: str) -> set[Takes]:
 def changed(before: Config, after: Config) -> tuple[str, ...]:
     """The keys that differ, dotted as in the file; all probes count as one key."""
     return tuple(key for key, value in _flat(before).items() if _flat(after)[key] != value)
+
+
+def digest(config: Config) -> str:
+    """The same for the same values, in every process of one version."""
+    return hashlib.sha256(repr(config).encode()).hexdigest()[:12]
 
 
 def _flat(config: Config) -> dict[str, object]:

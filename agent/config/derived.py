@@ -6,7 +6,7 @@ import os
 import pwd
 from pathlib import Path
 
-from agent.config import Config, ConfigError, RedirectConfig, parse, slotted
+from agent.config import Config, ConfigError, RedirectConfig, changes, parse, slotted
 from agent.core import releases, token
 from agent.core.failure import Failure
 from agent.core.health import Spec
@@ -47,13 +47,23 @@ def _approved_redirect(config: Config, root: Path) -> RedirectConfig:
     return _approved(config, root).redirect
 
 
+def awaits_approval(config: Config, root: Path, key: str) -> bool:
+    """Root has not approved this value of a key of the redirect."""
+    approved = _read_approved(root)
+    return approved is None or key in changes.changed(approved, config)
+
+
 def _approved(config: Config, root: Path) -> Config:
     """That of the file, if none was approved or the approved one cannot be read."""
+    return _read_approved(root) or config
+
+
+def _read_approved(root: Path) -> Config | None:
     try:
         text = reading.read(Host(root).approved.configuration, reading.DOCUMENT)
         return parse(text.decode())
     except (OSError, UnicodeDecodeError, ConfigError):
-        return config
+        return None
 
 
 def slot_in_force(config: Config, root: Path, slot: Slot) -> Place | None:

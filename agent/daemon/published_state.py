@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent import __version__
-from agent.config import derived
+from agent.config import changes, derived
 from agent.core import policy_drain
 from agent.core import snapshot as core_snapshot
 from agent.core.enrol import DRAINED
@@ -24,6 +24,7 @@ def snapshot(it: Context) -> dict[str, Any]:
         "agent": __version__,
         "version": board.version,
         "configuration": it.count,
+        "configuration_digest": changes.digest(it.config),
         "proxy_version": derived.proxy_version(it.config, str(it.host.prefix)),
         **shot,
         "attempts": core_snapshot.attempts(board.attempts.seen, now),

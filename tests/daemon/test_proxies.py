@@ -14,7 +14,7 @@ from agent.host import Host
 from agent.loops.board import Board
 from tests.lab import unit_machine
 
-ONE = unit_machine.CONFIG.format(grace=3, inbound="closed", outbound="open", drain=3)
+ONE = unit_machine.configuration()
 TWO = ONE.replace("[proxy]\n", "[proxy]\nslots = true\n")
 
 

@@ -10,13 +10,15 @@ from agent import config
 from agent.cli import reload as cli_reload
 from agent.cli.kit.exits import Failure
 from agent.config import Config
-from agent.config.changes import TAKES, Takes, changed, takes
+from agent.config.changes import TAKES, Takes, changed, digest, takes
 from agent.core.reasons import Fault, Reason
 from agent.daemon.reload import Reload
+from agent.host import Host
 from agent.loops.board import Board
 
 TEXT = (Path(__file__).parents[2] / "config/fairlead.toml").read_text()
 PRESENT = config.parse(TEXT)
+SLOTS = TEXT.replace("slots = false", "slots = true")
 
 
 def keys() -> list[str]:
@@ -57,6 +59,11 @@ def test_an_edit_is_named_by_its_key(table: str, key: str, value: object, what: 
     assert takes(f"{table}.{key}") == what
 
 
+def test_a_digest_tells_values_apart_and_not_files() -> None:
+    assert digest(PRESENT) == digest(config.parse(f"# words\n{TEXT}"))
+    assert digest(PRESENT) != digest(config.parse(SLOTS))
+
+
 def test_probes_are_one_key() -> None:
     assert changed(PRESENT, dataclasses.replace(PRESENT, probes=())) == ("probe",)
 
@@ -88,3 +95,17 @@ async def test_a_bad_file_is_refused_with_every_problem_and_a_good_one_taken(tmp
     answer = await reload.order({})
     assert (answer["problems"], answer["changed"]) == ([], ["drain.settle"])
     assert said[-1] is None and [each.drain.settle for each in taken] == [7]
+
+
+@pytest.mark.parametrize(("approved", "waits"), [(None, ["proxy.slots"]), (TEXT, ["proxy.slots"]), (SLOTS, [])])
+async def test_what_root_has_approved_waits_for_no_approval(
+    tmp_path: Path, approved: str | None, waits: list[str]
+) -> None:
+    host = Host(tmp_path)
+    for path, text in ((host.configuration, SLOTS), (host.approved.configuration, approved)):
+        path.parent.mkdir(parents=True)
+        if text is not None:
+            path.write_text(text)
+    reload = Reload(PRESENT, str(tmp_path), Board(), lambda _: None, lambda words: None, lambda _: None, 1)
+    answer = await reload.order({})
+    assert (answer["changed"], answer["proxy"], answer["redirect"]) == (["proxy.slots"], ["proxy.slots"], waits)

@@ -26,6 +26,7 @@ _TOP = {
     "agent": ("text", "version of the agent"),
     "version": ("integer", "of this state: what `GET /v1/status?after=` takes"),
     "configuration": ("integer", "how many configurations this process has had"),
+    "configuration_digest": ("text", "of the values that are in force, to compare: another one after an edit"),
     "proxy_version": ("text", "of the installed proxy"),
     "phase": (
         " or ".join(f"`{kind.value}`" for kind in PhaseKind) + " or `unknown`",

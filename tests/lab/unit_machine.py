@@ -67,8 +67,8 @@ token_file = "/etc/fairlead/token"
 [proxy]
 grace = {{grace}}
 [control_plane]
-destination = "{ADDRESS}:8086"
-policy = "{ADDRESS}:8090"
+destination = "{{authority}}:8086"
+policy = "{{authority}}:8090"
 [redirect]
 inbound_failure = "{{inbound}}"
 outbound_failure = "{{outbound}}"
@@ -126,6 +126,20 @@ umount {_GROUPS}
 """
 
 
+def configuration(
+    grace: int = 3, inbound: str = "closed", outbound: str = "open", drain: int = 3, address: str = ADDRESS
+) -> str:
+    """The control plane is at the host's own address, where nothing listens unless a real proxy runs here."""
+    return CONFIG.format(
+        grace=grace,
+        inbound=inbound,
+        outbound=outbound,
+        drain=drain,
+        address=address,
+        authority=f"[{address}]" if ":" in address else address,
+    )
+
+
 def configure(
     machine: Machine,
     grace: int = 3,
@@ -134,8 +148,7 @@ def configure(
     drain: int = 3,
     address: str = ADDRESS,
 ) -> None:
-    text = CONFIG.format(grace=grace, inbound=inbound, outbound=outbound, drain=drain, address=address)
-    machine.write("/etc/fairlead/fairlead.toml", text)
+    machine.write("/etc/fairlead/fairlead.toml", configuration(grace, inbound, outbound, drain, address))
 
 
 def stand_in(machine: Machine, version: str = VERSION, **switches: str) -> None:

@@ -142,7 +142,7 @@ _HOST: Final[tuple[Check, ...]] = (
         joined=True,
     ),
     Check("agent", "the agent runs, and answers at its socket", machine.agent, (CONFIGURATION,), joined=True),
-    Check("versions", "what runs is what is installed", machine.versions, ("agent",), joined=True),
+    Check("versions", "what runs is what is installed and configured", machine.versions, ("agent",), joined=True),
     Check(
         "limits",
         "connection tracking, descriptors and memory are not used up",

@@ -42,18 +42,22 @@ def ready(seen: Agent) -> Outcome:
 
 @dataclass(frozen=True)
 class Versions:
-    """`agent`, `proxy`: of the running processes, "" for none; `installed`, `current`: of the next start."""
+    """`agent`, `proxy`: of the running processes, "" for none; `installed`, `current`: of the next start.
+    `edited`: the file has other values than the running agent."""
 
     installed: str
     agent: str
     proxy: str
     current: str
+    edited: bool = False
 
 
 def versions(seen: Versions) -> Outcome:
     if seen.agent and seen.agent != seen.installed:
         why = f"the running agent is {seen.agent}, and {seen.installed} is installed"
         return warn(why, "systemctl restart fairlead: traffic goes on")
+    if seen.edited:
+        return warn("the agent runs with values from before the last edit of its file", "fairlead reload")
     if seen.proxy and seen.current and seen.proxy != seen.current:
         why = f"the running proxy is {seen.proxy}, and its next start is {seen.current}"
         return warn(why, "at a convenient time: fairlead proxy restart")

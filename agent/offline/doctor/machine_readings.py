@@ -10,7 +10,7 @@ from typing import Any, Final
 from agent import __version__
 from agent.adapters import http_client
 from agent.adapters.http_client import Broken, Request
-from agent.config import derived
+from agent.config import changes, derived
 from agent.core import releases
 from agent.core.doctor import machine
 from agent.core.reasons import Fault
@@ -83,7 +83,9 @@ async def versions(sources: Sources) -> machine.Versions:
     pid = _proxy(status)
     running = "" if pid is None else await blocking(_version, pid)
     current = derived.proxy_version(sources.config(), sources.prefix)
-    return machine.Versions(__version__, str(status.get("agent", "")), running, current)
+    used = status.get("configuration_digest")
+    edited = used is not None and used != changes.digest(sources.config())
+    return machine.Versions(__version__, str(status.get("agent", "")), running, current, edited)
 
 
 def _proxy(status: Mapping[str, Any]) -> int | None:

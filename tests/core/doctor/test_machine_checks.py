@@ -38,6 +38,11 @@ CASES: dict[str, tuple[Outcome, Result, str]] = {
         WARN,
         "the running proxy is 2.366.0",
     ),
+    "versions-edited": (
+        machine.versions(Versions("1.0", "1.0", "2.366.0", "2.366.0", edited=True)),
+        WARN,
+        "before the last edit",
+    ),
     "disk": (machine.disk(Disk("/var/lib/fairlead", 1 << 30, 5000)), OK, "1024 MiB left"),
     "disk-no-inodes": (machine.disk(Disk("/var/lib/fairlead", 1 << 30, -1)), OK, "1024 MiB left"),
     "disk-full": (machine.disk(Disk("/var/lib/fairlead", 1 << 20, 5000)), FAIL, "1 MiB and 5000 inodes left"),

@@ -49,6 +49,12 @@ async def test_an_agent_of_another_version_is_a_warning(root: None, host: Path) 
         assert found["versions"].outcome.result is Result.WARN
 
 
+async def test_an_edit_that_the_agent_has_not_read_is_a_warning(root: None, host: Path) -> None:
+    async with patient(host), answering(host, configuration_digest="of other values"):
+        found = await examined(host, "agent", "versions")
+        assert found["versions"].outcome.fix == "fairlead reload"
+
+
 async def test_an_agent_that_hangs_is_unknown(root: None, host: Path) -> None:
     async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
