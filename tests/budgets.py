@@ -33,7 +33,7 @@ LIBRARIES: Final = {
     "jeepney": "systemd's bus",
     "structlog": "the log",
 }
-AGENT_MODULES: Final = Budget(200, "192 of its own with each kind of identity, and probes over HTTP and gRPC")
+AGENT_MODULES: Final = Budget(205, "199 of its own with each kind of identity, and probes over HTTP and gRPC")
 AGENT_THREADS: Final = Budget(12, "5: the main one, asyncio's pool for what blocks, and one for each child")
 AGENT_DESCRIPTORS: Final = Budget(
     28, "22: log, lock, pipes of the proxy's child, sockets of its loop and its peers"
@@ -79,4 +79,5 @@ IDLE_REQUESTS: Final = Budget(16, "rules and firewall once in 10 minutes each, b
 IDLE_READINGS: Final = Budget(365, "a proxy that works is read every 10 s")
 IDLE_DECISIONS: Final = Budget(725, "one each 5 s: the Lease and the watchdog depend on it")
 IDLE_LOOKS_AT_FOLDERS: Final = Budget(725, "statvfs each 5 s starts no program and writes nothing")
+IDLE_LOOKS_AT_PREPARED: Final = Budget(365, "a dozen calls of stat each 10 s; no program, no request")
 IDLE_WRITES: Final = Budget(0, "nothing has changed")

@@ -315,6 +315,7 @@ class Facts:
     addresses: Maybe[AddressesFact] = UNKNOWN
     metrics: Maybe[Fault | None] = UNKNOWN  # why they are not served where the configuration says
     standby: Maybe[ProxyFact] = UNKNOWN  # of the second slot; never known where a host has one
+    prepared: Maybe[str] = UNKNOWN  # why no plan of a restart holds, after the privileged helper was asked for one
 
     @property
     def ready_at(self) -> float | None:
@@ -347,7 +348,8 @@ class Facts:
     def all_known_but_probes(self) -> bool:
         cells: Mapping[str, object] = vars(self)
         # Slices are read only while the host goes; a failure policy waits for the record, and nothing else does.
-        later = ("standby", "probes", "slices", "ready_once", "control_plane", "agent", "started_with", "metrics")
+        later = {"standby", "probes", "slices", "ready_once", "control_plane", "agent", "started_with", "metrics"}
+        later |= {"prepared"}
         return not any(value is UNKNOWN for name, value in cells.items() if name not in later)
 
 

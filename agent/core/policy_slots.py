@@ -74,6 +74,14 @@ def remark(spec: Spec, facts: Facts, now: float) -> Fault | None:
         why = "the running proxy was started before there were slots: fairlead proxy restart"
         return Fault(Reason.STANDBY_NOT_READY, why)
     other = standing_of(facts.standby if facts.active is Slot.MAIN else facts.proxy, now)
-    if not isinstance(other, Fault):
+    if isinstance(other, Fault):
+        return Fault(Reason.STANDBY_NOT_READY, f"{other.reason.value}: {other.detail or other.entry.text}")
+    return _unprepared(facts)
+
+
+def _unprepared(facts: Facts) -> Fault | None:
+    """The program that turns the redirect when main ends uses nothing but what is prepared."""
+    if facts.active is not Slot.MAIN or facts.prepared is UNKNOWN or not facts.prepared:
         return None
-    return Fault(Reason.STANDBY_NOT_READY, f"{other.reason.value}: {other.detail or other.entry.text}")
+    why = f"the rules for it are not prepared, and could not be prepared again: {facts.prepared}"
+    return Fault(Reason.STANDBY_NOT_READY, why, "fairlead redirect apply")

@@ -28,7 +28,7 @@ def runtime(it: Context, privileged: helper.Helper) -> Runtime:
     def wanted() -> ProxySettings:
         return settings(it)
 
-    if _by_systemd(it):
+    if by_systemd(it):
         return proxy_unit.UnitProxy(wanted, privileged, it.host.prefix)
     return _child(it, privileged, wanted, _paths(it, it.host.child_proxy, it.host.child_proxy_log), Slot.MAIN)
 
@@ -41,13 +41,13 @@ def standby(it: Context, privileged: helper.Helper) -> Runtime:
         version = versions.STANDBY if instead.exists() else ""
         return derived.proxy_settings(it.config, prefix, version, Slot.STANDBY)
 
-    if _by_systemd(it):
+    if by_systemd(it):
         return proxy_unit.UnitProxy(wanted, privileged, it.host.prefix, slot=Slot.STANDBY)
     paths = _paths(it, it.host.child_standby, it.host.child_standby_log)
     return _child(it, privileged, wanted, dataclasses.replace(paths, instead=instead), Slot.STANDBY)
 
 
-def _by_systemd(it: Context) -> bool:
+def by_systemd(it: Context) -> bool:
     return derived.systemd_owns_the_proxy(it.config, it.host.prefix, booted=_SYSTEMD.exists())
 
 

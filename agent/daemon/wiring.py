@@ -1,5 +1,6 @@
 """Constructs the parts of the agent and connects them. It decides nothing."""
 
+import asyncio
 import os
 import random
 import socket
@@ -50,7 +51,9 @@ from agent.loops import (
 from agent.loops import control_plane as control_plane_loop
 from agent.loops import folders as folders_loop
 from agent.loops import phase as phase_loop
+from agent.loops import prepared as prepared_loop
 from agent.loops import replacement as replacement_loop
+from agent.proxyunit import prepared
 
 
 class Loop(Protocol):
@@ -163,6 +166,7 @@ class Parts:
             "proxy": self._proxy(),
             **({"standby": self._standby()} if spec.slots else {}),
             "redirect": redirect.RedirectLoop(self.redirector, board, fact("redirect"), dice),
+            **({"prepared": self._prepared()} if proxies.by_systemd(it) else {}),
             "addresses": addresses.AddressesLoop(
                 self.interfaces, spec.addresses, fact("addresses"), board.attempts
             ),
@@ -188,6 +192,12 @@ class Parts:
         member = failure.record(workload.namespace, workload.name, workload.identity)
         record = ready_record.HelperReadyRecord(str(it.host.prefix), self.context.helper, member)
         return ready_once.ReadyOnceLoop(record, it.board, it.board.setter("ready_once"))
+
+    def _prepared(self) -> Loop:
+        board = self.context.board
+        look = partial(asyncio.to_thread, prepared.lost, str(self.context.host.prefix))
+        publish = board.setter("prepared")
+        return prepared_loop.PreparedLoop(look, self.redirector.check, board, publish, random.random)
 
     def _control_plane(self) -> Loop:
         it = self.context

@@ -27,14 +27,27 @@ def folder(prefix: str) -> str:
 
 def plan(prefix: str) -> Plan | None:
     """None: there is none that holds now, so the tested path is to be taken."""
-    path = os.path.join(folder(prefix), prepared.PLAN)
+    found = _left(prefix)
+    return found if found is not None and _holds(found) else None
+
+
+def lost(prefix: str) -> str:
+    """Why no plan holds; "": one does, as far as this user sees its sources."""
+    found = _left(prefix)
+    if found is None:
+        return f"there is none in {folder(prefix)}"
+    changed = (path for path, before in found.sources.items() if identity(path) not in ("", before))
+    return next((f"{path} has changed" for path in changed), "")
+
+
+def _left(prefix: str) -> Plan | None:
+    """The plan that root has left, whether it holds or not."""
     try:
         if not _is_roots(os.lstat(folder(prefix))):
             return None
-        found = prepared.read(_read(path))
+        return prepared.read(_read(os.path.join(folder(prefix), prepared.PLAN)))
     except (OSError, UnicodeDecodeError):
         return None
-    return found if found is not None and _holds(found) else None
 
 
 def _holds(found: Plan) -> bool:

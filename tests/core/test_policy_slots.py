@@ -194,3 +194,18 @@ def test_a_host_is_quiet_once_the_proxies_of_both_slots_are() -> None:
         assert quiet(SPEC, dataclasses.replace(facts, proxy=both[0], standby=both[1])) is (main == standby == 0)
     assert quiet(SPEC, facts_of("stopped", "stopped", Slot.MAIN, None))
     assert quiet(SPEC, facts_of("stopped", None, Slot.MAIN, None)), "a host with one slot"
+
+
+def test_a_standby_for_which_nothing_is_prepared_is_a_warning_that_says_what_helps() -> None:
+    """The program that takes over uses nothing but what is prepared."""
+    kept = dataclasses.replace(SLOTS, standby=True)
+    every: tuple[f.Maybe[str], ...] = (f.UNKNOWN, "", "/etc/passwd has changed")
+    for prepared, active in ((one, slot) for one in every for slot in Slot):
+        facts = dataclasses.replace(facts_of("ready", "ready", active, None), prepared=prepared)
+        found = remark(kept, facts, NOW)
+        if prepared and active is Slot.MAIN and prepared is not f.UNKNOWN:
+            assert found is not None and found.reason is Reason.STANDBY_NOT_READY
+            assert "/etc/passwd has changed" in found.detail and found.remedy == "fairlead redirect apply"
+        else:
+            assert found is None
+        assert remark(SLOTS, facts, NOW) is None, "none is kept"

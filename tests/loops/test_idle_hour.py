@@ -7,6 +7,7 @@ from agent.core.goals import ProxyGoal
 from agent.loops.board import Board
 from agent.loops.folders import FoldersLoop
 from agent.loops.policy import PolicyLoop
+from agent.loops.prepared import PreparedLoop
 from agent.loops.proxy import ProxyLoop
 from agent.loops.redirect import RedirectLoop
 from agent.ports import LiveRedirect
@@ -25,6 +26,10 @@ class Counted:
 
     async def look(self) -> None:
         self.calls += 1
+
+    async def lost(self) -> str:
+        self.calls += 1
+        return ""
 
 
 class CountedPolicy(PolicyLoop):
@@ -47,13 +52,14 @@ async def test_what_an_idle_hour_takes() -> None:
     served(board, now)
     kernel = MemoryRedirector(LiveRedirect(f.Level.ON, f.Level.ON))
     kernel.watched = True
-    runtime, folders = MemoryProxyRuntime(MemoryHost(PROCESS)), Counted()
+    runtime, folders, files = MemoryProxyRuntime(MemoryHost(PROCESS)), Counted(), Counted()
     policy = CountedPolicy(SPEC, board, board.setter("agent"))
     async with running(
         policy.run(),
         ProxyLoop(runtime, board, board.setter("proxy"), UID, lambda: 0.0, lambda: 0.0, 60.0).run(),
         RedirectLoop(kernel, board, board.setter("redirect"), lambda: 0.0).run(),
         FoldersLoop(folders.look, board.setter("folders"), None).run(),
+        PreparedLoop(files.lost, kernel.check, board, board.setter("prepared"), lambda: 0.0).run(),
     ):
         await asyncio.sleep(HOUR)
         assert board.goals.value.proxy is ProxyGoal.RUNNING
@@ -62,6 +68,8 @@ async def test_what_an_idle_hour_takes() -> None:
     budgets.IDLE_READINGS.check(len(runtime.called("inspect")), "readings of the proxy")
     budgets.IDLE_DECISIONS.check(policy.decisions, "decisions")
     budgets.IDLE_LOOKS_AT_FOLDERS.check(folders.calls, "looks at the folders")
+    budgets.IDLE_LOOKS_AT_PREPARED.check(files.calls, "looks at what is prepared")
+    assert files.calls >= 360, "it is looked at soon"
     assert kernel.calls and set(kernel.calls) == {"check"}
     assert {name for _, name in runtime.calls} == {"adopt", "inspect"}, "no program is started"
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -167,6 +168,11 @@ def spoil(host: Host) -> None:
     (Paths(host.prefix).prepared / forms.PLAN).chmod(0o666)
 
 
+def empty(host: Host) -> None:
+    """Another program has emptied /run, or the disk was full when it was to be prepared again."""
+    shutil.rmtree(Paths(host.prefix).prepared)
+
+
 def cut(host: Host) -> None:
     path = Paths(host.prefix).prepared / forms.PLAN
     path.write_text(path.read_text()[:-10])
@@ -193,18 +199,29 @@ def test_anything_unusual_takes_the_tested_path(served: Host, change: Callable[[
     assert rules(served) == before
 
 
-@pytest.mark.parametrize("change", [edit, renew_anchors, cut, outdate], ids=lambda change: change.__name__)
+@pytest.mark.parametrize("change", [edit, renew_anchors, cut, outdate, empty], ids=lambda change: change.__name__)
 def test_the_next_look_at_the_rules_prepares_again_what_holds_no_longer(
     served: Host, change: Callable[[Host], object]
 ) -> None:
+    assert prepared.lost(str(served.prefix)) == ""
     change(served)
     assert plan(served) is None
+    assert prepared.lost(str(served.prefix)) != ""
     assert levels(served) == ON
     assert plan(served) is not None
+    assert prepared.lost(str(served.prefix)) == ""
     assert ended(served) == f"{PREPARED_END} (prepared)\n"
 
 
-@pytest.mark.parametrize("change", [suspend, on_trial, leave, spoil], ids=lambda change: change.__name__)
+def test_what_others_could_have_written_is_removed_and_then_prepared_again(served: Host) -> None:
+    spoil(served)
+    assert levels(served) == ON
+    assert plan(served) is None
+    assert levels(served) == ON
+    assert plan(served) is not None
+
+
+@pytest.mark.parametrize("change", [suspend, on_trial, leave], ids=lambda change: change.__name__)
 def test_but_nothing_where_the_agent_may_not_set_these_rules(
     served: Host, change: Callable[[Host], object]
 ) -> None:

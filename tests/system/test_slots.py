@@ -34,6 +34,7 @@ def test_slots_are_turned_on_after_an_upgrade_and_upgraded_in_service() -> None:
         for version in (OLDER, __version__):
             upgraded(machine, mesh, version)
         it_is_replaced(machine, mesh)
+        a_user_is_added(machine)
         the_standby_takes_over(machine, mesh)
 
 
@@ -78,6 +79,15 @@ def it_is_replaced(machine: Machine, mesh: Mesh) -> None:
         mesh.do(load.reached(load.sent + 20))
     assert load.failed == []
     upgraded(machine, mesh, OLDER)
+
+
+def a_user_is_added(machine: Machine) -> None:
+    """What was prepared for a takeover holds no longer then, and the agent has it prepared again."""
+    why = "from agent.proxyunit import prepared; print(prepared.lost('/'))"
+    command = ("runuser", "-u", "fairlead", "--", "/usr/lib/fairlead/bin/python", "-ISc", why)
+    assert machine.run(*command).strip() == ""
+    machine.run("useradd", "later")
+    machine.wait_until(lambda: machine.run(*command).strip() == "", "it is prepared again", WITHIN)
 
 
 def the_standby_takes_over(machine: Machine, mesh: Mesh) -> None:

@@ -25,11 +25,13 @@ def check(prefix: Path) -> Answer:
 
 
 def _is_outdated(prefix: Path) -> bool:
-    """There is a plan, and a file from which it was made is another one now. While the second slot is named none
+    """There is no plan, or a file from which it was made is another one now. While the second slot is named none
     holds, and the one from before holds again afterwards."""
-    path = Host(prefix).prepared / prepared.PLAN
-    if not path.exists() or records.active_slot(prefix) is not Slot.MAIN:
+    if records.active_slot(prefix) is not Slot.MAIN:
         return False
+    path = Host(prefix).prepared / prepared.PLAN
+    if not path.exists():  # it could not be prepared, or another program has removed it
+        return True
     try:
         plan = prepared.read(files.read(path))
     except Refusal:  # another user can have written it
