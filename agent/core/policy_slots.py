@@ -6,7 +6,7 @@ from agent.core.goals import Goals, ProxyGoal, RedirectGoal
 from agent.core.health import Spec
 from agent.core.late import replace
 from agent.core.reasons import Fault, Reason
-from agent.core.replacement import WITHOUT_A_STANDBY
+from agent.core.replacement import WITHOUT_A_STANDBY, Stage
 from agent.core.slots import Slot, named, needed
 from agent.core.standings import proved, standing_of
 
@@ -67,8 +67,8 @@ def _standby(spec: Spec, facts: Facts, goals: Goals, leaving: bool) -> ProxyGoal
 def remark(spec: Spec, facts: Facts, now: float) -> Fault | None:
     """A standby is kept, and the proxy that does not serve now could not take over."""
     change = facts.change
-    under_way = change is not None and not change.over
-    if not spec.standby or under_way or facts.standby is UNKNOWN or proved(facts.serving, now) is not True:
+    replaced = change is not None and (not change.over or change.stage is Stage.RENEWING)
+    if not spec.standby or replaced or facts.standby is UNKNOWN or proved(facts.serving, now) is not True:
         return None
     if facts.proxy is not UNKNOWN and facts.proxy.everywhere:
         why = "the running proxy was started before there were slots: fairlead proxy restart"

@@ -2,7 +2,8 @@
 
 With two slots the standby serves in the meantime, and nothing is drained: it is started first, and the redirect
 turns to it; if it is not proved in time it is stopped, and nothing was touched. Where the previous version
-serves in the end, the standby is stopped, and one that is kept starts again with that version too.
+serves in the end, the standby is stopped, and one that is kept starts again with that version too. Where no
+version became ready in time in the place of main, the standby serves on until main serves after all.
 
 Invariants, each tested with the agent killed at every step (tests/loops/test_proxy_replacement.py):
 - in LEAVING a running proxy is the old one, and the binaries are swapped only when no proxy runs;
@@ -28,6 +29,7 @@ class Stage(enum.Enum):
     DONE = "done"
     BACK_AGAIN = "back-again"  # the previous one serves
     FAILED = "failed"  # neither became ready
+    RENEWING = "renewing"  # main serves after all; the standby, which may be of the version that failed, stops
     CLEARED = "cleared"  # it had ended otherwise than wanted, and that is over
 
 
@@ -63,12 +65,16 @@ TRANSITIONS: Mapping[tuple[Stage, News], Stage] = {
     (Stage.WITHDRAWING, News.STOPPED): Stage.BACK_AGAIN,
     (Stage.WITHDRAWING, News.NOT_SWAPPED): Stage.BACK_AGAIN,
     (Stage.FAILED, News.OVER): Stage.CLEARED,
+    (Stage.FAILED, News.READY_BESIDE): Stage.RENEWING,
+    (Stage.RENEWING, News.STOPPED): Stage.CLEARED,
     (Stage.BACK_AGAIN, News.OVER): Stage.CLEARED,
 }
 _WITH_THE_WANTED = frozenset({Stage.PREPARING, Stage.COVERING, Stage.LEAVING, Stage.STARTING, Stage.DONE})
-ENDS = frozenset({Stage.DONE, Stage.BACK_AGAIN, Stage.FAILED, Stage.CLEARED})
+ENDS = frozenset({Stage.DONE, Stage.BACK_AGAIN, Stage.FAILED, Stage.RENEWING, Stage.CLEARED})
 STOPPING = frozenset({Stage.LEAVING, Stage.GOING_BACK})
-WITHOUT_A_STANDBY = frozenset({Stage.PREPARING, Stage.WITHDRAWING})  # it stops, and its version is set
+WITHOUT_A_STANDBY = frozenset({Stage.PREPARING, Stage.WITHDRAWING, Stage.RENEWING})  # it stops
+# No decision depends on a record of these: without it the next agent comes to the same.
+AFTERWARDS = frozenset({Stage.RENEWING, Stage.CLEARED})
 
 
 class Illegal(Exception):

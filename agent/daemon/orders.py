@@ -57,7 +57,7 @@ class Orders:
         if not previous:
             raise Trouble(Reason.PROXY_BINARY_UNUSABLE, "there is no previous version", remedy=_CHOOSE)
         change = self._board.facts.value.change
-        tried = change is not None and change.stage in (Stage.BACK_AGAIN, Stage.CLEARED)
+        tried = change is not None and change.stage in (Stage.BACK_AGAIN, Stage.RENEWING, Stage.CLEARED)
         if change is not None and tried and change.wanted == previous:
             why = f"{previous} did not become ready when it was tried"
             raise Trouble(Reason.PROXY_BINARY_UNUSABLE, why, remedy=_CHOOSE)

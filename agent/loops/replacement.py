@@ -6,7 +6,6 @@ continues the replacement.
 """
 
 import asyncio
-import contextlib
 import dataclasses
 from collections.abc import Callable
 
@@ -16,9 +15,9 @@ from agent.core.health import Spec, Standing, Sure
 from agent.core.levels import redirect_standing
 from agent.core.policy_drain import has_left
 from agent.core.reasons import Fault, Reason
-from agent.core.replacement import STOPPING, News, Replacement, Stage, after
+from agent.core.replacement import AFTERWARDS, STOPPING, News, Replacement, Stage, after
 from agent.core.slots import Slot
-from agent.core.standings import proxy_standing, standing_of
+from agent.core.standings import proved, proxy_standing, standing_of
 from agent.loops.board import Board, Waiter
 from agent.ports import ReplacementStore, Trouble, Unanswered
 
@@ -50,8 +49,8 @@ class ReplacementLoop:
             change = self._board.facts.value.change
             self._unanswered = False
             news = None if change is None or change.over or self._paused() else await self._news(change)
-            if change is not None and self._is_over(change):
-                self._clear(change)
+            if change is not None and (over := self._over(change)) is not None:
+                self._remember(after(change, over, self._now()))
             elif news is None or change is None:
                 await waiter.wait(self._rest(change))
             else:
@@ -82,7 +81,11 @@ class ReplacementLoop:
         return dataclasses.replace(change, since=max(change.since, looking))
 
     def _remember(self, change: Replacement) -> None:
-        self._store.remember(change)
+        try:
+            self._store.remember(change)
+        except Trouble:
+            if change.stage not in AFTERWARDS:
+                raise
         self._enter(change)
 
     def _enter(self, change: Replacement | None) -> None:
@@ -90,22 +93,17 @@ class ReplacementLoop:
         self._restarts = _restarts(facts.proxy), _restarts(facts.standby)
         self._publish(change)
 
-    def _is_over(self, change: Replacement) -> bool:
-        """The faults that it ended with no longer hold."""
+    def _over(self, change: Replacement) -> News | None:
+        """What has changed since it ended: the faults that it ended with hold no longer, for example."""
         phase = self._board.phase.value
         match change.stage:
             case Stage.FAILED if self._main_serves():
-                return True
-            case Stage.FAILED | Stage.BACK_AGAIN:
-                return has_left(phase, self._board.facts.value)
-        return False
-
-    def _clear(self, change: Replacement) -> None:
-        """No decision depends on this record: if it cannot be written, the next agent checks again."""
-        cleared = after(change, News.OVER, self._now())
-        with contextlib.suppress(Trouble):
-            self._store.remember(cleared)
-        self._enter(cleared)
+                return News.READY_BESIDE if change.covered and change.way_back else News.OVER
+            case Stage.FAILED | Stage.BACK_AGAIN if has_left(phase, self._board.facts.value):
+                return News.OVER
+            case Stage.RENEWING if _stopped(self._board.facts.value.standby):
+                return News.STOPPED  # its next start is of the current version since that was set for main
+        return None
 
     def _main_serves(self) -> bool:
         named = self._board.facts.value.active is Slot.MAIN
@@ -231,9 +229,12 @@ class ReplacementLoop:
             return News.READY_BESIDE if beside else News.READY, ""
         if proxy.restarts - self._restarts[0] < CRASHES and not self._late(change):
             return None
-        back = self._board.facts.value.active is Slot.MAIN
-        # Else what the standings say is of the standby.
-        return News.NOT_READY, _cause(self._standings() if back else [standing_of(proxy, self._now())])
+        facts = self._board.facts.value
+        if facts.active is Slot.MAIN:
+            return News.NOT_READY, _cause(self._standings())
+        cause = _cause([standing_of(proxy, self._now())])  # what the standings say is of the standby
+        serves = change.stage is Stage.RESTORING and proved(facts.serving, self._now()) is True
+        return News.NOT_READY, f"{cause}; the second proxy serves" if serves else cause
 
 
 def _restarts(proxy: Maybe[ProxyFact]) -> int:

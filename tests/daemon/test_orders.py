@@ -41,7 +41,7 @@ def ordered(tmp_path: Path, change: Replacement) -> Orders:
     )
 
 
-@pytest.mark.parametrize("stage", [Stage.BACK_AGAIN, Stage.CLEARED])
+@pytest.mark.parametrize("stage", [Stage.BACK_AGAIN, Stage.RENEWING, Stage.CLEARED])
 async def test_a_rollback_never_leads_to_the_version_that_did_not_work(tmp_path: Path, stage: Stage) -> None:
     """Also once that is named no more: the host has left since, and joined again."""
     orders = ordered(tmp_path, Replacement(NEW, OLD, stage))
