@@ -15,7 +15,8 @@ from agent.cli.kit import client as clients
 from agent.cli.kit import until
 from agent.cli.kit.client import Client
 from agent.cli.kit.exits import Exit, Failure
-from agent.cli.kit.replacement import follow_replacement
+from agent.cli.kit.replacement import ENDS, follow_replacement
+from agent.core import replacement
 from agent.host import Host
 from tests.cli.test_cli import EXAMPLE
 
@@ -126,6 +127,16 @@ def test_a_replacement_is_followed_no_longer_than_asked(clock: Clock, stage: str
     with pytest.raises(Failure) as caught:
         follow_replacement(cast(Client, agent), agent.answer, args, "restart the proxy", clock.now + SECONDS)
     assert caught.value.code is Exit.LATE and clock.now == 1000.0 + SECONDS
+
+
+@pytest.mark.parametrize("end", [stage for stage in replacement.Stage if stage in replacement.ENDS][1:])
+def test_every_end_of_a_replacement_but_one_is_a_failure_at_once(clock: Clock, end: replacement.Stage) -> None:
+    assert ENDS[0] == replacement.Stage.DONE.value and {*ENDS} == {stage.value for stage in replacement.ENDS}
+    agent = Agent(clock, {"stage": end.value, "detail": "", "wanted": "", "previous": ""})
+    args = argparse.Namespace(timeout=SECONDS, no_wait=False, json=False)
+    with pytest.raises(Failure) as caught:
+        follow_replacement(cast(Client, agent), agent.answer, args, "restart the proxy", clock.now + SECONDS)
+    assert caught.value.code is Exit.FAILED and clock.now == 1000.0
 
 
 def test_an_agent_that_answers_nothing_is_given_up_at_the_deadline(tmp_path: Path) -> None:

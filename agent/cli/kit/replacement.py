@@ -8,7 +8,7 @@ from agent.cli.kit.exits import Exit, Failure
 from agent.cli.kit.follow import LATE, serves, show
 from agent.cli.kit.until import Status, statuses
 
-ENDS = ("done", "back-again", "failed", "cleared")
+ENDS = ("done", "back-again", "failed", "renewing", "cleared")
 
 
 def follow_replacement(
@@ -32,7 +32,7 @@ def _judged(change: dict[str, Any], doing: str) -> int:
             cause = f"{change['wanted'] or 'the new one'} did not become ready: {change['detail']}"
             again = f"{change['previous']} serves again" if change["previous"] else "the one before serves"
             raise Failure(Exit.FAILED, f"cannot {doing}: {cause}", again)
-        case "failed" | "cleared":
+        case "failed" | "renewing" | "cleared":
             remedy = "check the proxy's log, and fairlead status"
             raise Failure(Exit.FAILED, f"cannot {doing}: it did not become ready: {change['detail']}", remedy)
     return Exit.OK
