@@ -7,7 +7,7 @@ names, and open ones stay where they are.
 Invariants, each proved over every case in tests/core/test_slots.py:
 - the redirect leaves a slot that serves only for one that is proved ready;
 - what is not known changes nothing;
-- while `main` is to stop, it is not named where the standby is ready;
+- while `main` is to stop, it is not named where the standby is ready, nor before the standby is read;
 - whatever ends at whatever time, the redirect comes back to `main` once `main` is proved ready.
 """
 
@@ -66,8 +66,8 @@ def why_not(versions: frozenset[int], backend: str, *, redirected: bool) -> str:
 def named(active: Slot, main: "Maybe[bool]", standby: "Maybe[bool]", *, leaving: bool) -> Slot:
     """The slot that the redirect names next. `main`, `standby`: it is proved ready (True), is not (False), or that
     is not known. `leaving`: main is to stop, or to be replaced."""
-    if leaving and standby is True:
-        return Slot.STANDBY
+    if leaving and standby is not False:  # a new agent may have read main alone, which is about to stop
+        return Slot.STANDBY if standby is True else active
     if main is True:
         return Slot.MAIN
     if main is False and standby is True:

@@ -158,14 +158,16 @@ class RedirectLoop:
         self._publish(self._live)
 
     async def _turned(self, live: LiveRedirect) -> LiveRedirect:
-        """It names the slot that is wanted. Levels that are held go with it."""
+        """It names the slot that is wanted. Levels that are held go with it. A proxy that was read as ready may
+        end before its slot is named: that is no fault of the one that serves, unless it lasts."""
         slot = self._board.goals.value.slot
         if slot is None or slot is live.slot:
             return live
         try:
             return await _bounded(self._redirector.turn(slot), SETS_WITHIN)
         except Trouble as trouble:
-            self._publish(live, trouble.fault)
+            if self._failures + 1 >= TRIES:
+                self._publish(live, trouble.fault)
             raise
 
     def _spent(self) -> bool:

@@ -52,6 +52,13 @@ def test_a_main_that_is_to_stop_is_not_named_where_the_standby_is_ready(active: 
     assert named(active, main, True, leaving=True) is Slot.STANDBY
 
 
+@pytest.mark.parametrize(("active", "main"), list(itertools.product(Slot, MAYBE)))
+def test_what_a_main_that_is_to_stop_says_decides_nothing_before_the_standby_is_read(
+    active: Slot, main: Maybe[bool]
+) -> None:
+    assert named(active, main, UNKNOWN, leaving=True) is active
+
+
 @pytest.mark.parametrize(("active", "main", "standby", "leaving"), CASES)
 def test_new_connections_reach_a_ready_proxy_wherever_there_is_one(
     active: Slot, main: Maybe[bool], standby: Maybe[bool], leaving: bool

@@ -21,6 +21,7 @@ class MemoryRedirector:
     def __init__(self, live: LiveRedirect = OFF) -> None:
         self.live = live
         self.trouble: Trouble | None = None
+        self.unready: Trouble | None = None  # raised by each turn while it is set
         self.hang = False
         self.slow = 0.0
         self.edited = ""  # what of the configuration is not in force
@@ -52,6 +53,8 @@ class MemoryRedirector:
 
     async def turn(self, slot: Slot) -> LiveRedirect:
         await self._call(f"turn {slot.value}")
+        if self.unready is not None:
+            raise self.unready
         self.live = replace(self.live, slot=slot)
         return replace(self.live, edited=self.edited, suspended=self.suspended, unreported=self.unreported)
 

@@ -33,17 +33,21 @@ async def test_it_turns_once_and_says_which_slot_is_named() -> None:
         assert board.facts.value.redirect.inbound is Level.ON, "the level goes with it"
 
 
-async def test_a_turn_that_is_refused_is_a_fault_and_tried_again() -> None:
+async def test_a_turn_that_is_refused_is_tried_again_and_a_fault_if_it_lasts() -> None:
     kernel, board = MemoryRedirector(ON), Board()
     board.goals.set(turned(Slot.MAIN))
     async with running(RedirectLoop(kernel, board, board.setter("redirect"), lambda: 0.0).run()):
         await asyncio.sleep(1)
-        kernel.trouble = Trouble(Reason.PROXY_LISTENER_ABSENT, "nobody listens")
+        kernel.unready = Trouble(Reason.PROXY_LISTENER_ABSENT, "nobody listens")
         board.goals.set(turned(Slot.STANDBY, RedirectGoal.HOLD))
         await asyncio.sleep(1)
         fact = board.facts.value.redirect
+        assert kernel.calls.count("turn standby") > 1
+        assert isinstance(fact, RedirectFact) and fact.fault is None, "main serves"
+        await asyncio.sleep(5)
+        fact = board.facts.value.redirect
         assert isinstance(fact, RedirectFact) and fact.fault is not None and fact.slot is Slot.MAIN
-        kernel.trouble = None
+        kernel.unready = None
         await asyncio.sleep(30)
         fact = board.facts.value.redirect
         assert isinstance(fact, RedirectFact) and fact.fault is None and fact.slot is Slot.STANDBY
