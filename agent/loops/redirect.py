@@ -26,6 +26,7 @@ WITHIN = 4.8  # seconds for one look; a fact must have a first value within 5
 SETS_WITHIN = 9.5  # for a call that sets rules: given up on a busy host, it would begin again from nothing
 PACE = 0.5  # seconds between two readings after events of the kernel
 REPAIRS, WINDOW = 5, 600.0  # repairs within so many seconds
+TURNS = 5  # refusals in a row, of some seconds, after which a turn to the other slot is a fault
 TRIES = 3  # failed readings in a row after which the last known levels no longer count
 
 
@@ -166,7 +167,7 @@ class RedirectLoop:
         try:
             return await _bounded(self._redirector.turn(slot), SETS_WITHIN)
         except Trouble as trouble:
-            if self._failures + 1 >= TRIES:
+            if self._failures + 1 >= TURNS:
                 self._publish(live, trouble.fault)
             raise
 

@@ -44,7 +44,7 @@ async def test_a_turn_that_is_refused_is_tried_again_and_a_fault_if_it_lasts() -
         fact = board.facts.value.redirect
         assert kernel.calls.count("turn standby") > 1
         assert isinstance(fact, RedirectFact) and fact.fault is None, "main serves"
-        await asyncio.sleep(5)
+        await asyncio.sleep(10)
         fact = board.facts.value.redirect
         assert isinstance(fact, RedirectFact) and fact.fault is not None and fact.slot is Slot.MAIN
         kernel.unready = None
