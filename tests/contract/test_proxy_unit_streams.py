@@ -31,7 +31,7 @@ from tests.contract.test_proxy_unit_slots import (
 )
 from tests.contract.unit_fixtures import clean_machine as clean_machine
 from tests.contract.unit_fixtures import client_network as client_network
-from tests.lab import long_streams, netns, unit_machine
+from tests.lab import grpc_peers, long_streams, netns, unit_machine
 from tests.lab.long_streams import HTTP2, KEPT, RAW, Streams, Way
 from tests.lab.machine import Machine
 from tests.lab.proxy_neighbours import ADDRESS, CLIENT_SVID, OUTSIDE, PORT, PROXIED, RESET
@@ -112,6 +112,20 @@ async def test_a_replacement_cuts_what_outlives_grace_and_nothing_else(
     assert (set(into), set(out)) == ({PROXIED}, {PROXIED})
     for one in both:
         assert (one.load.failed, one.load.again) == ([], 0)
+
+
+def test_a_replacement_fails_no_call_of_grpc_and_ends_no_stream(slots: Machine, client: netns.Namespace) -> None:
+    """By gRPC's own client and server: the stream is open all the time, and the service ends it."""
+    serving(slots)
+    at = f"{ADDRESS}:{HTTP2}"
+    with grpc_peers.service(slots.space, at) as release, grpc_peers.calling(client, at) as found:
+        slots.run("fairlead", "proxy", "restart", "--no-wait")
+        slots.wait_until(lambda: left(slots) == 1, "the stream is left in the old proxy")
+        release.set()
+        slots.wait_until(lambda: left(slots) is None, "the old proxy has ended")
+        slots.wait_until(at_rest(slots), "main serves alone")
+    (called,) = found
+    assert (set(called.calls), called.stream) == ({"OK"}, "OK")
 
 
 async def test_a_takeover_cuts_what_is_open_and_serves_what_comes(slots: Machine, client: netns.Namespace) -> None:
