@@ -265,8 +265,8 @@ def dialling_out(machine: Machine) -> Iterator[list[str]]:
 
 def quiet(machine: Machine) -> None:
     """As a freshly booted one: nothing of fairlead runs; no rule, crash or approved configuration is kept."""
-    # Who may ask for a start goes first.
-    for unit in ("fairlead.service", "fairlead-helper@*.service", STANDBY, PROXY):
+    # Who may ask for a start goes first. The cluster has the workload of the configuration at its start.
+    for unit in ("fairlead.service", "fairlead-helper@*.service", STANDBY, PROXY, "cluster"):
         machine.systemctl("stop", unit)
     machine.try_run("systemctl", "reset-failed", STANDBY)  # it may not be loaded
     machine.systemctl("start", "workload-api")
