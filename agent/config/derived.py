@@ -4,6 +4,7 @@ a user's name, the current version of the proxy, and the approved redirect."""
 import grp
 import os
 import pwd
+from collections.abc import Sequence
 from pathlib import Path
 
 from agent.config import Config, ConfigError, RedirectConfig, changes, parse, slotted
@@ -47,10 +48,11 @@ def _approved_redirect(config: Config, root: Path) -> RedirectConfig:
     return _approved(config, root).redirect
 
 
-def awaits_approval(config: Config, root: Path, key: str) -> bool:
-    """Root has not approved this value of a key of the redirect."""
+def unapproved(config: Config, root: Path, keys: Sequence[str]) -> list[str]:
+    """Those of these keys of the redirect whose value root has not approved."""
     approved = _read_approved(root)
-    return approved is None or key in changes.changed(approved, config)
+    differing = keys if approved is None else changes.changed(approved, config)
+    return [key for key in keys if key in differing]
 
 
 def _approved(config: Config, root: Path) -> Config:

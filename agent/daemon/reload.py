@@ -88,10 +88,8 @@ class Reload:
             await self._restart({"force": bool(words.get("force"))})
         if keys:
             self._begin_again(config)
-        root = Host.below(self._prefix).prefix
-        redirect = [
-            key for key in keys if Takes.REDIRECT in takes(key) and derived.awaits_approval(config, root, key)
-        ]
+        redirect = [key for key in keys if Takes.REDIRECT in takes(key)]
+        redirect = derived.unapproved(config, Host.below(self._prefix).prefix, redirect)
         return self._answer(changed=list(keys), proxy=waits, redirect=redirect, restarting=restarting)
 
     def _answer(self, **fields: Any) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -281,10 +282,14 @@ async def flows(writer: asyncio.StreamWriter, reader: asyncio.StreamReader, text
 
 @pytest.mark.parametrize("settings", [SETTINGS, OPAQUE], ids=["detected", "opaque"])
 async def test_the_grace_period_ends_what_does_not_end(host: ProxyHost, settings: ProxySettings) -> None:
-    """The client sees an end, and no reset: what it has sent was read."""
+    await grace_ends(host, settings, lambda: dial(host.client, ADDRESS))
+
+
+async def grace_ends(host: ProxyHost, settings: ProxySettings, dialled: Callable[[], socket.socket]) -> None:
+    """A raw stream. The client sees an end, and no reset: what it has sent was read."""
     async with (
         serving(host, settings) as (runtime, process),
-        streams(dial(host.client, ADDRESS)) as (reader, writer),
+        streams(dialled()) as (reader, writer),
     ):
         await flows(writer, reader, b"\x00one\n")
         await runtime.terminate(process)

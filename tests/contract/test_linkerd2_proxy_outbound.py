@@ -7,11 +7,10 @@ from dataclasses import replace
 import pytest
 
 from agent.core import proxy
-from agent.core.reasons import Reason
-from tests.contract.test_linkerd2_proxy import flows, page, serving, until
+from tests.contract.test_linkerd2_proxy import grace_ends, page, serving
 from tests.contract.test_linkerd2_proxy_http2 import in_flight_is_answered, outlived
 from tests.lab.child_proxies import ADDRESS, CLIENT_ADDRESS, CONTROLLED, PROXIES, ProxyHost, binary_of
-from tests.lab.proxy_clients import ask, dial, listening, refused, streams
+from tests.lab.proxy_clients import ask, dial, listening, refused
 
 
 @pytest.fixture(params=PROXIES)
@@ -42,14 +41,5 @@ async def test_a_stream_that_outlives_grace_ends_with_its_connection(host: Proxy
 
 
 async def test_the_grace_period_ends_a_raw_stream(host: ProxyHost) -> None:
-    async with (
-        listening(host.client, CLIENT_ADDRESS),
-        serving(host, CONTROLLED) as (runtime, process),
-        streams(dial(host.network, CLIENT_ADDRESS)) as (reader, writer),
-    ):
-        await flows(writer, reader, b"\x00one\n")
-        await runtime.terminate(process)
-        await until(runtime, process, lambda reading: reading.live is False)
-        await flows(writer, reader, b"two\n")
-        assert await reader.read() == b""
-        assert (await runtime.wait(process)).reason is Reason.PROXY_STOPPED
+    async with listening(host.client, CLIENT_ADDRESS):
+        await grace_ends(host, CONTROLLED, lambda: dial(host.network, CLIENT_ADDRESS))

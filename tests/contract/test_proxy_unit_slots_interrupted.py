@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -177,11 +178,15 @@ def test_a_standby_and_both_proxies_are_killed(slots: Machine, client: netns.Nam
         before = pid(slots)
         with asking(client) as got:
             slots.run("kill", "-9", str(before), str(process(slots, STANDBY)))
-            slots.wait_until(lambda: pid(slots) not in (0, before), "systemd has started it again")  # noqa: B023
+            slots.wait_until(partial(runs_again, slots, before), "systemd has started it again")
             slots.wait_until(lambda: levels(slots) == ("on", "on"), "the redirect is on")
         assert set(got) <= {PROXIED, RESET}
         if agent:
             slots.wait_until(lambda: slot_of(slots) == "main" and stands_by(slots), "the second slot is ready")
+
+
+def runs_again(machine: Machine, before: int) -> bool:
+    return pid(machine) not in (0, before)
 
 
 # the version -----------------------------------------------------------------------------------------

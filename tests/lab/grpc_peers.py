@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import grpc
@@ -26,20 +28,18 @@ _EVERY = 0.05  # seconds
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-# Without serializers: a message is its bytes.
-
-
 class _Service(grpc.GenericRpcHandler):
+    """Without serializers: a message is its bytes."""
+
     def __init__(self, release: threading.Event) -> None:
         self._release = release
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        match handler_call_details.method:
-            case "/lab.Peers/Ask":
-                return grpc.unary_unary_rpc_method_handler(lambda request, _: request)
-            case "/lab.Peers/Stream":
-                return grpc.unary_stream_rpc_method_handler(self._stream)
-        return None
+        handlers: dict[str, Any] = {
+            _ASK: grpc.unary_unary_rpc_method_handler(lambda request, _: request),
+            _STREAM: grpc.unary_stream_rpc_method_handler(self._stream),
+        }
+        return handlers.get(handler_call_details.method)
 
     def _stream(self, request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         while context.is_active():
@@ -75,8 +75,8 @@ class Called:
 def calling(space: netns.Namespace, address: str) -> Iterator[list[Called]]:
     """While the block runs, once the stream is open; afterwards the list has what the client got."""
     command, found = space.command(sys.executable, "-m", "tests.lab.grpc_peers", address), list[Called]()
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=_ROOT, text=True, **pipes) as client:  # type: ignore[call-overload]  # two pipes
+    with subprocess.Popen(command, cwd=_ROOT, text=True, stdin=PIPE, stdout=PIPE, env={**os.environ}) as client:
+        assert client.stdin is not None and client.stdout is not None
         assert client.stdout.readline() == "open\n"
         try:
             yield found

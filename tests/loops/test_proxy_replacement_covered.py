@@ -196,17 +196,22 @@ async def upgraded(
     agent = Agent(disk, kept)
     await agent.live(agent.serves)
     disk.killed_at = killed_at
+    return await asked_and_over(disk, kept, Agent.over, reboots)
+
+
+async def asked_and_over(disk: TwoSlots, kept: bool, over: Callable[[Agent], bool], reboots: bool = False) -> int:
+    """One agent after the other until it is over; the first that serves is asked to begin. Their number."""
     agents, asked = 1, False
+    agent = Agent(disk, kept)
 
     def begin_and_end() -> bool:
         nonlocal asked
         if not asked and agent.serves() and disk.record is None:
             asked = True
             agent.replacement.ask(NEW, OLD, covered=True)
-        return agent.over()
+        return over(agent)
 
     while True:
-        agent = Agent(disk, kept)
         try:
             await agent.live(begin_and_end)
         except Killed:
@@ -214,6 +219,7 @@ async def upgraded(
             if reboots:
                 disk.reboot()
             asked = asked and disk.record is not None
+            agent = Agent(disk, kept)
             continue
         assert reboots or Advertise.NO not in agent.advertised
         return agents

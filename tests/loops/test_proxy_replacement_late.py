@@ -3,11 +3,10 @@ standby serves on, with the version that failed, until main serves after all."""
 
 import pytest
 
-from agent.core.goals import Advertise
 from agent.core.replacement import Stage
 from agent.core.slots import Slot
-from tests.loops.test_proxy_replacement import NEW, OLD, Killed
-from tests.loops.test_proxy_replacement_covered import Agent, TwoSlots
+from tests.loops.test_proxy_replacement import NEW, OLD
+from tests.loops.test_proxy_replacement_covered import Agent, TwoSlots, asked_and_over
 
 STEPS = 12  # writes and swaps
 
@@ -18,14 +17,9 @@ async def failed_beside_a_standby(disk: TwoSlots, kept: bool, killed_at: tuple[i
     agent = Agent(disk, kept)
     await agent.live(lambda: agent.serves() and (not kept or disk.ready(Slot.STANDBY)))
     disk.killed_at, disk.bad_in_main = killed_at, frozenset({NEW})
-    agents, asked = 1, False
     ends: list[Stage] = []
 
-    def begin_and_end() -> bool:
-        nonlocal asked
-        if not asked and agent.serves() and disk.record is None:
-            asked = True
-            agent.replacement.ask(NEW, OLD, covered=True)
+    def over(agent: Agent) -> bool:
         stage = None if disk.record is None else disk.record.stage
         if stage is Stage.STARTING:
             disk.bad_in_main = frozenset({NEW, OLD})
@@ -36,16 +30,7 @@ async def failed_beside_a_standby(disk: TwoSlots, kept: bool, killed_at: tuple[i
             disk.bad_in_main = frozenset()
         return bool(ends) and agent.over() and stage is Stage.CLEARED
 
-    while True:
-        agent = Agent(disk, kept)
-        try:
-            await agent.live(begin_and_end)
-        except Killed:
-            agents += 1
-            asked = asked and disk.record is not None
-            continue
-        assert Advertise.NO not in agent.advertised
-        return agents
+    return await asked_and_over(disk, kept, over)
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["alone", "kept"])
